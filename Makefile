@@ -1,0 +1,22 @@
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: quickstart test lint
+
+quickstart: $(VENV)/installed  ## train on the bundled photographs and sample: runs/landscapes/
+	$(RUN) -m dct_jax train landscapes
+	$(RUN) -m dct_jax sample runs/landscapes
+
+test: lint  ## the linter and all tests
+	$(RUN) -m pytest -q -n 2
+
+lint: $(VENV)/installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+$(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dct_jax needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q --disable-pip-version-check -r requirements-dev.txt -e .
+	@touch $@
