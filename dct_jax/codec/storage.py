@@ -1,0 +1,65 @@
+"""SparseDCT <-> .npz files, which carry the codec's settings."""
+
+import dataclasses
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from dct_jax.codec.codec import DCTCodec
+from dct_jax.codec.sparse import SparseDCT
+
+ARRAYS = ("channels", "positions", "values")
+MAX_PIXELS = 2**28
+"""Lists of larger images are not read: a forged size must not take the memory."""
+
+
+def save_npz(file: BinaryIO, sparse: SparseDCT, codec: DCTCodec) -> None:
+    """Writes a list and its codec's settings."""
+    arrays = {name: getattr(sparse, name) for name in ARRAYS}
+    np.savez_compressed(file, **arrays, size=np.array(sparse.size), **dataclasses.asdict(codec))
+
+
+def load_npz(path: str | Path) -> tuple[SparseDCT, DCTCodec]:
+    """Reads a list and the codec to decode it with.
+
+    Raises:
+        ValueError: if the file is missing or is not one that save_npz writes; the message names it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            codec = DCTCodec(
+                block_size=int(_read(archive, "block_size", (), "iu")),
+                quality=int(_read(archive, "quality", (), "iu")),
+                chroma_subsampling=str(_read(archive, "chroma_subsampling", (), "U")),
+                channel_order=str(_read(archive, "channel_order", (), "U")),
+            )
+            height, width = (int(x) for x in _read(archive, "size", (2,), "iu"))
+            if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
+                raise ValueError(f"the size is {height} x {width} pixels; it must be positive and at most {MAX_PIXELS} in all")
+            vocabulary = codec.vocabulary((height, width))
+            parts = (_read(archive, name, (vocabulary.longest_list,), "iu").astype(np.int32) for name in ARRAYS)
+            sparse = SparseDCT(*parts, vocabulary.grid, (height, width))
+        sparse.validate(vocabulary)
+        return sparse, codec
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
+    # All of these come from damaged archives.
+    except (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: this is no file of triples ({error})") from None
+
+
+def _read(archive: zipfile.ZipFile, name: str, largest: tuple[int, ...], kinds: str) -> Any:
+    """One array, after its header has shown that it is no larger than `largest` and of one of the kinds of dtype."""
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{name} has format version {version}; it must be (1, 0)")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    fits = len(shape) == len(largest) and all(n <= limit for n, limit in zip(shape, largest))
+    if not fits or dtype.kind not in kinds or dtype.itemsize > 256:
+        raise ValueError(f"{name} is {dtype} {list(shape)}; it must be at most {list(largest)} of kind {kinds}")
+    with archive.open(f"{name}.npy") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
