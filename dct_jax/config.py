@@ -1,0 +1,175 @@
+"""The configuration of a run: frozen dataclasses, one per room, whose fields are also the command line's flags."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dct_jax.codec import DCTCodec
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures, and how crops are taken from them.
+
+    Attributes:
+        source: "landscapes" (bundled) or "folder:PATH" (any tree of pictures; the class is the first sub-folder's name).
+        image_size: (H, W) in pixels of what the model sees.
+        crop: the smallest and largest crop, as a share of the largest one of that shape that fits into the picture.
+            Crops are reduced to image_size, never enlarged: a share that would need that takes the smallest crop possible.
+        flip: whether to mirror half of the training crops left to right.
+        held_out_every: every n-th picture, in the order of their names, is held out.
+        held_out_crops: how many crops of the held-out pictures make up the evaluation.
+    """
+
+    source: str = "landscapes"
+    image_size: tuple[int, int] = (64, 64)
+    crop: tuple[float, float] = (0.8, 1.0)
+    flip: bool = True
+    held_out_every: int = 10
+    held_out_crops: int = 100
+
+    def __post_init__(self) -> None:
+        _require(min(self.image_size) >= 1, "data.image_size", self.image_size, "two positive numbers of pixels")
+        _require(0 < self.crop[0] <= self.crop[1] <= 1, "data.crop", self.crop, "two shares, 0 < smallest <= largest <= 1")
+        _require(self.held_out_every >= 2, "data.held_out_every", self.held_out_every, "2 or more")
+        _require(self.held_out_crops >= 1, "data.held_out_crops", self.held_out_crops, "1 or more")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The sizes of the network. The tuples name, for each block, its number of feed-forward layers (PAR).
+
+    Attributes:
+        width: D, the width of every residual stream.
+        heads: attention heads; they divide the width.
+        encoder, channel_decoder, position_decoder, value_decoder: feed-forward layers of each block.
+        encoder_stride: 1, 2 or 4: blocks of the DCT image per encoder token, in each direction.
+        chunk_size: C, how many elements of the list one chunk predicts.
+        overlap: O, how many elements before the chunk the decoders see besides.
+        max_chunks: K of the chunk weights; chunks from K - 1 on share one chunk embedding.
+        num_classes: classes of a class-conditional model; 0 for none.
+        dropout: probability of dropping a unit of a residual branch in training.
+        dtype: of the activations; parameters, softmax and loss are float32 always.
+    """
+
+    width: int = 192
+    heads: int = 4
+    encoder: tuple[int, ...] = (1,)
+    channel_decoder: tuple[int, ...] = (1, 1)
+    position_decoder: tuple[int, ...] = (2,)
+    value_decoder: tuple[int, ...] = (2, 2)
+    encoder_stride: int = 1
+    chunk_size: int = 896
+    overlap: int = 128
+    max_chunks: int = 8
+    num_classes: int = 0
+    dropout: float = 0.0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        _require(self.width >= 1, "model.width", self.width, "1 or more")
+        _require(self.heads >= 1, "model.heads", self.heads, "1 or more")
+        if self.width % self.heads:
+            raise ValueError(f"model.width is {self.width} and model.heads is {self.heads}; heads must divide width")
+        for name in ("encoder", "channel_decoder", "position_decoder", "value_decoder"):
+            layers = getattr(self, name)
+            _require(
+                all(n >= 0 for n in layers) and len(layers) > 0, f"model.{name}", layers, "one count or more, none negative"
+            )
+        _require(self.encoder_stride in (1, 2, 4), "model.encoder_stride", self.encoder_stride, "1, 2 or 4")
+        _require(self.chunk_size >= 1, "model.chunk_size", self.chunk_size, "1 or more")
+        _require(self.overlap >= 0, "model.overlap", self.overlap, "0 or more")
+        _require(self.max_chunks >= 1, "model.max_chunks", self.max_chunks, "1 or more")
+        _require(self.num_classes >= 0, "model.num_classes", self.num_classes, "0 or more")
+        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
+
+    @property
+    def window(self) -> int:
+        """O + C, the elements that the decoders see at once."""
+        return self.overlap + self.chunk_size
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train.
+
+    Attributes:
+        steps: optimiser steps of the whole run; the learning rate's cosine ends there.
+        batch_size: chunks in a step, over all devices together.
+        learning_rate: Adam's, at its peak.
+        warmup_steps: steps of linear warm-up from 0.
+        clip_norm: the gradient's norm is clipped to this.
+        evaluate_every, checkpoint_every: steps between evaluations on held-out pictures, and between checkpoints.
+        keep: how many of the latest checkpoints to keep, beside the best.
+    """
+
+    steps: int = 1000
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    clip_norm: float = 1.0
+    evaluate_every: int = 500
+    checkpoint_every: int = 100
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "keep"):
+            _require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
+        _require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "above 0")
+        _require(self.clip_norm > 0, "training.clip_norm", self.clip_norm, "above 0")
+        if not 0 <= self.warmup_steps < self.steps:
+            raise ValueError(
+                f"training.warmup_steps is {self.warmup_steps} and training.steps is {self.steps}; "
+                "the warm-up must be shorter than the run"
+            )
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines a run. An experiment file builds one; a checkpoint carries it.
+
+    Attributes:
+        seed: of parameters, data order, crops and dropout.
+    """
+
+    codec: DCTCodec = field(default_factory=DCTCodec)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dictionaries, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
+        """The inverse of to_dict, also after a round trip through JSON.
+
+        Raises:
+            ValueError: if a field is unknown, missing, of the wrong type, or out of range.
+        """
+        rooms = {"codec": DCTCodec, "data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
+        values = _checked(values, cls, "")
+        parts = {name: room(**_checked(values[name], room, f"{name}.")) for name, room in rooms.items()}
+        return cls(**parts, seed=values["seed"])
+
+
+def _checked(values: Any, cls: type, prefix: str) -> dict[str, Any]:
+    """The fields of `values` with lists as tuples, if they are exactly those of the dataclass."""
+    if not isinstance(values, dict):
+        raise ValueError(f"the configuration's {prefix or 'top'} is {type(values).__name__}; it must be a dictionary")
+    defaults = {f.name: getattr(cls(), f.name) for f in dataclasses.fields(cls)}
+    for name in sorted(defaults.keys() ^ values.keys()):
+        raise ValueError(f"the configuration's field {prefix}{name} is {'missing' if name in defaults else 'unknown'}")
+    result = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, default in defaults.items():
+        allowed = (int, float) if isinstance(default, float) else type(default)
+        if not dataclasses.is_dataclass(default) and not isinstance(result[name], allowed):
+            raise ValueError(f"the configuration's {prefix}{name} is {result[name]!r}; it must be like {default!r}")
+    return result
+
+
+def _require(holds: bool, name: str, value: object, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {value}; it must be {allowed}")

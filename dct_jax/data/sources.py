@@ -1,0 +1,128 @@
+"""Pictures by index: the bundled landscapes and any folder of image files."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+LANDSCAPES = Path(__file__).parent / "landscapes"
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+log = logging.getLogger(__name__)
+
+
+class Picture(NamedTuple):
+    """One picture of a source.
+
+    Attributes:
+        image: uint8 [H, W, 3] RGB.
+        label: its class.
+        key: its name, for messages.
+    """
+
+    image: np.ndarray
+    label: int
+    key: str
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """The RGB pixels of an image file, uint8 [H, W, 3], turned as its EXIF orientation says.
+
+    Raises:
+        ValueError: if the file is missing, unreadable or no image; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
+    # Pillow's decoders raise nearly anything for a damaged file, SyntaxError and struct.error among it.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: this image cannot be read ({str(error).splitlines()[0] if str(error) else error!r})"
+        ) from None
+
+
+class Pictures:
+    """A random-access collection of image files. A file that does not yield a picture is skipped, counted, and named in the
+    log once; a source without a single good picture is an error.
+
+    Attributes:
+        classes: the names of the classes, by label; empty if the files lie in no sub-folders.
+    """
+
+    def __init__(self, root: Path, paths: list[Path]) -> None:
+        """Args: the folder, and the files below it in the order of their indices."""
+        self.root, self.paths = root, paths
+        self.classes = sorted({path.relative_to(root).parts[0] for path in paths if path.parent != root})
+        self._labels = {name: label for label, name in enumerate(self.classes)}
+        self._skipped: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Picture:
+        """Raises ValueError if the file is no readable image."""
+        path = self.paths[index]
+        return Picture(read_image(path), self._labels.get(path.relative_to(self.root).parts[0], 0), str(path))
+
+    def split(self, held_out_every: int) -> tuple["Pictures", "Pictures"]:
+        """The pictures to train on, and every n-th one, held out. Both know all classes.
+
+        Raises:
+            ValueError: if that leaves one part empty.
+        """
+        if len(self) < held_out_every:
+            raise ValueError(
+                f"{self.root} has {len(self)} pictures and every {held_out_every}th is held out: add pictures or hold out more"
+            )
+        held_out = self.paths[held_out_every - 1 :: held_out_every]
+        training = sorted(set(self.paths) - set(held_out))
+        parts = Pictures(self.root, training), Pictures(self.root, held_out)
+        for part in parts:
+            part.classes, part._labels = self.classes, self._labels
+        return parts
+
+    def skip(self, key: str, reason: str) -> None:
+        """Counts a picture that cannot be used, and logs it the first time.
+
+        Raises:
+            ValueError: if no picture is left.
+        """
+        with self._lock:
+            if key in self._skipped:
+                return
+            self._skipped.add(key)
+            log.warning("skipping picture %d: %s", len(self._skipped), reason)
+            if len(self._skipped) == len(self):
+                raise ValueError(f"{self.root}: none of the {len(self)} pictures can be used; the last one: {reason}")
+
+    @property
+    def num_skipped(self) -> int:
+        """How many pictures could not be used so far."""
+        return len(self._skipped)
+
+
+def open_source(source: str) -> Pictures:
+    """The pictures that DataConfig.source names.
+
+    Raises:
+        ValueError: if the source is unknown, or has no pictures.
+    """
+    kind, _, rest = source.partition(":")
+    if source == "landscapes":
+        root = LANDSCAPES
+    elif kind == "folder" and rest:
+        root = Path(rest).expanduser()
+    else:
+        raise ValueError(f"data.source is {source!r}; it must be 'landscapes' or 'folder:PATH'")
+    if not root.is_dir():
+        raise ValueError(f"data.source is {source!r}: there is no folder {root}")
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise ValueError(f"data.source is {source!r}: no image file below that folder ({', '.join(sorted(SUFFIXES))})")
+    return Pictures(root, paths)
