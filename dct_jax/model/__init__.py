@@ -1,0 +1,6 @@
+"""The network and the likelihood of lists under it. No files, no command line, no data loading."""
+
+from dct_jax.model.likelihood import SymbolNats, log_likelihood
+from dct_jax.model.transformer import DCTransformer, Triples
+
+__all__ = ["DCTransformer", "SymbolNats", "Triples", "log_likelihood"]

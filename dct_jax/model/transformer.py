@@ -1,0 +1,255 @@
+"""DCTransformer: the network of "Generating Images with Sparse Representations" (Nash et al., 2021), section 4.
+
+    p(image) = prod_l p(c_l | t_<l) p(p_l | c_l, t_<l) p(v_l | c_l, p_l, t_<l)
+
+An encoder reads the partial DCT image; three stacked decoders, all causal over the window, predict the channel, the position
+and the value of each element.
+
+Axes: B batch, S elements (the whole window, or one at a time in the sampler), D width.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dct_jax.codec import Vocabulary
+from dct_jax.config import ModelConfig
+from dct_jax.data.chunks import Chunk
+from dct_jax.model.blocks import Caches, Decoder, EncoderBlock
+from dct_jax.model.support import IMPOSSIBLE, channel_support, position_support, value_support
+
+
+class Triples(NamedTuple):
+    """Elements of the list, as the model reads them: start tokens before the first, stopping tokens after the last."""
+
+    channels: jax.Array  # int32 [B, S]
+    positions: jax.Array  # int32 [B, S]
+    values: jax.Array  # int32 [B, S]
+
+
+class Logits(NamedTuple):
+    """Unnormalised log-probabilities, float32; impossible symbols have `support.IMPOSSIBLE`."""
+
+    channel: jax.Array  # [B, S, 3 B^2 + 1]
+    position: jax.Array  # [B, S, P]
+    value: jax.Array  # [B, S, 2 V + 1]
+
+
+class Encoding(NamedTuple):
+    """What the decoders know of everything before the target chunk; it stays the same while a chunk is sampled."""
+
+    features: jax.Array  # [B, h', w', D], the encoder's output
+    context: jax.Array  # [B, 1, D], the chunk index (and the class)
+    channel: Caches
+    position: Caches
+    value: Caches
+
+
+class DecoderCaches(NamedTuple):
+    """Keys and values of the window's elements so far in each decoder."""
+
+    channel: Caches
+    position: Caches
+    value: Caches
+
+
+class NormalizedEmbed(nn.Module):
+    """An embedding whose rows are normalised before they are looked up.
+
+    Every field that is summed into a decoder's input is normalised, streams and embeddings alike: otherwise the stream of
+    the previous decoder can outgrow the embedding of the current symbol until the next decoder ignores it.
+    """
+
+    num_embeddings: int
+    features: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, index: jax.Array) -> jax.Array:
+        """int32 [...] -> [..., D]."""
+        shape = (self.num_embeddings, self.features)
+        table = self.param("embedding", nn.initializers.normal(0.1), shape)  # [N, D]
+        return nn.LayerNorm(dtype=self.dtype, use_bias=False)(table)[index]
+
+
+class Encoder(nn.Module):
+    """Strided convolution over the DCT image, 2-D position embeddings, Transformer blocks."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, dct_image: jax.Array, train: bool) -> jax.Array:
+        """[B, h, w, 3 B^2] -> [B, h', w', D], normalised; h' = ceil(h / stride)."""
+        c, dtype = self.config, jnp.dtype(self.config.dtype)
+        # Values are heavy-tailed: their logarithm keeps a DC of 60 and an AC of 1 in the same range.
+        x = dct_image.astype(jnp.float32)
+        x = (jnp.sign(x) * jnp.log1p(jnp.abs(x))).astype(dtype)
+        s = c.encoder_stride
+        x = nn.Conv(c.width, kernel_size=(2 * s - 1,) * 2, strides=(s, s), dtype=dtype)(x)  # [B, h', w', D]
+        batch, height, width, _ = x.shape
+        x = x + NormalizedEmbed(height, c.width, dtype, name="row")(jnp.arange(height))[:, None]
+        x = x + NormalizedEmbed(width, c.width, dtype, name="column")(jnp.arange(width))
+        x = x.reshape(batch, height * width, c.width)  # [B, T, D]
+        for i, layers in enumerate(c.encoder):
+            x = EncoderBlock(c.heads, layers, c.dropout, dtype, name=f"block_{i}")(x, train)
+        return nn.LayerNorm(dtype=dtype)(x).reshape(batch, height, width, c.width)
+
+
+class DCTransformer(nn.Module):
+    """The model. `__call__` gives a window's logits at once; the other methods are its parts, for the cached sampler.
+
+    Attributes:
+        vocabulary: what lists may contain; it fixes the sizes of inputs and outputs.
+        config: the sizes of the network.
+    """
+
+    vocabulary: Vocabulary
+    config: ModelConfig
+
+    def setup(self) -> None:
+        v, c, dtype = self.vocabulary, self.config, jnp.dtype(self.config.dtype)
+
+        def embed(size: int) -> NormalizedEmbed:
+            return NormalizedEmbed(size, c.width, dtype)
+
+        def decoder(layers: tuple[int, ...]) -> Decoder:
+            return Decoder(c.width, c.heads, layers, c.dropout, dtype)
+
+        def head(size: int) -> nn.Dense:
+            return nn.Dense(size, dtype=dtype, kernel_init=nn.initializers.normal(0.02))
+
+        self.encoder = Encoder(c)
+        self.window_index = embed(c.window)
+        self.chunk_index = embed(c.max_chunks)
+        if c.num_classes:
+            self.label = embed(c.num_classes)
+
+        self.last_channel, self.last_position, self.last_value = embed(v.start + 1), embed(v.num_positions), embed(v.num_values)
+        self.channel_decoder = decoder(c.channel_decoder)
+        self.channel_head = head(v.num_channels + 1)
+
+        self.position_channel = embed(v.start + 1)
+        self.position_decoder = decoder(c.position_decoder)
+        self.position_head = head(v.num_positions)
+
+        self.value_channel, self.value_position = embed(v.start + 1), embed(v.num_positions)
+        self.value_decoder = decoder(c.value_decoder)
+        self.value_head = head(v.num_values)
+
+    def encode(self, dct_image: jax.Array, chunk_index: jax.Array, label: jax.Array, train: bool = False) -> Encoding:
+        """Reads everything before the target chunk.
+
+        Args:
+            dct_image: integers [B, h, w, 3 B^2], the partial DCT image.
+            chunk_index: int32 [B].
+            label: int32 [B], the class; unused without classes.
+            train: whether to drop units.
+        """
+        features = self.encoder(dct_image, train)  # [B, h', w', D]
+        context = self.chunk_index(jnp.minimum(chunk_index, self.config.max_chunks - 1))  # [B, D]
+        if self.config.num_classes:
+            context = context + self.label(label)
+        tokens = features.reshape(features.shape[0], -1, features.shape[-1])  # [B, T, D]
+        decoders = (self.channel_decoder, self.position_decoder, self.value_decoder)
+        return Encoding(features, context[:, None], *(decoder.remember(tokens) for decoder in decoders))
+
+    def predict_channel(
+        self,
+        last: Triples,
+        encoding: Encoding,
+        caches: Caches | None = None,
+        index: jax.Array | int = 0,
+        train: bool = False,
+    ) -> tuple[jax.Array, jax.Array, Caches]:
+        """Logits of the channels that follow the elements `last`, the first of which stands at `index` in the window.
+
+        Returns:
+            logits float32 [B, S, 3 B^2 + 1]; the decoder's stream [B, S, D]; its caches (see Decoder).
+        """
+        x = (
+            self.last_channel(last.channels)
+            + self.last_position(last.positions)
+            + self.last_value(last.values + self.vocabulary.largest_value)
+            + self.window_index(index + jnp.arange(last.channels.shape[1]))
+            + encoding.context
+        )  # [B, S, D]
+        x, caches = self.channel_decoder(x, encoding.channel, caches, index, train)
+        logits = self.channel_head(x).astype(jnp.float32)
+        support = channel_support(self.vocabulary, last.channels, last.positions)
+        return jnp.where(support, logits, IMPOSSIBLE), x, caches
+
+    def predict_position(
+        self,
+        stream: jax.Array,
+        channels: jax.Array,
+        last: Triples,
+        encoding: Encoding,
+        caches: Caches | None = None,
+        index: jax.Array | int = 0,
+        train: bool = False,
+    ) -> tuple[jax.Array, jax.Array, Caches]:
+        """Logits of the positions of elements whose `channels`, int32 [B, S], are known.
+
+        Args:
+            stream: [B, S, D], of the channel decoder.
+            last, encoding, caches, index, train: as in predict_channel.
+
+        Returns:
+            logits float32 [B, S, P]; the decoder's stream [B, S, D]; its caches.
+        """
+        x = stream + self.position_channel(channels)
+        x, caches = self.position_decoder(x, encoding.position, caches, index, train)
+        logits = self.position_head(x).astype(jnp.float32)
+        support = position_support(self.vocabulary, channels, last.channels, last.positions)
+        return jnp.where(support, logits, IMPOSSIBLE), x, caches
+
+    def predict_value(
+        self,
+        stream: jax.Array,
+        channels: jax.Array,
+        positions: jax.Array,
+        encoding: Encoding,
+        caches: Caches | None = None,
+        index: jax.Array | int = 0,
+        train: bool = False,
+    ) -> tuple[jax.Array, Caches]:
+        """Logits of the values of elements whose `channels` and `positions`, int32 [B, S], are known.
+
+        Args:
+            stream: [B, S, D], of the position decoder.
+            encoding, caches, index, train: as in predict_channel.
+
+        Returns:
+            logits float32 [B, S, 2 V + 1]; the decoder's caches.
+        """
+        row, column = jnp.divmod(positions, self.vocabulary.grid[1])  # [B, S]
+        stride, batch = self.config.encoder_stride, jnp.arange(positions.shape[0])[:, None]
+        here = encoding.features[batch, row // stride, column // stride]  # [B, S, D]
+        x = stream + self.value_channel(channels) + self.value_position(positions) + here
+        x, caches = self.value_decoder(x, encoding.value, caches, index, train)
+        logits = self.value_head(x).astype(jnp.float32)
+        return jnp.where(value_support(self.vocabulary), logits, IMPOSSIBLE), caches
+
+    def decode(self, elements: Triples, encoding: Encoding, train: bool = False) -> tuple[Logits, DecoderCaches]:
+        """All logits of a window at once.
+
+        Args:
+            elements: [B, S + 1]; the first is the element before the window.
+            encoding: of what comes before the target chunk.
+            train: whether to drop units.
+
+        Returns:
+            logits of elements 1 .. S, and the keys and values that a sampler goes on from.
+        """
+        last, now = Triples(*(x[:, :-1] for x in elements)), Triples(*(x[:, 1:] for x in elements))
+        channel, stream, channel_caches = self.predict_channel(last, encoding, train=train)
+        position, stream, position_caches = self.predict_position(stream, now.channels, last, encoding, train=train)
+        value, value_caches = self.predict_value(stream, now.channels, now.positions, encoding, train=train)
+        return Logits(channel, position, value), DecoderCaches(channel_caches, position_caches, value_caches)
+
+    def __call__(self, batch: Chunk, train: bool = False) -> Logits:
+        """The logits of a batch of windows, [B, O + C, .] each; with train, needs an rng named "dropout"."""
+        encoding = self.encode(batch.dct_image, batch.chunk_index, batch.label, train)
+        return self.decode(Triples(batch.channels, batch.positions, batch.values), encoding, train)[0]
