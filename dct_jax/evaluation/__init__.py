@@ -1,0 +1,1 @@
+"""How well a model knows pictures that it has not seen."""
