@@ -1,0 +1,119 @@
+"""Checkpoints of a run: parameters, optimiser, data position and configuration, written by Orbax."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from dct_jax.config import Config
+from dct_jax.training.step import TrainState
+
+METRIC = "bits_per_pixel"
+
+
+class Checkpoints:
+    """The checkpoints below a folder: the latest few, and the best by held-out bits per pixel.
+
+    Each is a folder named by its step with the items params, optimizer, data (the position of the input) and config.
+    Orbax writes to a temporary name and renames, so a checkpoint that exists is whole.
+    """
+
+    def __init__(self, folder: str | Path, keep: int | None = None) -> None:
+        """Args: the folder, and how many of the latest to keep; None to read only."""
+        policies = [
+            preservation_policy.LatestN(n=keep),
+            preservation_policy.BestN(
+                get_metric_fn=lambda metrics: metrics[METRIC], reverse=True, n=1, keep_checkpoints_without_metrics=False
+            ),
+        ]
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+            best_fn=lambda metrics: metrics[METRIC],
+            best_mode="min",
+            create=keep is not None,
+            read_only=keep is None,
+            cleanup_tmp_directories=keep is not None,
+            # Checkpoints are small beside the steps between them, and a run that is told to stop must not lose one.
+            enable_async_checkpointing=False,
+        )
+        self.folder = Path(folder).absolute()
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def latest(self) -> int | None:
+        """The step of the latest checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def best(self) -> int | None:
+        """The step of the best evaluated checkpoint, else of the latest, or None."""
+        best = self._manager.best_step()
+        return self.latest() if best is None else best
+
+    def metrics(self, step: int) -> dict[str, float] | None:
+        """What `save` was told of that checkpoint's evaluation."""
+        return self._manager.metrics(step)
+
+    def save(self, state: TrainState, data: dict[str, Any], config: Config, metrics: dict[str, float] | None) -> None:
+        """Writes a checkpoint, unless that step has one.
+
+        Args:
+            state: of the run.
+            data: the position of the input, as JSON has it.
+            config: of the run.
+            metrics: of the evaluation at this step, if there was one; must have "bits_per_pixel".
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            params=ocp.args.StandardSave(state.params),
+            optimizer=ocp.args.StandardSave(state.optimizer),
+            data=ocp.args.JsonSave(data),
+            config=ocp.args.JsonSave(config.to_dict()),
+        )
+        self._manager.save(step, args=items, metrics=metrics)
+
+    def config(self, step: int) -> Config:
+        """The configuration in a checkpoint.
+
+        Raises:
+            ValueError: if it cannot be read.
+        """
+        try:
+            item = self._manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
+        except (OSError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"{self.folder / str(step)}: this checkpoint has no readable configuration ({error})") from None
+        return Config.from_dict(item["config"])
+
+    def params(self, step: int, like: Any) -> Any:
+        """The parameters alone. `like` gives their shapes and types.
+
+        Raises:
+            ValueError: if the checkpoint holds other shapes.
+        """
+        return self._restore(step, params=ocp.args.StandardRestore(like))["params"]
+
+    def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The state of the run and the position of the input. `like` gives shapes and types.
+
+        Raises:
+            ValueError: if the checkpoint holds other shapes.
+        """
+        items = self._restore(
+            step,
+            params=ocp.args.StandardRestore(like.params),
+            optimizer=ocp.args.StandardRestore(like.optimizer),
+            data=ocp.args.JsonRestore(),
+        )
+        return TrainState(like.step + step, items["params"], items["optimizer"]), items["data"]
+
+    def close(self) -> None:
+        self._manager.close()
+
+    def _restore(self, step: int, **items: Any) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (OSError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{self.folder / str(step)}: this checkpoint does not fit its configuration ({reason})") from None

@@ -1,0 +1,160 @@
+"""The training run: data in, checkpoints and metrics out, and the same command again goes on where it stopped."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from dct_jax.config import Config
+from dct_jax.data.pipeline import held_out_lists, training_batches
+from dct_jax.data.sources import open_source
+from dct_jax.evaluation.likelihood import bits_per_pixel, list_log_prob
+from dct_jax.model import DCTransformer
+from dct_jax.training.checkpoints import METRIC, Checkpoints
+from dct_jax.training.parallel import parallel_train_step, spread
+from dct_jax.training.report import Report
+from dct_jax.training.step import init_state, make_optimizer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended.
+
+    Attributes:
+        step: steps taken in all.
+        signal: the name of the signal that stopped it, or None if the run is complete.
+        evaluation: of the best checkpoint on held-out pictures: "bits_per_pixel", and nats per triple by symbol; None if
+            there was none.
+        skipped: training pictures that could not be used.
+    """
+
+    step: int
+    signal: str | None
+    evaluation: dict[str, float] | None
+    skipped: int
+
+
+def train(config: Config, folder: Path, devices: list[jax.Device] | None = None) -> Outcome:
+    """Trains to the end, or until SIGTERM or SIGINT; goes on from the folder's latest checkpoint if it has one.
+
+    Args:
+        config: of the run.
+        folder: for checkpoints/, metrics.jsonl and TensorBoard events.
+        devices: to train on; all local ones by default.
+
+    Raises:
+        ValueError: if the folder holds a run of another configuration or cannot be written, if the data cannot be used, or
+            if the devices do not divide the batch.
+        FloatingPointError: if a loss or a gradient is not finite; the folder keeps the last good checkpoint.
+    """
+    devices = devices or jax.local_devices()
+    training_pictures, held_out_pictures = open_source(config.data.source).split(config.data.held_out_every)
+    _check_classes(config, len(training_pictures.classes))
+    lists, labels = held_out_lists(held_out_pictures, config)
+    batches = iter(training_batches(training_pictures, config))
+
+    model = DCTransformer(config.codec.vocabulary(config.data.image_size), config.model)
+    optimizer = make_optimizer(config.training)
+    position = batches.get_state()
+    example = next(batches)
+    spread(example, len(devices))  # refuses a batch that the devices do not divide
+    batches.set_state(position)
+
+    checkpoints = open_run(config, folder)
+    state = init_state(model, optimizer, example, config.seed)
+    if (latest := checkpoints.latest()) is not None:
+        state, position = checkpoints.restore(latest, state)
+        batches.set_state(position)
+    step = parallel_train_step(model, optimizer, config.seed, devices)
+
+    def evaluate() -> dict[str, float]:
+        nats = list_log_prob(model, state.params, lists, labels, config.training.batch_size)
+        elements = sum(len(sparse) + 1 for sparse in lists)
+        by_symbol = {name: -float(x.sum()) / elements for name, x in nats._asdict().items()}
+        return {METRIC: bits_per_pixel(nats, lists), **by_symbol}
+
+    done = int(state.step)
+    report = Report(config, folder, done)
+    try:
+        with stop_signals() as stopped:
+            while done < config.training.steps and not stopped:
+                state, metrics = step(state, spread(next(batches), len(devices)))
+                done += 1
+                report.step(done, metrics)
+                complete = done == config.training.steps
+                due = complete or done % config.training.evaluate_every == 0
+                if not (due or stopped or done % config.training.checkpoint_every == 0):
+                    continue
+                report.catch_up()  # nothing is saved before its loss is known to be finite
+                evaluation = evaluate() if complete or (due and not stopped) else None
+                if evaluation:
+                    report.evaluation(done, evaluation)
+                checkpoints.save(state, batches.get_state(), config, evaluation)
+        evaluation = checkpoints.metrics(checkpoints.best()) if done else None
+        return Outcome(done, stopped[0] if stopped else None, evaluation, training_pictures.num_skipped)
+    except FloatingPointError as error:
+        saved = checkpoints.latest()
+        kept = f"the last good checkpoint is {checkpoints.folder / str(saved)}" if saved else "no checkpoint was saved yet"
+        raise FloatingPointError(f"{error}; {kept}. Try a lower training.learning_rate.") from None
+    finally:
+        report.close()
+        checkpoints.close()
+
+
+def open_run(config: Config, folder: Path) -> Checkpoints:
+    """The folder's checkpoints, if it can hold this run.
+
+    Raises:
+        ValueError: if it cannot be written, or holds a run of another configuration.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"the run's folder {folder} cannot be written ({error.strerror}); name another --run-dir") from None
+    checkpoints = Checkpoints(folder / "checkpoints", config.training.keep)
+    if (latest := checkpoints.latest()) is not None:
+        theirs, ours = _flat(checkpoints.config(latest).to_dict()), _flat(config.to_dict())
+        changed = [f"{name} {theirs[name]} -> {ours[name]}" for name in ours if theirs[name] != ours[name]]
+        if changed:
+            what = f"{folder} holds a run of another configuration ({', '.join(changed)})"
+            raise ValueError(f"{what}; go on with that one or name another --run-dir")
+    return checkpoints
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[str]]:
+    """While it is open, SIGTERM and SIGINT only append their name to the list; a second one interrupts at once."""
+    stopped: list[str] = []
+
+    def note(number: int, frame: Any) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
+
+
+def _check_classes(config: Config, classes: int) -> None:
+    wanted = config.model.num_classes
+    if wanted and wanted != classes:
+        raise ValueError(f"model.num_classes is {wanted}, but {config.data.source} has {classes} classes (sub-folders)")

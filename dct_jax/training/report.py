@@ -1,0 +1,113 @@
+"""What a run tells: metrics.jsonl and TensorBoard events for later, a progress bar for now."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tensorboardX
+from tqdm import tqdm
+
+from dct_jax.config import Config
+from dct_jax.training.step import StepMetrics, learning_rate
+
+LOG_EVERY = 10
+
+
+class MetricsLog:
+    """Writes numbers to metrics.jsonl (a JSON object a line) and to TensorBoard events in the same folder."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """Args: the run's folder, and the step that the run goes on from; what was logged after it is dropped."""
+        path = folder / "metrics.jsonl"
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text("".join(line + "\n" for line in lines))
+            os.replace(temporary, path)
+        self._file = path.open("a")
+        self._board = tensorboardX.SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+    def write(self, step: int, **values: Any) -> None:
+        """Args: the step, and numbers or dictionaries of numbers."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            for part, number in value.items() if isinstance(value, dict) else [("", value)]:
+                self._board.add_scalar(f"{name}/{part}" if part else name, number, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+class Report:
+    """Follows a run. A step's metrics are fetched when the next step has been started, so that the device never waits."""
+
+    def __init__(self, config: Config, folder: Path, step: int) -> None:
+        """Args: the run's configuration and folder, and the step that it goes on from."""
+        self._schedule = learning_rate(config.training)
+        self._log = MetricsLog(folder, step)
+        layout = "step {n_fmt}/{total_fmt} |{bar}| {elapsed}, {remaining} left{postfix}"
+        self._bar = tqdm(total=config.training.steps, initial=step, bar_format=layout, dynamic_ncols=True)
+        self._pending: tuple[int, StepMetrics] | None = None
+        self._restart()
+
+    def step(self, step: int, metrics: StepMetrics) -> None:
+        """Takes the metrics of a step that has just been started.
+
+        Raises:
+            FloatingPointError: if the step before it had a loss or a gradient that is not finite.
+        """
+        self.catch_up()
+        self._pending = (step, metrics)
+
+    def catch_up(self) -> None:
+        """Waits for the last step and takes in its metrics. Raises as `step` does."""
+        if self._pending is None:
+            return
+        step, metrics = self._pending[0], jax.device_get(self._pending[1])
+        self._pending = None
+        for symbol, nats in metrics.nats._asdict().items():
+            if not math.isfinite(nats):
+                raise FloatingPointError(f"step {step}: the loss of the {symbol} is {nats}")
+        if not math.isfinite(metrics.gradient_norm):
+            raise FloatingPointError(f"step {step}: the loss is finite, but its gradient is {metrics.gradient_norm}")
+        self._nats += np.array(metrics.nats, np.float64)
+        self._elements += float(metrics.elements)
+        self._norms.append(float(metrics.gradient_norm))
+        self._bar.update()
+        if step % LOG_EVERY == 0:
+            self._write(step)
+
+    def evaluation(self, step: int, evaluation: dict[str, float]) -> None:
+        """Logs numbers about held-out pictures; the time that they took does not count as training."""
+        self._log.write(step, held_out=evaluation)
+        self._bar.write(f"step {step}: {evaluation['bits_per_pixel']:.4f} bits per pixel on held-out pictures")
+        self._restart()
+
+    def close(self) -> None:
+        self._bar.close()
+        self._log.close()
+
+    def _restart(self) -> None:
+        self._nats, self._elements, self._norms, self._since = np.zeros(3), 0.0, [], time.monotonic()
+
+    def _write(self, step: int) -> None:
+        channel, position, value = (self._nats / max(self._elements, 1)).tolist()
+        rate = self._elements / (time.monotonic() - self._since)
+        self._log.write(
+            step,
+            nats_per_triple={"channel": channel, "position": position, "value": value, "total": channel + position + value},
+            triples_per_second=rate,
+            gradient_norm=float(np.mean(self._norms)),
+            learning_rate=float(self._schedule(step)),
+        )
+        self._bar.set_postfix_str(
+            f"nats/triple: channel {channel:.2f} position {position:.2f} value {value:.2f}, {rate:,.0f} triples/s"
+        )
+        self._restart()

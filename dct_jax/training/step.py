@@ -1,0 +1,90 @@
+"""One step of training: a pure function of the state and a batch."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dct_jax.config import TrainingConfig
+from dct_jax.data.chunks import Chunk
+from dct_jax.model import DCTransformer, SymbolNats, log_likelihood
+
+DATA_AXIS = "data"
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes.
+
+    Attributes:
+        step: int32 [], optimiser steps taken.
+        params: the network's parameters.
+        optimizer: the optimiser's state.
+    """
+
+    step: jax.Array
+    params: Any
+    optimizer: optax.OptState
+
+
+class StepMetrics(NamedTuple):
+    """What a step reports: sums and counts over the global batch, so that they can be added up and divided once.
+
+    Attributes:
+        nats: minus log-likelihood by symbol, float32 [] each.
+        elements: how many elements (triples and stopping tokens) that is, float32 [].
+        gradient_norm: before clipping, float32 [].
+    """
+
+    nats: SymbolNats
+    elements: jax.Array
+    gradient_norm: jax.Array
+
+
+def learning_rate(config: TrainingConfig) -> optax.Schedule:
+    """Linear warm-up from 0, then a cosine to 0 at the last step."""
+    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup_steps, config.steps)
+
+
+def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
+    """Adam with clipped gradients."""
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(learning_rate(config)))
+
+
+def init_state(model: DCTransformer, optimizer: optax.GradientTransformation, batch: Chunk, seed: int) -> TrainState:
+    """The state before the first step. The batch gives shapes only."""
+    params = jax.jit(model.init)(jax.random.key(seed), batch)
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def train_step(
+    model: DCTransformer, optimizer: optax.GradientTransformation, state: TrainState, batch: Chunk, seed: int
+) -> tuple[TrainState, StepMetrics]:
+    """One step on one device's part of the batch; runs under an axis named "data" over the devices.
+
+    The loss is minus the log-likelihood of the global batch divided by its number of elements, so that the result does not
+    depend on how the batch is spread over devices.
+
+    Args:
+        model, optimizer: what to train, and how.
+        state: the same on all devices.
+        batch: this device's chunks.
+        seed: of dropout, with the step and the device.
+    """
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), jax.lax.axis_index(DATA_AXIS))
+    mean_elements = jax.lax.pmean(batch.is_target.sum().astype(jnp.float32), DATA_AXIS)
+
+    def loss(params: Any) -> tuple[jax.Array, SymbolNats]:
+        logits = model.apply(params, batch, train=True, rngs={"dropout": key})
+        nats = SymbolNats(*(-x.sum() for x in log_likelihood(logits, batch, model.vocabulary)))
+        return sum(nats) / mean_elements, nats
+
+    gradient, nats = jax.grad(loss, has_aux=True)(state.params)
+    gradient = jax.lax.pmean(gradient, DATA_AXIS)
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+    metrics = StepMetrics(
+        nats=jax.lax.psum(nats, DATA_AXIS),
+        elements=jax.lax.psum(1.0, DATA_AXIS) * mean_elements,
+        gradient_norm=optax.global_norm(gradient),
+    )
+    return TrainState(state.step + 1, optax.apply_updates(state.params, updates), optimizer_state), metrics
