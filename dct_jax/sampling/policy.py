@@ -1,0 +1,54 @@
+"""How a symbol is drawn from its logits."""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+
+from dct_jax.model.support import IMPOSSIBLE
+
+
+@dataclass(frozen=True)
+class SymbolPolicy:
+    """Temperature, then top-k, then top-p. The defaults draw from the model's own distribution, as the paper does.
+
+    Attributes:
+        temperature: divides the logits; below 1 favours likely symbols.
+        top_k: only the k likeliest symbols can be drawn; 0 for all.
+        top_p: only the likeliest symbols that together have this probability can be drawn; 1 for all.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+        if self.top_k < 0:
+            raise ValueError(f"top_k is {self.top_k}; it must be 0 (all) or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+
+    def __call__(self, logits: jax.Array) -> jax.Array:
+        """The logits to draw from: float32 [..., N] -> float32 [..., N]."""
+        logits = logits / self.temperature
+        if self.top_k:
+            kth = jax.lax.top_k(logits, min(self.top_k, logits.shape[-1]))[0][..., -1:]  # [..., 1]
+            logits = jnp.where(logits >= kth, logits, IMPOSSIBLE)
+        if self.top_p < 1:
+            ordered = -jnp.sort(-logits, axis=-1)  # [..., N], falling
+            probabilities = jax.nn.softmax(ordered)
+            before = jnp.cumsum(probabilities, axis=-1) - probabilities  # [..., N]: of the symbols ahead of each
+            smallest = jnp.where(before < self.top_p, ordered, jnp.inf).min(axis=-1, keepdims=True)
+            logits = jnp.where(logits >= smallest, logits, IMPOSSIBLE)
+        return logits
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One policy for each symbol."""
+
+    channel: SymbolPolicy = field(default_factory=SymbolPolicy)
+    position: SymbolPolicy = field(default_factory=SymbolPolicy)
+    value: SymbolPolicy = field(default_factory=SymbolPolicy)

@@ -1,0 +1,123 @@
+"""TrainedModel: a configuration and parameters, ready to sample and to judge lists."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.config import Config
+from dct_jax.data.chunks import Chunk, make_chunk
+from dct_jax.evaluation.likelihood import list_log_prob
+from dct_jax.model import DCTransformer
+from dct_jax.sampling.policy import Policy
+from dct_jax.sampling.sampler import sample_lists
+from dct_jax.training.checkpoints import Checkpoints
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A DCTransformer with its parameters.
+
+    Attributes:
+        config: of the run that made it.
+        params: the network's parameters.
+    """
+
+    config: Config
+    params: Any
+
+    @property
+    def codec(self) -> DCTCodec:
+        """Between this model's lists and images."""
+        return self.config.codec
+
+    @property
+    def network(self) -> DCTransformer:
+        """The Flax module; `network.apply(params, ...)` runs it."""
+        return DCTransformer(self.codec.vocabulary(self.config.data.image_size), self.config.model)
+
+    @classmethod
+    def init(cls, config: Config, seed: int = 0) -> "TrainedModel":
+        """An untrained model."""
+        untrained = cls(config, None)
+        return cls(config, jax.jit(untrained.network.init)(jax.random.key(seed), untrained._example()))
+
+    def sample(
+        self,
+        num: int,
+        seed: int = 0,
+        policy: Policy = Policy(),
+        label: int = 0,
+        batch_size: int = 16,
+    ) -> list[SparseDCT]:
+        """Draws lists; `codec.decode` turns them into images.
+
+        Args:
+            num: how many.
+            seed: sample i of a seed is the same whatever num and the batch size.
+            policy: temperature, top-k and top-p for each symbol.
+            label: the class, for a class-conditional model.
+            batch_size: how many to draw at a time.
+
+        Raises:
+            ValueError: if num or the batch size is not positive, or the model has no such class.
+        """
+        if num < 1 or batch_size < 1:
+            raise ValueError(f"num is {num} and batch_size is {batch_size}; both must be 1 or more")
+        if not 0 <= label < max(self.config.model.num_classes, 1):
+            raise ValueError(f"label is {label}; the model has {self.config.model.num_classes} classes")
+        labels = np.full(min(batch_size, num), label, np.int32)
+        size = self.config.data.image_size
+        lists: list[SparseDCT] = []
+        for first in range(0, num, len(labels)):
+            lists += sample_lists(self.network, self.params, size, labels, seed, policy, first)[0]
+        return lists[:num]
+
+    def log_prob(self, lists: Sequence[SparseDCT], labels: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+        """Log-likelihood of each whole list, over all of its chunks.
+
+        Args:
+            lists: N lists of this model's codec and image size.
+            labels: the class of each, for a class-conditional model.
+
+        Returns:
+            {"channel", "position", "value"}: float64 [N], in nats, with the stopping token in "channel".
+
+        Raises:
+            ValueError: if a list is not one that the model could have drawn.
+        """
+        given = None if labels is None else np.asarray(labels, np.int32)
+        return list_log_prob(self.network, self.params, lists, given)._asdict()
+
+    def _example(self) -> Chunk:
+        """A batch of one empty chunk, for its shapes."""
+        empty = np.zeros(0, np.int32)
+        vocabulary, model = self.network.vocabulary, self.config.model
+        sparse = SparseDCT(empty, empty, empty, vocabulary.grid, self.config.data.image_size)
+        return Chunk(*(x[None] for x in map(np.asarray, make_chunk(sparse, 0, vocabulary, model.chunk_size, model.overlap))))
+
+
+def load(run: str | Path) -> TrainedModel:
+    """The best checkpoint of a run's folder.
+
+    Raises:
+        ValueError: if there is no checkpoint, or it cannot be read.
+    """
+    folder = Path(run) / "checkpoints"
+    if not folder.is_dir():
+        raise ValueError(f"{run}: there is no run here (no folder {folder}); train one, or name its folder")
+    checkpoints = Checkpoints(folder)
+    try:
+        step = checkpoints.best()
+        if step is None:
+            raise ValueError(f"{folder}: there is no checkpoint yet")
+        config = checkpoints.config(step)
+        untrained = TrainedModel(config, None)
+        shapes = jax.eval_shape(untrained.network.init, jax.random.key(0), untrained._example())
+        return TrainedModel(config, checkpoints.params(step, shapes))
+    finally:
+        checkpoints.close()
