@@ -1,0 +1,263 @@
+"""The commands of `python -m dct_jax`. Each reads its arguments, calls the library, and says where the result is."""
+
+import contextlib
+import io
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from PIL import Image
+
+from dct_jax import plots
+from dct_jax.codec import DCTCodec, load_npz, save_npz
+from dct_jax.config import Config
+from dct_jax.data.sources import read_image
+from dct_jax.experiment import load_experiment
+from dct_jax.files import replacing
+from dct_jax.sampling.policy import Policy, SymbolPolicy
+
+
+@dataclass(frozen=True)
+class Train:
+    """Trains an experiment, or goes on with it.
+
+    Attributes:
+        config: of the run; every field can be overridden.
+        run_dir: folder of the run; runs/EXPERIMENT by default.
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    run_dir: Path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draws samples from a run's best checkpoint.
+
+    Attributes:
+        run: folder of the run.
+        num: how many samples.
+        seed: sample i of a seed is always the same.
+        temperature: one number for all symbols, or three: channel, position, value.
+        top_k: only the k likeliest symbols can be drawn; 0 for all; one number or three.
+        top_p: only the likeliest symbols with this probability together can be drawn; one number or three.
+        label: the class, for a class-conditional model.
+        batch_size: samples at a time.
+        out: folder for samples.png (a grid), progressive.png and samples/; the run's folder by default.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    num: int = 16
+    seed: int = 0
+    temperature: tuple[float, ...] = (1.0,)
+    top_k: tuple[int, ...] = (0,)
+    top_p: tuple[float, ...] = (1.0,)
+    label: int = 0
+    batch_size: int = 16
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Turns an image into a file of triples.
+
+    Attributes:
+        image: any file that Pillow reads.
+        codec: how to encode.
+        out: the .npz file; the image's name with that suffix by default.
+    """
+
+    image: Annotated[Path, tyro.conf.Positional]
+    codec: Annotated[DCTCodec, tyro.conf.arg(name="")] = field(default_factory=DCTCodec)
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Turns a file of triples into an image.
+
+    Attributes:
+        triples: a .npz file that `encode` wrote.
+        out: the image file; the triples' name with the suffix .png by default.
+    """
+
+    triples: Annotated[Path, tyro.conf.Positional]
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Show:
+    """Draws an image's progressive stages and the traces of its list.
+
+    Attributes:
+        image: any file that Pillow reads.
+        codec: how to encode.
+        out: the picture to write; IMAGE-triples.png by default.
+    """
+
+    image: Annotated[Path, tyro.conf.Positional]
+    codec: Annotated[DCTCodec, tyro.conf.arg(name="")] = field(default_factory=DCTCodec)
+    out: Path | None = None
+
+
+def train(args: Sequence[str]) -> int:
+    """`train EXPERIMENT [overrides]`."""
+    if not args or args[0].startswith("-"):
+        if any(arg in ("-h", "--help") for arg in args):
+            return _print("usage: python -m dct_jax train EXPERIMENT [overrides]; train EXPERIMENT --help lists the overrides")
+        raise ValueError("train needs the name of an experiment, as in: python -m dct_jax train landscapes")
+    config = load_experiment(args[0])
+    default = Train(config, Path("runs") / Path(args[0]).stem)
+    command = _parse(Train, args[1:], f"train {args[0]}", default)
+    # JAX starts here and not with the command line, which answers at once.
+    from dct_jax.data.pipeline import held_out_lists
+    from dct_jax.data.sources import open_source
+    from dct_jax.evaluation.jpeg import arithmetic_bits_per_pixel, arithmetic_coding_available
+    from dct_jax.training.loop import train
+
+    outcome = train(command.config, command.run_dir)
+    if outcome.skipped:
+        print(f"{outcome.skipped} pictures could not be used; the log above names them")
+    if outcome.signal:
+        print(f"stopped by {outcome.signal} after step {outcome.step}, saved; the same command goes on from there")
+        return 128 + signal.Signals[outcome.signal]
+    print(f"held-out pictures: {outcome.evaluation['bits_per_pixel']:.3f} bits per pixel (the best checkpoint)")
+    codec, data = command.config.codec, command.config.data
+    if arithmetic_coding_available(codec):
+        lists, _ = held_out_lists(open_source(data.source).split(data.held_out_every)[1], command.config)
+        print(
+            f"JPEG's arithmetic coding of the same coefficients: {arithmetic_bits_per_pixel(lists, codec):.3f} bits per pixel"
+        )
+    return _print(f"the run is in {command.run_dir}: checkpoints/, metrics.jsonl, TensorBoard events")
+
+
+def sample(args: Sequence[str]) -> int:
+    """`sample RUN`."""
+    command = _parse(Sample, args, "sample")
+    fields = ("temperature", "top_k", "top_p")
+    settings = zip(*(_three(name, getattr(command, name)) for name in fields))
+    policy = Policy(*(SymbolPolicy(*setting) for setting in settings))
+    from dct_jax.trained_model import load
+
+    model = load(command.run)
+    lists = model.sample(command.num, command.seed, policy, command.label, command.batch_size)
+    images = [model.codec.decode(sparse) for sparse in lists]
+    out = command.out or command.run
+    for i, image in enumerate(images):
+        _save_image(image, out / "samples" / f"{i:04d}.png")
+    scale = max(1, 160 // max(images[0].shape[:2]))
+    _save_image(plots.image_grid(images, columns=max(1, round(len(images) ** 0.5)), scale=scale), out / "samples.png")
+    _save_figure(plots.progressive(lists[:4], model.codec), out / "progressive.png")
+    return _print(f"{command.num} samples are in {out}: samples.png, progressive.png, samples/")
+
+
+def encode(args: Sequence[str]) -> int:
+    """`encode IMAGE`."""
+    command = _parse(Encode, args, "encode")
+    sparse = command.codec.encode(read_image(command.image))
+    out = command.out or command.image.with_suffix(".npz")
+    with replacing(out) as path, path.open("wb") as file:
+        save_npz(file, sparse, command.codec)
+    return _print(f"{len(sparse)} triples are in {out}")
+
+
+def decode(args: Sequence[str]) -> int:
+    """`decode TRIPLES`."""
+    command = _parse(Decode, args, "decode")
+    sparse, codec = load_npz(command.triples)
+    out = command.out or command.triples.with_suffix(".png")
+    _save_image(codec.decode(sparse), out)
+    return _print(f"the image is in {out}")
+
+
+def show(args: Sequence[str]) -> int:
+    """`show IMAGE`."""
+    command = _parse(Show, args, "show")
+    sparse = command.codec.encode(read_image(command.image))
+    out = command.out or command.image.with_name(f"{command.image.stem}-triples.png")
+    _save_figure(plots.show(sparse, command.codec), out)
+    return _print(f"the stages and traces are in {out}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "train": train,
+    "sample": sample,
+    "encode": encode,
+    "decode": decode,
+    "show": show,
+}
+
+USAGE = """usage: python -m dct_jax COMMAND
+
+  train EXPERIMENT   train a model, or go on with it
+  sample RUN         draw samples from a run
+  encode IMAGE       turn an image into a file of triples
+  decode TRIPLES     turn a file of triples into an image
+  show IMAGE         draw an image's stages and the traces of its list
+
+COMMAND --help lists what each takes."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Runs one command; returns the exit code: 0, 2 for anything wrong with what the user gave, 128 + n after signal n."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        if not args or args[0] in ("-h", "--help"):
+            return _print(USAGE)
+        if args[0] not in COMMANDS:
+            raise ValueError(f"there is no command {args[0]!r}; known are {', '.join(COMMANDS)}")
+        return COMMANDS[args[0]](args[1:])
+    except (ValueError, FloatingPointError) as error:
+        print(f"dct_jax: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dct_jax: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parse(command: type, args: Sequence[str], name: str, default: Any = None) -> Any:
+    """The command's dataclass, filled from the arguments. tyro's boxed messages become one line."""
+    message = io.StringIO()
+    defaults = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(message):
+            return tyro.cli(command, args=list(args), prog=f"python -m dct_jax {name}", **defaults)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        lines = [line.strip("│ ") for line in message.getvalue().splitlines() if line.startswith("│")]
+        text = lines[: next((i for i, line in enumerate(lines) if set(line) == {"─"}), None)]
+        raise ValueError(f"{' '.join(text)}; see {name} --help") from None
+
+
+def _three(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(values) not in (1, 3):
+        raise ValueError(
+            f"--{name.replace('_', '-')} has {len(values)} numbers; it must have one, or three: channel position value"
+        )
+    return values * (3 // len(values))
+
+
+def _save_image(image: Any, out: Path) -> None:
+    if out.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"{out}: {out.suffix or 'no suffix'} is no image format; use .png")
+    with replacing(out) as path:
+        Image.fromarray(image).save(path)
+
+
+def _save_figure(figure: Any, out: Path) -> None:
+    if out.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"{out}: a picture must be .png, .pdf or .svg")
+    with replacing(out) as path:
+        figure.savefig(path)
+
+
+def _print(message: str) -> int:
+    print(message)
+    return 0
