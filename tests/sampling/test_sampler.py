@@ -1,0 +1,81 @@
+"""The cached sampler draws valid lists, and its caches change nothing."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dct_jax.evaluation.likelihood import list_log_prob
+from dct_jax.model import Triples
+from dct_jax.sampling.policy import Policy, SymbolPolicy
+from dct_jax.sampling.sampler import sample_lists
+from tests.toys import TINY, batch_of, random_list, random_params, tiny_model
+
+SIZE = (16, 16)
+# Random models jump over many channels at a time, so their lists are short: short chunks make them cross borders.
+SHORT = dataclasses.replace(TINY, chunk_size=3, overlap=2)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 5.0])
+@pytest.mark.parametrize("trained", [False, True])
+def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None:
+    model = tiny_model(SHORT)
+    batch = batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)])
+    params = random_params(model, batch) if trained else model.init(jax.random.key(0), batch)
+    one = SymbolPolicy(temperature)
+    lists, _ = sample_lists(model, params, SIZE, np.zeros(8, np.int32), 3, Policy(one, one, one))
+    for sparse in lists:
+        sparse.validate(model.vocabulary)
+    assert max(map(len, lists)) > model.config.chunk_size  # several chunks were drawn
+    assert len({len(sparse) for sparse in lists}) > 1
+
+
+@pytest.mark.parametrize("overlap", [0, 2])
+def test_the_sampler_reports_the_likelihood_of_the_parallel_pass(overlap: int) -> None:
+    model = tiny_model(dataclasses.replace(SHORT, overlap=overlap))
+    params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
+    lists, sampled = sample_lists(model, params, SIZE, np.zeros(8, np.int32), 0, Policy())
+    assert max(map(len, lists)) >= 2 * model.config.chunk_size
+    for ours, theirs in zip(sampled, list_log_prob(model, params, lists)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
+    """Element by element through the caches, after a prefill of the overlap, on a list that the sampler drew."""
+    model = tiny_model(SHORT)
+    overlap, window = model.config.overlap, model.config.window
+    params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
+    lists, _ = sample_lists(model, params, SIZE, np.zeros(8, np.int32), 0, Policy())
+    lists = [sparse for sparse in lists if len(sparse) >= 2 * model.config.chunk_size][:2]
+    assert lists
+
+    def apply(method: str, *args: object):
+        return model.apply(params, *args, method=method)
+
+    for index in (0, 1):
+        batch = batch_of(model, lists, index)
+        elements = Triples(batch.channels, batch.positions, batch.values)
+        encoding = apply("encode", batch.dct_image, batch.chunk_index, batch.label)
+        parallel, _ = apply("decode", elements, encoding)
+        _, caches = apply("decode", Triples(*(x[:, : overlap + 1] for x in elements)), encoding)
+        caches = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, window - overlap), (0, 0))), caches)
+        for step in range(overlap, window):
+            last, now = (Triples(*(x[:, i : i + 1] for x in elements)) for i in (step, step + 1))
+            channel, stream, c = apply("predict_channel", last, encoding, caches.channel, step)
+            position, stream, p = apply("predict_position", stream, now.channels, last, encoding, caches.position, step)
+            value, v = apply("predict_value", stream, now.channels, now.positions, encoding, caches.value, step)
+            caches = type(caches)(c, p, v)
+            for cached, whole in zip((channel, position, value), parallel):
+                np.testing.assert_allclose(cached[:, 0], whole[:, step], atol=1e-4, rtol=1e-4)
+
+
+def test_a_sample_does_not_depend_on_its_batch() -> None:
+    model = tiny_model(SHORT)
+    params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
+    together, _ = sample_lists(model, params, SIZE, np.zeros(4, np.int32), 7, Policy())
+    alone, _ = sample_lists(model, params, SIZE, np.zeros(2, np.int32), 7, Policy(), first=2)
+    assert together[2:] == alone
+    other, _ = sample_lists(model, params, SIZE, np.zeros(4, np.int32), 8, Policy())
+    assert other != together

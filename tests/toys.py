@@ -1,0 +1,81 @@
+"""Toy models, toy lists and random parameters for the tests."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
+from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
+from dct_jax.data.chunks import Chunk, make_chunk
+from dct_jax.model import DCTransformer
+
+TINY = ModelConfig(
+    width=16,
+    heads=2,
+    encoder=(1,),
+    channel_decoder=(1, 1),
+    position_decoder=(1,),
+    value_decoder=(2,),
+    chunk_size=24,
+    overlap=8,
+    max_chunks=4,
+)
+
+
+def tiny_config(**training: Any) -> Config:
+    """A configuration that trains in seconds: 16 x 16 crops in 4 x 4 blocks."""
+    defaults = {"steps": 20, "batch_size": 4, "warmup_steps": 2, "evaluate_every": 100, "checkpoint_every": 100}
+    return Config(
+        codec=DCTCodec(block_size=4, quality=30),
+        data=DataConfig(image_size=(16, 16), held_out_crops=4),
+        model=TINY,
+        training=TrainingConfig(**(defaults | training)),
+    )
+
+
+def tiny_model(config: ModelConfig = TINY) -> DCTransformer:
+    return DCTransformer(DCTCodec(block_size=4, quality=30).vocabulary((16, 16)), config)
+
+
+def random_image(rng: np.random.Generator, height: int = 16, width: int = 16) -> np.ndarray:
+    """Smooth noise, uint8 [H, W, 3]: its lists have few triples in some blocks and many in others."""
+    steps = rng.normal(size=(height, width, 3)).cumsum(axis=0).cumsum(axis=1) * 6
+    return np.clip(128 + steps - steps.mean(), 0, 255).astype(np.uint8)
+
+
+def random_list(rng: np.random.Generator, vocabulary: Vocabulary, length: int) -> SparseDCT:
+    """A uniformly chosen valid list of that many triples."""
+    entries = [(c, p) for c in vocabulary.channels for p in np.flatnonzero(vocabulary.on_grid[vocabulary.is_chroma[c]])]
+    chosen = np.sort(rng.choice(len(entries), length, replace=False))
+    channels, positions = np.array([entries[i] for i in chosen], np.int32).reshape(-1, 2).T
+    values = rng.integers(1, vocabulary.largest_value + 1, length) * rng.choice([-1, 1], length)
+    size = (vocabulary.grid[0] * vocabulary.block_size, vocabulary.grid[1] * vocabulary.block_size)
+    return SparseDCT(channels, positions, values.astype(np.int32), vocabulary.grid, size)
+
+
+def all_lists(vocabulary: Vocabulary) -> Iterator[SparseDCT]:
+    """Every valid list of a very small vocabulary with one block size of 1, by enumerating dense DCT images."""
+    values = range(-vocabulary.largest_value, vocabulary.largest_value + 1)
+    entries = [(c, p) for c in vocabulary.channels for p in range(vocabulary.num_positions)]
+    for dense in itertools.product(values, repeat=len(entries)):
+        triples = [(c, p, v) for (c, p), v in zip(entries, dense) if v]
+        channels, positions, values_ = np.array(triples, np.int32).reshape(-1, 3).T
+        yield SparseDCT(channels, positions, values_, vocabulary.grid, vocabulary.grid)
+
+
+def batch_of(model: DCTransformer, lists: list[SparseDCT], index: int = 0) -> Chunk:
+    """Chunk `index` of each list."""
+    config = model.config
+    made = [make_chunk(s, index, model.vocabulary, config.chunk_size, config.overlap) for s in lists]
+    return Chunk(*map(np.stack, zip(*made)))
+
+
+def random_params(model: DCTransformer, batch: Chunk, seed: int = 0, scale: float = 0.3) -> Any:
+    """Parameters with every number moved at random, so that no gate stays at 0 and no bias hides a dependence."""
+    params = model.init(jax.random.key(seed), batch)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    return tree.unflatten([x + scale * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)])
