@@ -29,8 +29,10 @@ class DataConfig:
     held_out_crops: int = 100
 
     def __post_init__(self) -> None:
-        _require(min(self.image_size) >= 1, "data.image_size", self.image_size, "two positive numbers of pixels")
-        _require(0 < self.crop[0] <= self.crop[1] <= 1, "data.crop", self.crop, "two shares, 0 < smallest <= largest <= 1")
+        size, crop = self.image_size, self.crop
+        _require(len(size) == 2 and min(size) >= 1, "data.image_size", size, "two positive numbers of pixels")
+        in_order = len(crop) == 2 and 0 < crop[0] <= crop[1] <= 1
+        _require(in_order, "data.crop", crop, "two shares, 0 < smallest <= largest <= 1")
         _require(self.held_out_every >= 2, "data.held_out_every", self.held_out_every, "2 or more")
         _require(self.held_out_crops >= 1, "data.held_out_crops", self.held_out_crops, "1 or more")
 
@@ -82,6 +84,7 @@ class ModelConfig:
         _require(self.max_chunks >= 1, "model.max_chunks", self.max_chunks, "1 or more")
         _require(self.num_classes >= 0, "model.num_classes", self.num_classes, "0 or more")
         _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
+        _require(self.dtype in ("float32", "bfloat16"), "model.dtype", self.dtype, "float32 or bfloat16")
 
     @property
     def window(self) -> int:
@@ -138,6 +141,9 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries, for JSON."""
         return dataclasses.asdict(self)
@@ -164,10 +170,18 @@ def _checked(values: Any, cls: type, prefix: str) -> dict[str, Any]:
         raise ValueError(f"the configuration's field {prefix}{name} is {'missing' if name in defaults else 'unknown'}")
     result = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, default in defaults.items():
-        allowed = (int, float) if isinstance(default, float) else type(default)
-        if not dataclasses.is_dataclass(default) and not isinstance(result[name], allowed):
+        if not dataclasses.is_dataclass(default) and not _alike(result[name], default):
             raise ValueError(f"the configuration's {prefix}{name} is {result[name]!r}; it must be like {default!r}")
     return result
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Whether a field whose default is that may have this value. Tuples of numbers of layers may have any length, pairs not."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_alike(v, default[0]) for v in value)
+    if isinstance(value, bool):
+        return isinstance(default, bool)
+    return isinstance(value, (int, float) if isinstance(default, float) else type(default))
 
 
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:

@@ -54,20 +54,22 @@ class SparseDCT:
         if tuple(self.grid) != tuple(vocabulary.grid):
             raise ValueError(f"the list's grid is {tuple(self.grid)} blocks; it must be {tuple(vocabulary.grid)}")
 
-        def refuse(bad: np.ndarray, why: str) -> None:
-            if bad.any():
-                index = int(np.argmax(bad))
-                triple = tuple(int(array[index]) for array in arrays.values())
-                raise ValueError(f"triple {index} is {triple}: {why}")
-
         channels, positions, values = (array.astype(np.int64) for array in arrays.values())  # [L] each
-        refuse((channels < 0) | (channels >= vocabulary.num_channels), f"channels are 0..{vocabulary.num_channels - 1}")
-        refuse((positions < 0) | (positions >= vocabulary.num_positions), f"positions are 0..{vocabulary.num_positions - 1}")
-        refuse(
-            ~vocabulary.on_grid[vocabulary.is_chroma[channels], positions], "this channel has no coefficient at this position"
-        )
         limit = vocabulary.largest_value
-        refuse((values == 0) | (np.abs(values) > limit), f"values are -{limit}..{limit} and not 0")
-        place = vocabulary.rank[channels].astype(np.int64) * vocabulary.num_positions + positions  # [L]
-        unsorted = np.concatenate([[False], np.diff(place) <= 0])[: len(place)]
-        refuse(unsorted, "it does not come after the triple before it; lists are sorted by channel, then position")
+        bad_channel = (channels < 0) | (channels >= vocabulary.num_channels)
+        bad_position = (positions < 0) | (positions >= vocabulary.num_positions)
+        channel, position = np.where(bad_channel, 0, channels), np.where(bad_position, 0, positions)
+        place = vocabulary.rank[channel].astype(np.int64) * vocabulary.num_positions + position  # [L], in list order
+        unsorted = np.diff(place, prepend=-1) <= 0
+        faults = {
+            f"channels are 0..{vocabulary.num_channels - 1}": bad_channel,
+            f"positions are 0..{vocabulary.num_positions - 1}": bad_position,
+            "this channel has no coefficient at this position": ~vocabulary.on_grid[vocabulary.is_chroma[channel], position],
+            f"values are -{limit}..{limit} and not 0": (values == 0) | (np.abs(values) > limit),
+            "it does not come after the triple before it; lists are sorted by channel, then position": unsorted,
+        }  # bool [L] each
+        found = {why: int(np.argmax(bad)) for why, bad in faults.items() if bad.any()}
+        if found:
+            why = min(found, key=found.__getitem__)  # of several faults in one triple, the first in the order above
+            triple = tuple(int(array[found[why]]) for array in arrays.values())
+            raise ValueError(f"triple {found[why]} is {triple}: {why}")

@@ -95,7 +95,8 @@ def forward(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
     samples = plane.reshape(height, size, width, size).transpose(0, 2, 1, 3).astype(np.float32) - 128  # [h, w, B, B]
     basis = dct_matrix(size)
     scaled = (basis @ samples @ basis.T) / table  # [h, w, B, B]
-    return (np.sign(scaled) * np.floor(np.abs(scaled) + np.float32(0.5))).astype(np.int32)
+    # Ties are common (a DC is an integer divided by 8 times the divisor): float32's noise must not decide them.
+    return (np.sign(scaled) * np.floor(np.abs(scaled) + np.float32(0.5 + 1e-4))).astype(np.int32)
 
 
 def inverse(coefficients: np.ndarray, table: np.ndarray) -> np.ndarray:

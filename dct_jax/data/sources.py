@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 LANDSCAPES = Path(__file__).parent / "landscapes"
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -39,11 +39,11 @@ def read_image(path: str | Path) -> np.ndarray:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: this is no image that Pillow can read") from None
     # Pillow's decoders raise nearly anything for a damaged file, SyntaxError and struct.error among it.
     except Exception as error:
-        raise ValueError(
-            f"{path}: this image cannot be read ({str(error).splitlines()[0] if str(error) else error!r})"
-        ) from None
+        raise ValueError(f"{path}: this image cannot be read ({error!r})") from None
 
 
 class Pictures:
@@ -78,7 +78,8 @@ class Pictures:
         """
         if len(self) < held_out_every:
             raise ValueError(
-                f"{self.root} has {len(self)} pictures and every {held_out_every}th is held out: add pictures or hold out more"
+                f"{self.root} has {len(self)} pictures and one in {held_out_every} is held out "
+                "(data.held_out_every): add pictures or lower that number"
             )
         held_out = self.paths[held_out_every - 1 :: held_out_every]
         training = sorted(set(self.paths) - set(held_out))
@@ -94,10 +95,9 @@ class Pictures:
             ValueError: if no picture is left.
         """
         with self._lock:
-            if key in self._skipped:
-                return
-            self._skipped.add(key)
-            log.warning("skipping picture %d: %s", len(self._skipped), reason)
+            if key not in self._skipped:
+                self._skipped.add(key)
+                log.warning("skipping picture %d: %s", len(self._skipped), reason)
             if len(self._skipped) == len(self):
                 raise ValueError(f"{self.root}: none of the {len(self)} pictures can be used; the last one: {reason}")
 

@@ -15,7 +15,7 @@ from dct_jax.data.sources import open_source
 from dct_jax.evaluation.likelihood import bits_per_pixel, list_log_prob
 from dct_jax.model import DCTransformer
 from dct_jax.training.checkpoints import METRIC, Checkpoints
-from dct_jax.training.parallel import parallel_train_step, spread
+from dct_jax.training.parallel import parallel_train_step, replicate, spread
 from dct_jax.training.report import Report
 from dct_jax.training.step import init_state, make_optimizer
 
@@ -69,6 +69,7 @@ def train(config: Config, folder: Path, devices: list[jax.Device] | None = None)
     if (latest := checkpoints.latest()) is not None:
         state, position = checkpoints.restore(latest, state)
         batches.set_state(position)
+    state = replicate(state, devices)
     step = parallel_train_step(model, optimizer, config.seed, devices)
 
     def evaluate() -> dict[str, float]:

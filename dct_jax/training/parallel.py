@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dct_jax.data.chunks import Chunk
 from dct_jax.model import DCTransformer
@@ -26,6 +27,12 @@ def parallel_train_step(
         donate_argnums=0,
         devices=devices,
     )
+
+
+def replicate(state: TrainState, devices: list[jax.Device]) -> TrainState:
+    """The state on every device, laid out as parallel_train_step returns it: without this its second call, which gets the
+    first one's result, would be compiled anew."""
+    return jax.device_put(state, NamedSharding(Mesh(np.array(devices), DATA_AXIS), PartitionSpec()))
 
 
 def spread(batch: Chunk, num_devices: int) -> Chunk:

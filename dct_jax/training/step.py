@@ -85,6 +85,6 @@ def train_step(
     metrics = StepMetrics(
         nats=jax.lax.psum(nats, DATA_AXIS),
         elements=jax.lax.psum(1.0, DATA_AXIS) * mean_elements,
-        gradient_norm=optax.global_norm(gradient),
+        gradient_norm=optax.tree.norm(gradient),
     )
     return TrainState(state.step + 1, optax.apply_updates(state.params, updates), optimizer_state), metrics

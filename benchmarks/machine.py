@@ -1,0 +1,128 @@
+"""What the benchmarks share: this machine's own rates, measured in the same process, the reference network, the printed table.
+
+A benchmark's seconds say little without the machine. Rates of plain XLA programs on the same device, measured at the same
+time, turn them into ratios that carry over from one machine to another.
+"""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
+from dct_jax.config import ModelConfig
+from dct_jax.model import DCTransformer
+
+IMAGE_SIZE = (128, 128)
+
+
+class Figure(NamedTuple):
+    """One line of a benchmark's table."""
+
+    name: str
+    value: float | int | str
+    unit: str = ""
+
+
+def reference_model() -> DCTransformer:
+    """The network that the benchmarks time: 128 x 128 pixels in 8 x 8 blocks at quality 50, width 512, in float32."""
+    config = ModelConfig(
+        width=512,
+        heads=8,
+        encoder=(1,) * 3,
+        channel_decoder=(1,) * 3,
+        position_decoder=(1,) * 3,
+        value_decoder=(1,) * 5,
+        chunk_size=896,
+        overlap=128,
+    )
+    return DCTransformer(DCTCodec(block_size=8, quality=50).vocabulary(IMAGE_SIZE), config)
+
+
+def random_list(rng: np.random.Generator, vocabulary: Vocabulary, length: int) -> SparseDCT:
+    """A valid list of that many triples at uniformly chosen places; its content makes no difference to the time."""
+    rank, positions = np.nonzero(vocabulary.on_grid[vocabulary.is_chroma[vocabulary.channels]])  # [longest_list] each
+    chosen = np.sort(rng.choice(len(rank), length, replace=False))  # [L]
+    values = rng.integers(1, vocabulary.largest_value + 1, length) * rng.choice([-1, 1], length)
+    return SparseDCT(
+        channels=vocabulary.channels[rank[chosen]],
+        positions=positions[chosen].astype(np.int32),
+        values=values.astype(np.int32),
+        grid=vocabulary.grid,
+        size=IMAGE_SIZE,
+    )
+
+
+def timings(fn: Callable[[], Any], repeats: int) -> list[float]:
+    """Seconds of each call of fn, until the arrays that it returns are there. Warm up first: nothing is left out here."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(fn())
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def median_seconds(fn: Callable[[], Any], repeats: int) -> float:
+    """The median of `timings`."""
+    return statistics.median(timings(fn, repeats))
+
+
+def matmul_rate(size: int = 2048, repeats: int = 7) -> float:
+    """FLOP/s of a plain XLA matrix product of float32 matrices, at the backend's default precision."""
+    a, b = (jax.random.normal(key, (size, size)) for key in jax.random.split(jax.random.key(0)))
+    product = jax.jit(jnp.matmul)
+    jax.block_until_ready(product(a, b))
+    return 2 * size**3 / median_seconds(lambda: product(a, b), repeats)
+
+
+def memory_bandwidth(mebibytes: int = 512, repeats: int = 7) -> float:
+    """Bytes/s of one streaming read of an array that no cache holds.
+
+    The sum goes along the rows: XLA on CPUs gives each core its share of the outputs, so a sum to one number may use one.
+    """
+    x = jax.random.normal(jax.random.key(0), (1024, mebibytes * 2**20 // 4 // 1024))
+    read = jax.jit(lambda x: x.sum(axis=1))
+    jax.block_until_ready(read(x))
+    return x.nbytes / median_seconds(lambda: read(x), repeats)
+
+
+def machine_figures() -> list[Figure]:
+    """The machine in words."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    device = jax.devices()[0]
+    return [
+        Figure("CPU", _cpu_model()),
+        Figure("cores", cores or 0),
+        Figure("JAX", f"{jax.__version__} on {device.platform} ({device.device_kind})"),
+    ]
+
+
+def report(figures: list[Figure], file: Path | None) -> None:
+    """Prints the table, and writes the same figures as JSON if a file is named."""
+    name_width = max(len(figure.name) for figure in figures)
+    for name, value, unit in figures:
+        if isinstance(value, str):
+            shown = value
+        else:
+            shown = f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+        print(f"{name:{name_width}}  {shown} {unit}".rstrip())
+    if file is not None:
+        file.write_text(json.dumps({f.name: {"value": f.value, "unit": f.unit} for f in figures}, indent=2) + "\n")
+
+
+def _cpu_model() -> str:
+    """From /proc/cpuinfo where there is one."""
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

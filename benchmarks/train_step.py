@@ -1,0 +1,111 @@
+"""Times one training step of the reference network on one device, and the machine's matrix products beside it.
+
+    python benchmarks/train_step.py [--batch-size 2 --repeats 5 --json FILE]
+
+The bar: at least 400 triples/s where plain XLA matrix products reach 400 GF/s, that is 1 triple/s for each GF/s.
+"""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+from machine import Figure, machine_figures, matmul_rate, random_list, reference_model, report, timings
+
+from dct_jax.config import TrainingConfig
+from dct_jax.data.chunks import Chunk, make_chunk
+from dct_jax.model import DCTransformer
+from dct_jax.training.parallel import parallel_train_step, spread
+from dct_jax.training.step import StepMetrics, init_state, make_optimizer
+
+BAR = 1.0
+"""Triples/s for each GF/s of matrix products."""
+
+
+def make_batch(model: DCTransformer, size: int) -> Chunk:
+    """Chunks 0 and 1 of random lists of 2000 triples, in turn: every target element is a triple."""
+    rng, config = np.random.default_rng(0), model.config
+    lists = [random_list(rng, model.vocabulary, 2000) for _ in range(size)]
+    made = [make_chunk(s, i % 2, model.vocabulary, config.chunk_size, config.overlap) for i, s in enumerate(lists)]
+    batch = Chunk(*map(np.stack, zip(*made)))
+    targets = batch.is_target.sum(axis=1)  # [B]
+    assert np.all(targets == config.chunk_size), f"the chunks have {targets} targets; each must have {config.chunk_size}"
+    return batch
+
+
+def step_flops(model: DCTransformer, params: Any, batch: int) -> float:
+    """Floating-point operations of a step's matrix products, forward and backward, without what rematerialisation adds.
+
+    6 a weight and row that it acts on: W window rows, but T encoder tokens in the encoder and for the keys and values of
+    cross-attention. 12 D a pair of query and key, of which causal self-attention has half.
+    """
+    config, vocabulary = model.config, model.vocabulary
+    window = config.window  # W
+    tokens = int(np.prod([-(-side // config.encoder_stride) for side in vocabulary.grid]))  # T
+    products = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if not name.endswith("kernel"):
+            continue  # embeddings are looked up; biases and norms are no products
+        reads_encoding = "cross_attention/key_value" in name or name.startswith("params/encoder/")
+        products += 6 * leaf.size * (tokens if reads_encoding else window)
+    decoder_blocks = len(config.channel_decoder) + len(config.position_decoder) + len(config.value_decoder)
+    pairs = len(config.encoder) * tokens**2 + decoder_blocks * (window**2 / 2 + window * tokens)
+    return float(batch * (products + 12 * config.width * pairs))
+
+
+def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> None:
+    """Times a training step of the reference network.
+
+    Args:
+        batch_size: chunks in the step.
+        repeats: timed steps, after two that are not timed.
+        json: where to write the figures.
+    """
+    model, optimizer = reference_model(), make_optimizer(TrainingConfig(batch_size=batch_size))
+    batch = make_batch(model, batch_size)
+    state = init_state(model, optimizer, batch, seed=0)
+    flops = step_flops(model, state.params, batch_size)
+    parameters = sum(x.size for x in jax.tree.leaves(state.params))
+    step, shards = parallel_train_step(model, optimizer, 0, jax.devices()[:1]), spread(batch, 1)
+
+    def take_step() -> StepMetrics:
+        nonlocal state  # the step overwrites it
+        state, metrics = step(state, shards)
+        return metrics
+
+    timings(take_step, 2)
+    before = matmul_rate()
+    seconds = timings(take_step, repeats)
+    after = matmul_rate()
+
+    nats = sum(jax.device_get(take_step().nats))
+    assert np.isfinite(nats), f"the loss is {nats} after {repeats + 3} steps; these timings are of a broken run"
+    median, rate = statistics.median(seconds), (before + after) / 2
+    triples = int(batch.is_target.sum()) / median
+    ratio = triples / (rate / 1e9)
+    report(
+        [
+            *machine_figures(),
+            Figure("parameters", parameters),
+            Figure("batch", batch_size, f"chunks of {model.config.chunk_size} triples, windows of {model.config.window} rows"),
+            Figure("step, median", median, "s"),
+            Figure("step, fastest", min(seconds), "s"),
+            Figure("step, slowest", max(seconds), "s"),
+            Figure("speed", triples, "triples/s"),
+            Figure("matrix product before", before / 1e9, "GF/s"),
+            Figure("matrix product after", after / 1e9, "GF/s"),
+            Figure("speed by matrix product", ratio, "triples/s per GF/s (mean of before and after)"),
+            Figure(f"bar of {BAR:.1f}", "met" if ratio >= BAR else "MISSED"),
+            Figure("model arithmetic", flops / 1e9, "GF a step"),
+            Figure("model arithmetic rate", flops / median / 1e9, "GF/s"),
+            Figure("share of matrix product", 100 * flops / median / rate, "%"),
+        ],
+        json,
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

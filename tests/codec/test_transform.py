@@ -1,0 +1,106 @@
+"""The blocks' transform against scipy, the tables against libjpeg's, and the bound on the values."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import fft
+
+from dct_jax.codec import BLOCK_SIZES
+from dct_jax.codec.transform import dct_matrix, forward, inverse, largest_value, quantization_tables
+
+
+def as_blocks(plane: np.ndarray, size: int) -> np.ndarray:
+    """[h * B, w * B] -> [h, w, B, B], one slice at a time."""
+    height, width = plane.shape[0] // size, plane.shape[1] // size
+    rows = [[plane[i * size : (i + 1) * size, j * size : (j + 1) * size] for j in range(width)] for i in range(height)]
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("size", BLOCK_SIZES)
+def test_the_matrix_is_scipys_orthonormal_dct(size: int) -> None:
+    block = np.random.default_rng(0).uniform(-128, 127, (size, size))
+    ours = dct_matrix(size) @ block @ dct_matrix(size).T
+    np.testing.assert_allclose(ours, fft.dctn(block, norm="ortho"), atol=1e-3)
+
+
+@pytest.mark.parametrize("size", BLOCK_SIZES)
+def test_forward_quantises_the_dct_of_each_block(size: int) -> None:
+    plane = np.random.default_rng(1).integers(0, 256, (2 * size, 3 * size), dtype=np.uint8)
+    table = quantization_tables(size, 50)[1]
+    exact = fft.dctn(as_blocks(plane, size).astype(float) - 128, axes=(2, 3), norm="ortho") / table  # [2, 3, B, B]
+    quantised = forward(plane, table)
+    assert quantised.dtype == np.int32
+    assert quantised.shape == exact.shape
+    assert np.abs(quantised - exact).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("size", BLOCK_SIZES)
+def test_inverse_is_scipys_idct_rounded_and_clipped(size: int) -> None:
+    table = quantization_tables(size, 50)[0]
+    coefficients = np.round(np.random.default_rng(2).normal(size=(2, 3, size, size)) * 100 / table).astype(np.int32)
+    exact = np.clip(fft.idctn(coefficients * table, axes=(2, 3), norm="ortho") + 128, 0, 255)  # [2, 3, B, B]
+    plane = inverse(coefficients, table)
+    assert plane.dtype == np.uint8
+    assert plane.shape == (2 * size, 3 * size)
+    assert np.abs(as_blocks(plane, size) - exact).max() <= 0.5 + 1e-3
+
+
+def test_forward_rounds_half_away_from_zero() -> None:
+    plane = np.array([[123, 125, 127, 128, 129, 131, 133]], np.uint8)  # minus 128 and halved: -2.5, -1.5, ..., 2.5
+    assert forward(plane, np.array([[2]])).ravel().tolist() == [-3, -2, -1, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("size", BLOCK_SIZES)
+def test_a_flat_block_half_way_between_two_values_rounds_away_from_zero(size: int) -> None:
+    """The DC of a flat block is (level - 128) * B, so every second level is half way at a divisor of 2 B; libjpeg, whose
+    DC is exact, rounds all of them away from zero."""
+    plane = np.repeat(np.repeat(np.arange(256, dtype=np.uint8), size)[None], size, axis=0)  # [B, 256 * B]
+    dc = forward(plane, np.full((size, size), 2 * size))[0, :, 0, 0]
+    assert dc.tolist() == [-((129 - level) // 2) if level < 128 else (level - 127) // 2 for level in range(256)]
+
+
+def test_tables_are_libjpegs_at_every_quality() -> None:
+    for quality in range(1, 101):
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
+        written = Image.open(file).quantization  # luma and chroma, in raster order
+        luma, cb, cr = quantization_tables(8, quality)
+        assert luma.ravel().tolist() == list(written[0]), quality
+        assert cb.ravel().tolist() == list(written[1]), quality
+        assert cr.ravel().tolist() == list(written[1]), quality
+
+
+def test_chroma_is_scaled_by_the_quality() -> None:
+    assert quantization_tables(8, 25)[1, 0, :5].tolist() == [34, 36, 48, 94, 198]
+    assert quantization_tables(8, 75)[2, 0, :5].tolist() == [9, 9, 12, 24, 50]
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_large_tables_repeat_each_entry_over_a_square(size: int) -> None:
+    large, plain = quantization_tables(size, 35), quantization_tables(8, 35)
+    assert large.shape == (3, size, size)
+    for row in range(size):
+        for col in range(size):
+            assert large[:, row, col].tolist() == plain[:, row * 8 // size, col * 8 // size].tolist()
+
+
+def test_small_tables_take_every_nth_entry() -> None:
+    luma = [[16, 10, 24, 51], [14, 16, 40, 69], [18, 37, 68, 103], [49, 78, 103, 120]]
+    assert quantization_tables(4, 50)[0].tolist() == luma
+    assert quantization_tables(2, 50).tolist() == [[[16, 24], [18, 68]], [[17, 99], [99, 99]], [[17, 99], [99, 99]]]
+    assert quantization_tables(1, 50).tolist() == [[[16]], [[17]], [[17]]]
+
+
+@pytest.mark.parametrize("quality", [1, 50, 100])
+@pytest.mark.parametrize("size", BLOCK_SIZES)
+def test_no_plane_exceeds_the_largest_value_and_some_plane_reaches_it(size: int, quality: int) -> None:
+    """The worst plane for a coefficient has black where its basis image has one sign and white where it has the other."""
+    tables = quantization_tables(size, quality)
+    k = np.arange(size)
+    basis = np.cos(np.pi * (2 * k[None] + 1) * k[:, None] / (2 * size))  # [B, B]
+    images = np.einsum("ki,lj->klij", basis, basis).reshape(-1, size) > 0  # [B^2 * B, B]
+    worst = np.concatenate([np.where(images, 255, 0), np.where(images, 0, 255)]).astype(np.uint8)
+    found = max(int(np.abs(forward(worst, table)).max()) for table in tables[:2])
+    assert largest_value(tables) - 1 <= found <= largest_value(tables)

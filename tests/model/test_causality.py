@@ -1,0 +1,94 @@
+"""No prediction depends on what it predicts, or on anything after it. Every ReZero gate is open."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dct_jax.data.chunks import Chunk
+from dct_jax.model import DCTransformer
+from dct_jax.model.attention import QUERY_BLOCK, KeysValues, attend, causal_attend
+from dct_jax.model.support import IMPOSSIBLE
+from tests.toys import TINY, batch_of, random_list, random_params, tiny_model
+
+
+@pytest.fixture(scope="module")
+def model() -> DCTransformer:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def chunk(model: DCTransformer) -> Chunk:
+    """The second chunk of two lists, with an overlap before it."""
+    rng = np.random.default_rng(0)
+    return batch_of(model, [random_list(rng, model.vocabulary, 60) for _ in range(2)], index=1)
+
+
+@pytest.fixture(scope="module")
+def logits_of(model: DCTransformer, chunk: Chunk):
+    """Unmasked logits: the support depends on earlier symbols as it must, and IMPOSSIBLE would hide small changes."""
+    params = random_params(model, chunk)
+
+    @jax.jit
+    def logits(chunk: Chunk) -> list[jax.Array]:
+        return [jnp.where(x == IMPOSSIBLE, 0, x) for x in model.apply(params, chunk)]
+
+    return logits
+
+
+# What a prediction at element l may see of the element l itself: earlier symbols of the same triple only.
+@pytest.mark.parametrize(
+    ("symbol", "first_changed"),
+    [
+        ("channels", {"channel": 1, "position": 0, "value": 0}),
+        ("positions", {"channel": 1, "position": 1, "value": 0}),
+        ("values", {"channel": 1, "position": 1, "value": 1}),
+    ],
+)
+@pytest.mark.parametrize("place", [5, 20])
+def test_a_symbol_changes_no_prediction_before_it(
+    model: DCTransformer, chunk: Chunk, logits_of, symbol: str, first_changed: dict[str, int], place: int
+) -> None:
+    before = getattr(chunk, symbol)
+    changed = before.copy()
+    changed[:, place + 1] = (before[:, place + 1] + 3) % 7  # arrays start one element before the window
+    for name, original, new in zip(first_changed, logits_of(chunk), logits_of(chunk._replace(**{symbol: changed}))):
+        differs = np.abs(np.asarray(original) - np.asarray(new)).max(axis=(0, 2)) > 1e-6  # [W]
+        assert np.flatnonzero(differs)[0] == place + first_changed[name], name
+
+
+def test_the_encoder_sees_the_dense_image_and_nothing_of_the_target_chunk(model: DCTransformer, chunk: Chunk) -> None:
+    """A chunk's dense image is the same whatever its targets are, and every coefficient before the chunk reaches the logits."""
+    rng = np.random.default_rng(1)
+    sparse = random_list(rng, model.vocabulary, 60)
+    size = model.config.chunk_size
+    cut = batch_of(model, [sparse, sparse[: size + 1], sparse[:size]], index=1)
+    np.testing.assert_array_equal(cut.dct_image[1], cut.dct_image[0])
+    np.testing.assert_array_equal(cut.dct_image[2], cut.dct_image[0])
+    assert np.count_nonzero(cut.dct_image[0]) == size
+
+
+def test_every_decoder_uses_the_encoding(model: DCTransformer, chunk: Chunk, logits_of) -> None:
+    dense = chunk.dct_image.copy()
+    row, column, channel = np.argwhere(dense[0])[0]
+    dense[0, row, column, channel] += 1
+    for original, new in zip(logits_of(chunk), logits_of(chunk._replace(dct_image=dense))):
+        assert np.abs(np.asarray(original - new))[0].max(axis=-1).min() > 0  # everywhere in the window
+        np.testing.assert_array_equal(original[1], new[1])  # and in no other list
+
+
+def test_blockwise_causal_attention_equals_masked_attention() -> None:
+    length = 2 * QUERY_BLOCK + 17
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 1, 2, length, 4))
+    mask = np.tril(np.ones((length, length), bool))
+    np.testing.assert_allclose(causal_attend(q, KeysValues(k, v)), attend(q, KeysValues(k, v), mask), atol=1e-6)
+
+
+def test_a_class_conditional_model_uses_the_class(chunk: Chunk) -> None:
+    model = tiny_model(dataclasses.replace(TINY, num_classes=3, encoder_stride=2))
+    params = random_params(model, chunk)
+    first, other = (model.apply(params, chunk._replace(label=np.full(2, label))) for label in (0, 2))
+    for a, b in zip(first, other):
+        assert np.abs(np.asarray(a - b)).max() > 1e-3

@@ -1,0 +1,43 @@
+"""Temperature, top-k and top-p against literal numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dct_jax.model.support import IMPOSSIBLE
+from dct_jax.sampling.policy import SymbolPolicy
+
+PROBABILITIES = np.array([0.1, 0.4, 0.0, 0.3, 0.2])
+LOGITS = jnp.array([[np.log(p) if p else IMPOSSIBLE for p in PROBABILITIES]])
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (SymbolPolicy(), PROBABILITIES),
+        (SymbolPolicy(top_k=2), np.array([0, 4, 0, 3, 0]) / 7),
+        (SymbolPolicy(top_k=9), PROBABILITIES),
+        (SymbolPolicy(top_p=0.4), np.array([0, 1, 0, 0, 0])),
+        (SymbolPolicy(top_p=0.41), np.array([0, 4, 0, 3, 0]) / 7),
+        (SymbolPolicy(top_p=0.95), PROBABILITIES),
+        (SymbolPolicy(temperature=0.5), PROBABILITIES**2 / (PROBABILITIES**2).sum()),
+        (SymbolPolicy(temperature=0.5, top_k=2), np.array([0, 16, 0, 9, 0]) / 25),
+    ],
+)
+def test_the_distribution_that_is_drawn_from(policy: SymbolPolicy, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(jax.nn.softmax(policy(LOGITS))[0], expected, atol=1e-5)
+
+
+def test_impossible_symbols_stay_impossible_at_any_temperature() -> None:
+    hot = SymbolPolicy(temperature=1e6)
+    drawn = jax.random.categorical(jax.random.key(0), hot(LOGITS)[0], shape=(2000,))
+    assert set(np.unique(drawn)) == {0, 1, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("temperature", 0.0), ("temperature", float("nan")), ("top_k", -1), ("top_p", 0.0), ("top_p", 1.5)]
+)
+def test_bad_settings_are_named(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{field} is {value}"):
+        SymbolPolicy(**{field: value})

@@ -1,0 +1,146 @@
+"""Configurations go through JSON unchanged, and a bad field is named."""
+
+import json
+from typing import Any
+
+import pytest
+
+from dct_jax.codec import DCTCodec
+from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
+
+OTHER = Config(
+    codec=DCTCodec(16, 35, "4:4:4", "luma_first"),
+    data=DataConfig("folder:/pictures", (48, 96), (0.25, 0.5), False, 7, 33),
+    model=ModelConfig(64, 8, (1, 2), (3,), (0, 1), (1, 1, 4), 2, 128, 0, 5, 10, 0.1, "bfloat16"),
+    training=TrainingConfig(77, 5, 3e-4, 0, 0.5, 6, 8, 9),
+    seed=3,
+)
+
+
+@pytest.mark.parametrize("config", [Config(), OTHER])
+def test_a_configuration_survives_json(config: Config) -> None:
+    restored = Config.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert restored == config
+    assert isinstance(restored.data.image_size, tuple)
+    assert isinstance(restored.model.value_decoder, tuple)
+
+
+def test_the_window_is_overlap_and_chunk() -> None:
+    assert ModelConfig().window == 1024
+    assert OTHER.model.window == 128
+
+
+@pytest.mark.parametrize(
+    ("room", "name"), [(None, "seed"), (None, "model"), ("codec", "quality"), ("model", "heads"), ("training", "keep")]
+)
+def test_a_missing_field_is_named(room: str | None, name: str) -> None:
+    values = Config().to_dict()
+    (values[room] if room else values).pop(name)
+    with pytest.raises(ValueError, match=rf"the configuration's field {room + '.' if room else ''}{name} is missing$"):
+        Config.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("room", "field"), [(None, "sed"), ("codec", "codec.sed"), ("data", "data.sed"), ("model", "model.sed")]
+)
+def test_an_unknown_field_is_named(room: str | None, field: str) -> None:
+    values = Config().to_dict()
+    (values[room] if room else values)["sed"] = 1
+    with pytest.raises(ValueError, match=f"the configuration's field {field} is unknown$"):
+        Config.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "value"),
+    [
+        (None, "seed", "0"),
+        (None, "seed", 1.5),
+        ("codec", "quality", 50.5),
+        ("codec", "block_size", "8"),
+        ("codec", "channel_order", 1),
+        ("data", "source", None),
+        ("data", "flip", 1),
+        ("data", "image_size", 64),
+        ("data", "image_size", ["64", "64"]),
+        ("data", "image_size", [64.5, 64]),
+        ("data", "image_size", [64]),
+        ("data", "crop", ["0.5", 1.0]),
+        ("data", "crop", [0.5]),
+        ("data", "crop", [0.5, 0.8, 1.0]),
+        ("model", "width", 64.0),
+        ("training", "batch_size", True),
+        ("model", "encoder", 1),
+        ("model", "encoder", ["1"]),
+        ("model", "encoder", [1.5]),
+        ("model", "dropout", "0"),
+        ("training", "steps", None),
+        ("training", "learning_rate", "1e-3"),
+    ],
+    ids=repr,
+)
+def test_a_field_of_the_wrong_type_is_named(room: str | None, name: str, value: object) -> None:
+    values = Config().to_dict()
+    (values[room] if room else values)[name] = value
+    with pytest.raises(ValueError, match=rf"{room + '.' if room else ''}{name} is "):
+        Config.from_dict(values)
+
+
+def test_what_is_no_dictionary_is_refused() -> None:
+    with pytest.raises(ValueError, match="the configuration's top is list; it must be a dictionary"):
+        Config.from_dict([])
+    with pytest.raises(ValueError, match=r"the configuration's data\. is int; it must be a dictionary"):
+        Config.from_dict(Config().to_dict() | {"data": 1})
+
+
+def test_from_dict_checks_the_values_too() -> None:
+    values = Config().to_dict()
+    values["model"]["heads"] = 5
+    with pytest.raises(ValueError, match=r"model\.width is 192 and model\.heads is 5; heads must divide width"):
+        Config.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("room", "prefix", "bad"),
+    [
+        (DataConfig, "data", {"image_size": (0, 64)}),
+        (DataConfig, "data", {"crop": (0.0, 1.0)}),
+        (DataConfig, "data", {"crop": (0.9, 0.8)}),
+        (DataConfig, "data", {"crop": (0.9, 1.1)}),
+        (DataConfig, "data", {"held_out_every": 1}),
+        (DataConfig, "data", {"held_out_crops": 0}),
+        (ModelConfig, "model", {"width": 0}),
+        (ModelConfig, "model", {"heads": 0}),
+        (ModelConfig, "model", {"encoder": ()}),
+        (ModelConfig, "model", {"channel_decoder": (1, -1)}),
+        (ModelConfig, "model", {"position_decoder": ()}),
+        (ModelConfig, "model", {"value_decoder": (-2,)}),
+        (ModelConfig, "model", {"encoder_stride": 3}),
+        (ModelConfig, "model", {"chunk_size": 0}),
+        (ModelConfig, "model", {"overlap": -1}),
+        (ModelConfig, "model", {"max_chunks": 0}),
+        (ModelConfig, "model", {"num_classes": -1}),
+        (ModelConfig, "model", {"dropout": 1.0}),
+        (ModelConfig, "model", {"dtype": "float16"}),
+        *[
+            (TrainingConfig, "training", {name: 0})
+            for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "keep")
+        ],
+        (TrainingConfig, "training", {"learning_rate": 0.0}),
+        (TrainingConfig, "training", {"learning_rate": float("nan")}),
+        (TrainingConfig, "training", {"clip_norm": -1.0}),
+        (TrainingConfig, "training", {"warmup_steps": -1}),
+        (TrainingConfig, "training", {"warmup_steps": 1000}),
+        (Config, "", {"seed": -1}),
+    ],
+    ids=str,
+)
+def test_a_bad_value_is_named_with_its_field(room: type, prefix: str, bad: dict[str, Any]) -> None:
+    ((name, value),) = bad.items()
+    with pytest.raises(ValueError) as raised:
+        room(**bad)
+    assert f"{prefix}.{name} is {value}".lstrip(".") in str(raised.value).replace("'", "")
+
+
+def test_heads_must_divide_the_width() -> None:
+    with pytest.raises(ValueError, match=r"model\.width is 64 and model\.heads is 3"):
+        ModelConfig(width=64, heads=3)

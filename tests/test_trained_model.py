@@ -1,0 +1,54 @@
+"""The public Python interface."""
+
+import numpy as np
+import pytest
+
+import dct_jax
+from tests.toys import random_image, tiny_config
+
+
+@pytest.fixture(scope="module")
+def model() -> dct_jax.TrainedModel:
+    return dct_jax.TrainedModel.init(tiny_config(), seed=0)
+
+
+def test_samples_decode_and_have_a_likelihood(model: dct_jax.TrainedModel) -> None:
+    lists = model.sample(3, seed=0, batch_size=2)
+    assert len(lists) == 3
+    assert all(model.codec.decode(sparse).shape == (16, 16, 3) for sparse in lists)
+    nats = model.log_prob(lists)
+    assert list(nats) == ["channel", "position", "value"]
+    assert all(x.shape == (3,) and (x <= 0).all() for x in nats.values())
+    assert model.sample(2, seed=0, batch_size=2) == lists[:2]
+
+
+def test_log_prob_sums_over_all_chunks_whatever_the_batch(model: dct_jax.TrainedModel) -> None:
+    """Longer lists are less likely under an untrained model, and a list alone has the likelihood that it has in company."""
+    rng = np.random.default_rng(0)
+    lists = [model.codec.encode(random_image(rng)) for _ in range(5)]
+    assert max(map(len, lists)) > 2 * model.config.model.chunk_size
+    together = model.log_prob(lists)
+    for i, sparse in enumerate(lists):
+        for name, nats in model.log_prob([sparse]).items():
+            assert nats[0] == pytest.approx(together[name][i], rel=1e-5)
+        # The values of an untrained model are nearly uniform over its table without 0.
+        uniform = -len(sparse) * np.log(2 * model.network.vocabulary.largest_value)
+        assert together["value"][i] == pytest.approx(uniform, rel=0.02)
+
+
+def test_bad_arguments_are_named(model: dct_jax.TrainedModel) -> None:
+    with pytest.raises(ValueError, match="num is 0"):
+        model.sample(0)
+    with pytest.raises(ValueError, match="label is 1; the model has 0 classes"):
+        model.sample(1, label=1)
+    sparse = model.codec.encode(np.zeros((16, 24, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"list 1: the list's grid is \(4, 6\) blocks; it must be \(4, 4\)"):
+        model.log_prob([model.codec.encode(np.zeros((16, 16, 3), np.uint8)), sparse])
+
+
+def test_loading_what_is_no_run(tmp_path) -> None:
+    with pytest.raises(ValueError, match="there is no run here"):
+        dct_jax.load(tmp_path / "nowhere")
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ValueError, match="there is no checkpoint yet"):
+        dct_jax.load(tmp_path)

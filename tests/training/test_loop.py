@@ -1,0 +1,137 @@
+"""Whole runs: exact resume, clean stops, and what is left behind."""
+
+import dataclasses
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import dct_jax
+from dct_jax.data.chunks import Chunk
+from dct_jax.training import loop
+from dct_jax.training.checkpoints import Checkpoints
+from dct_jax.training.step import TrainState
+from tests.toys import tiny_config
+
+ONE = jax.local_devices()[:1]
+
+
+def on_batch(monkeypatch: pytest.MonkeyPatch, do: Callable[[int, Chunk], Chunk]) -> None:
+    """Calls `do(i, batch)` with the batch of the i-th step of a run (from 1) before the step; what it returns is used."""
+    original, count = loop.spread, -1  # the first call only checks the batch size
+
+    def spread(batch: Chunk, devices: int) -> Chunk:
+        nonlocal count
+        count += 1
+        return original(do(count, batch) if count else batch, devices)
+
+    monkeypatch.setattr(loop, "spread", spread)
+
+
+def latest_state(folder: Path) -> tuple[int, Any]:
+    checkpoints = Checkpoints(folder / "checkpoints")
+    step = checkpoints.latest()
+    items = checkpoints._manager.restore(step)
+    return step, (items["params"], items["optimizer"])
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> None:
+    """20 steps, and 10 steps, SIGTERM, 10 steps, with dropout: the same batches and, bit for bit, the same state."""
+    config = tiny_config(steps=20)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.1))
+    batches: dict[str, list[Chunk]] = {"whole": [], "first": [], "second": []}
+
+    def record(name: str, stop_at: int | None = None) -> Callable[[int, Chunk], Chunk]:
+        def do(step: int, batch: Chunk) -> Chunk:
+            batches[name].append(batch)
+            if step == stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return batch
+
+        return do
+
+    for name, folder, stop_at in (("whole", "a", None), ("first", "b", 10), ("second", "b", None)):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            on_batch(monkeypatch, record(name, stop_at))
+            outcome = loop.train(config, tmp_path / folder, ONE)
+        assert outcome.signal == ("SIGTERM" if stop_at else None)
+        assert outcome.step == (stop_at or 20)
+
+    assert [len(batches[name]) for name in batches] == [20, 10, 10]
+    jax.tree.map(np.testing.assert_array_equal, batches["whole"], batches["first"] + batches["second"])
+    (step_a, state_a), (step_b, state_b) = latest_state(tmp_path / "a"), latest_state(tmp_path / "b")
+    assert step_a == step_b == 20
+    jax.tree.map(np.testing.assert_array_equal, state_a, state_b)
+    a, b = records(tmp_path / "a"), records(tmp_path / "b")
+    assert [r["step"] for r in a] == [r["step"] for r in b] == [10, 20, 20]
+    assert a[-1] == b[-1]  # the evaluation; the others hold times
+    assert a[1]["nats_per_triple"] == b[1]["nats_per_triple"]
+
+    # A finished run is left as it is, and says again what it reached.
+    again = loop.train(config, tmp_path / "a", ONE)
+    assert again.evaluation == a[-1]["held_out"]
+    assert records(tmp_path / "a") == a
+
+    # A run of another configuration is refused, by the field's name.
+    other = dataclasses.replace(config, training=dataclasses.replace(config.training, learning_rate=0.5))
+    with pytest.raises(ValueError, match=r"another configuration \(training.learning_rate 0.001 -> 0.5\)"):
+        loop.train(other, tmp_path / "a", ONE)
+
+    # The checkpoint is enough to build the model.
+    model = dct_jax.load(tmp_path / "a")
+    assert model.config == config
+    jax.tree.map(np.testing.assert_array_equal, model.params, state_a[0])
+
+
+def test_the_latest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
+    config = tiny_config()
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step, bits in ((1, 3.0), (2, 2.0), (3, None), (4, 4.0), (5, None), (6, 2.5), (7, None)):
+        state = TrainState(np.int32(step), {"w": np.full(3, step)}, {"m": np.zeros(3)})
+        checkpoints.save(state, {"next": step}, config, None if bits is None else {"bits_per_pixel": bits})
+    assert {int(p.name) for p in tmp_path.iterdir()} == {2, 6, 7}
+    assert (checkpoints.best(), checkpoints.latest()) == (2, 7)
+    restored, data = checkpoints.restore(6, TrainState(np.int32(0), {"w": np.zeros(3, int)}, {"m": np.zeros(3)}))
+    assert (int(restored.step), data) == (6, {"next": 6})
+    np.testing.assert_array_equal(restored.params["w"], [6, 6, 6])
+    with pytest.raises(ValueError, match=r"7: this checkpoint does not fit its configuration"):
+        checkpoints.params(7, {"w": np.zeros(4, int)})
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    config = tiny_config(steps=10, checkpoint_every=3)
+
+    def poison(step: int, batch: Chunk) -> Chunk:
+        return batch._replace(dct_image=np.where(step == 5, np.float32(np.nan), batch.dct_image.astype(np.float32)))
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        on_batch(monkeypatch, poison)
+        message = r"step 5: the loss of the channel is nan; the last good checkpoint is .*/3\. "
+        with pytest.raises(FloatingPointError, match=message):
+            loop.train(config, tmp_path, ONE)
+    step, state = latest_state(tmp_path)
+    assert step == 3
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"file/run cannot be written .*--run-dir"):
+        loop.train(tiny_config(), tmp_path / "file" / "run", ONE)
+
+
+def test_classes_must_fit_the_pictures(tmp_path: Path) -> None:
+    config = tiny_config()
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=5))
+    with pytest.raises(ValueError, match=r"model.num_classes is 5, but landscapes has 0 classes"):
+        loop.train(config, tmp_path, ONE)

@@ -1,0 +1,119 @@
+"""The training step: golden first numbers, equality over devices, and that it learns."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from dct_jax.codec import Vocabulary
+from dct_jax.config import TrainingConfig
+from dct_jax.data.chunks import Chunk, num_chunks
+from dct_jax.model import DCTransformer, Triples, log_likelihood
+from dct_jax.model.transformer import Logits
+from dct_jax.sampling.policy import Policy, SymbolPolicy
+from dct_jax.sampling.sampler import sample_lists
+from dct_jax.training.parallel import parallel_train_step, replicate, spread
+from dct_jax.training.step import TrainState, init_state, make_optimizer
+from tests.toys import TINY, batch_of, random_image, random_list, random_params, tiny_config, tiny_model
+
+
+def fit(model: DCTransformer, batches: list[Chunk], config: TrainingConfig, devices: int = 1) -> tuple[TrainState, list]:
+    """Trains on the batches by turns; the state and every step's metrics."""
+    optimizer = make_optimizer(config)
+    where = jax.local_devices()[:devices]
+    state = replicate(init_state(model, optimizer, batches[0], seed=0), where)
+    step = parallel_train_step(model, optimizer, 0, where)
+    metrics = []
+    for i in range(config.steps):
+        state, last = step(state, spread(batches[i % len(batches)], devices))
+        metrics.append(jax.device_get(last))
+    return state, metrics
+
+
+def test_the_first_step_of_a_fixed_configuration() -> None:
+    """Golden numbers. After an intended change of the network, copy the new ones from this test's failure."""
+    model = tiny_model()
+    batch = batch_of(model, [random_list(np.random.default_rng(i), model.vocabulary, 40) for i in range(4)])
+    optimizer = make_optimizer(TrainingConfig())
+    state = init_state(model, optimizer, batch, seed=0)
+    state = state._replace(params=random_params(model, batch, scale=0.1))
+    step = parallel_train_step(model, optimizer, 0, jax.local_devices()[:1])
+    _, metrics = step(state, spread(batch, 1))
+    loss = sum(metrics.nats) / metrics.elements
+    assert [float(loss), float(metrics.gradient_norm)] == pytest.approx([10.051907, 1.2153175], rel=1e-3)
+
+
+def test_two_devices_give_the_parameters_of_one() -> None:
+    """Chunks with different numbers of targets, so that a mean of the devices' means would be wrong."""
+    model, rng = tiny_model(), np.random.default_rng(0)
+    batches = [batch_of(model, [random_list(rng, model.vocabulary, n) for n in (3, 5, 30, 40)]) for _ in range(3)]
+    config = TrainingConfig(steps=6, warmup_steps=1, learning_rate=1e-3)
+    (one, metrics_one), (two, metrics_two) = (fit(model, batches, config, devices) for devices in (1, 2))
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params)):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+    for a, b in zip(jax.tree.leaves(metrics_one), jax.tree.leaves(metrics_two)):
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+
+
+def test_devices_must_divide_the_batch() -> None:
+    model = tiny_model()
+    batch = batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 5)] * 3)
+    with pytest.raises(ValueError, match=r"training.batch_size is 3; it must be a multiple of the 2 devices"):
+        spread(batch, 2)
+
+
+def test_it_overfits_four_images_and_gives_one_back() -> None:
+    rng = np.random.default_rng(0)
+    config = tiny_config()
+    lists = [config.codec.encode(random_image(rng)) for _ in range(4)]
+    model = tiny_model(dataclasses.replace(TINY, width=48))
+    count = max(num_chunks(len(sparse), TINY.chunk_size) for sparse in lists)
+    assert count > 1
+    chunks = [batch_of(model, lists, k) for k in range(count)]
+    batch = Chunk(*map(np.concatenate, zip(*chunks)))
+    state, metrics = fit(model, [batch], TrainingConfig(steps=400, warmup_steps=20, learning_rate=5e-3))
+    assert sum(metrics[-1].nats) / metrics[-1].elements < 0.1
+    cold = SymbolPolicy(temperature=0.1)
+    drawn, _ = sample_lists(model, state.params, (16, 16), np.zeros(4, np.int32), 0, Policy(cold, cold, cold))
+    assert any(sparse in lists for sparse in drawn)
+
+
+def test_the_value_decoder_uses_the_current_channel_and_position() -> None:
+    """In a sister project the stream of the previous decoder outgrew the embeddings that are added to it, and the current
+    symbol was ignored. Here a value's magnitude depends on its channel alone and its sign on its position alone."""
+    vocabulary = Vocabulary(2, (4, 4), 3, "4:4:4", "interleaved")
+    model = DCTransformer(vocabulary, dataclasses.replace(TINY, width=32, chunk_size=32))
+    rng = np.random.default_rng(0)
+    magnitude = rng.integers(1, 4, vocabulary.num_channels)
+    sign = rng.choice([-1, 1], vocabulary.num_positions)
+
+    def batch() -> Chunk:
+        lists = [random_list(rng, vocabulary, 31) for _ in range(16)]
+        lists = [dataclasses.replace(s, values=(magnitude[s.channels] * sign[s.positions]).astype(np.int32)) for s in lists]
+        return batch_of(model, lists)
+
+    batches = [batch() for _ in range(30)]
+    state, _ = fit(model, batches, TrainingConfig(steps=300, warmup_steps=20, learning_rate=3e-3))
+    test = batch()
+    shuffle = rng.permutation(16)
+
+    @jax.jit
+    def value_loss(channels: jax.Array, positions: jax.Array) -> jax.Array:
+        """Nats per value when the decoders are told these current channels and positions."""
+
+        def run(model: DCTransformer) -> jax.Array:
+            encoding = model.encode(test.dct_image, test.chunk_index, test.label)
+            last = Triples(test.channels[:, :-1], test.positions[:, :-1], test.values[:, :-1])
+            channel, stream, _ = model.predict_channel(last, encoding)
+            position, stream, _ = model.predict_position(stream, channels, last, encoding)
+            value, _ = model.predict_value(stream, channels, positions, encoding)
+            return log_likelihood(Logits(channel, position, value), test, vocabulary).value.sum() / (16 * 31)
+
+        return -model.apply(state.params, method=run)
+
+    channels, positions = test.channels[:, 1:], test.positions[:, 1:]
+    true = float(value_loss(channels, positions))
+    assert true < 0.2
+    assert float(value_loss(channels[shuffle], positions)) > true + 0.5
+    assert float(value_loss(channels, positions[shuffle])) > true + 0.5
