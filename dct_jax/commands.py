@@ -19,7 +19,6 @@ from dct_jax.config import Config
 from dct_jax.data.sources import read_image
 from dct_jax.experiment import load_experiment
 from dct_jax.files import replacing
-from dct_jax.sampling.policy import Policy, SymbolPolicy
 
 
 @dataclass(frozen=True)
@@ -140,10 +139,11 @@ def sample(args: Sequence[str]) -> int:
     """`sample RUN`."""
     command = _parse(Sample, args, "sample")
     fields = ("temperature", "top_k", "top_p")
-    settings = zip(*(_three(name, getattr(command, name)) for name in fields))
-    policy = Policy(*(SymbolPolicy(*setting) for setting in settings))
+    from dct_jax.sampling.policy import Policy, SymbolPolicy
     from dct_jax.trained_model import load
 
+    settings = zip(*(_three(name, getattr(command, name)) for name in fields))
+    policy = Policy(*(SymbolPolicy(*setting) for setting in settings))
     model = load(command.run)
     lists = model.sample(command.num, command.seed, policy, command.label, command.batch_size)
     images = [model.codec.decode(sparse) for sparse in lists]
@@ -223,15 +223,19 @@ def main(args: Sequence[str]) -> int:
 
 def _parse(command: type, args: Sequence[str], name: str, default: Any = None) -> Any:
     """The command's dataclass, filled from the arguments. tyro's boxed messages become one line."""
-    message = io.StringIO()
     defaults = {} if default is None else {"default": default}
+    said = io.TextIOWrapper(io.BytesIO(), "utf-8")
     try:
-        with contextlib.redirect_stderr(message):
+        with contextlib.ExitStack() as captured:
+            if not any(arg in ("-h", "--help") for arg in args):
+                captured.enter_context(contextlib.redirect_stderr(said))
+                captured.enter_context(contextlib.redirect_stdout(said))  # its encoding decides how tyro draws boxes
             return tyro.cli(command, args=list(args), prog=f"python -m dct_jax {name}", **defaults)
     except SystemExit as stop:
         if not stop.code:
             raise
-        lines = [line.strip("│ ") for line in message.getvalue().splitlines() if line.startswith("│")]
+        said.seek(0)
+        lines = [line.strip("│ \n") for line in said if line.startswith("│")]
         text = lines[: next((i for i, line in enumerate(lines) if set(line) == {"─"}), None)]
         raise ValueError(f"{' '.join(text)}; see {name} --help") from None
 

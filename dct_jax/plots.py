@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.codec.channel_order import CB, CR, Y
@@ -76,6 +77,11 @@ def show(sparse: SparseDCT, codec: DCTCodec, stages: int = 6) -> Figure:
         axis.set_ylabel(name)
         axis.margins(x=0.01)
     axes[-1].set_yscale("symlog", linthresh=4)
+    largest = np.abs(sparse.values).max(initial=1)
+    ticks = [tick for tick in (0, 4, 16, 64, 256, 1024) if tick <= largest]
+    axes[-1].set_yticks([-tick for tick in reversed(ticks[1:])] + ticks, minor=False)
+    axes[-1].yaxis.set_major_formatter(ScalarFormatter())
+    axes[-1].minorticks_off()
     axes[-1].set_xlabel("index in the list")
     axes[0].legend(loc="lower right", markerscale=5, ncols=3)
     blocks, (height, width) = sparse.grid, sparse.size

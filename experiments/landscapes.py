@@ -10,15 +10,15 @@ CONFIG = Config(
     model=ModelConfig(
         width=128,
         heads=2,
-        encoder=(1,),
+        encoder=(1, 1),
         channel_decoder=(1,),
         position_decoder=(1,),
-        value_decoder=(2,),
-        chunk_size=224,
+        value_decoder=(1, 1),
+        chunk_size=160,
         overlap=32,
         max_chunks=16,
     ),
     training=TrainingConfig(
-        steps=300, batch_size=32, learning_rate=3e-3, warmup_steps=50, evaluate_every=150, checkpoint_every=50
+        steps=320, batch_size=40, learning_rate=4e-3, warmup_steps=50, evaluate_every=160, checkpoint_every=50
     ),
 )

@@ -52,6 +52,7 @@ class Pictures:
 
     Attributes:
         classes: the names of the classes, by label; empty if the files lie in no sub-folders.
+        skipped: why each picture that could not be used was skipped, by its path.
     """
 
     def __init__(self, root: Path, paths: list[Path]) -> None:
@@ -59,7 +60,7 @@ class Pictures:
         self.root, self.paths = root, paths
         self.classes = sorted({path.relative_to(root).parts[0] for path in paths if path.parent != root})
         self._labels = {name: label for label, name in enumerate(self.classes)}
-        self._skipped: set[str] = set()
+        self.skipped: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -95,16 +96,11 @@ class Pictures:
             ValueError: if no picture is left.
         """
         with self._lock:
-            if key not in self._skipped:
-                self._skipped.add(key)
-                log.warning("skipping picture %d: %s", len(self._skipped), reason)
-            if len(self._skipped) == len(self):
+            if key not in self.skipped:
+                self.skipped[key] = reason
+                log.warning("skipping picture %d: %s", len(self.skipped), reason)
+            if len(self.skipped) == len(self):
                 raise ValueError(f"{self.root}: none of the {len(self)} pictures can be used; the last one: {reason}")
-
-    @property
-    def num_skipped(self) -> int:
-        """How many pictures could not be used so far."""
-        return len(self._skipped)
 
 
 def open_source(source: str) -> Pictures:

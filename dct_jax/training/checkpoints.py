@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -39,7 +40,11 @@ class Checkpoints:
             enable_async_checkpointing=False,
         )
         self.folder = Path(folder).absolute()
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        trees, texts = ("params", "optimizer"), ("data", "config")
+        handlers = {name: ocp.StandardCheckpointHandler() for name in trees} | {
+            name: ocp.JsonCheckpointHandler() for name in texts
+        }
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def latest(self) -> int | None:
         """The step of the latest checkpoint, or None."""
@@ -92,6 +97,9 @@ class Checkpoints:
         Raises:
             ValueError: if the checkpoint holds other shapes.
         """
+        # The run may have had devices that this machine lacks.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
         return self._restore(step, params=ocp.args.StandardRestore(like))["params"]
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
@@ -113,7 +121,23 @@ class Checkpoints:
 
     def _restore(self, step: int, **items: Any) -> Any:
         try:
+            # Orbax cuts or pads arrays of another shape, so the shapes are compared first.
+            metadata = self._manager.item_metadata(step)
+            for name, item in items.items():
+                if isinstance(item, ocp.args.StandardRestore):
+                    _check_shapes(name, metadata[name], item.item)
             return self._manager.restore(step, args=ocp.args.Composite(**items))
         except (OSError, KeyError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{self.folder / str(step)}: this checkpoint does not fit its configuration ({reason})") from None
+
+
+def _check_shapes(name: str, saved: Any, like: Any) -> None:
+    """Raises ValueError, naming the array, unless both trees have the same arrays with the same shapes."""
+    ours, theirs = (
+        {jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves}
+        for leaves in (jax.tree_util.tree_leaves_with_path(tree) for tree in (like, saved))
+    )
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            raise ValueError(f"{name}.{key} has shape {theirs.get(key)}, the configuration needs {ours.get(key)}")

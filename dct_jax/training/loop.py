@@ -80,6 +80,10 @@ def train(config: Config, folder: Path, devices: list[jax.Device] | None = None)
 
     done = int(state.step)
     report = Report(config, folder, done)
+    if done < config.training.steps:
+        parameters = sum(x.size for x in jax.tree.leaves(state.params))
+        where = f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}"
+        report.say(f"{parameters:,} parameters, {len(training_pictures)} pictures, {where}; compiling takes a moment")
     try:
         with stop_signals() as stopped:
             while done < config.training.steps and not stopped:
@@ -96,7 +100,7 @@ def train(config: Config, folder: Path, devices: list[jax.Device] | None = None)
                     report.evaluation(done, evaluation)
                 checkpoints.save(state, batches.get_state(), config, evaluation)
         evaluation = checkpoints.metrics(checkpoints.best()) if done else None
-        return Outcome(done, stopped[0] if stopped else None, evaluation, training_pictures.num_skipped)
+        return Outcome(done, stopped[0] if stopped else None, evaluation, len(training_pictures.skipped))
     except FloatingPointError as error:
         saved = checkpoints.latest()
         kept = f"the last good checkpoint is {checkpoints.folder / str(saved)}" if saved else "no checkpoint was saved yet"

@@ -87,8 +87,12 @@ class Report:
     def evaluation(self, step: int, evaluation: dict[str, float]) -> None:
         """Logs numbers about held-out pictures; the time that they took does not count as training."""
         self._log.write(step, held_out=evaluation)
-        self._bar.write(f"step {step}: {evaluation['bits_per_pixel']:.4f} bits per pixel on held-out pictures")
+        self.say(f"step {step}: {evaluation['bits_per_pixel']:.4f} bits per pixel on held-out pictures")
         self._restart()
+
+    def say(self, message: str) -> None:
+        """Prints a line above the bar."""
+        self._bar.write(message)
 
     def close(self) -> None:
         self._bar.close()

@@ -1,0 +1,126 @@
+"""The command line: what each command leaves, and one clear line for each kind of bad input."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dct_jax import DCTCodec
+from dct_jax.codec import load_npz
+from dct_jax.commands import main
+from dct_jax.data.sources import LANDSCAPES, read_image
+
+LANDSCAPE = str(LANDSCAPES / "canyon4.jpg")
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs a command that must fail with exit code 2 and one line, and returns the line."""
+
+    def run(*args: object) -> str:
+        capsys.readouterr()
+        assert main([str(arg) for arg in args]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1, captured.err
+        return captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the debug experiment."""
+    folder = tmp_path_factory.mktemp("runs") / "debug"
+    assert main(["train", "debug", "--run-dir", str(folder)]) == 0
+    return folder
+
+
+def test_a_run_leaves_what_the_readme_says(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (run / "metrics.jsonl").stat().st_size > 0
+    assert list(run.glob("events.out.tfevents.*"))
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"10", "20"}
+
+    assert main(["sample", str(run), "--num", "3", "--temperature", "1", "1", "0.5", "--out", str(tmp_path)]) == 0
+    assert "3 samples are in" in capsys.readouterr().out
+    assert sorted(p.name for p in tmp_path.rglob("*.png")) == [
+        "0000.png", "0001.png", "0002.png", "progressive.png", "samples.png",
+    ]  # fmt: skip
+    assert Image.open(tmp_path / "samples" / "0000.png").size == (32, 32)
+
+
+def test_encode_and_decode_are_the_codec(tmp_path: Path) -> None:
+    triples, image = tmp_path / "a.npz", tmp_path / "a.png"
+    assert main(["encode", LANDSCAPE, "--out", str(triples), "--quality", "35", "--block-size", "16"]) == 0
+    codec = DCTCodec(block_size=16, quality=35)
+    expected = codec.encode(read_image(LANDSCAPE))
+    assert load_npz(triples) == (expected, codec)
+    assert main(["decode", str(triples)]) == 0
+    np.testing.assert_array_equal(np.array(Image.open(image)), codec.decode(expected))
+    assert {p.name for p in tmp_path.iterdir()} == {"a.npz", "a.png"}
+
+
+def test_show_draws_a_picture(tmp_path: Path) -> None:
+    out = tmp_path / "show.png"
+    assert main(["show", LANDSCAPE, "--out", str(out)]) == 0
+    assert Image.open(out).size[0] > 1000
+
+
+def test_bad_commands(refused: Refused) -> None:
+    assert "there is no command 'trian'; known are train" in refused("trian")
+    assert "there is no experiment 'nope'; known are debug, landscapes" in refused("train", "nope")
+    assert "train needs the name of an experiment" in refused("train")
+    assert "Unrecognized options: --training.stepz" in refused("train", "debug", "--training.stepz", 3)
+    assert "invalid literal for int()" in refused("train", "debug", "--training.steps", "x")
+    assert "training.steps is -4; it must be 1 or more" in refused("train", "debug", "--training.steps", -4)
+    assert "quality is 200; it must be from 1 to 100" in refused("encode", LANDSCAPE, "--quality", 200)
+
+
+def test_bad_files(refused: Refused, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(Path(LANDSCAPE).read_bytes()[:700])
+    for command in ("encode", "show"):
+        assert "nowhere.png: there is no such file" in refused(command, tmp_path / "nowhere.png")
+        assert "broken.jpg: this image cannot be read" in refused(command, broken)
+    assert "there is no such file" in refused("decode", tmp_path / "nowhere.npz")
+    assert "broken.jpg: this is no file of triples" in refused("decode", broken)
+    assert "cannot be written" in refused("encode", LANDSCAPE, "--out", broken / "a.npz")
+    assert "no image format" in refused("decode", _triples(tmp_path), "--out", tmp_path / "a.xyz")
+    assert {p.name for p in tmp_path.iterdir()} == {"broken.jpg", "a.npz"}
+
+
+def test_bad_data(refused: Refused, tmp_path: Path) -> None:
+    def train(*args: object) -> str:
+        return refused("train", "debug", "--run-dir", tmp_path / "run", *args)
+
+    (tmp_path / "empty").mkdir()
+    assert "there is no folder" in train("--data.source", f"folder:{tmp_path}/nowhere")
+    assert "no image file below that folder" in train("--data.source", f"folder:{tmp_path}/empty")
+    assert "it must be 'landscapes' or 'folder:PATH'" in train("--data.source", "sunsets")
+    assert "must have at least 500 x 500" in train("--data.image-size", 500, 500)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_runs(refused: Refused, run: Path, tmp_path: Path) -> None:
+    assert "there is no run here" in refused("sample", tmp_path)
+    assert "temperature is 0.0" in refused("sample", run, "--temperature", 0)
+    assert "--top-k has 2 numbers" in refused("sample", run, "--top-k", 1, 2)
+    assert "another configuration (seed 0 -> 1)" in refused("train", "debug", "--run-dir", run, "--seed", 1)
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refused("sample", run, "--num", 1, "--out", tmp_path / "file" / "out")
+
+
+def test_the_codec_starts_without_jax() -> None:
+    code = "import sys, dct_jax.commands; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def _triples(folder: Path) -> Path:
+    path = folder / "a.npz"
+    assert main(["encode", LANDSCAPE, "--out", str(path)]) == 0
+    return path
