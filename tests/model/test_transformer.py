@@ -1,0 +1,61 @@
+"""Sizes and number formats of the network."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from dct_jax.codec import DCTCodec, Vocabulary
+from dct_jax.config import ModelConfig
+from dct_jax.model import DCTransformer
+from dct_jax.model.support import IMPOSSIBLE
+from tests.toys import TINY, batch_of, random_list, random_params, tiny_model
+
+
+def test_the_papers_layout_has_401_million_parameters() -> None:
+    """The LSUN model is reported with 448 M; see docs/method.md. Shapes alone: nothing of that size is made."""
+    config = ModelConfig(
+        width=896,
+        heads=14,
+        encoder=(2, 2, 2, 2),
+        channel_decoder=(2, 2, 2, 4),
+        position_decoder=(2, 2, 2, 4),
+        value_decoder=(2, 2, 2, 2, 2, 7),
+    )
+    vocabulary = DCTCodec(quality=75).vocabulary((384, 384))
+    model = DCTransformer(vocabulary, config)
+    batch = batch_of(model, [random_list(np.random.default_rng(0), vocabulary, 5)])
+    shapes = jax.eval_shape(model.init, jax.random.key(0), batch)
+    assert sum(x.size for x in jax.tree.leaves(shapes)) == pytest.approx(401e6, rel=0.01)
+    logits = jax.eval_shape(model.apply, shapes, batch)
+    assert [x.shape for x in logits] == [(1, 1024, 193), (1, 1024, 48 * 48), (1, 1024, vocabulary.num_values)]
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_encoder_strides_on_odd_grids(stride: int) -> None:
+    """Every position has its token: the value decoder reads the encoding at p, and a change there reaches its logits."""
+    vocabulary = Vocabulary(2, (5, 3), 2, "4:4:4")
+    model = DCTransformer(vocabulary, dataclasses.replace(TINY, encoder_stride=stride))
+    batch = batch_of(model, [random_list(np.random.default_rng(0), vocabulary, 60)], index=1)
+    params = random_params(model, batch)
+    tokens = model.apply(params, batch.dct_image, batch.chunk_index, batch.label, method="encode").features
+    assert tokens.shape == (1, -(-5 // stride), -(-3 // stride), TINY.width)
+    changed = batch.dct_image.copy()
+    changed[0, 4, 2, 0] += 2
+    moved = model.apply(params, changed, batch.chunk_index, batch.label, method="encode").features - tokens
+    assert np.abs(moved[0, -1, -1]).max() > 1e-3
+
+
+def test_bfloat16_activations_give_nearly_the_same_logits() -> None:
+    model = tiny_model()
+    batch = batch_of(model, [random_list(np.random.default_rng(i), model.vocabulary, 40) for i in range(2)])
+    params = random_params(model, batch, scale=0.1)
+    short = tiny_model(dataclasses.replace(TINY, dtype="bfloat16"))
+    assert {x.dtype for x in jax.tree.leaves(short.init(jax.random.key(0), batch))} == {np.dtype("float32")}
+    for exact, rounded in zip(model.apply(params, batch), short.apply(params, batch)):
+        assert rounded.dtype == np.float32
+        possible = exact > IMPOSSIBLE
+        np.testing.assert_array_equal(possible, rounded > IMPOSSIBLE)
+        np.testing.assert_allclose(rounded[possible], exact[possible], atol=0.1)
+        assert np.abs(rounded - exact)[possible].max() > 0
