@@ -82,7 +82,7 @@ class Decode:
 
     Attributes:
         triples: a .npz file that `encode` wrote.
-        out: the image file; the triples' name with the suffix .png by default.
+        out: the image file; TRIPLES-decoded.png by default, as the original may stand beside the triples.
     """
 
     triples: Annotated[Path, tyro.conf.Positional]
@@ -114,8 +114,6 @@ def train(args: Sequence[str]) -> int:
     default = Train(config, Path("runs") / Path(args[0]).stem)
     command = _parse(Train, args[1:], f"train {args[0]}", default)
     # JAX starts here and not with the command line, which answers at once.
-    from dct_jax.data.pipeline import held_out_lists
-    from dct_jax.data.sources import open_source
     from dct_jax.evaluation.jpeg import arithmetic_bits_per_pixel, arithmetic_coding_available
     from dct_jax.training.loop import train
 
@@ -126,12 +124,13 @@ def train(args: Sequence[str]) -> int:
         print(f"stopped by {outcome.signal} after step {outcome.step}, saved; the same command goes on from there")
         return 128 + signal.Signals[outcome.signal]
     print(f"held-out pictures: {outcome.evaluation['bits_per_pixel']:.3f} bits per pixel (the best checkpoint)")
-    codec, data = command.config.codec, command.config.data
+    codec = command.config.codec
     if arithmetic_coding_available(codec):
-        lists, _ = held_out_lists(open_source(data.source).split(data.held_out_every)[1], command.config)
-        print(
-            f"JPEG's arithmetic coding of the same coefficients: {arithmetic_bits_per_pixel(lists, codec):.3f} bits per pixel"
-        )
+        try:
+            bits = f"{arithmetic_bits_per_pixel(outcome.held_out, codec):.3f} bits per pixel"
+        except RuntimeError as error:
+            bits = f"not measured ({error})"
+        print(f"JPEG's arithmetic coding of the same coefficients: {bits}")
     return _print(f"the run is in {command.run_dir}: checkpoints/, metrics.jsonl, TensorBoard events")
 
 
@@ -144,10 +143,12 @@ def sample(args: Sequence[str]) -> int:
 
     settings = zip(*(_three(name, getattr(command, name)) for name in fields))
     policy = Policy(*(SymbolPolicy(*setting) for setting in settings))
+    out = command.out or command.run
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} cannot be written (it is a file); name a folder")
     model = load(command.run)
     lists = model.sample(command.num, command.seed, policy, command.label, command.batch_size)
     images = [model.codec.decode(sparse) for sparse in lists]
-    out = command.out or command.run
     for i, image in enumerate(images):
         _save_image(image, out / "samples" / f"{i:04d}.png")
     scale = max(1, 160 // max(images[0].shape[:2]))
@@ -170,7 +171,7 @@ def decode(args: Sequence[str]) -> int:
     """`decode TRIPLES`."""
     command = _parse(Decode, args, "decode")
     sparse, codec = load_npz(command.triples)
-    out = command.out or command.triples.with_suffix(".png")
+    out = command.out or command.triples.with_name(f"{command.triples.stem}-decoded.png")
     _save_image(codec.decode(sparse), out)
     return _print(f"the image is in {out}")
 
@@ -213,7 +214,7 @@ def main(args: Sequence[str]) -> int:
         if args[0] not in COMMANDS:
             raise ValueError(f"there is no command {args[0]!r}; known are {', '.join(COMMANDS)}")
         return COMMANDS[args[0]](args[1:])
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         print(f"dct_jax: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -249,8 +250,8 @@ def _three(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _save_image(image: Any, out: Path) -> None:
-    if out.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"{out}: {out.suffix or 'no suffix'} is no image format; use .png")
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ValueError(f"{out}: an image must be .png, .jpg or .webp")
     with replacing(out) as path:
         Image.fromarray(image).save(path)
 

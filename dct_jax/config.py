@@ -142,7 +142,7 @@ class Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries, for JSON."""

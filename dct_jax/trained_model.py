@@ -68,6 +68,8 @@ class TrainedModel:
         """
         if num < 1 or batch_size < 1:
             raise ValueError(f"num is {num} and batch_size is {batch_size}; both must be 1 or more")
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")
         if not 0 <= label < max(self.config.model.num_classes, 1):
             raise ValueError(f"label is {label}; the model has {self.config.model.num_classes} classes")
         labels = np.full(min(batch_size, num), label, np.int32)
@@ -88,9 +90,14 @@ class TrainedModel:
             {"channel", "position", "value"}: float64 [N], in nats, with the stopping token in "channel".
 
         Raises:
-            ValueError: if a list is not one that the model could have drawn.
+            ValueError: if a list is not one that the model could have drawn, or the labels do not fit.
         """
-        given = None if labels is None else np.asarray(labels, np.int32)
+        classes = self.config.model.num_classes
+        if labels is None and classes:
+            raise ValueError(f"the model has {classes} classes; log_prob needs the label of each list")
+        given = np.zeros(len(lists), int) if labels is None else np.asarray(labels, int)
+        if given.shape != (len(lists),) or not ((given >= 0) & (given < max(classes, 1))).all():
+            raise ValueError(f"labels are {given.tolist()}; there must be {len(lists)} from 0 to {max(classes, 1) - 1}")
         return list_log_prob(self.network, self.params, lists, given)._asdict()
 
     def _example(self) -> Chunk:

@@ -55,14 +55,14 @@ def test_a_run_leaves_what_the_readme_says(run: Path, tmp_path: Path, capsys: py
 
 
 def test_encode_and_decode_are_the_codec(tmp_path: Path) -> None:
-    triples, image = tmp_path / "a.npz", tmp_path / "a.png"
+    triples, image = tmp_path / "a.npz", tmp_path / "a-decoded.png"
     assert main(["encode", LANDSCAPE, "--out", str(triples), "--quality", "35", "--block-size", "16"]) == 0
     codec = DCTCodec(block_size=16, quality=35)
     expected = codec.encode(read_image(LANDSCAPE))
     assert load_npz(triples) == (expected, codec)
     assert main(["decode", str(triples)]) == 0
     np.testing.assert_array_equal(np.array(Image.open(image)), codec.decode(expected))
-    assert {p.name for p in tmp_path.iterdir()} == {"a.npz", "a.png"}
+    assert {p.name for p in tmp_path.iterdir()} == {"a.npz", "a-decoded.png"}
 
 
 def test_show_draws_a_picture(tmp_path: Path) -> None:
@@ -71,9 +71,14 @@ def test_show_draws_a_picture(tmp_path: Path) -> None:
     assert Image.open(out).size[0] > 1000
 
 
-def test_bad_commands(refused: Refused) -> None:
+def test_bad_commands(refused: Refused, tmp_path: Path) -> None:
     assert "there is no command 'trian'; known are train" in refused("trian")
     assert "there is no experiment 'nope'; known are debug, landscapes" in refused("train", "nope")
+    experiment = tmp_path / "mine.py"
+    experiment.write_text("from dct_jax import Config\nCONFIG = Config(modle=1)")
+    assert "mine.py: this experiment fails (TypeError: " in refused("train", experiment)
+    experiment.write_text("CONFIG = 3")
+    assert "mine.py defines no CONFIG" in refused("train", experiment)
     assert "train needs the name of an experiment" in refused("train")
     assert "Unrecognized options: --training.stepz" in refused("train", "debug", "--training.stepz", 3)
     assert "invalid literal for int()" in refused("train", "debug", "--training.steps", "x")
@@ -90,7 +95,7 @@ def test_bad_files(refused: Refused, tmp_path: Path) -> None:
     assert "there is no such file" in refused("decode", tmp_path / "nowhere.npz")
     assert "broken.jpg: this is no file of triples" in refused("decode", broken)
     assert "cannot be written" in refused("encode", LANDSCAPE, "--out", broken / "a.npz")
-    assert "no image format" in refused("decode", _triples(tmp_path), "--out", tmp_path / "a.xyz")
+    assert "an image must be .png, .jpg or .webp" in refused("decode", _triples(tmp_path), "--out", tmp_path / "a.xyz")
     assert {p.name for p in tmp_path.iterdir()} == {"broken.jpg", "a.npz"}
 
 
@@ -109,6 +114,7 @@ def test_bad_data(refused: Refused, tmp_path: Path) -> None:
 def test_bad_runs(refused: Refused, run: Path, tmp_path: Path) -> None:
     assert "there is no run here" in refused("sample", tmp_path)
     assert "temperature is 0.0" in refused("sample", run, "--temperature", 0)
+    assert "seed is 99999999999; it must be" in refused("sample", run, "--seed", 99999999999)
     assert "--top-k has 2 numbers" in refused("sample", run, "--top-k", 1, 2)
     assert "another configuration (seed 0 -> 1)" in refused("train", "debug", "--run-dir", run, "--seed", 1)
     (tmp_path / "file").write_text("")

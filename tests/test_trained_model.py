@@ -39,6 +39,10 @@ def test_log_prob_sums_over_all_chunks_whatever_the_batch(model: dct_jax.Trained
 def test_bad_arguments_are_named(model: dct_jax.TrainedModel) -> None:
     with pytest.raises(ValueError, match="num is 0"):
         model.sample(0)
+    empty = model.codec.encode(np.full((16, 16, 3), 128, np.uint8))
+    for labels in ([1], [0, 0], [-1]):
+        with pytest.raises(ValueError, match="there must be 1 from 0 to 0"):
+            model.log_prob([empty], labels)
     with pytest.raises(ValueError, match="label is 1; the model has 0 classes"):
         model.sample(1, label=1)
     sparse = model.codec.encode(np.zeros((16, 24, 3), np.uint8))

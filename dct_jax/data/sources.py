@@ -36,7 +36,11 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # convert() would make all but black white
+            if image.mode not in ("I", "F"):
+                return np.array(image.convert("RGB"))
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     except UnidentifiedImageError:
@@ -44,6 +48,8 @@ def read_image(path: str | Path) -> np.ndarray:
     # Pillow's decoders raise nearly anything for a damaged file, SyntaxError and struct.error among it.
     except Exception as error:
         raise ValueError(f"{path}: this image cannot be read ({error!r})") from None
+
+    raise ValueError(f"{path}: its samples are 32-bit numbers of unknown range; convert it to 8 or 16 bits")
 
 
 class Pictures:

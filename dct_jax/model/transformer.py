@@ -118,7 +118,7 @@ class DCTransformer(nn.Module):
             return Decoder(c.width, c.heads, layers, c.dropout, dtype)
 
         def head(size: int) -> nn.Dense:
-            return nn.Dense(size, dtype=dtype, kernel_init=nn.initializers.normal(0.02))
+            return nn.Dense(size, dtype=jnp.float32, kernel_init=nn.initializers.normal(0.02))
 
         self.encoder = Encoder(c)
         self.window_index = embed(c.window)
@@ -176,7 +176,7 @@ class DCTransformer(nn.Module):
             + encoding.context
         )  # [B, S, D]
         x, caches = self.channel_decoder(x, encoding.channel, caches, index, train)
-        logits = self.channel_head(x).astype(jnp.float32)
+        logits = self.channel_head(x)
         support = channel_support(self.vocabulary, last.channels, last.positions)
         return jnp.where(support, logits, IMPOSSIBLE), x, caches
 
@@ -201,7 +201,7 @@ class DCTransformer(nn.Module):
         """
         x = stream + self.position_channel(channels)
         x, caches = self.position_decoder(x, encoding.position, caches, index, train)
-        logits = self.position_head(x).astype(jnp.float32)
+        logits = self.position_head(x)
         support = position_support(self.vocabulary, channels, last.channels, last.positions)
         return jnp.where(support, logits, IMPOSSIBLE), x, caches
 
@@ -229,7 +229,7 @@ class DCTransformer(nn.Module):
         here = encoding.features[batch, row // stride, column // stride]  # [B, S, D]
         x = stream + self.value_channel(channels) + self.value_position(positions) + here
         x, caches = self.value_decoder(x, encoding.value, caches, index, train)
-        logits = self.value_head(x).astype(jnp.float32)
+        logits = self.value_head(x)
         return jnp.where(value_support(self.vocabulary), logits, IMPOSSIBLE), caches
 
     def decode(self, elements: Triples, encoding: Encoding, train: bool = False) -> tuple[Logits, DecoderCaches]:

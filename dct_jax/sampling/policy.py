@@ -23,8 +23,8 @@ class SymbolPolicy:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+        if not 0 < self.temperature <= 1e6:  # far above, impossible symbols would become possible
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0 and at most 1e6")
         if self.top_k < 0:
             raise ValueError(f"top_k is {self.top_k}; it must be 0 (all) or more")
         if not 0 < self.top_p <= 1:

@@ -1,6 +1,5 @@
 """Checkpoints of a run: parameters, optimiser, data position and configuration, written by Orbax."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,10 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The step of the best evaluated checkpoint, else of the latest, or None."""
-        best = self._manager.best_step()
+        try:
+            best = self._manager.best_step()
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{self.folder}: the metrics of a checkpoint cannot be read; remove that checkpoint") from None
         return self.latest() if best is None else best
 
     def metrics(self, step: int) -> dict[str, float] | None:
@@ -87,9 +89,9 @@ class Checkpoints:
         """
         try:
             item = self._manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
-        except (OSError, KeyError, json.JSONDecodeError) as error:
+            return Config.from_dict(item["config"])
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.folder / str(step)}: this checkpoint has no readable configuration ({error})") from None
-        return Config.from_dict(item["config"])
 
     def params(self, step: int, like: Any) -> Any:
         """The parameters alone. `like` gives their shapes and types.
@@ -128,7 +130,7 @@ class Checkpoints:
                     _check_shapes(name, metadata[name], item.item)
             return self._manager.restore(step, args=ocp.args.Composite(**items))
         except (OSError, KeyError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0][:200]
             raise ValueError(f"{self.folder / str(step)}: this checkpoint does not fit its configuration ({reason})") from None
 
 

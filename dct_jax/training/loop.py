@@ -1,6 +1,8 @@
 """The training run: data in, checkpoints and metrics out, and the same command again goes on where it stopped."""
 
+import math
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,9 +11,10 @@ from typing import Any
 
 import jax
 
+from dct_jax.codec import SparseDCT
 from dct_jax.config import Config
 from dct_jax.data.pipeline import held_out_lists, training_batches
-from dct_jax.data.sources import open_source
+from dct_jax.data.sources import Pictures, open_source
 from dct_jax.evaluation.likelihood import bits_per_pixel, list_log_prob
 from dct_jax.model import DCTransformer
 from dct_jax.training.checkpoints import METRIC, Checkpoints
@@ -29,12 +32,14 @@ class Outcome:
         signal: the name of the signal that stopped it, or None if the run is complete.
         evaluation: of the best checkpoint on held-out pictures: "bits_per_pixel", and nats per triple by symbol; None if
             there was none.
-        skipped: training pictures that could not be used.
+        held_out: the lists that were evaluated.
+        skipped: pictures that could not be used.
     """
 
     step: int
     signal: str | None
     evaluation: dict[str, float] | None
+    held_out: list[SparseDCT]
     skipped: int
 
 
@@ -53,7 +58,7 @@ def train(config: Config, folder: Path, devices: list[jax.Device] | None = None)
     """
     devices = devices or jax.local_devices()
     training_pictures, held_out_pictures = open_source(config.data.source).split(config.data.held_out_every)
-    _check_classes(config, len(training_pictures.classes))
+    _check_classes(config, training_pictures)
     lists, labels = held_out_lists(held_out_pictures, config)
     batches = iter(training_batches(training_pictures, config))
 
@@ -73,9 +78,12 @@ def train(config: Config, folder: Path, devices: list[jax.Device] | None = None)
     step = parallel_train_step(model, optimizer, config.seed, devices)
 
     def evaluate() -> dict[str, float]:
-        nats = list_log_prob(model, state.params, lists, labels, config.training.batch_size)
+        nats = list_log_prob(model, state.params, lists, labels, max(1, config.training.batch_size // len(devices)))
         elements = sum(len(sparse) + 1 for sparse in lists)
         by_symbol = {name: -float(x.sum()) / elements for name, x in nats._asdict().items()}
+        for name, number in by_symbol.items():
+            if not math.isfinite(number):
+                raise FloatingPointError(f"step {done}: the held-out loss of the {name} is {number}")
         return {METRIC: bits_per_pixel(nats, lists), **by_symbol}
 
     done = int(state.step)
@@ -86,21 +94,27 @@ def train(config: Config, folder: Path, devices: list[jax.Device] | None = None)
         report.say(f"{parameters:,} parameters, {len(training_pictures)} pictures, {where}; compiling takes a moment")
     try:
         with stop_signals() as stopped:
-            while done < config.training.steps and not stopped:
+            while done < config.training.steps:
                 state, metrics = step(state, spread(next(batches), len(devices)))
                 done += 1
                 report.step(done, metrics)
-                complete = done == config.training.steps
-                due = complete or done % config.training.evaluate_every == 0
-                if not (due or stopped or done % config.training.checkpoint_every == 0):
-                    continue
-                report.catch_up()  # nothing is saved before its loss is known to be finite
-                evaluation = evaluate() if complete or (due and not stopped) else None
-                if evaluation:
-                    report.evaluation(done, evaluation)
-                checkpoints.save(state, batches.get_state(), config, evaluation)
-        evaluation = checkpoints.metrics(checkpoints.best()) if done else None
-        return Outcome(done, stopped[0] if stopped else None, evaluation, len(training_pictures.skipped))
+                stopping = bool(stopped)  # read once: a signal that comes later waits for the next step
+                due = done == config.training.steps or done % config.training.evaluate_every == 0
+                if due or stopping or done % config.training.checkpoint_every == 0:
+                    report.catch_up()  # nothing is saved before its loss is known to be finite
+                    evaluation = evaluate() if due else None
+                    if evaluation:
+                        report.evaluation(done, evaluation)
+                    checkpoints.save(state, batches.get_state(), config, evaluation)
+                if stopping:
+                    break
+        return Outcome(
+            step=done,
+            signal=stopped[0] if stopped and done < config.training.steps else None,
+            evaluation=checkpoints.metrics(checkpoints.best()) if done else None,
+            held_out=lists,
+            skipped=len(training_pictures.skipped) + len(held_out_pictures.skipped),
+        )
     except FloatingPointError as error:
         saved = checkpoints.latest()
         kept = f"the last good checkpoint is {checkpoints.folder / str(saved)}" if saved else "no checkpoint was saved yet"
@@ -135,13 +149,18 @@ def open_run(config: Config, folder: Path) -> Checkpoints:
 
 @contextmanager
 def stop_signals() -> Iterator[list[str]]:
-    """While it is open, SIGTERM and SIGINT only append their name to the list; a second one interrupts at once."""
+    """While it is open, SIGTERM and SIGINT only append their name to the list. A second Ctrl-C, a second or more after the
+    first signal, interrupts at once; sooner ones are the same stop, which make and schedulers send to a process twice."""
     stopped: list[str] = []
+    since = 0.0
 
     def note(number: int, frame: Any) -> None:
-        if stopped:
+        nonlocal since
+        if not stopped:
+            since = time.monotonic()
+            stopped.append(signal.Signals(number).name)
+        elif number == signal.SIGINT and time.monotonic() - since > 1:
             raise KeyboardInterrupt
-        stopped.append(signal.Signals(number).name)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -159,7 +178,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_classes(config: Config, classes: int) -> None:
-    wanted = config.model.num_classes
-    if wanted and wanted != classes:
-        raise ValueError(f"model.num_classes is {wanted}, but {config.data.source} has {classes} classes (sub-folders)")
+def _check_classes(config: Config, pictures: Pictures) -> None:
+    wanted, found = config.model.num_classes, len(pictures.classes)
+    if wanted and wanted != found:
+        raise ValueError(f"model.num_classes is {wanted}, but {config.data.source} has {found} classes (sub-folders)")
+    loose = [path for path in pictures.paths if path.parent == pictures.root]
+    if wanted and loose:
+        raise ValueError(f"{loose[0]} has no class; with model.num_classes every picture must lie in a sub-folder")

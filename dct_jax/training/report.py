@@ -25,7 +25,7 @@ class MetricsLog:
         """Args: the run's folder, and the step that the run goes on from; what was logged after it is dropped."""
         path = folder / "metrics.jsonl"
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+            lines = [line for line in path.read_text().splitlines() if _step(line) <= step]
             temporary = path.with_suffix(".tmp")
             temporary.write_text("".join(line + "\n" for line in lines))
             os.replace(temporary, path)
@@ -43,6 +43,14 @@ class MetricsLog:
     def close(self) -> None:
         self._file.close()
         self._board.close()
+
+
+def _step(line: str) -> float:
+    """The step of a line of metrics.jsonl; infinity for a line that a crash left half-written."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf
 
 
 class Report:
@@ -109,7 +117,7 @@ class Report:
             nats_per_triple={"channel": channel, "position": position, "value": value, "total": channel + position + value},
             triples_per_second=rate,
             gradient_norm=float(np.mean(self._norms)),
-            learning_rate=float(self._schedule(step)),
+            learning_rate=float(self._schedule(step - 1)),
         )
         self._bar.set_postfix_str(
             f"nats/triple: channel {channel:.2f} position {position:.2f} value {value:.2f}, {rate:,.0f} triples/s"

@@ -36,7 +36,15 @@ def test_impossible_symbols_stay_impossible_at_any_temperature() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("temperature", 0.0), ("temperature", float("nan")), ("top_k", -1), ("top_p", 0.0), ("top_p", 1.5)]
+    ("field", "value"),
+    [
+        ("temperature", 0.0),
+        ("temperature", float("nan")),
+        ("temperature", float("inf")),
+        ("top_k", -1),
+        ("top_p", 0.0),
+        ("top_p", 1.5),
+    ],
 )
 def test_bad_settings_are_named(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field} is {value}"):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dct_jax.evaluation.likelihood import list_log_prob
-from dct_jax.model import Triples
+from dct_jax.model import Triples, log_likelihood
 from dct_jax.sampling.policy import Policy, SymbolPolicy
-from dct_jax.sampling.sampler import sample_lists
+from dct_jax.sampling.sampler import sample_chunk, sample_lists
 from tests.toys import TINY, batch_of, random_list, random_params, tiny_model
 
 SIZE = (16, 16)
@@ -40,6 +40,42 @@ def test_the_sampler_reports_the_likelihood_of_the_parallel_pass(overlap: int) -
     assert max(map(len, lists)) >= 2 * model.config.chunk_size
     for ours, theirs in zip(sampled, list_log_prob(model, params, lists)):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("chunk_size", "overlap"), [(6, 2), (3, 5)])
+def test_every_draw_of_the_loop_has_the_likelihood_of_the_parallel_pass(chunk_size: int, overlap: int) -> None:
+    """Symbol by symbol, for a second chunk; also where the overlap reaches beyond the chunk before it."""
+    model = tiny_model(dataclasses.replace(TINY, chunk_size=chunk_size, overlap=overlap))
+    rng = np.random.default_rng(0)
+    lists = [random_list(rng, model.vocabulary, 60)[:chunk_size] for _ in range(8)]
+    chunk = batch_of(model, lists, index=1)
+    params = random_params(model, chunk, scale=0.1)
+    keys = jax.random.split(jax.random.key(0), 8)
+    drawn = sample_chunk(model, Policy(), params, chunk, keys, np.zeros(8, bool))
+    symbols = {
+        name: np.concatenate([getattr(chunk, name)[:, : overlap + 1], getattr(drawn, name)], axis=1)
+        for name in ("channels", "positions", "values")
+    }
+    logits = model.apply(params, chunk._replace(**symbols))
+    # Everything up to the stopping token counts.
+    is_target = np.arange(1, overlap + chunk_size + 1) > overlap
+    is_target = is_target & np.concatenate([np.ones((8, 1), bool), symbols["channels"][:, 1:-1] != model.vocabulary.stop], 1)
+    assert is_target.sum() > 16
+    expected = log_likelihood(logits, chunk._replace(**symbols, is_target=is_target), model.vocabulary)
+    for ours, theirs in zip(drawn.nats, expected):
+        np.testing.assert_allclose(ours, theirs[:, overlap:], atol=1e-4)
+
+
+def test_each_symbol_has_its_own_policy() -> None:
+    """The likeliest value is drawn at every step, while channels and positions stay random."""
+    model = tiny_model(SHORT)
+    params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
+    policy = Policy(value=SymbolPolicy(top_k=1))
+    lists, nats = sample_lists(model, params, SIZE, np.zeros(8, np.int32), 0, policy)
+    plain, plain_nats = sample_lists(model, params, SIZE, np.zeros(8, np.int32), 0, Policy())
+    assert len({tuple(sparse.channels) for sparse in lists}) > 4
+    per_value, plain_per_value = (n.value.sum() / sum(map(len, s)) for s, n in ((lists, nats), (plain, plain_nats)))
+    assert per_value > plain_per_value + 0.5
 
 
 def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:

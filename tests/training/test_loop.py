@@ -47,7 +47,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> None:
     """20 steps, and 10 steps, SIGTERM, 10 steps, with dropout: the same batches and, bit for bit, the same state."""
-    config = tiny_config(steps=20)
+    config = tiny_config(steps=20, evaluate_every=10)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.1))
     batches: dict[str, list[Chunk]] = {"whole": [], "first": [], "second": []}
 
@@ -56,6 +56,7 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> No
             batches[name].append(batch)
             if step == stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)  # make and schedulers send it to the process and to its group
             return batch
 
         return do
@@ -73,13 +74,15 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> No
     assert step_a == step_b == 20
     jax.tree.map(np.testing.assert_array_equal, state_a, state_b)
     a, b = records(tmp_path / "a"), records(tmp_path / "b")
-    assert [r["step"] for r in a] == [r["step"] for r in b] == [10, 20, 20]
-    assert a[-1] == b[-1]  # the evaluation; the others hold times
-    assert a[1]["nats_per_triple"] == b[1]["nats_per_triple"]
+    assert [r["step"] for r in a] == [r["step"] for r in b] == [10, 10, 20, 20]
+    assert [r["held_out"] for r in (a[1], a[3])] == [r["held_out"] for r in (b[1], b[3])]
+    assert [r["nats_per_triple"] for r in (a[0], a[2])] == [r["nats_per_triple"] for r in (b[0], b[2])]
 
-    # A finished run is left as it is, and says again what it reached.
+    # A finished run is left as it is, and says again what it reached; a line that a crash cut short is dropped.
+    with (tmp_path / "a" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 20, "nats')
     again = loop.train(config, tmp_path / "a", ONE)
-    assert again.evaluation == a[-1]["held_out"]
+    assert again.evaluation == min((a[1]["held_out"], a[3]["held_out"]), key=lambda e: e["bits_per_pixel"])
     assert records(tmp_path / "a") == a
 
     # A run of another configuration is refused, by the field's name.
@@ -106,6 +109,22 @@ def test_the_latest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(restored.params["w"], [6, 6, 6])
     with pytest.raises(ValueError, match=r"7: this checkpoint does not fit its configuration"):
         checkpoints.params(7, {"w": np.zeros(4, int)})
+
+
+def test_a_second_ctrl_c_interrupts_but_not_the_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now)
+    before = signal.getsignal(signal.SIGINT)
+    with loop.stop_signals() as stopped:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopped == ["SIGINT"]
+        now = 2.0
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert stopped == ["SIGINT"]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:

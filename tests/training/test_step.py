@@ -100,13 +100,13 @@ def test_the_value_decoder_uses_the_current_channel_and_position() -> None:
 
     @jax.jit
     def value_loss(channels: jax.Array, positions: jax.Array) -> jax.Array:
-        """Nats per value when the decoders are told these current channels and positions."""
+        """Nats per value when the value decoder alone is told these current channels and positions."""
 
         def run(model: DCTransformer) -> jax.Array:
             encoding = model.encode(test.dct_image, test.chunk_index, test.label)
             last = Triples(test.channels[:, :-1], test.positions[:, :-1], test.values[:, :-1])
             channel, stream, _ = model.predict_channel(last, encoding)
-            position, stream, _ = model.predict_position(stream, channels, last, encoding)
+            position, stream, _ = model.predict_position(stream, test.channels[:, 1:], last, encoding)
             value, _ = model.predict_value(stream, channels, positions, encoding)
             return log_likelihood(Logits(channel, position, value), test, vocabulary).value.sum() / (16 * 31)
 
