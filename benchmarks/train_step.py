@@ -15,9 +15,9 @@ import tyro
 from machine import Figure, machine_figures, matmul_rate, random_list, reference_model, report, timings
 
 from dct_jax.config import TrainingConfig
-from dct_jax.data.chunks import Chunk, make_chunk
+from dct_jax.data.chunks import Chunk, make_chunk, stack_chunks
 from dct_jax.model import DCTransformer
-from dct_jax.training.parallel import parallel_train_step, spread
+from dct_jax.training.parallel import parallel_train_step, replicate, spread
 from dct_jax.training.step import StepMetrics, init_state, make_optimizer
 
 BAR = 1.0
@@ -29,7 +29,7 @@ def make_batch(model: DCTransformer, size: int) -> Chunk:
     rng, config = np.random.default_rng(0), model.config
     lists = [random_list(rng, model.vocabulary, 2000) for _ in range(size)]
     made = [make_chunk(s, i % 2, model.vocabulary, config.chunk_size, config.overlap) for i, s in enumerate(lists)]
-    batch = Chunk(*map(np.stack, zip(*made)))
+    batch = stack_chunks(made)
     targets = batch.is_target.sum(axis=1)  # [B]
     assert np.all(targets == config.chunk_size), f"the chunks have {targets} targets; each must have {config.chunk_size}"
     return batch
@@ -66,7 +66,8 @@ def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> Non
     """
     model, optimizer = reference_model(), make_optimizer(TrainingConfig(batch_size=batch_size))
     batch = make_batch(model, batch_size)
-    state = init_state(model, optimizer, batch, seed=0)
+    devices = jax.local_devices()[:1]
+    state = replicate(init_state(model, optimizer, batch, seed=0), devices)
     flops = step_flops(model, state.params, batch_size)
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
     step, shards = parallel_train_step(model, optimizer, 0, jax.devices()[:1]), spread(batch, 1)

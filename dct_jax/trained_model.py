@@ -10,7 +10,7 @@ import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.config import Config
-from dct_jax.data.chunks import Chunk, make_chunk
+from dct_jax.data.chunks import Chunk, make_chunk, stack_chunks
 from dct_jax.evaluation.likelihood import list_log_prob
 from dct_jax.model import DCTransformer
 from dct_jax.sampling.policy import Policy
@@ -102,10 +102,9 @@ class TrainedModel:
 
     def _example(self) -> Chunk:
         """A batch of one empty chunk, for its shapes."""
-        empty = np.zeros(0, np.int32)
         vocabulary, model = self.network.vocabulary, self.config.model
-        sparse = SparseDCT(empty, empty, empty, vocabulary.grid, self.config.data.image_size)
-        return Chunk(*(x[None] for x in map(np.asarray, make_chunk(sparse, 0, vocabulary, model.chunk_size, model.overlap))))
+        sparse = SparseDCT.empty(vocabulary.grid, self.config.data.image_size)
+        return stack_chunks([make_chunk(sparse, 0, vocabulary, model.chunk_size, model.overlap)])
 
 
 def load(run: str | Path) -> TrainedModel:

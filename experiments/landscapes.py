@@ -19,6 +19,6 @@ CONFIG = Config(
         max_chunks=16,
     ),
     training=TrainingConfig(
-        steps=320, batch_size=40, learning_rate=4e-3, warmup_steps=50, evaluate_every=160, checkpoint_every=50
+        steps=260, batch_size=40, learning_rate=4e-3, warmup_steps=50, evaluate_every=130, checkpoint_every=50
     ),
 )

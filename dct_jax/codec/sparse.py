@@ -25,6 +25,12 @@ class SparseDCT:
     grid: tuple[int, int]
     size: tuple[int, int]
 
+    @classmethod
+    def empty(cls, grid: tuple[int, int], size: tuple[int, int]) -> "SparseDCT":
+        """The list without triples: a grey image."""
+        nothing = np.zeros(0, np.int32)
+        return cls(nothing, nothing, nothing, grid, size)
+
     def __len__(self) -> int:
         return len(self.channels)
 

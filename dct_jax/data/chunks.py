@@ -6,6 +6,7 @@ triples. Elements before the list's first one are start tokens and those after t
 position and value 0, so that every window has the same shape; only `is_target` says what counts.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,3 +70,8 @@ def make_chunk(sparse: SparseDCT, index: int, vocabulary: Vocabulary, chunk_size
         chunk_index=np.int32(index),
         label=np.int32(label),
     )
+
+
+def stack_chunks(chunks: Sequence[Chunk]) -> Chunk:
+    """B chunks -> a batch of them, every field with a leading axis B."""
+    return Chunk(*map(np.stack, zip(*chunks)))

@@ -7,7 +7,7 @@ import numpy as np
 
 from dct_jax.codec import SparseDCT, Vocabulary
 from dct_jax.config import Config, ModelConfig
-from dct_jax.data.chunks import Chunk, chunk_weights, make_chunk, num_chunks
+from dct_jax.data.chunks import Chunk, chunk_weights, make_chunk, num_chunks, stack_chunks
 from dct_jax.data.crops import random_crop
 from dct_jax.data.sources import Pictures
 
@@ -82,4 +82,4 @@ def all_chunks(
         filler = made[0]._replace(is_target=np.zeros_like(made[0].is_target))
         missing = batch_size - len(batch)
         owners = np.array([i for i, _ in batch] + [0] * missing)
-        yield owners, Chunk(*map(np.stack, zip(*made, *[filler] * missing)))
+        yield owners, stack_chunks(made + [filler] * missing)

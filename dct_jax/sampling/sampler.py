@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.codec import SparseDCT
-from dct_jax.data.chunks import Chunk, make_chunk, num_chunks
+from dct_jax.data.chunks import Chunk, make_chunk, num_chunks, stack_chunks
 from dct_jax.model import DCTransformer, SymbolNats, Triples
 from dct_jax.model.attention import KeysValues
 from dct_jax.model.transformer import DecoderCaches
@@ -128,8 +128,7 @@ def sample_lists(
     """
     vocabulary, config, batch = model.vocabulary, model.config, len(labels)
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(first + jnp.arange(batch))  # [B]
-    empty = np.zeros(0, np.int32)
-    lists = [SparseDCT(empty, empty, empty, vocabulary.grid, size)] * batch
+    lists = [SparseDCT.empty(vocabulary.grid, size)] * batch
     finished, totals = np.zeros(batch, bool), np.zeros((3, batch))
     for index in range(num_chunks(vocabulary.longest_list, config.chunk_size)):
         made = [
@@ -137,7 +136,7 @@ def sample_lists(
             for sparse, label in zip(lists, labels)
         ]
         chunk_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
-        drawn = jax.device_get(sample_chunk(model, policy, params, Chunk(*map(np.stack, zip(*made))), chunk_keys, finished))
+        drawn = jax.device_get(sample_chunk(model, policy, params, stack_chunks(made), chunk_keys, finished))
         is_triple = drawn.channels < vocabulary.stop  # [B, C]
         lists = [_extend(sparse, drawn, i, is_triple[i]) for i, sparse in enumerate(lists)]
         totals += [nats.sum(axis=1, dtype=np.float64) for nats in drawn.nats]
