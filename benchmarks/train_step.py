@@ -70,7 +70,7 @@ def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> Non
     state = replicate(init_state(model, optimizer, batch, seed=0), devices)
     flops = step_flops(model, state.params, batch_size)
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
-    step, shards = parallel_train_step(model, optimizer, 0, jax.devices()[:1]), spread(batch, 1)
+    step, shards = parallel_train_step(model, optimizer, 0, devices), spread(batch, 1)
 
     def take_step() -> StepMetrics:
         nonlocal state  # the step overwrites it
