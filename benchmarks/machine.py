@@ -22,6 +22,7 @@ from dct_jax.config import ModelConfig
 from dct_jax.model import DCTransformer
 
 IMAGE_SIZE = (128, 128)
+REFERENCE_CODEC = DCTCodec(block_size=8, quality=50)
 
 
 class Figure(NamedTuple):
@@ -44,7 +45,7 @@ def reference_model() -> DCTransformer:
         chunk_size=896,
         overlap=128,
     )
-    return DCTransformer(DCTCodec(block_size=8, quality=50).vocabulary(IMAGE_SIZE), config)
+    return DCTransformer(REFERENCE_CODEC.vocabulary(IMAGE_SIZE), config)
 
 
 def random_list(rng: np.random.Generator, vocabulary: Vocabulary, length: int) -> SparseDCT:
@@ -56,8 +57,8 @@ def random_list(rng: np.random.Generator, vocabulary: Vocabulary, length: int) -
         channels=vocabulary.channels[rank[chosen]],
         positions=positions[chosen].astype(np.int32),
         values=values.astype(np.int32),
-        grid=vocabulary.grid,
         size=IMAGE_SIZE,
+        codec=REFERENCE_CODEC,
     )
 
 

@@ -15,7 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from machine import IMAGE_SIZE, Figure, machine_figures, median_seconds, memory_bandwidth, reference_model, report, timings
+from machine import (
+    IMAGE_SIZE,
+    REFERENCE_CODEC,
+    Figure,
+    machine_figures,
+    median_seconds,
+    memory_bandwidth,
+    reference_model,
+    report,
+    timings,
+)
 
 from dct_jax.codec import SparseDCT
 from dct_jax.data.chunks import Chunk, make_chunk
@@ -26,8 +36,8 @@ from dct_jax.sampling.sampler import SampledChunk, sample_chunk
 
 def empty_chunks(model: DCTransformer, size: int) -> Chunk:
     """Chunk 0 of lists of which nothing is known."""
-    nothing, config = np.zeros(0, np.int32), model.config
-    sparse = SparseDCT(nothing, nothing, nothing, model.vocabulary.grid, IMAGE_SIZE)
+    config = model.config
+    sparse = SparseDCT.empty(IMAGE_SIZE, REFERENCE_CODEC)
     chunk = make_chunk(sparse, 0, model.vocabulary, config.chunk_size, config.overlap)
     return Chunk(*(np.stack([field] * size) for field in chunk))
 

@@ -127,7 +127,7 @@ def train(args: Sequence[str]) -> int:
     codec = command.config.codec
     if arithmetic_coding_available(codec):
         try:
-            bits = f"{arithmetic_bits_per_pixel(outcome.held_out, codec):.3f} bits per pixel"
+            bits = f"{arithmetic_bits_per_pixel(outcome.held_out):.3f} bits per pixel"
         except RuntimeError as error:
             bits = f"not measured ({error})"
         print(f"JPEG's arithmetic coding of the same coefficients: {bits}")
@@ -153,7 +153,7 @@ def sample(args: Sequence[str]) -> int:
         _save_image(image, out / "samples" / f"{i:04d}.png")
     scale = max(1, 160 // max(images[0].shape[:2]))
     _save_image(plots.image_grid(images, columns=max(1, round(len(images) ** 0.5)), scale=scale), out / "samples.png")
-    _save_figure(plots.progressive(lists[:4], model.codec), out / "progressive.png")
+    _save_figure(plots.progressive(lists[:4]), out / "progressive.png")
     return _print(f"{command.num} samples are in {out}: samples.png, progressive.png, samples/")
 
 
@@ -163,16 +163,16 @@ def encode(args: Sequence[str]) -> int:
     sparse = command.codec.encode(read_image(command.image))
     out = command.out or command.image.with_suffix(".npz")
     with replacing(out) as path, path.open("wb") as file:
-        save_npz(file, sparse, command.codec)
+        save_npz(file, sparse)
     return _print(f"{len(sparse)} triples are in {out}")
 
 
 def decode(args: Sequence[str]) -> int:
     """`decode TRIPLES`."""
     command = _parse(Decode, args, "decode")
-    sparse, codec = load_npz(command.triples)
+    sparse = load_npz(command.triples)
     out = command.out or command.triples.with_name(f"{command.triples.stem}-decoded.png")
-    _save_image(codec.decode(sparse), out)
+    _save_image(sparse.codec.decode(sparse), out)
     return _print(f"the image is in {out}")
 
 
@@ -181,7 +181,7 @@ def show(args: Sequence[str]) -> int:
     command = _parse(Show, args, "show")
     sparse = command.codec.encode(read_image(command.image))
     out = command.out or command.image.with_name(f"{command.image.stem}-triples.png")
-    _save_figure(plots.show(sparse, command.codec), out)
+    _save_figure(plots.show(sparse), out)
     return _print(f"the stages and traces are in {out}")
 
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dct_jax.codec import DCTCodec
 
@@ -165,23 +166,28 @@ def _checked(values: Any, cls: type, prefix: str) -> dict[str, Any]:
     """The fields of `values` with lists as tuples, if they are exactly those of the dataclass."""
     if not isinstance(values, dict):
         raise ValueError(f"the configuration's {prefix or 'top'} is {type(values).__name__}; it must be a dictionary")
-    defaults = {f.name: getattr(cls(), f.name) for f in dataclasses.fields(cls)}
-    for name in sorted(defaults.keys() ^ values.keys()):
-        raise ValueError(f"the configuration's field {prefix}{name} is {'missing' if name in defaults else 'unknown'}")
+    hints = get_type_hints(cls)
+    for name in sorted(hints.keys() ^ values.keys()):
+        raise ValueError(f"the configuration's field {prefix}{name} is {'missing' if name in hints else 'unknown'}")
     result = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    for name, default in defaults.items():
-        if not dataclasses.is_dataclass(default) and not _alike(result[name], default):
-            raise ValueError(f"the configuration's {prefix}{name} is {result[name]!r}; it must be like {default!r}")
+    for name, hint in hints.items():
+        if not dataclasses.is_dataclass(hint) and not _fits(result[name], hint):
+            wanted = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
+            raise ValueError(f"the configuration's {prefix}{name} is {result[name]!r}; it must be {wanted}")
     return result
 
 
-def _alike(value: Any, default: Any) -> bool:
-    """Whether a field whose default is that may have this value. Tuples of numbers of layers may have any length, pairs not."""
-    if isinstance(default, tuple):
-        return isinstance(value, tuple) and all(_alike(v, default[0]) for v in value)
-    if isinstance(value, bool):
-        return isinstance(default, bool)
-    return isinstance(value, (int, float) if isinstance(default, float) else type(default))
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a field with this annotation may have this value. Integers pass for real numbers, booleans for nothing else."""
+    kind, of = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in of
+    if kind is UnionType:
+        return any(_fits(value, choice) for choice in of)
+    if kind is tuple:
+        of = of[:1] * len(value) if isinstance(value, tuple) and of[-1] is Ellipsis else of
+        return isinstance(value, tuple) and len(value) == len(of) and all(map(_fits, value, of))
+    return isinstance(value, (int, float) if hint is float else hint) and isinstance(value, bool) == (hint is bool)
 
 
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.codec import SparseDCT
 from dct_jax.codec.channel_order import CB, CR, Y
 
 _COLORS = {"Y": "#4d4d4d", "Cb": "#2b6cb0", "Cr": "#c53030"}
@@ -35,22 +35,23 @@ def image_grid(images: Sequence[np.ndarray], columns: int, scale: int = 1, gap: 
     return grid
 
 
-def progressive(lists: Sequence[SparseDCT], codec: DCTCodec, stages: int = 6) -> Figure:
+def progressive(lists: Sequence[SparseDCT], stages: int = 6) -> Figure:
     """One row a list: its image after 1/stages, 2/stages ... of its triples (the paper's figure of progressive samples)."""
     figure = Figure(figsize=(1.6 * stages, 1.85 * len(lists) + 0.2), dpi=120, layout="constrained")
     axes = figure.subplots(len(lists), stages, squeeze=False)
     for row, sparse in zip(axes, lists):
         for stage, axis in enumerate(row, start=1):
             triples = len(sparse) * stage // stages
-            axis.imshow(codec.decode(sparse[:triples]), interpolation="nearest")
+            axis.imshow(sparse.codec.decode(sparse[:triples]), interpolation="nearest")
             axis.set_title(f"{stage}/{stages}: {triples} triples", fontsize=8)
             axis.set_axis_off()
     return figure
 
 
-def show(sparse: SparseDCT, codec: DCTCodec, stages: int = 6) -> Figure:
+def show(sparse: SparseDCT, stages: int = 6) -> Figure:
     """An image's progressive stages above the traces of its list: channel, position and value against the index, with the
     stages marked (the paper's figure of an image as a list)."""
+    codec = sparse.codec
     figure = Figure(figsize=(12, 8), dpi=110, layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1, 2.6))
     ends = [len(sparse) * stage // stages for stage in range(1, stages + 1)]
@@ -86,8 +87,7 @@ def show(sparse: SparseDCT, codec: DCTCodec, stages: int = 6) -> Figure:
     axes[0].legend(loc="lower right", markerscale=5, ncols=3)
     blocks, (height, width) = sparse.grid, sparse.size
     figure.suptitle(
-        f"{height} x {width} pixels, {blocks[0]} x {blocks[1]} blocks of {codec.block_size}, quality {codec.quality}, "
-        f"{codec.chroma_subsampling}: {len(sparse)} triples",
+        f"{height} x {width} pixels, {blocks[0]} x {blocks[1]} blocks of {codec.block_size}, {codec}: {len(sparse)} triples",
         fontsize=11,
     )
     return figure

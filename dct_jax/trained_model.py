@@ -73,10 +73,9 @@ class TrainedModel:
         if not 0 <= label < max(self.config.model.num_classes, 1):
             raise ValueError(f"label is {label}; the model has {self.config.model.num_classes} classes")
         labels = np.full(min(batch_size, num), label, np.int32)
-        size = self.config.data.image_size
         lists: list[SparseDCT] = []
         for first in range(0, num, len(labels)):
-            lists += sample_lists(self.network, self.params, size, labels, seed, policy, first)[0]
+            lists += sample_lists(self.network, self.params, self._blank, labels, seed, policy, first)[0]
         return lists[:num]
 
     def log_prob(self, lists: Sequence[SparseDCT], labels: Sequence[int] | None = None) -> dict[str, np.ndarray]:
@@ -98,13 +97,20 @@ class TrainedModel:
         given = np.zeros(len(lists), int) if labels is None else np.asarray(labels, int)
         if given.shape != (len(lists),) or not ((given >= 0) & (given < max(classes, 1))).all():
             raise ValueError(f"labels are {given.tolist()}; there must be {len(lists)} from 0 to {max(classes, 1) - 1}")
+        for i, sparse in enumerate(lists):
+            if sparse.codec != self.codec:
+                raise ValueError(f"list {i} has the codec {sparse.codec}, the model {self.codec}; see DCTCodec.requantize")
         return list_log_prob(self.network, self.params, lists, given)._asdict()
+
+    @property
+    def _blank(self) -> SparseDCT:
+        """The list without triples."""
+        return SparseDCT.empty(self.config.data.image_size, self.codec)
 
     def _example(self) -> Chunk:
         """A batch of one empty chunk, for its shapes."""
         vocabulary, model = self.network.vocabulary, self.config.model
-        sparse = SparseDCT.empty(vocabulary.grid, self.config.data.image_size)
-        return stack_chunks([make_chunk(sparse, 0, vocabulary, model.chunk_size, model.overlap)])
+        return stack_chunks([make_chunk(self._blank, 0, vocabulary, model.chunk_size, model.overlap)])
 
 
 def load(run: str | Path) -> TrainedModel:

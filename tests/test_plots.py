@@ -19,8 +19,8 @@ def test_figures_of_lists_that_are_short_or_empty() -> None:
     empty = codec.encode(np.full((8, 8, 3), 128, np.uint8))
     assert len(empty) == 0
     lists = [codec.encode(random_image(np.random.default_rng(0), 32, 32)), empty]
-    assert len(plots.progressive(lists, codec, stages=4).axes) == 8
+    assert len(plots.progressive(lists, stages=4).axes) == 8
     for sparse in lists:
-        figure = plots.show(sparse, codec)
+        figure = plots.show(sparse)
         figure.canvas.draw()
         assert len(figure.findobj(lambda artist: hasattr(artist, "get_xlabel"))) == 6 + 3

@@ -25,25 +25,37 @@ TINY = ModelConfig(
 )
 
 
+TINY_CODEC = DCTCodec(block_size=4, quality=30)
+TINY_SIZE = (16, 16)
+BLANK = SparseDCT.empty(TINY_SIZE, TINY_CODEC)
+
+
 def tiny_config(**training: Any) -> Config:
     """A configuration that trains in seconds: 16 x 16 crops in 4 x 4 blocks."""
     defaults = {"steps": 20, "batch_size": 4, "warmup_steps": 2, "evaluate_every": 100, "checkpoint_every": 100}
     return Config(
-        codec=DCTCodec(block_size=4, quality=30),
-        data=DataConfig(image_size=(16, 16), held_out_crops=4),
+        codec=TINY_CODEC,
+        data=DataConfig(image_size=TINY_SIZE, held_out_crops=4),
         model=TINY,
         training=TrainingConfig(**(defaults | training)),
     )
 
 
 def tiny_model(config: ModelConfig = TINY) -> DCTransformer:
-    return DCTransformer(DCTCodec(block_size=4, quality=30).vocabulary((16, 16)), config)
+    return DCTransformer(TINY_CODEC.vocabulary(TINY_SIZE), config)
 
 
 def random_image(rng: np.random.Generator, height: int = 16, width: int = 16) -> np.ndarray:
     """Smooth noise, uint8 [H, W, 3]: its lists have few triples in some blocks and many in others."""
     steps = rng.normal(size=(height, width, 3)).cumsum(axis=0).cumsum(axis=1) * 6
     return np.clip(128 + steps - steps.mean(), 0, 255).astype(np.uint8)
+
+
+def codec_of(vocabulary: Vocabulary) -> DCTCodec:
+    """A codec whose lists have this vocabulary: tables of one divisor that leaves its largest value."""
+    divisor = 128 * vocabulary.block_size // vocabulary.largest_value
+    tables = (divisor,) * vocabulary.num_channels
+    return DCTCodec(vocabulary.block_size, None, vocabulary.chroma_subsampling, vocabulary.channel_order, tables)
 
 
 def random_list(rng: np.random.Generator, vocabulary: Vocabulary, length: int) -> SparseDCT:
@@ -53,7 +65,7 @@ def random_list(rng: np.random.Generator, vocabulary: Vocabulary, length: int) -
     channels, positions = np.array([entries[i] for i in chosen], np.int32).reshape(-1, 2).T
     values = rng.integers(1, vocabulary.largest_value + 1, length) * rng.choice([-1, 1], length)
     size = (vocabulary.grid[0] * vocabulary.block_size, vocabulary.grid[1] * vocabulary.block_size)
-    return SparseDCT(channels, positions, values.astype(np.int32), vocabulary.grid, size)
+    return SparseDCT(channels, positions, values.astype(np.int32), size, codec_of(vocabulary))
 
 
 def all_lists(vocabulary: Vocabulary) -> Iterator[SparseDCT]:
@@ -63,7 +75,7 @@ def all_lists(vocabulary: Vocabulary) -> Iterator[SparseDCT]:
     for dense in itertools.product(values, repeat=len(entries)):
         triples = [(c, p, v) for (c, p), v in zip(entries, dense) if v]
         channels, positions, values_ = np.array(triples, np.int32).reshape(-1, 3).T
-        yield SparseDCT(channels, positions, values_, vocabulary.grid, vocabulary.grid)
+        yield SparseDCT(channels, positions, values_, vocabulary.grid, codec_of(vocabulary))
 
 
 def batch_of(model: DCTransformer, lists: list[SparseDCT], index: int = 0) -> Chunk:

@@ -4,6 +4,7 @@ Channel c = component * B^2 + zigzag index, components Y, Cb, Cr, whatever the o
 says how the list of triples is sorted.
 """
 
+from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,6 +15,7 @@ CHANNEL_ORDERS: tuple[str, ...] = get_args(ChannelOrder)
 Y, CB, CR = 0, 1, 2
 
 
+@cache
 def zigzag(block_size: int) -> np.ndarray:
     """Raster indices of a B x B block in JPEG's zigzag order (ITU-T T.81, figure A.6, for any B).
 
@@ -27,6 +29,7 @@ def zigzag(block_size: int) -> np.ndarray:
     return np.lexsort((along, diagonal)).astype(np.int32)  # [B^2]
 
 
+@cache
 def channel_order(block_size: int, order: ChannelOrder) -> np.ndarray:
     """Channels in the order in which a list runs through them.
 

@@ -1,17 +1,23 @@
 """DCTCodec: RGB images <-> sparse DCT triples, as section 3 of the paper describes."""
 
+import itertools
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from dct_jax.codec import transform
 from dct_jax.codec.channel_order import CHANNEL_ORDERS, ChannelOrder, zigzag
-from dct_jax.codec.color import CHROMA_SUBSAMPLINGS, ChromaSubsampling, double, halve, pad_edges, rgb_to_ycc, ycc_to_rgb
+from dct_jax.codec.color import CHROMA_SUBSAMPLINGS, ChromaSubsampling, component_steps, planes_to_rgb, rgb_to_planes
+from dct_jax.codec.quantization import largest_value, quantization_tables
 from dct_jax.codec.sparse import SparseDCT
+from dct_jax.codec.transform import dct_matrix, forward, inverse
+from dct_jax.codec.triples import gather, largest_magnitude, scatter_coefficients
 from dct_jax.codec.vocabulary import Vocabulary
 
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32)
+LARGEST_DIVISOR = 2**16 - 1
+"""Of quantisation tables; JPEG's widest have 16 bits."""
+_PIXELS_TOGETHER = 2**16  # of a batch of small images
 
 
 @dataclass(frozen=True)
@@ -20,35 +26,60 @@ class DCTCodec:
 
     Attributes:
         block_size: B, the side of a block in samples: 1, 2, 4, 8 (JPEG's), 16 or 32.
-        quality: q, 1..100: scales the quantisation tables as libjpeg does.
-        chroma_subsampling: "4:2:0" halves chroma in both directions, "4:4:4" keeps it.
+        quality: q, 1..100: scales the quantisation tables as libjpeg does; None if `tables` are given.
+        chroma_subsampling: "4:2:0" halves chroma in both directions, "4:2:2" its width, "4:4:0" its height, "4:4:4" keeps it,
+            "4:0:0" drops it.
         channel_order: how the list is sorted: "banded" (the paper's), "interleaved" or "luma_first".
+        tables: the divisors of Y, Cb and Cr (of Y alone for "4:0:0"), 3 B^2 numbers in raster order, in place of a quality's.
+            Tables that are those of a quality become that quality, so that equal codecs compare equal.
 
     Raises:
         ValueError: if a field is out of its range.
     """
 
     block_size: int = 8
-    quality: int = 50
+    quality: int | None = 50
     chroma_subsampling: ChromaSubsampling = "4:2:0"
     channel_order: ChannelOrder = "banded"
+    tables: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.block_size not in BLOCK_SIZES:
             raise ValueError(f"block_size is {self.block_size}; it must be one of {', '.join(map(str, BLOCK_SIZES))}")
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"quality is {self.quality}; it must be from 1 to 100")
         if self.chroma_subsampling not in CHROMA_SUBSAMPLINGS:
             choices = ", ".join(CHROMA_SUBSAMPLINGS)
             raise ValueError(f"chroma_subsampling is {self.chroma_subsampling!r}; it must be one of {choices}")
         if self.channel_order not in CHANNEL_ORDERS:
             choices = ", ".join(CHANNEL_ORDERS)
             raise ValueError(f"channel_order is {self.channel_order!r}; it must be one of {choices}")
+        if (self.quality is None) != bool(self.tables):
+            raise ValueError(f"quality is {self.quality} and tables has {len(self.tables)} numbers; give one of the two")
+        if not self.tables:
+            if not 1 <= self.quality <= 100:
+                raise ValueError(f"quality is {self.quality}; it must be from 1 to 100")
+            return
+        numbers = len(component_steps(self.chroma_subsampling)) * self.block_size**2
+        if len(self.tables) != numbers:
+            raise ValueError(f"tables has {len(self.tables)} numbers; it must have {numbers}")
+        for i, divisor in enumerate(self.tables):
+            if not 1 <= divisor <= LARGEST_DIVISOR:
+                raise ValueError(f"tables[{i}] is {divisor}; it must be from 1 to {LARGEST_DIVISOR}")
+        quality = _qualities(self.block_size, len(self.tables)).get(tuple(self.tables))
+        if quality is not None:
+            object.__setattr__(self, "quality", quality)
+            object.__setattr__(self, "tables", ())
 
     @cached_property
     def quantization_tables(self) -> np.ndarray:
-        """int32 [3, B, B]: the divisors of Y, Cb and Cr."""
-        return transform.quantization_tables(self.block_size, self.quality)
+        """int32 [3, B, B]: the divisors of Y, Cb and Cr; [1, B, B] without chroma."""
+        if self.tables:
+            return np.array(self.tables, np.int32).reshape(-1, self.block_size, self.block_size)
+        return quantization_tables(self.block_size, self.quality)[: len(self.component_steps)]
+
+    @cached_property
+    def component_steps(self) -> tuple[tuple[int, int], ...]:
+        """For Y, Cb and Cr, or Y alone, the rows and columns of pixels that one sample stands for."""
+        return component_steps(self.chroma_subsampling)
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """The luma grid, in blocks, of an image of (H, W) pixels."""
@@ -56,13 +87,7 @@ class DCTCodec:
 
     def vocabulary(self, size: tuple[int, int]) -> Vocabulary:
         """What lists of images of (H, W) pixels may contain."""
-        return Vocabulary(
-            block_size=self.block_size,
-            grid=self.grid(size),
-            largest_value=transform.largest_value(self.quantization_tables),
-            chroma_subsampling=self.chroma_subsampling,
-            channel_order=self.channel_order,
-        )
+        return _vocabulary(self, self.grid(size))
 
     def encode(self, image: np.ndarray) -> SparseDCT:
         """uint8 [H, W, 3] RGB -> SparseDCT.
@@ -72,9 +97,34 @@ class DCTCodec:
         """
         if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
             raise ValueError(f"the image is {_describe(image)}; it must be a uint8 array [H, W, 3]")
-        if image.size == 0:
-            raise ValueError(f"the image has shape {image.shape}; it must have at least one pixel")
-        return self.from_dct_image(self._transform(image), image.shape[:2])
+        return self.encode_batch(image[None])[0]
+
+    def encode_batch(self, images: np.ndarray) -> list[SparseDCT]:
+        """uint8 [N, H, W, 3] RGB -> N SparseDCT, the same as one by one, but sooner if the images are small.
+
+        Raises:
+            ValueError: if the images are not uint8 [N, H, W, 3] with at least one pixel each.
+        """
+        if not (isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3):
+            raise ValueError(f"the images are {_describe(images)}; they must be a uint8 array [N, H, W, 3]")
+        size = images.shape[1:3]
+        if 0 in size:
+            raise ValueError(f"an image has shape {images.shape[1:]}; it must have at least one pixel")
+        together = max(1, min(len(images), _PIXELS_TOGETHER // (size[0] * size[1])))
+        lists: list[SparseDCT] = []
+        coefficients = self._room(size, together)
+        planes = _planes(coefficients)
+        for first in range(0, len(images), together):
+            part = images[first : first + together]
+            if len(part) < together:
+                coefficients = self._room(size, len(part))
+                planes = _planes(coefficients)
+            stacks = (plane.reshape(len(part), len(plane) // len(part), plane.shape[1]) for plane in planes)
+            rgb_to_planes(np.ascontiguousarray(part), *self.component_steps[-1], *stacks)
+            for plane, table, component in zip(planes, self.quantization_tables, coefficients):
+                forward(plane, table, self._basis, component)
+            lists += self._gather(coefficients, size, len(part))
+        return lists
 
     def decode(self, sparse: SparseDCT) -> np.ndarray:
         """SparseDCT -> uint8 [H, W, 3] RGB, cropped to the list's size.
@@ -82,86 +132,167 @@ class DCTCodec:
         Raises:
             ValueError: if the list is not one that this codec writes; the message names the first offending index.
         """
-        blocks = self.to_blocks(self.to_dct_image(sparse))
-        (height, width), luma = sparse.size, transform.inverse(blocks[0], self.quantization_tables[0])
-        planes = [luma[:height, :width]]
-        for component in (1, 2):
-            plane = transform.inverse(blocks[component], self.quantization_tables[component])
-            if self._chroma_step == 2:
-                plane = double(plane[: -(-height // 2), : -(-width // 2)], height, width)
-            planes.append(plane[:height, :width])
-        return ycc_to_rgb(np.stack(planes, axis=-1))
+        coefficients = self.to_coefficients(sparse)
+        planes = _planes(coefficients)
+        for plane, table, component in zip(planes, self.quantization_tables, coefficients):
+            inverse(component, table, self._basis, plane)
+        rgb = np.empty((*sparse.size, 3), np.uint8)
+        planes_to_rgb(*planes, *self.component_steps[-1], rgb)
+        return rgb
 
-    def to_dct_image(self, sparse: SparseDCT) -> np.ndarray:
-        """SparseDCT -> int32 [h, w, 3 B^2], the dense DCT image.
+    def requantize(self, sparse: SparseDCT) -> SparseDCT:
+        """A list of another codec in this one's tables and channel order: every coefficient is multiplied by its old divisor,
+        divided by the new one and rounded half away from zero, and zeros are dropped.
+
+        Raises:
+            ValueError: if the block sizes differ, or the subsamplings do and the list has chroma; or the list is damaged.
+        """
+        other = sparse.codec
+        if other.block_size != self.block_size:
+            raise ValueError(f"the list's block size is {other.block_size}; it must be {self.block_size}")
+        old = other.to_coefficients(sparse)
+        if other.chroma_subsampling != self.chroma_subsampling and any(x.any() for x in old[1:]):
+            ours, theirs = self.chroma_subsampling, other.chroma_subsampling
+            raise ValueError(f"the list has chroma subsampled {theirs}; for a codec of {ours} it must be encoded from pixels")
+        new = [np.zeros(shape, np.int16) for shape in self._shapes(sparse.size)]
+        for component, (source, target) in enumerate(zip(old, new)):
+            if source.shape == target.shape:
+                exact = source * (other.quantization_tables[component] / self.quantization_tables[component])[..., None, None]
+                target[...] = np.trunc(exact + np.copysign(0.5 + 1e-9, exact))
+        return self.from_coefficients(new, sparse.size)
+
+    def to_coefficients(self, sparse: SparseDCT) -> list[np.ndarray]:
+        """SparseDCT -> the quantised coefficients of each component, int16 [B, B, h', w']: vertical frequency, horizontal
+        frequency, and block on the component's own grid.
 
         Raises:
             ValueError: if the list is not one that this codec writes; the message names the first offending index.
         """
-        if self.grid(sparse.size) != tuple(sparse.grid):
-            raise ValueError(f"the list's grid is {sparse.grid}, but {sparse.size} pixels make {self.grid(sparse.size)} blocks")
-        sparse.validate(self.vocabulary(sparse.size))
-        return scatter(sparse, 3 * self.block_size**2)
+        self._check(sparse)
+        coefficients = [np.zeros(shape, np.int16) for shape in self._shapes(sparse.size)]
+        arrays = (np.ascontiguousarray(x, np.int32) for x in (sparse.channels, sparse.positions, sparse.values))
+        scatter_coefficients(*arrays, self._order[0], *self.component_steps[-1], *_three(coefficients))
+        return coefficients
 
-    def from_dct_image(self, dense: np.ndarray, size: tuple[int, int]) -> SparseDCT:
-        """int32 [h, w, 3 B^2] -> SparseDCT of an image of `size` = (H, W) pixels: the inverse of to_dct_image.
+    def from_coefficients(self, coefficients: list[np.ndarray], size: tuple[int, int]) -> SparseDCT:
+        """The inverse of `to_coefficients` for an image of `size` = (H, W) pixels.
 
         Raises:
-            ValueError: if the shape does not fit the size, or a coefficient is one that this codec never writes.
+            ValueError: if the shapes do not fit the size, or a coefficient is one that this codec never writes.
+        """
+        expected = self._shapes(size)
+        if [x.shape for x in coefficients] != expected:
+            raise ValueError(f"the coefficients have shapes {[x.shape for x in coefficients]}; {size} pixels need {expected}")
+        whole = [np.ascontiguousarray(x, np.int16) for x in coefficients]
+        (sparse,) = self._gather(whole, size)
+        if largest_magnitude(sparse.values) > self._largest_value:
+            sparse.validate(self.vocabulary(size))  # which names it
+        return sparse
+
+    def to_dct_image(self, sparse: SparseDCT) -> np.ndarray:
+        """SparseDCT -> int32 [h, w, C], the dense DCT image, C = 3 B^2 (B^2 without chroma).
+
+        Raises:
+            ValueError: if the list is not one that this codec writes; the message names the first offending index.
+        """
+        self._check(sparse)
+        return scatter(sparse, self.vocabulary(sparse.size).num_channels)
+
+    def from_dct_image(self, dense: np.ndarray, size: tuple[int, int]) -> SparseDCT:
+        """int32 [h, w, C] -> SparseDCT of an image of `size` = (H, W) pixels: the inverse of to_dct_image.
+
+        Raises:
+            ValueError: if these are no integers, the shape does not fit the size, or a coefficient is one that this codec
+                never writes.
         """
         size = (int(size[0]), int(size[1]))
         vocabulary = self.vocabulary(size)
         shape = (*vocabulary.grid, vocabulary.num_channels)
-        if dense.shape != shape:
-            raise ValueError(f"the DCT image has shape {dense.shape}; {size} pixels need {shape}")
-        flat = dense.reshape(-1, vocabulary.num_channels)[:, vocabulary.channels].T  # [3 B^2 in list order, h * w]
+        if dense.shape != shape or not np.issubdtype(dense.dtype, np.integer):
+            raise ValueError(f"the DCT image is {_describe(dense)}; {size} pixels need integers {list(shape)}")
+        flat = dense.reshape(-1, vocabulary.num_channels)[:, vocabulary.channels].T  # [C in list order, h * w]
         rank, positions = np.nonzero(flat)  # [L] each, sorted by rank, then position
-        sparse = SparseDCT(
-            channels=vocabulary.channels[rank],
-            positions=positions.astype(np.int32),
-            values=flat[rank, positions].astype(np.int32),
-            grid=vocabulary.grid,
-            size=size,
-        )
+        values = np.clip(flat[rank, positions], -(2**31), 2**31 - 1).astype(np.int32)  # far out stays out of range
+        sparse = SparseDCT(vocabulary.channels[rank], positions.astype(np.int32), values, size, self)
         sparse.validate(vocabulary)
         return sparse
 
-    @property
-    def _chroma_step(self) -> int:
-        return 2 if self.chroma_subsampling == "4:2:0" else 1
+    @cached_property
+    def _basis(self) -> np.ndarray:
+        return dct_matrix(self.block_size)
 
-    def _transform(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] -> int32 [h, w, 3 B^2]."""
-        height, width = image.shape[:2]
-        (rows, cols), step, size = self.grid((height, width)), self._chroma_step, self.block_size
-        ycc = rgb_to_ycc(image)
-        dense = np.zeros((rows, cols, 3, size**2), np.int32)
-        order = zigzag(size)
-        for component in range(3):
-            plane, stride = ycc[..., component], 1 if component == 0 else step
-            chroma_rows, chroma_cols = -(-rows // stride), -(-cols // stride)
-            if stride == 2:
-                # As in libjpeg, the right edge is extended before chroma is halved and the lower edge afterwards.
-                plane = halve(pad_edges(plane, height + height % 2, chroma_cols * size * 2))
-            plane = pad_edges(plane, chroma_rows * size, chroma_cols * size)
-            blocks = transform.forward(plane, self.quantization_tables[component])  # [h', w', B, B]
-            dense[::stride, ::stride, component] = blocks.reshape(chroma_rows, chroma_cols, -1)[..., order]
-        return dense.reshape(rows, cols, -1)
+    @cached_property
+    def _largest_value(self) -> int:
+        return largest_value(self.quantization_tables)
 
-    def to_blocks(self, dense: np.ndarray) -> list[np.ndarray]:
-        """int32 [h, w, 3 B^2] -> the blocks of Y, Cb, Cr, int32 [h', w', B, B] each, on their own grids."""
-        raster = np.argsort(zigzag(self.block_size))  # [B^2]: the zigzag index of each raster index
-        rows, cols, _ = dense.shape
-        components = dense.reshape(rows, cols, 3, -1)[..., raster].reshape(rows, cols, 3, self.block_size, -1)
-        step = self._chroma_step
-        return [components[:, :, 0], components[::step, ::step, 1], components[::step, ::step, 2]]
+    @cached_property
+    def _order(self) -> tuple[np.ndarray, np.ndarray]:
+        """The raster index of each zigzag index, int32 [B^2], and the channels as the list runs through them, int32 [C]."""
+        return zigzag(self.block_size), self.vocabulary((1, 1)).channels
+
+    def _shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
+        """(B, B, h', w') of each component's coefficients."""
+        (rows, cols), b = self.grid(size), self.block_size
+        return [(b, b, -(-rows // r), -(-cols // c)) for r, c in self.component_steps]
+
+    def _room(self, size: tuple[int, int], number: int) -> list[np.ndarray]:
+        """Room for the coefficients of images, one above the other."""
+        return [np.empty((b, b, number * rows, cols), np.int16) for b, _, rows, cols in self._shapes(size)]
+
+    def _gather(self, coefficients: list[np.ndarray], size: tuple[int, int], number: int = 1) -> list[SparseDCT]:
+        stacks = [x.reshape(*x.shape[:2], number, x.shape[2] // number, x.shape[3]) for x in _three(coefficients)]
+        channels, positions, values, starts = gather(*stacks, *self._order, *self.component_steps[-1])
+        parts = itertools.pairwise(starts.tolist())
+        return [SparseDCT(channels[i:j], positions[i:j], values[i:j], size, self) for i, j in parts]
+
+    def _check(self, sparse: SparseDCT) -> None:
+        if sparse.codec != self:
+            raise ValueError(f"the list's codec is {sparse.codec}; here it must be {self}: requantize it, or use its own codec")
+        if min(sparse.size) < 1:
+            raise ValueError(f"the list's size is {sparse.size} pixels; it must be positive")
+        sparse.validate(self.vocabulary(sparse.size))
+
+    def __str__(self) -> str:
+        tables = f"quality {self.quality}" if self.quality else "tables of its own"
+        return f"B = {self.block_size}, {tables}, {self.chroma_subsampling}, {self.channel_order}"
 
 
 def scatter(sparse: SparseDCT, num_channels: int) -> np.ndarray:
     """A list that is known to be valid -> int32 [h, w, num_channels]; channels that it does not name are 0."""
-    dense = np.zeros((sparse.grid[0] * sparse.grid[1], num_channels), np.int32)
+    rows, cols = sparse.grid
+    dense = np.zeros((rows * cols, num_channels), np.int32)
     dense[sparse.positions, sparse.channels] = sparse.values
-    return dense.reshape(*sparse.grid, num_channels)
+    return dense.reshape(rows, cols, num_channels)
+
+
+def _three(coefficients: list[np.ndarray]) -> list[np.ndarray]:
+    """Luma and twice no chroma where there is luma alone: compiled code wants one form."""
+    size = len(coefficients[0])
+    return coefficients if len(coefficients) == 3 else [*coefficients, *[np.zeros((size, size, 0, 0), np.int16)] * 2]
+
+
+def _planes(coefficients: list[np.ndarray]) -> list[np.ndarray]:
+    """Room for the samples of three components, uint8 [h' * B, w' * B] each."""
+    return [np.empty((x.shape[0] * x.shape[2], x.shape[1] * x.shape[3]), np.uint8) for x in _three(coefficients)]
+
+
+@lru_cache(maxsize=64)
+def _vocabulary(codec: DCTCodec, grid: tuple[int, int]) -> Vocabulary:
+    return Vocabulary(
+        block_size=codec.block_size,
+        grid=grid,
+        largest_value=largest_value(codec.quantization_tables),
+        chroma_subsampling=codec.chroma_subsampling,
+        channel_order=codec.channel_order,
+    )
+
+
+@lru_cache
+def _qualities(block_size: int, numbers: int) -> dict[tuple[int, ...], int]:
+    """The quality of each standard set of tables, by its first `numbers` numbers."""
+    return {
+        tuple(quantization_tables(block_size, quality).ravel()[:numbers].tolist()): quality for quality in range(100, 0, -1)
+    }
 
 
 def _describe(image: object) -> str:

@@ -1,54 +1,160 @@
-"""RGB <-> YCbCr and the resampling of chroma, in the integers that JPEG files are made of.
+"""RGB <-> planes of Y, Cb and Cr, in the integers that JPEG files are made of.
 
-The formulas are JFIF's (full range); the rounding follows libjpeg's default path, so that for B = 8 our coefficients are
-those of a JPEG file of the same pixels.
+The formulas are JFIF's (full range). Their rounding, the shrinking of chroma and its enlarging ("fancy upsampling", a
+triangle filter) are libjpeg's, so that for B = 8 our coefficients and our pixels are those of libjpeg.
 """
 
 from typing import Literal, get_args
 
 import numpy as np
 
-ChromaSubsampling = Literal["4:2:0", "4:4:4"]
+from dct_jax.codec.compile import compiled
+
+ChromaSubsampling = Literal["4:2:0", "4:2:2", "4:4:0", "4:4:4", "4:0:0"]
 CHROMA_SUBSAMPLINGS: tuple[str, ...] = get_args(ChromaSubsampling)
 
-# JFIF's weights in units of 2^-16, as libjpeg has them. All sums stay below 2^24, so float32 computes them exactly.
-_UNIT = np.float32(2**16)
-_RGB_TO_YCC = np.array([[19595, 38470, 7471], [-11059, -21709, 32768], [32768, -27439, -5329]], np.float32)
-# Half a unit rounds; for chroma libjpeg takes one less, so that 255.5 becomes 255.
-_RGB_TO_YCC_OFFSET = np.array([2**15, 2**23 + 2**15 - 1, 2**23 + 2**15 - 1], np.float32)
+_STEPS = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:0": (2, 1), "4:4:4": (1, 1)}
+
+# JFIF's weights in units of 2^-16, as libjpeg has them. Half a unit rounds; for chroma libjpeg takes one less, so that
+# 255.5 becomes 255.
+_HALF = 2**15
+_CENTRE = 2**23 + 2**15 - 1
 
 
-def rgb_to_ycc(rgb: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] RGB -> uint8 [H, W, 3] YCbCr, JFIF full range."""
-    return np.floor((rgb.astype(np.float32) @ _RGB_TO_YCC.T + _RGB_TO_YCC_OFFSET) / _UNIT).astype(np.uint8)
+def component_steps(subsampling: ChromaSubsampling) -> tuple[tuple[int, int], ...]:
+    """For each component, the rows and columns of the image that one of its samples stands for; "4:0:0" has luma alone."""
+    if subsampling == "4:0:0":
+        return ((1, 1),)
+    return ((1, 1), _STEPS[subsampling], _STEPS[subsampling])
 
 
-def ycc_to_rgb(ycc: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] YCbCr -> uint8 [H, W, 3] RGB, JFIF full range."""
-    y, cb, cr = np.moveaxis(ycc.astype(np.float32) - np.array([0, 128, 128], np.float32), -1, 0)  # [H, W] each
-    rgb = np.stack([y + 1.402 * cr, y - 0.344136286 * cb - 0.714136286 * cr, y + 1.772 * cb], axis=-1)
-    return np.clip(np.floor(rgb + np.float32(0.5)), 0, 255).astype(np.uint8)
+@compiled
+def rgb_to_planes(images: np.ndarray, rows: int, cols: int, luma: np.ndarray, blue: np.ndarray, red: np.ndarray) -> None:
+    """Converts images and shrinks their chroma; planes that are larger than the image repeat its edges.
+
+    Args:
+        images: uint8 [N, H, W, 3].
+        rows, cols: pixels that a chroma sample stands for.
+        luma: uint8 [N, h * B, w * B], written: Y.
+        blue, red: uint8 [N, h' * B, w' * B], written: Cb and Cr. Without rows (4:0:0) they are left out.
+    """
+    height, width = images.shape[1], images.shape[2]
+    together = max(2, 4096 // width // 2 * 2)  # rows that are converted at once: long inner loops, but in the cache
+    room = together * width
+    r, g, b = np.empty(room, np.uint8), np.empty(room, np.uint8), np.empty(room, np.uint8)
+    y, cb, cr = np.empty(room, np.uint8), np.empty(room, np.uint8), np.empty(room, np.uint8)
+    for n in range(len(images)):
+        for top in range(0, height, together):
+            count = min(together, height - top)
+            _convert(images[n, top : top + count].reshape(-1), r, g, b, y, cb, cr)
+            for i in range(count):
+                _extend(y, i * width, width, luma[n], top + i)
+            if blue.shape[1]:
+                for i in range(0, count, rows):
+                    lower = min(i + rows - 1, count - 1) * width
+                    _shrink(cb, i * width, lower, width, rows, cols, blue[n], (top + i) // rows)
+                    _shrink(cr, i * width, lower, width, rows, cols, red[n], (top + i) // rows)
+        # libjpeg extends the right edge before chroma is shrunk, and the lower edge afterwards.
+        for i in range(height, luma.shape[1]):
+            luma[n, i] = luma[n, i - 1]
+        for i in range((height + rows - 1) // rows, blue.shape[1]):
+            blue[n, i], red[n, i] = blue[n, i - 1], red[n, i - 1]
 
 
-def pad_edges(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Grows [H, W] to [height, width] by repeating the last row and column."""
-    return np.pad(plane, ((0, height - plane.shape[0]), (0, width - plane.shape[1])), mode="edge")
+@compiled
+def _extend(y: np.ndarray, start: int, width: int, plane: np.ndarray, row: int) -> None:
+    """Copies a row of pixels into a plane and repeats the last one."""
+    for j in range(width):
+        plane[row, j] = y[np.uint64(start + j)]
+    for j in range(width, plane.shape[1]):
+        plane[row, j] = y[start + width - 1]
 
 
-def halve(plane: np.ndarray) -> np.ndarray:
-    """uint8 [H, W], both even -> uint8 [H/2, W/2]: the mean of each 2 x 2 box, its half rounded up or down by turns
-    along a row, as libjpeg does so as not to shift the mean."""
-    total = plane.astype(np.int32).reshape(plane.shape[0] // 2, 2, plane.shape[1] // 2, 2).sum(axis=(1, 3))  # [H/2, W/2]
-    bias = 1 + np.arange(total.shape[1]) % 2  # [W/2]
-    return ((total + bias) >> 2).astype(np.uint8)
+@compiled
+def _convert(
+    pixels: np.ndarray, r: np.ndarray, g: np.ndarray, b: np.ndarray, y: np.ndarray, cb: np.ndarray, cr: np.ndarray
+) -> None:
+    """uint8 [n * 3] -> uint8 [n] each. Separate loops and literal weights make better machine code."""
+    count = len(pixels) // 3
+    for i in range(count):
+        r[i] = pixels[3 * i]
+        g[i] = pixels[3 * i + 1]
+        b[i] = pixels[3 * i + 2]
+    for i in range(count):
+        y[i] = (19595 * np.int32(r[i]) + 38470 * np.int32(g[i]) + 7471 * np.int32(b[i]) + np.int32(_HALF)) >> 16
+    for i in range(count):
+        cb[i] = (-11059 * np.int32(r[i]) - 21709 * np.int32(g[i]) + 32768 * np.int32(b[i]) + np.int32(_CENTRE)) >> 16
+    for i in range(count):
+        cr[i] = (32768 * np.int32(r[i]) - 27439 * np.int32(g[i]) - 5329 * np.int32(b[i]) + np.int32(_CENTRE)) >> 16
 
 
-def double(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 [ceil(H/2), ceil(W/2)] -> uint8 [H, W] by libjpeg's triangle filter ("fancy upsampling"): every new sample
-    is 3/4 of the nearer and 1/4 of the farther neighbour in each direction; beyond the edge the last sample repeats."""
-    p = np.pad(plane.astype(np.int32), 1, mode="edge")  # [h + 2, w + 2]
-    near = 3 * p[1:-1]  # [h, w + 2]
-    rows = np.stack([near + p[:-2], near + p[2:]], axis=1).reshape(-1, p.shape[1])  # [2h, w + 2]
-    near = 3 * rows[:, 1:-1]  # [2h, w]
-    pairs = np.stack([near + rows[:, :-2] + 8, near + rows[:, 2:] + 7], axis=2)  # [2h, w, 2]
-    return (pairs.reshape(rows.shape[0], -1)[:height, :width] >> 4).astype(np.uint8)
+@compiled
+def _shrink(x: np.ndarray, upper: int, lower: int, width: int, rows: int, cols: int, plane: np.ndarray, row: int) -> None:
+    """A row of means of boxes, of the rows that begin at x[upper] and x[lower]. Halves are rounded down and up by turns where
+    boxes are two wide, as libjpeg does so as not to shift the mean, and up where they are two high only."""
+    both, odd, bits = np.uint16(rows - 1), np.uint16(1), np.uint16(rows)  # without a lower row its weight is 0
+    inside = min(plane.shape[1], width // cols)
+    if cols == 1:
+        for j in range(inside):
+            above, below = np.uint16(x[np.uint64(upper + j)]), np.uint16(x[np.uint64(lower + j)])
+            plane[row, j] = (above + below * both + both) >> both
+    else:
+        for j in range(inside):
+            above = np.uint16(x[np.uint64(upper + 2 * j)]) + np.uint16(x[np.uint64(upper + 2 * j + 1)])
+            below = np.uint16(x[np.uint64(lower + 2 * j)]) + np.uint16(x[np.uint64(lower + 2 * j + 1)])
+            plane[row, j] = (above + below * both + both + (np.uint16(j) & odd)) >> bits
+    for j in range(inside, plane.shape[1]):  # boxes that reach beyond the edge, which repeats
+        first, last = min(cols * j, width - 1), width - 1
+        above = np.uint16(x[upper + first]) + np.uint16(x[upper + last])
+        below = np.uint16(x[lower + first]) + np.uint16(x[lower + last])
+        box = above + below * both
+        plane[row, j] = ((box >> 1) + both) >> both if cols == 1 else (box + both + (np.uint16(j) & odd)) >> bits
+
+
+@compiled
+def planes_to_rgb(luma: np.ndarray, blue: np.ndarray, red: np.ndarray, rows: int, cols: int, rgb: np.ndarray) -> None:
+    """Enlarges chroma and converts to RGB.
+
+    Args:
+        luma: uint8, at least [H, W].
+        blue, red: uint8, at least [ceil(H / rows), ceil(W / cols)]; without rows the image is grey.
+        rows, cols: pixels that a chroma sample stands for.
+        rgb: uint8 [H, W, 3], written.
+    """
+    height, width = rgb.shape[0], rgb.shape[1]
+    chroma_height, chroma_width = (height + rows - 1) // rows, (width + cols - 1) // cols
+    line = np.full((2, chroma_width * cols), 128, np.uint8)  # Cb and Cr of one row
+    for i in range(height):
+        if len(blue):
+            _enlarge(blue[:chroma_height, :chroma_width], i, rows, cols, line[0])
+            _enlarge(red[:chroma_height, :chroma_width], i, rows, cols, line[1])
+        for x in range(width):
+            y, cb, cr = np.int32(luma[i, x]), np.int32(line[0, x]) - 128, np.int32(line[1, x]) - 128
+            rgb[i, x, 0] = min(max(y + ((91881 * cr + _HALF) >> 16), 0), 255)
+            rgb[i, x, 1] = min(max(y + ((-22554 * cb - 46802 * cr + _HALF) >> 16), 0), 255)
+            rgb[i, x, 2] = min(max(y + ((116130 * cb + _HALF) >> 16), 0), 255)
+
+
+@compiled
+def _enlarge(plane: np.ndarray, i: int, rows: int, cols: int, line: np.ndarray) -> None:
+    """Row i of the enlarged plane: every new sample is 3/4 of the nearer and 1/4 of the farther neighbour in each direction
+    that is enlarged; beyond an edge the last sample repeats. Like libjpeg, planes up to two wide are repeated instead."""
+    height, width = plane.shape
+    near = i // rows
+    if cols == 2 and width <= 2:
+        for j in range(width):
+            line[2 * j] = line[2 * j + 1] = plane[near, j]
+        return
+    far = min(max(near - 1 + 2 * (i & 1), 0), height - 1)
+    column = np.empty(width, np.int32)  # in quarters where rows are doubled
+    for j in range(width):
+        column[j] = 3 * np.int32(plane[near, j]) + plane[far, j] if rows == 2 else np.int32(plane[near, j])
+    if cols == 1:
+        for j in range(width):
+            line[j] = (column[j] + (1 + (i & 1)) * (rows - 1)) >> (2 * (rows - 1))
+        return
+    down, up, shift = (8, 7, 4) if rows == 2 else (1, 2, 2)
+    for j in range(width):
+        left, right = column[max(j - 1, 0)], column[min(j + 1, width - 1)]
+        line[2 * j] = (3 * column[j] + left + down) >> shift
+        line[2 * j + 1] = (3 * column[j] + right + up) >> shift

@@ -1,10 +1,18 @@
 """SparseDCT: an image as a sorted list of non-zero quantised DCT coefficients."""
 
+import dataclasses
 from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dct_jax.codec.channel_order import ChannelOrder
+from dct_jax.codec.triples import first_fault
 from dct_jax.codec.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from dct_jax.codec.codec import DCTCodec
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,21 +23,41 @@ class SparseDCT:
         channels: int32 [L], component * B^2 + zigzag index.
         positions: int32 [L], raster index of the block on the luma grid.
         values: int32 [L], never 0.
-        grid: (h, w), the luma grid in blocks.
         size: (H, W), the image in pixels.
+        codec: what the numbers mean: block size, quantisation tables, chroma subsampling, channel order.
     """
 
     channels: np.ndarray
     positions: np.ndarray
     values: np.ndarray
-    grid: tuple[int, int]
     size: tuple[int, int]
+    codec: "DCTCodec"
 
     @classmethod
-    def empty(cls, grid: tuple[int, int], size: tuple[int, int]) -> "SparseDCT":
+    def empty(cls, size: tuple[int, int], codec: "DCTCodec") -> "SparseDCT":
         """The list without triples: a grey image."""
         nothing = np.zeros(0, np.int32)
-        return cls(nothing, nothing, nothing, grid, size)
+        return cls(nothing, nothing, nothing, size, codec)
+
+    @classmethod
+    def from_jpeg(
+        cls, source: bytes | str | PathLike, channel_order: ChannelOrder = "banded", upright: bool = True
+    ) -> "SparseDCT":
+        """The coefficients of a JPEG file as they are, without decoding to pixels; see `dct_jax.codec.jpeg.read_jpeg`."""
+        from dct_jax.codec.jpeg import read_jpeg  # the file format stands above the list
+
+        return read_jpeg(source, channel_order, upright)
+
+    def to_jpeg(self) -> bytes:
+        """A JPEG file with exactly these coefficients; see `dct_jax.codec.jpeg.write_jpeg`."""
+        from dct_jax.codec.jpeg import write_jpeg
+
+        return write_jpeg(self)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w), the luma grid in blocks."""
+        return self.codec.grid(self.size)
 
     def __len__(self) -> int:
         return len(self.channels)
@@ -37,7 +65,7 @@ class SparseDCT:
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, SparseDCT)
-            and (self.grid, self.size) == (other.grid, other.size)
+            and (self.size, self.codec) == (other.size, other.codec)
             and np.array_equal(self.channels, other.channels)
             and np.array_equal(self.positions, other.positions)
             and np.array_equal(self.values, other.values)
@@ -46,8 +74,8 @@ class SparseDCT:
     __hash__ = None
 
     def __getitem__(self, part: slice) -> "SparseDCT":
-        """A part of the list on the same grid; a prefix is a coarse version of the image."""
-        return SparseDCT(self.channels[part], self.positions[part], self.values[part], self.grid, self.size)
+        """A part of the list, of the same image; a prefix is a coarse version of it."""
+        return dataclasses.replace(self, channels=self.channels[part], positions=self.positions[part], values=self.values[part])
 
     def validate(self, vocabulary: Vocabulary) -> None:
         """Raises ValueError, naming the first offending index, if the list is not one of the vocabulary's."""
@@ -60,22 +88,25 @@ class SparseDCT:
         if tuple(self.grid) != tuple(vocabulary.grid):
             raise ValueError(f"the list's grid is {tuple(self.grid)} blocks; it must be {tuple(vocabulary.grid)}")
 
-        channels, positions, values = (array.astype(np.int64) for array in arrays.values())  # [L] each
-        limit = vocabulary.largest_value
-        bad_channel = (channels < 0) | (channels >= vocabulary.num_channels)
-        bad_position = (positions < 0) | (positions >= vocabulary.num_positions)
-        channel, position = np.where(bad_channel, 0, channels), np.where(bad_position, 0, positions)
-        place = vocabulary.rank[channel].astype(np.int64) * vocabulary.num_positions + position  # [L], in list order
-        unsorted = np.diff(place, prepend=-1) <= 0
-        faults = {
-            f"channels are 0..{vocabulary.num_channels - 1}": bad_channel,
-            f"positions are 0..{vocabulary.num_positions - 1}": bad_position,
-            "this channel has no coefficient at this position": ~vocabulary.on_grid[vocabulary.is_chroma[channel], position],
-            f"values are -{limit}..{limit} and not 0": (values == 0) | (np.abs(values) > limit),
-            "it does not come after the triple before it; lists are sorted by channel, then position": unsorted,
-        }  # bool [L] each
-        found = {why: int(np.argmax(bad)) for why, bad in faults.items() if bad.any()}
-        if found:
-            why = min(found, key=found.__getitem__)  # of several faults in one triple, the first in the order above
-            triple = tuple(int(array[found[why]]) for array in arrays.values())
-            raise ValueError(f"triple {found[why]} is {triple}: {why}")
+        channels, positions, values = (_whole(name, array) for name, array in arrays.items())
+        v = vocabulary
+        index, fault = first_fault(channels, positions, values, v.rank, v.is_chroma, v.on_grid, v.largest_value)
+        if index >= 0:
+            faults = (
+                f"channels are 0..{v.num_channels - 1}",
+                f"positions are 0..{v.num_positions - 1}",
+                "this channel has no coefficient at this position",
+                f"values are -{v.largest_value}..{v.largest_value} and not 0",
+                "it does not come after the triple before it; lists are sorted by channel, then position",
+            )
+            triple = (int(channels[index]), int(positions[index]), int(values[index]))
+            raise ValueError(f"triple {index} is {triple}: {faults[fault]}")
+
+
+def _whole(name: str, array: np.ndarray) -> np.ndarray:
+    """int32 [L] as it is, any other integers as int64 [L]."""
+    if array.dtype == np.int32:
+        return np.ascontiguousarray(array)
+    if not np.can_cast(array.dtype, np.int64):
+        raise ValueError(f"{name} are {array.dtype}; they must be int32")
+    return array.astype(np.int64)

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dct_jax.codec.codec import DCTCodec
+from dct_jax.codec.codec import BLOCK_SIZES, DCTCodec
 from dct_jax.codec.sparse import SparseDCT
 
 ARRAYS = ("channels", "positions", "values")
@@ -15,14 +15,15 @@ MAX_PIXELS = 2**28
 """Lists of larger images are not read: a forged size must not take the memory."""
 
 
-def save_npz(file: BinaryIO, sparse: SparseDCT, codec: DCTCodec) -> None:
+def save_npz(file: BinaryIO, sparse: SparseDCT) -> None:
     """Writes a list and its codec's settings."""
     arrays = {name: getattr(sparse, name) for name in ARRAYS}
-    np.savez_compressed(file, **arrays, size=np.array(sparse.size), **dataclasses.asdict(codec))
+    settings = dataclasses.asdict(sparse.codec) | {"quality": sparse.codec.quality or 0}  # 0: the tables' own
+    np.savez_compressed(file, **arrays, size=np.array(sparse.size), **settings)
 
 
-def load_npz(path: str | Path) -> tuple[SparseDCT, DCTCodec]:
-    """Reads a list and the codec to decode it with.
+def load_npz(path: str | Path) -> SparseDCT:
+    """Reads a list.
 
     Raises:
         ValueError: if the file is missing or is not one that save_npz writes; the message names it.
@@ -31,18 +32,19 @@ def load_npz(path: str | Path) -> tuple[SparseDCT, DCTCodec]:
         with zipfile.ZipFile(path) as archive:
             codec = DCTCodec(
                 block_size=int(_read(archive, "block_size", (), "iu")),
-                quality=int(_read(archive, "quality", (), "iu")),
+                quality=int(_read(archive, "quality", (), "iu")) or None,
                 chroma_subsampling=str(_read(archive, "chroma_subsampling", (), "U")),
                 channel_order=str(_read(archive, "channel_order", (), "U")),
+                tables=tuple(_read(archive, "tables", (3 * max(BLOCK_SIZES) ** 2,), "iuf").astype(int).tolist()),
             )
             height, width = (int(x) for x in _read(archive, "size", (2,), "iu"))
             if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
                 raise ValueError(f"the size is {height} x {width} pixels; it must be positive and at most {MAX_PIXELS} in all")
             vocabulary = codec.vocabulary((height, width))
             parts = (_read(archive, name, (vocabulary.longest_list,), "iu").astype(np.int32) for name in ARRAYS)
-            sparse = SparseDCT(*parts, vocabulary.grid, (height, width))
+            sparse = SparseDCT(*parts, (height, width), codec)
         sparse.validate(vocabulary)
-        return sparse, codec
+        return sparse
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     # zipfile and NumPy raise nearly anything for a damaged file, RuntimeError and struct.error among it.

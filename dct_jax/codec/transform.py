@@ -1,108 +1,221 @@
-"""Planes of samples <-> blocks of DCT coefficients, and the quantisation tables between them."""
+"""Planes of samples <-> quantised DCT coefficients, block by block.
+
+Blocks of 8 x 8 go through libjpeg's integer DCT, bit for bit: its default ("islow"), which nearly every JPEG file is made
+with. It is the factored DCT of Loeffler, Ligtenberg and Moschytz (1989) with constants of 13 bits. Within a pass libjpeg adds
+and multiplies integers exactly and rounds once at the end, so each pass is an integer matrix followed by a rounded shift. The
+rows of the matrix are sums of libjpeg's constants, FIX(0.541196100) = 4433 and so on: close to 2^13 sqrt(8) times the
+orthonormal DCT's, though a few are off by one unit. Rows come first in the forward transform, columns in the inverse.
+Other block sizes use the orthonormal DCT in float64.
+
+Many blocks go through a pass at once: its inputs and outputs are rows of a table, several columns of which machine code takes
+in one step.
+"""
 
 from functools import cache
 
 import numpy as np
 
-# ITU-T T.81 Annex K, tables K.1 (luma) and K.2 (chroma), in raster order.
-_ANNEX_K_LUMA = np.array(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ]
-)
-_ANNEX_K_CHROMA = np.array(
-    [
-        [17, 18, 24, 47, 99, 99, 99, 99],
-        [18, 21, 26, 66, 99, 99, 99, 99],
-        [24, 26, 56, 99, 99, 99, 99, 99],
-        [47, 66, 99, 99, 99, 99, 99, 99],
-        [99, 99, 99, 99, 99, 99, 99, 99],
-        [99, 99, 99, 99, 99, 99, 99, 99],
-        [99, 99, 99, 99, 99, 99, 99, 99],
-        [99, 99, 99, 99, 99, 99, 99, 99],
-    ]
-)
+from dct_jax.codec.compile import compiled
+
+# Bits that are rounded away after a pass: two more than the samples are kept in between. After the second forward pass values
+# are 8 times the orthonormal DCT's; after the second inverse pass that factor is gone.
+_FIRST_SHIFT, _SECOND_SHIFT, _LAST_SHIFT = 11, 15, 18
 
 
 @cache
 def dct_matrix(block_size: int) -> np.ndarray:
-    """The orthonormal DCT-II: float32 [B, B], row k the k-th basis vector; coefficients = M @ block @ M.T."""
+    """The orthonormal DCT-II: float64 [B, B], row k the k-th basis vector; coefficients = M @ block @ M.T."""
     k = np.arange(block_size)[:, None]
     n = np.arange(block_size)[None, :]
     basis = np.sqrt(2 / block_size) * np.cos(np.pi * (2 * n + 1) * k / (2 * block_size))  # [B, B]
     basis[0] /= np.sqrt(2)
-    return basis.astype(np.float32)
+    return basis
 
 
-def quantization_tables(block_size: int, quality: int) -> np.ndarray:
-    """Annex K's tables scaled by the quality as libjpeg does (jpeg_quality_scaling), at the block size B.
-
-    For B > 8 each entry is repeated over a (B/8) x (B/8) square; for B < 8 every (8/B)-th entry is taken.
-
-    Returns:
-        int32 [3, B, B]: the divisors of Y, Cb and Cr, 1..255, in raster order.
-    """
-    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    tables = np.stack([_ANNEX_K_LUMA, _ANNEX_K_CHROMA, _ANNEX_K_CHROMA])  # [3, 8, 8]
-    tables = np.clip((tables * scale + 50) // 100, 1, 255)
-    if block_size >= 8:
-        repeat = block_size // 8
-        tables = tables.repeat(repeat, axis=1).repeat(repeat, axis=2)  # [3, B, B]
-    else:
-        step = 8 // block_size
-        tables = tables[:, ::step, ::step]  # [3, B, B]
-    return tables.astype(np.int32)
-
-
-def largest_value(tables: np.ndarray) -> int:
-    """The largest magnitude that a quantised coefficient of any 8-bit plane can have.
-
-    A coefficient is a sum of level-shifted samples in [-128, 127] weighted by a basis image, so its magnitude is
-    largest when every sample is -128 where the weight has one sign and 127 where it has the other.
-
-    Args:
-        tables: int32 [3, B, B], the divisors.
-    """
-    basis = dct_matrix(tables.shape[-1]).astype(np.float64)
-    positive = np.maximum(basis, 0).sum(axis=1)  # [B]: the sum of the positive weights of each row
-    negative = -np.minimum(basis, 0).sum(axis=1)  # [B]
-    same = np.outer(positive, positive) + np.outer(negative, negative)  # [B, B]: positive weights of the basis image
-    opposite = np.outer(positive, negative) + np.outer(negative, positive)
-    bound = 128 * np.maximum(same, opposite) + 127 * np.minimum(same, opposite)  # [B, B]
-    # The small allowance covers float32 arithmetic in `forward`.
-    return int(np.floor(bound / tables + 0.5 + 1e-3).max())
-
-
-def forward(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Quantised DCT coefficients of a plane.
+@compiled
+def forward(plane: np.ndarray, table: np.ndarray, basis: np.ndarray, coefficients: np.ndarray) -> None:
+    """Quantised DCT coefficients of a plane, rounded half away from zero as libjpeg does.
 
     Args:
         plane: uint8 [h * B, w * B].
         table: int32 [B, B], the divisors.
-
-    Returns:
-        int32 [h, w, B, B], rounded half away from zero as libjpeg does.
+        basis: float64 [B, B], `dct_matrix`; B = 8 uses libjpeg's integers instead.
+        coefficients: int16 [B, B, h, w], written: vertical frequency, horizontal frequency, block.
     """
-    size = table.shape[0]
-    height, width = plane.shape[0] // size, plane.shape[1] // size
-    samples = plane.reshape(height, size, width, size).transpose(0, 2, 1, 3).astype(np.float32) - 128  # [h, w, B, B]
-    basis = dct_matrix(size)
-    scaled = (basis @ samples @ basis.T) / table  # [h, w, B, B]
-    # Ties are common (a DC is an integer divided by 8 times the divisor): float32's noise must not decide them.
-    return (np.sign(scaled) * np.floor(np.abs(scaled) + np.float32(0.5 + 1e-4))).astype(np.int32)
+    size, (height, width) = len(table), coefficients.shape[2:]
+    together = _rows_together(height, width)
+    room = size * size * together * width
+    integers, reals = (room, 0) if size == 8 else (0, room)
+    whole, spare = np.empty(integers, np.int32), np.empty(integers, np.int32)
+    real, rest = np.empty(reals, np.float64), np.empty(reals, np.float64)
+    flat = coefficients.reshape(size, size, height * width)
+    for top in range(0, height, together):
+        # Samples [c, r, block] -> horizontal frequencies [k, r, block] -> for each k, vertical frequencies [m, block].
+        rows = min(together, height - top)
+        blocks, first = rows * width, top * width
+        count = size * blocks
+        if size == 8:
+            _load(plane, top, rows, size, width, whole)
+            _integer_pass(whole, count, spare, count, count, _FIRST_SHIFT)
+            for k in range(8):
+                _integer_pass(spare[k * count :], blocks, whole, blocks, blocks, _SECOND_SHIFT)
+                for m in range(8):
+                    _quantize_integers(whole[m * blocks :], 8 * table[m, k], flat[m, k, first : first + blocks])
+        else:
+            _load(plane, top, rows, size, width, real)
+            _matrix_pass(basis, real, count, rest, count, count)
+            for k in range(size):
+                _matrix_pass(basis, rest[k * count :], blocks, real, blocks, blocks)
+                for m in range(size):
+                    _quantize(real[m * blocks :], table[m, k], flat[m, k, first : first + blocks])
 
 
-def inverse(coefficients: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """The plane of quantised coefficients: int32 [h, w, B, B] -> uint8 [h * B, w * B], rounded and clipped to 0..255."""
-    height, width, size, _ = coefficients.shape
-    basis = dct_matrix(size)
-    samples = basis.T @ (coefficients * table).astype(np.float32) @ basis + 128  # [h, w, B, B]
-    plane = samples.transpose(0, 2, 1, 3).reshape(height * size, width * size)
-    return np.clip(np.rint(plane), 0, 255).astype(np.uint8)
+@compiled
+def inverse(coefficients: np.ndarray, table: np.ndarray, basis: np.ndarray, plane: np.ndarray) -> None:
+    """The plane of quantised coefficients, rounded and clipped to 0..255. Arguments as of `forward`; the plane is written."""
+    size, (height, width) = len(table), coefficients.shape[2:]
+    together = _rows_together(height, width)
+    room = size * size * together * width
+    reals = 0 if size == 8 else room
+    whole, spare = np.empty(room, np.int64), np.empty(room, np.int64)
+    real, rest = np.empty(reals, np.float64), np.empty(reals, np.float64)
+    flat = coefficients.reshape(size, size, height * width)
+    transposed = np.ascontiguousarray(basis.T)
+    for top in range(0, height, together):
+        # For each horizontal frequency k, vertical frequencies [m, block] -> rows [r, block]; all -> samples [c, r, block].
+        rows = min(together, height - top)
+        blocks, first = rows * width, top * width
+        count = size * blocks
+        for k in range(size):
+            for m in range(size):
+                line, divisor = flat[m, k, first : first + blocks], np.int64(table[m, k])
+                for j in range(blocks):
+                    if size == 8:
+                        whole[m * blocks + j] = line[j] * divisor
+                    else:
+                        real[m * blocks + j] = line[j] * divisor
+            if size == 8:
+                _inverse_integer_pass(whole, blocks, spare[k * count :], blocks, blocks, _FIRST_SHIFT)
+            else:
+                _matrix_pass(transposed, real, blocks, rest[k * count :], blocks, blocks)
+        if size == 8:
+            _inverse_integer_pass(spare, count, whole, count, count, _LAST_SHIFT)
+        else:
+            _matrix_pass(transposed, rest, count, real, count, count)
+            for n in range(size * count):
+                whole[n] = np.int64(np.floor(real[n] + 0.5))
+        _store(whole, top, rows, size, width, plane)
+
+
+@compiled
+def _rows_together(height: int, width: int) -> int:
+    """How many rows of blocks to transform at once: enough for long inner loops, few enough to stay in the cache."""
+    return max(1, min(height, 256 // width))
+
+
+@compiled
+def _load(plane: np.ndarray, top: int, rows: int, size: int, width: int, x: np.ndarray) -> None:
+    """Rows of blocks, level-shifted, to [column in block, row in block, block]."""
+    blocks = rows * width
+    for i in range(rows):
+        for r in range(size):
+            line = plane[(top + i) * size + r]
+            for c in range(size):
+                first = (c * size + r) * blocks + i * width
+                if size == 8:  # with a literal stride it becomes better machine code
+                    for j in range(width):
+                        x[first + j] = np.int32(line[j * 8 + c]) - np.int32(128)
+                else:
+                    for j in range(width):
+                        x[first + j] = np.int32(line[j * size + c]) - np.int32(128)
+
+
+@compiled
+def _store(x: np.ndarray, top: int, rows: int, size: int, width: int, plane: np.ndarray) -> None:
+    """The inverse of `_load`, clipped to 0..255."""
+    blocks = rows * width
+    for i in range(rows):
+        for r in range(size):
+            line = plane[(top + i) * size + r]
+            for c in range(size):
+                first = (c * size + r) * blocks + i * width
+                for j in range(width):
+                    line[j * size + c] = min(max(x[first + j] + 128, 0), 255)
+
+
+@compiled
+def _quantize_integers(x: np.ndarray, divisor: int, line: np.ndarray) -> None:
+    """line = x / divisor, rounded half away from zero: truncated after half a divisor has been added. Half a unit more keeps
+    float32's noise from deciding a tie; the next integer below one is a whole unit away."""
+    scale, half = np.float32(1 / divisor), np.float32((divisor // 2 + 0.5) / divisor)
+    for j in range(len(line)):
+        ratio = np.float32(x[j]) * scale
+        line[j] = np.int32(ratio + np.copysign(half, ratio))
+
+
+@compiled
+def _quantize(x: np.ndarray, divisor: int, line: np.ndarray) -> None:
+    """The same for real numbers. Ties are common (a flat block's DC is an integer): noise must not decide them either."""
+    scale, half = 1 / divisor, 0.5 + 1e-9
+    for j in range(len(line)):
+        ratio = x[j] * scale
+        line[j] = np.int32(ratio + np.copysign(half, ratio))
+
+
+@compiled
+def _matrix_pass(matrix: np.ndarray, x: np.ndarray, x_step: int, y: np.ndarray, y_step: int, count: int) -> None:
+    """y[k * y_step + i] = sum over n of matrix[k, n] * x[n * x_step + i], for i below count."""
+    for k in range(len(matrix)):
+        out = y[k * y_step : k * y_step + count]
+        out[:] = 0
+        for n in range(len(matrix)):
+            weight, line = matrix[k, n], x[n * x_step : n * x_step + count]
+            for i in range(count):
+                out[i] += weight * line[i]
+
+
+@compiled
+def _integer_pass(x: np.ndarray, x_step: int, y: np.ndarray, y_step: int, count: int, shift: int) -> None:
+    """Eight rows of `count` samples -> eight rows of frequencies, rounded: x[n * x_step + i] -> y[k * y_step + i], int32."""
+    x0, x1, x2, x3 = x[:count], x[x_step:], x[2 * x_step :], x[3 * x_step :]
+    x4, x5, x6, x7 = x[4 * x_step :], x[5 * x_step :], x[6 * x_step :], x[7 * x_step :]
+    y0, y1, y2, y3 = y[:count], y[y_step:], y[2 * y_step :], y[3 * y_step :]
+    y4, y5, y6, y7 = y[4 * y_step :], y[5 * y_step :], y[6 * y_step :], y[7 * y_step :]
+    half, bits = np.int32(1 << (shift - 1)), np.int32(shift)
+    for i in range(count):
+        a0, a1, a2, a3 = x0[i] + x7[i], x1[i] + x6[i], x2[i] + x5[i], x3[i] + x4[i]
+        d0, d1, d2, d3 = x0[i] - x7[i], x1[i] - x6[i], x2[i] - x5[i], x3[i] - x4[i]
+        b0, b1, c0, c1 = a0 + a3, a1 + a2, a0 - a3, a1 - a2
+        y0[i] = (np.int32(8192) * (b0 + b1) + half) >> bits
+        y4[i] = (np.int32(8192) * (b0 - b1) + half) >> bits
+        y2[i] = (np.int32(10703) * c0 + np.int32(4433) * c1 + half) >> bits
+        y6[i] = (np.int32(4433) * c0 - np.int32(10704) * c1 + half) >> bits
+        y1[i] = (np.int32(11363) * d0 + np.int32(9633) * d1 + np.int32(6437) * d2 + np.int32(2260) * d3 + half) >> bits
+        y3[i] = (np.int32(9633) * d0 - np.int32(2259) * d1 - np.int32(11362) * d2 - np.int32(6436) * d3 + half) >> bits
+        y5[i] = (np.int32(6437) * d0 - np.int32(11362) * d1 + np.int32(2261) * d2 + np.int32(9633) * d3 + half) >> bits
+        y7[i] = (np.int32(2260) * d0 - np.int32(6436) * d1 + np.int32(9633) * d2 - np.int32(11363) * d3 + half) >> bits
+
+
+@compiled
+def _inverse_integer_pass(x: np.ndarray, x_step: int, y: np.ndarray, y_step: int, count: int, shift: int) -> None:
+    """Eight rows of frequencies -> eight rows of samples, rounded: the transposed matrix. Arguments as of _integer_pass,
+    but int64: a list that no photograph has (a sample, say) may go beyond 32 bits on the way."""
+    x0, x1, x2, x3 = x[:count], x[x_step:], x[2 * x_step :], x[3 * x_step :]
+    x4, x5, x6, x7 = x[4 * x_step :], x[5 * x_step :], x[6 * x_step :], x[7 * x_step :]
+    y0, y1, y2, y3 = y[:count], y[y_step:], y[2 * y_step :], y[3 * y_step :]
+    y4, y5, y6, y7 = y[4 * y_step :], y[5 * y_step :], y[6 * y_step :], y[7 * y_step :]
+    half, bits = np.int64(1 << (shift - 1)), np.int64(shift)
+    for i in range(count):
+        b0, b1 = np.int64(8192) * (x0[i] + x4[i]), np.int64(8192) * (x0[i] - x4[i])
+        c0 = np.int64(10703) * x2[i] + np.int64(4433) * x6[i]
+        c1 = np.int64(4433) * x2[i] - np.int64(10704) * x6[i]
+        a0, a1, a2, a3 = b0 + c0 + half, b1 + c1 + half, b1 - c1 + half, b0 - c0 + half
+        f1, f3, f5, f7 = x1[i], x3[i], x5[i], x7[i]
+        d0 = np.int64(11363) * f1 + np.int64(9633) * f3 + np.int64(6437) * f5 + np.int64(2260) * f7
+        d1 = np.int64(9633) * f1 - np.int64(2259) * f3 - np.int64(11362) * f5 - np.int64(6436) * f7
+        d2 = np.int64(6437) * f1 - np.int64(11362) * f3 + np.int64(2261) * f5 + np.int64(9633) * f7
+        d3 = np.int64(2260) * f1 - np.int64(6436) * f3 + np.int64(9633) * f5 - np.int64(11363) * f7
+        y0[i], y7[i] = (a0 + d0) >> bits, (a0 - d0) >> bits
+        y1[i], y6[i] = (a1 + d1) >> bits, (a1 - d1) >> bits
+        y2[i], y5[i] = (a2 + d2) >> bits, (a2 - d2) >> bits
+        y3[i], y4[i] = (a3 + d3) >> bits, (a3 - d3) >> bits

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from dct_jax.codec.channel_order import ChannelOrder, channel_order
-from dct_jax.codec.color import ChromaSubsampling
+from dct_jax.codec.color import ChromaSubsampling, component_steps
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Vocabulary:
         block_size: B.
         grid: (h, w), the luma grid in blocks.
         largest_value: values run over -largest_value..largest_value; 0 stands in the table and is never listed.
-        chroma_subsampling: "4:2:0" puts chroma block (i, j) at luma block (2i, 2j).
+        chroma_subsampling: "4:2:0" puts chroma block (i, j) at luma block (2i, 2j), and so on; "4:0:0" has no chroma.
         channel_order: the order in which the list runs through the channels.
     """
 
@@ -31,8 +31,8 @@ class Vocabulary:
 
     @property
     def num_channels(self) -> int:
-        """3 B^2."""
-        return 3 * self.block_size**2
+        """C: 3 B^2, or B^2 without chroma."""
+        return len(component_steps(self.chroma_subsampling)) * self.block_size**2
 
     @property
     def num_positions(self) -> int:
@@ -56,12 +56,13 @@ class Vocabulary:
 
     @cached_property
     def channels(self) -> np.ndarray:
-        """int32 [3 B^2]: the channels as the list runs through them."""
-        return channel_order(self.block_size, self.channel_order)
+        """int32 [C]: the channels as the list runs through them."""
+        order = channel_order(self.block_size, self.channel_order)  # [3 B^2]
+        return order[order < self.num_channels]
 
     @cached_property
     def rank(self) -> np.ndarray:
-        """int32 [3 B^2 + 2]: the place of each channel in that order; the start before all, the stop after all."""
+        """int32 [C + 2]: the place of each channel in that order; the start before all, the stop after all."""
         rank = np.empty(self.num_channels + 2, np.int32)
         rank[self.channels] = np.arange(self.num_channels)
         rank[self.stop] = self.num_channels
@@ -70,15 +71,15 @@ class Vocabulary:
 
     @cached_property
     def is_chroma(self) -> np.ndarray:
-        """int32 [3 B^2]: 1 where a channel belongs to Cb or Cr, 0 where it is luma."""
+        """int32 [C]: 1 where a channel belongs to Cb or Cr, 0 where it is luma."""
         return (np.arange(self.num_channels) >= self.block_size**2).astype(np.int32)
 
     @cached_property
     def on_grid(self) -> np.ndarray:
         """bool [2, h * w]: where luma and chroma channels have coefficients; index it with `is_chroma[channel]`."""
         row, col = np.divmod(np.arange(self.num_positions), self.grid[1])
-        step = 2 if self.chroma_subsampling == "4:2:0" else 1
-        chroma = (row % step == 0) & (col % step == 0)  # [h * w]
+        rows, cols = component_steps(self.chroma_subsampling)[-1]
+        chroma = (row % rows == 0) & (col % cols == 0)  # [h * w]
         return np.stack([np.ones_like(chroma), chroma])
 
     @property

@@ -111,13 +111,13 @@ def _empty_caches(model: DCTransformer, batch: int) -> DecoderCaches:
 
 
 def sample_lists(
-    model: DCTransformer, params: Any, size: tuple[int, int], labels: np.ndarray, seed: int, policy: Policy, first: int = 0
+    model: DCTransformer, params: Any, blank: SparseDCT, labels: np.ndarray, seed: int, policy: Policy, first: int = 0
 ) -> tuple[list[SparseDCT], SymbolNats]:
     """Draws a batch of whole lists.
 
     Args:
         model, params: what to draw from.
-        size: (H, W) of the images in pixels.
+        blank: the list without triples, `SparseDCT.empty`, of the model's image size and codec.
         labels: int32 [B], the class of each list (0 without classes).
         seed: sample i of a seed is the same list in whatever batch it is drawn.
         policy: how to draw.
@@ -128,7 +128,7 @@ def sample_lists(
     """
     vocabulary, config, batch = model.vocabulary, model.config, len(labels)
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(first + jnp.arange(batch))  # [B]
-    lists = [SparseDCT.empty(vocabulary.grid, size)] * batch
+    lists = [blank] * batch
     finished, totals = np.zeros(batch, bool), np.zeros((3, batch))
     for index in range(num_chunks(vocabulary.longest_list, config.chunk_size)):
         made = [
@@ -152,4 +152,4 @@ def _extend(sparse: SparseDCT, drawn: SampledChunk, row: int, is_triple: np.ndar
         np.concatenate([old, new[row][is_triple]]).astype(np.int32)
         for old, new in zip((sparse.channels, sparse.positions, sparse.values), drawn)
     )
-    return SparseDCT(*parts, sparse.grid, sparse.size)
+    return SparseDCT(*parts, sparse.size, sparse.codec)

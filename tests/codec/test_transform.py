@@ -8,7 +8,8 @@ from PIL import Image
 from scipy import fft
 
 from dct_jax.codec import BLOCK_SIZES
-from dct_jax.codec.transform import dct_matrix, forward, inverse, largest_value, quantization_tables
+from dct_jax.codec.quantization import largest_value, quantization_tables
+from dct_jax.codec.transform import dct_matrix, forward, inverse
 
 
 def as_blocks(plane: np.ndarray, size: int) -> np.ndarray:
@@ -18,38 +19,89 @@ def as_blocks(plane: np.ndarray, size: int) -> np.ndarray:
     return np.array(rows)
 
 
+def transformed(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """int16 [h, w, B, B], the quantised coefficients of each block."""
+    size = len(table)
+    out = np.empty((size, size, plane.shape[0] // size, plane.shape[1] // size), np.int16)
+    forward(plane, table.astype(np.int32), dct_matrix(size), out)
+    return out.transpose(2, 3, 0, 1)
+
+
+def restored(coefficients: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """The inverse, of [h, w, B, B]."""
+    height, width, size, _ = coefficients.shape
+    plane = np.empty((height * size, width * size), np.uint8)
+    inverse(np.ascontiguousarray(coefficients.transpose(2, 3, 0, 1), np.int16), table, dct_matrix(size), plane)
+    return plane
+
+
+def rounding(size: int) -> float:
+    """How far coefficients may be from exact ones before they are quantised: libjpeg rounds between and after the passes."""
+    return 1.0 if size == 8 else 1e-6
+
+
 @pytest.mark.parametrize("size", BLOCK_SIZES)
 def test_the_matrix_is_scipys_orthonormal_dct(size: int) -> None:
     block = np.random.default_rng(0).uniform(-128, 127, (size, size))
     ours = dct_matrix(size) @ block @ dct_matrix(size).T
-    np.testing.assert_allclose(ours, fft.dctn(block, norm="ortho"), atol=1e-3)
+    np.testing.assert_allclose(ours, fft.dctn(block, norm="ortho"), atol=1e-9)
+    assert np.square(ours).sum() == pytest.approx(np.square(block).sum(), rel=1e-12)  # Parseval's identity
 
 
 @pytest.mark.parametrize("size", BLOCK_SIZES)
-def test_forward_quantises_the_dct_of_each_block(size: int) -> None:
-    plane = np.random.default_rng(1).integers(0, 256, (2 * size, 3 * size), dtype=np.uint8)
+@pytest.mark.parametrize("width", [1, 3, 400])  # in blocks: several rows at once, and one row that is longer than a strip
+def test_forward_quantises_scipys_dct_of_each_block(size: int, width: int) -> None:
+    plane = np.random.default_rng(1).integers(0, 256, (5 * size, width * size), dtype=np.uint8)
     table = quantization_tables(size, 50)[1]
-    exact = fft.dctn(as_blocks(plane, size).astype(float) - 128, axes=(2, 3), norm="ortho") / table  # [2, 3, B, B]
-    quantised = forward(plane, table)
-    assert quantised.dtype == np.int32
+    exact = fft.dctn(as_blocks(plane, size).astype(float) - 128, axes=(2, 3), norm="ortho") / table  # [5, w, B, B]
+    quantised = transformed(plane, table)
     assert quantised.shape == exact.shape
-    assert np.abs(quantised - exact).max() <= 0.5 + 1e-3
+    assert (np.abs(quantised - exact) <= 0.5 + rounding(size) / table).all()
+    same = quantised == np.trunc(exact + np.copysign(0.5, exact))
+    assert same.mean() > 0.998
+
+
+@pytest.mark.parametrize("size", BLOCK_SIZES)
+def test_quantising_by_one_keeps_the_energy(size: int) -> None:
+    """Parseval's identity: every coefficient is off by half at most, so the norm is by half of B."""
+    plane = np.random.default_rng(2).integers(0, 256, (size, size), dtype=np.uint8)
+    norm = np.sqrt(np.square(plane.astype(float) - 128).sum())
+    quantised = transformed(plane, np.ones((size, size), int)).astype(float)
+    assert abs(np.sqrt(np.square(quantised).sum()) - norm) <= (0.5 + rounding(size)) * size
+
+
+@pytest.mark.parametrize("quality", [5, 50, 95])
+@pytest.mark.parametrize("size", BLOCK_SIZES)
+def test_what_comes_back_is_within_the_bound_of_quantisation(size: int, quality: int) -> None:
+    """Each coefficient is off by half its divisor at most; Parseval gives the block's error; rounding pixels adds half of B."""
+    table = quantization_tables(size, quality)[0]
+    plane = np.random.default_rng(3).integers(0, 256, (3 * size, 4 * size), dtype=np.uint8)
+    error = as_blocks(restored(transformed(plane, table), table).astype(float) - plane, size)
+    bound = np.sqrt(np.square(table / 2 + rounding(size)).sum()) + (0.5 + rounding(size)) * size
+    assert np.sqrt(np.square(error).sum(axis=(2, 3))).max() <= bound
 
 
 @pytest.mark.parametrize("size", BLOCK_SIZES)
 def test_inverse_is_scipys_idct_rounded_and_clipped(size: int) -> None:
     table = quantization_tables(size, 50)[0]
-    coefficients = np.round(np.random.default_rng(2).normal(size=(2, 3, size, size)) * 100 / table).astype(np.int32)
-    exact = np.clip(fft.idctn(coefficients * table, axes=(2, 3), norm="ortho") + 128, 0, 255)  # [2, 3, B, B]
-    plane = inverse(coefficients, table)
-    assert plane.dtype == np.uint8
-    assert plane.shape == (2 * size, 3 * size)
-    assert np.abs(as_blocks(plane, size) - exact).max() <= 0.5 + 1e-3
+    coefficients = np.round(np.random.default_rng(2).normal(size=(4, 3, size, size)) * 100 / table).astype(np.int16)
+    exact = np.clip(fft.idctn(coefficients * table, axes=(2, 3), norm="ortho") + 128, 0, 255)  # [4, 3, B, B]
+    plane = restored(coefficients, table)
+    assert plane.shape == (4 * size, 3 * size)
+    assert np.abs(as_blocks(plane, size) - exact).max() <= 0.5 + rounding(size) / 2
+
+
+def test_the_inverse_of_absurd_coefficients_is_clipped_and_does_not_wrap_around() -> None:
+    table = np.full((8, 8), 255, np.int32)
+    for sign, level in ((1, 255), (-1, 0)):
+        coefficients = np.zeros((1, 1, 8, 8), np.int16)
+        coefficients[..., 0, 0] = sign * 32767
+        assert (restored(coefficients, table) == level).all()
 
 
 def test_forward_rounds_half_away_from_zero() -> None:
     plane = np.array([[123, 125, 127, 128, 129, 131, 133]], np.uint8)  # minus 128 and halved: -2.5, -1.5, ..., 2.5
-    assert forward(plane, np.array([[2]])).ravel().tolist() == [-3, -2, -1, 0, 1, 2, 3]
+    assert transformed(plane, np.array([[2]])).ravel().tolist() == [-3, -2, -1, 0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("size", BLOCK_SIZES)
@@ -57,7 +109,7 @@ def test_a_flat_block_half_way_between_two_values_rounds_away_from_zero(size: in
     """The DC of a flat block is (level - 128) * B, so every second level is half way at a divisor of 2 B; libjpeg, whose
     DC is exact, rounds all of them away from zero."""
     plane = np.repeat(np.repeat(np.arange(256, dtype=np.uint8), size)[None], size, axis=0)  # [B, 256 * B]
-    dc = forward(plane, np.full((size, size), 2 * size))[0, :, 0, 0]
+    dc = transformed(plane, np.full((size, size), 2 * size))[0, :, 0, 0]
     assert dc.tolist() == [-((129 - level) // 2) if level < 128 else (level - 127) // 2 for level in range(256)]
 
 
@@ -102,5 +154,5 @@ def test_no_plane_exceeds_the_largest_value_and_some_plane_reaches_it(size: int,
     basis = np.cos(np.pi * (2 * k[None] + 1) * k[:, None] / (2 * size))  # [B, B]
     images = np.einsum("ki,lj->klij", basis, basis).reshape(-1, size) > 0  # [B^2 * B, B]
     worst = np.concatenate([np.where(images, 255, 0), np.where(images, 0, 255)]).astype(np.uint8)
-    found = max(int(np.abs(forward(worst, table)).max()) for table in tables[:2])
+    found = max(int(np.abs(transformed(worst, table)).max()) for table in tables[:2])
     assert largest_value(tables) - 1 <= found <= largest_value(tables)

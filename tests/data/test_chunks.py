@@ -5,6 +5,7 @@ import pytest
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
 from dct_jax.data.chunks import Chunk, chunk_weights, make_chunk, num_chunks
+from tests.toys import codec_of
 
 # Channels 0, 1, 2 are Y, Cb, Cr; 3 is the stopping token and 4 the start.
 VOCABULARY = Vocabulary(block_size=1, grid=(2, 2), largest_value=3, chroma_subsampling="4:4:4", channel_order="interleaved")
@@ -12,8 +13,8 @@ FIVE = SparseDCT(
     channels=np.array([0, 0, 1, 2, 2], np.int32),
     positions=np.array([1, 3, 0, 2, 3], np.int32),
     values=np.array([2, -1, 3, 1, -3], np.int32),
-    grid=(2, 2),
     size=(2, 2),
+    codec=codec_of(VOCABULARY),
 )
 
 

@@ -1,29 +1,13 @@
-"""The yardstick: files with exactly the list's coefficients, and the size of their scans."""
+"""The yardstick: the size of the scans of files with exactly the list's coefficients."""
 
 import io
-from pathlib import Path
 
-import jpeglib
-import numpy as np
 import pytest
 from PIL import Image
 
 from dct_jax.codec import DCTCodec
 from dct_jax.data.sources import LANDSCAPES, read_image
-from dct_jax.evaluation.jpeg import arithmetic_bits_per_pixel, arithmetic_coding_available, scan_bytes, write_jpeg
-
-
-@pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
-def test_the_file_has_the_coefficients_and_the_picture(tmp_path: Path, subsampling: str) -> None:
-    codec = DCTCodec(quality=35, chroma_subsampling=subsampling)
-    sparse = codec.encode(read_image(LANDSCAPES / "canyon4.jpg")[:61, :93])
-    write_jpeg(sparse, codec, tmp_path / "a.jpg")
-    read = jpeglib.read_dct(str(tmp_path / "a.jpg"))
-    for ours, theirs in zip(codec.to_blocks(codec.to_dct_image(sparse)), (read.Y, read.Cb, read.Cr)):
-        np.testing.assert_array_equal(theirs, ours)
-    decoded = np.array(Image.open(tmp_path / "a.jpg")).astype(int)
-    assert decoded.shape == (61, 93, 3)
-    assert np.abs(decoded - codec.decode(sparse)).max() <= 4
+from dct_jax.evaluation.jpeg import arithmetic_bits_per_pixel, arithmetic_coding_available, scan_bytes
 
 
 def test_scan_bytes_leave_out_every_header() -> None:
@@ -46,6 +30,6 @@ def test_arithmetic_coding_beats_huffman() -> None:
     huffman = io.BytesIO()
     Image.fromarray(image).save(huffman, "JPEG", quality=50, optimize=True)
     size = image.shape[0] * image.shape[1]
-    bits = arithmetic_bits_per_pixel([codec.encode(image)], codec)
+    bits = arithmetic_bits_per_pixel([codec.encode(image)])
     assert 0.85 < bits / (8 * scan_bytes(huffman.getvalue()) / size) < 1
     assert not arithmetic_coding_available(DCTCodec(block_size=16))

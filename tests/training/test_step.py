@@ -15,7 +15,7 @@ from dct_jax.sampling.policy import Policy, SymbolPolicy
 from dct_jax.sampling.sampler import sample_lists
 from dct_jax.training.parallel import parallel_train_step, replicate, spread
 from dct_jax.training.step import TrainState, init_state, make_optimizer
-from tests.toys import TINY, batch_of, random_image, random_list, random_params, tiny_config, tiny_model
+from tests.toys import BLANK, TINY, batch_of, random_image, random_list, random_params, tiny_config, tiny_model
 
 
 def fit(model: DCTransformer, batches: list[Chunk], config: TrainingConfig, devices: int = 1) -> tuple[TrainState, list]:
@@ -75,7 +75,7 @@ def test_it_overfits_four_images_and_gives_one_back() -> None:
     state, metrics = fit(model, [batch], TrainingConfig(steps=400, warmup_steps=20, learning_rate=5e-3))
     assert sum(metrics[-1].nats) / metrics[-1].elements < 0.1
     cold = SymbolPolicy(temperature=0.1)
-    drawn, _ = sample_lists(model, state.params, (16, 16), np.zeros(4, np.int32), 0, Policy(cold, cold, cold))
+    drawn, _ = sample_lists(model, state.params, BLANK, np.zeros(4, np.int32), 0, Policy(cold, cold, cold))
     assert any(sparse in lists for sparse in drawn)
 
 

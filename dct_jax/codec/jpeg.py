@@ -1,0 +1,186 @@
+"""SparseDCT <-> JPEG files, coefficient by coefficient: nothing is decoded to pixels and nothing is lost."""
+
+import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import jpeglib
+import numpy as np
+
+from dct_jax.codec.channel_order import ChannelOrder, zigzag
+from dct_jax.codec.codec import DCTCodec
+from dct_jax.codec.jpeg_header import SUBSAMPLINGS, Frame, Header, Scan, need
+from dct_jax.codec.jpeg_scan import FAULTS, OK, decode_scan
+from dct_jax.codec.sparse import SparseDCT
+
+LARGEST_SIDE = 65500
+"""libjpeg's limit, in pixels."""
+
+# What turns a picture of each Exif orientation upright: transpose it, then reverse its rows, then its columns.
+_TURNS = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def read_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "banded", upright: bool = True) -> SparseDCT:
+    """The coefficients of a JPEG file, which may be baseline or progressive, grey, 4:4:4, 4:2:2, 4:4:0 or 4:2:0.
+
+    The list's codec has the file's quantisation tables. Turning a picture by 90 degrees transposes them.
+
+    Args:
+        source: the file's bytes, or its path.
+        channel_order: how the list is sorted.
+        upright: turn the picture as its Exif orientation says. Mirrored blocks have the same coefficients with other signs, so
+            this loses nothing; but edges that become left or upper ones must be whole blocks.
+
+    Raises:
+        ValueError: if the file is missing, damaged or truncated; has a feature that lists have no place for (the message names
+            it); or cannot be turned upright.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        data, name = bytes(source), ""
+    else:
+        data, name = _contents(Path(source)), f"{source}: "
+    try:
+        return _read(data, channel_order, upright)
+    except ValueError as error:
+        raise ValueError(f"{name}{error}") from None
+
+
+def write_jpeg(sparse: SparseDCT) -> bytes:
+    """A baseline JPEG file with exactly the list's coefficients and optimised Huffman codes.
+
+    Raises:
+        ValueError: if the list is damaged (the message names the first offending index), its blocks are not 8 x 8, or the
+            format has no place for its size or values.
+    """
+    codec, (height, width) = sparse.codec, sparse.size
+    if codec.block_size != 8:
+        raise ValueError(f"the list's blocks are {codec.block_size} x {codec.block_size}; a JPEG file's are 8 x 8")
+    if max(height, width) > LARGEST_SIDE:
+        raise ValueError(f"the image has {height} x {width} pixels; a JPEG file has at most {LARGEST_SIDE} on a side")
+    coefficients = codec.to_coefficients(sparse)
+    lowest = np.where(sparse.channels % 64 == 0, -1024, -1023)  # [L]: 8-bit JPEG has 11 bits for DC, 10 for AC and a sign
+    wide = (sparse.values < lowest) | (sparse.values > 1023)
+    if wide.any():
+        i = int(np.argmax(wide))
+        triple = (int(sparse.channels[i]), int(sparse.positions[i]), int(sparse.values[i]))
+        raise ValueError(f"triple {i} is {triple}: values in a JPEG file are {lowest[i]}..1023")
+    blocks = [np.ascontiguousarray(x.transpose(2, 3, 0, 1)) for x in coefficients]  # [h', w', 8, 8]
+    tables = codec.quantization_tables.astype(np.uint16)  # [3, 8, 8]
+    shared = len(tables) == 3 and np.array_equal(tables[1], tables[2])
+    jpeg = jpeglib.from_dct(
+        *blocks, qt=tables[:2] if shared else tables, quant_tbl_no=[0, 1, 1 if shared else 2][: len(tables)]
+    )
+    jpeg.height, jpeg.width = sparse.size
+    rows, cols = codec.component_steps[-1]
+    jpeg.samp_factor = np.array([[rows, cols], [1, 1], [1, 1]][: len(tables)])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image.jpg"
+        jpeg.write_dct(str(path), flags=["+OPTIMIZE_CODING"])
+        return path.read_bytes()
+
+
+def _contents(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: the file cannot be read ({error.strerror})") from None
+
+
+def _read(data: bytes, channel_order: ChannelOrder, upright: bool) -> SparseDCT:
+    header, tables = Header(data), {}
+    while (scan := header.next_scan()) is not None:
+        frame = header.frame
+        if not tables:
+            header.check_colours()
+            coefficients, known = np.zeros(frame.offsets[-1] + 64, np.int16), [[-1] * 64 for _ in frame.components]
+            steps = frame.steps
+        _check_progress(frame, scan, known)
+        for i in scan.components:
+            number = frame.components[i].table
+            need(number in header.quantization, f"quantisation table {number} is missing")
+            tables.setdefault(i, header.quantization[number])
+        header.place = _decode(header, scan, coefficients)
+    need(len(tables) > 0 and all(bits[0] >= 0 for bits in known), "a component has no scan")
+    arrays = [coefficients[part].reshape(shape) for part, shape in frame.parts]
+    squares, size = [tables[i].reshape(8, 8) for i in range(len(arrays))], frame.size
+    if upright and header.orientation > 1:
+        arrays, squares, steps, size = _turned(_TURNS[header.orientation], arrays, squares, steps, size)
+    codec = _codec(b"".join(square.tobytes() for square in squares), steps, channel_order)
+    return codec.from_coefficients(arrays, size)
+
+
+@lru_cache(maxsize=256)
+def _codec(tables: bytes, steps: tuple[tuple[int, int], ...], channel_order: ChannelOrder) -> DCTCodec:
+    """Most files of a collection share their tables, so a codec is made once."""
+    return DCTCodec(8, None, SUBSAMPLINGS[steps], channel_order, tuple(np.frombuffer(tables, np.int32).tolist()))
+
+
+def _check_progress(frame: Frame, scan: Scan, known: list[list[int]]) -> None:
+    """Whether this scan may come now; notes, for each component, how many low bits of its 64 coefficients are unknown
+    after it, -1 for all of them."""
+    if frame.progressive:
+        alone = len(scan.components) == 1
+        need((scan.first == 0) == (scan.last == 0) and (scan.first == 0 or alone), "a scan has DC and AC, or AC of several")
+        need(scan.first <= scan.last <= 63 and scan.low <= 13, "a scan's band is not possible")
+        need(scan.high in (0, scan.low + 1), "a scan adds other than one bit")
+    band, count = slice(scan.first, scan.last + 1), scan.last + 1 - scan.first
+    for i in scan.components:
+        need(known[i][band] == [scan.high or -1] * count, "its scans do not follow from one another")
+        known[i][band] = [scan.low] * count
+
+
+def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> int:
+    """Decodes a scan into the coefficients; returns where its data end."""
+    frame, chosen = header.frame, list(scan.components)
+    end, fault = decode_scan(
+        np.frombuffer(header.data, np.uint8),
+        header.place,
+        coefficients,
+        frame.offsets[chosen],
+        frame.grids[chosen],
+        frame.factors[chosen] if len(chosen) > 1 else np.ones((1, 2), np.int64),
+        header.huffman.reshape(-1),
+        np.array((scan.dc, scan.ac)),
+        zigzag(8),
+        (scan.first, scan.last, scan.high, scan.low),
+        frame.progressive,
+        header.restart,
+    )
+    need(fault == OK, FAULTS.get(fault, ""))
+    return end
+
+
+def _turned(
+    turn: tuple[bool, bool, bool],
+    coefficients: list[np.ndarray],
+    tables: list[np.ndarray],
+    steps: tuple[tuple[int, int], ...],
+    size: tuple[int, int],
+) -> tuple[list[np.ndarray], list[np.ndarray], tuple[tuple[int, int], ...], tuple[int, int]]:
+    """The picture transposed and mirrored. A mirrored block's odd frequencies change their sign."""
+    transpose, *mirrored = turn
+    if transpose:
+        coefficients, tables = [x.transpose(1, 0, 3, 2) for x in coefficients], [table.T for table in tables]
+        steps, size = tuple((cols, rows) for rows, cols in steps), (size[1], size[0])
+    sign = np.where(np.arange(8) % 2, -1, 1).astype(np.int16)  # [8]
+    for axis, mirror in enumerate(mirrored):
+        if mirror:
+            whole = 8 * steps[-1][axis]
+            if size[axis] % whole:
+                side = ("height", "width")[axis]
+                raise ValueError(
+                    f"the upright picture's {side} is {size[axis]} pixels; to be mirrored without loss it must be a multiple "
+                    f"of {whole}; read it with upright=False, or from its pixels"
+                )
+            signs = sign[:, None] if axis == 0 else sign[None]  # [8, 1] or [1, 8]
+            coefficients = [np.flip(x, 2 + axis) * signs[..., None, None] for x in coefficients]
+    return coefficients, tables, steps, size

@@ -1,0 +1,158 @@
+"""Arrays of coefficients <-> triples, and the check of triples that come from elsewhere.
+
+A component's coefficients are int16 [B, B, h', w']: vertical frequency, horizontal frequency, block. So a channel is one
+contiguous plane, and a walk through the planes in the channel order meets the triples in the order of the list.
+"""
+
+import numpy as np
+
+from dct_jax.codec.compile import compiled
+
+_RUN = 16  # coefficients that are looked at together: most runs are all zero
+
+
+@compiled
+def count_nonzero(flat: np.ndarray) -> int:
+    """The number of triples of a component."""
+    count = 0
+    for i in range(len(flat)):
+        count += flat[i] != 0
+    return count
+
+
+@compiled
+def largest_magnitude(values: np.ndarray) -> int:
+    """The largest |value|; 0 of none."""
+    largest = 0
+    for i in range(len(values)):
+        largest = max(largest, abs(np.int64(values[i])))
+    return largest
+
+
+@compiled
+def gather(
+    luma: np.ndarray, blue: np.ndarray, red: np.ndarray, raster: np.ndarray, channels_in_order: np.ndarray, rows: int, cols: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients -> the channels, positions and values of N lists, one after the other.
+
+    Args:
+        luma, blue, red: int16 [B, B, N, h', w'] each; chroma may have no rows.
+        raster: int32 [B^2], `zigzag`: the raster index of each zigzag index.
+        channels_in_order: int32 [C], the channels as the list runs through them.
+        rows, cols: the blocks of luma that a block of chroma spans.
+
+    Returns:
+        int32 [L] each, L the length of all lists together, and int64 [N + 1], where each begins.
+    """
+    number, height, width = luma.shape[2:]
+    components, frequencies = channels_in_order // len(raster), raster[channels_in_order % len(raster)]
+    places = _positions(height, width, 1, 1, width)
+    chroma_places = _positions(blue.shape[3], blue.shape[4], rows, cols, width)
+    y, cb, cr = luma.reshape(-1), blue.reshape(-1), red.reshape(-1)
+    # What is written after the last triple is a zero, which does not count but needs a place.
+    room = count_nonzero(y) + count_nonzero(cb) + count_nonzero(cr) + 1
+    channels, positions, values = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+    starts = np.zeros(number + 1, np.int64)
+    end = 0
+    for n in range(number):
+        for rank in range(len(channels_in_order)):
+            first, plane = end, frequencies[rank] * number + n
+            if components[rank] == 0:
+                end = _append(y, plane * len(places), places, positions, values, end)
+            elif components[rank] == 1:
+                end = _append(cb, plane * len(chroma_places), chroma_places, positions, values, end)
+            else:
+                end = _append(cr, plane * len(chroma_places), chroma_places, positions, values, end)
+            for i in range(first, end):
+                channels[i] = channels_in_order[rank]
+        starts[n + 1] = end
+    return channels[:end], positions[:end], values[:end], starts
+
+
+@compiled
+def _positions(height: int, width: int, rows: int, cols: int, grid_width: int) -> np.ndarray:
+    """int32 [h' * w']: the position on the luma grid of each block of a component."""
+    places = np.empty(height * width, np.int32)
+    for i in range(height):
+        for j in range(width):
+            places[i * width + j] = i * rows * grid_width + j * cols
+    return places
+
+
+@compiled
+def _append(flat: np.ndarray, offset: int, places: np.ndarray, positions: np.ndarray, values: np.ndarray, end: int) -> int:
+    """Writes the non-zero coefficients of one channel, flat[offset : offset + h' * w'], from index `end` on; returns the new
+    end."""
+    whole_runs = len(places) - len(places) % _RUN
+    for start in range(0, whole_runs, _RUN):
+        some = np.int16(0)
+        for j in range(start, start + _RUN):
+            some |= flat[np.uint64(offset + j)]  # unsigned: no check for indices from the end
+        if some == 0:
+            continue
+        for j in range(start, start + _RUN):  # without a branch, which would be guessed wrong too often
+            value = flat[np.uint64(offset + j)]
+            positions[end], values[end] = places[j], value
+            end += value != 0
+    for j in range(whole_runs, len(places)):
+        value = flat[np.uint64(offset + j)]
+        positions[end], values[end] = places[j], value
+        end += value != 0
+    return end
+
+
+@compiled
+def scatter_coefficients(
+    channels: np.ndarray,
+    positions: np.ndarray,
+    values: np.ndarray,
+    raster: np.ndarray,
+    rows: int,
+    cols: int,
+    luma: np.ndarray,
+    blue: np.ndarray,
+    red: np.ndarray,
+) -> None:
+    """The inverse of `gather`, for triples that are known to be valid. The coefficients, which must be zeros, are written."""
+    area, height, width = len(raster), luma.shape[2], luma.shape[3]
+    blocks = np.empty(height * width, np.int32)  # of chroma, by position
+    for block, position in enumerate(_positions(blue.shape[2], blue.shape[3], rows, cols, width)):
+        blocks[position] = block
+    y, cb, cr = luma.reshape(-1), blue.reshape(-1), red.reshape(-1)
+    for i in range(len(channels)):
+        component, frequency = channels[i] // area, raster[channels[i] % area]
+        if component == 0:
+            y[np.int64(frequency) * len(blocks) + positions[i]] = values[i]
+        else:
+            plane = cb if component == 1 else cr
+            plane[np.int64(frequency) * blue.shape[2] * blue.shape[3] + blocks[positions[i]]] = values[i]
+
+
+@compiled
+def first_fault(
+    channels: np.ndarray,
+    positions: np.ndarray,
+    values: np.ndarray,
+    rank: np.ndarray,
+    is_chroma: np.ndarray,
+    on_grid: np.ndarray,
+    largest_value: int,
+) -> tuple[int, int]:
+    """The index of the first triple that the vocabulary does not allow, and the number of its fault, from 0: the channel, the
+    position, a channel that has no coefficient at this position, the value, the order. (-1, -1) if there is none."""
+    last = np.int64(-1)
+    for i in range(len(channels)):
+        channel, position, value = channels[i], positions[i], values[i]
+        if channel < 0 or channel >= len(is_chroma):
+            return i, 0
+        if position < 0 or position >= on_grid.shape[1]:
+            return i, 1
+        if not on_grid[is_chroma[channel], position]:
+            return i, 2
+        if value == 0 or value < -largest_value or value > largest_value:
+            return i, 3
+        place = np.int64(rank[channel]) * on_grid.shape[1] + position
+        if place <= last:
+            return i, 4
+        last = place
+    return -1, -1

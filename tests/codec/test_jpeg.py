@@ -1,0 +1,268 @@
+"""Lists <-> JPEG files: every kind of file against jpeglib's reading and Pillow's decoding; and damage of every kind."""
+
+import dataclasses
+import io
+import itertools
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jpeglib
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.codec.channel_order import CHANNEL_ORDERS
+from dct_jax.codec.color import CHROMA_SUBSAMPLINGS
+from dct_jax.data.sources import LANDSCAPES, read_image
+
+
+def photograph(height: int, width: int) -> Image.Image:
+    return Image.fromarray(read_image(LANDSCAPES / "canyon4.jpg")[:height, :width])
+
+
+def saved(image: Image.Image, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def assert_libjpegs(data: bytes, tmp_path: Path, sparse: SparseDCT) -> None:
+    """The list has exactly the coefficients and tables that jpeglib finds in the file, and Pillow's pixels."""
+    path = tmp_path / "image.jpg"
+    path.write_bytes(data)
+    theirs = jpeglib.read_dct(str(path))
+    ours = sparse.codec.to_coefficients(sparse)
+    for component, blocks in enumerate((theirs.Y, theirs.Cb, theirs.Cr)[: len(ours)]):
+        np.testing.assert_array_equal(ours[component].transpose(2, 3, 0, 1), blocks)
+        np.testing.assert_array_equal(sparse.codec.quantization_tables[component], theirs.get_component_qt(component))
+    assert sparse.size == (theirs.height, theirs.width)
+    np.testing.assert_array_equal(sparse.codec.decode(sparse), np.array(Image.open(path).convert("RGB")))
+
+
+KINDS = {
+    "baseline": {},
+    "optimised": {"optimize": True},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 3},
+    "progressive with restarts": {"progressive": True, "restart_marker_rows": 1},
+    "quality 100": {"quality": 100},
+    "progressive quality 100": {"quality": 100, "progressive": True},
+    "quality 3": {"quality": 3, "progressive": True},
+    "own tables": {"qtables": [list(range(3, 67)), list(range(70, 6, -1))]},
+    "three tables": {"qtables": [list(range(3, 67)), [7] * 64, list(range(70, 6, -1))]},
+    "comments": {"comment": b"\xff\xd9 is no end here \xff\xda", "dpi": (72, 72)},
+}
+
+
+@pytest.mark.parametrize("size", [(64, 96), (61, 93), (9, 17), (1, 1)], ids=str)
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4", "grey"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file(kind: str, subsampling: str, size: tuple[int, int], tmp_path: Path) -> None:
+    image, options = photograph(*size), KINDS[kind] | {"subsampling": subsampling}
+    if subsampling == "grey":
+        image, options = image.convert("L"), KINDS[kind]
+    data = saved(image, **options)
+    sparse = SparseDCT.from_jpeg(data)
+    assert sparse.codec.chroma_subsampling == {"grey": "4:0:0"}.get(subsampling, subsampling)
+    assert_libjpegs(data, tmp_path, sparse)
+    (tmp_path / "named.jpg").write_bytes(data)
+    assert SparseDCT.from_jpeg(str(tmp_path / "named.jpg")) == sparse
+    assert SparseDCT.from_jpeg(bytearray(data), channel_order="luma_first").channels.tolist() == sorted(
+        sparse.channels.tolist(), key=DCTCodec(channel_order="luma_first").vocabulary((8, 8)).rank.__getitem__
+    )
+
+
+def test_files_of_standard_tables_have_the_codec_of_their_quality() -> None:
+    image = photograph(40, 40)
+    for quality in range(1, 101):
+        assert SparseDCT.from_jpeg(saved(image, quality=quality)).codec == DCTCodec(8, quality)
+    assert SparseDCT.from_jpeg(saved(image, quality=50)) == DCTCodec(8, 50).encode(np.array(image))
+
+
+WIDE = tuple(range(1, 193))
+CODECS = [
+    *(DCTCodec(8, q, s, o) for q, s, o in itertools.product((10, 100), CHROMA_SUBSAMPLINGS, CHANNEL_ORDERS)),
+    DCTCodec(8, None, "4:2:0", tables=WIDE),
+    DCTCodec(8, None, "4:4:4", tables=(*WIDE[:64], *WIDE[:64], *WIDE[:64])),
+    DCTCodec(8, None, "4:2:2", tables=(300, *WIDE[1:])),  # more than 8 bits
+    DCTCodec(8, None, "4:0:0", tables=WIDE[:64]),
+]
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=str)
+@pytest.mark.parametrize("size", [(48, 64), (45, 35), (1, 9)], ids=str)
+def test_a_file_has_exactly_the_lists_coefficients(codec: DCTCodec, size: tuple[int, int], tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    for sparse in (codec.encode(noise), codec.encode(np.array(photograph(*size))), SparseDCT.empty(size, codec)):
+        data = sparse.to_jpeg()
+        assert SparseDCT.from_jpeg(data, codec.channel_order) == sparse
+        assert_libjpegs(data, tmp_path, sparse)
+
+
+def test_a_prefix_of_a_list_is_a_file_too() -> None:
+    sparse = DCTCodec(8, 75).encode(np.array(photograph(64, 64)))
+    sizes = [len(sparse[: len(sparse) * part // 4].to_jpeg()) for part in range(5)]
+    assert sizes == sorted(sizes)
+
+
+def test_lists_that_no_file_can_hold() -> None:
+    with pytest.raises(ValueError, match="the list's blocks are 16 x 16; a JPEG file's are 8 x 8"):
+        DCTCodec(16).encode(np.zeros((16, 16, 3), np.uint8)).to_jpeg()
+    with pytest.raises(ValueError, match="the image has 1 x 65501 pixels; a JPEG file has at most 65500 on a side"):
+        SparseDCT.empty((1, 65501), DCTCodec()).to_jpeg()
+    one = np.ones(1, np.int32)
+    sample = SparseDCT(3 * one, 0 * one, 1024 * one, (8, 8), DCTCodec(8, 100))
+    with pytest.raises(ValueError, match=r"triple 0 is \(3, 0, 1024\): values in a JPEG file are -1023..1023"):
+        sample.to_jpeg()
+    black = dataclasses.replace(sample, channels=0 * one, values=-1024 * one)
+    assert SparseDCT.from_jpeg(black.to_jpeg()) == black
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4", "grey"])
+def test_pictures_are_turned_upright_without_loss(orientation: int, subsampling: str) -> None:
+    """Against Pillow, which turns the pixels. Rounding and the phase of enlarged chroma are not symmetric, so pixels differ a
+    little; twice a quarter turn too far or a mirror would not."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = photograph(64, 96)
+    data = saved(image.convert("L"), exif=exif) if subsampling == "grey" else saved(image, subsampling=subsampling, exif=exif)
+    upright = SparseDCT.from_jpeg(data)
+    theirs = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")).astype(int)
+    ours = upright.codec.decode(upright)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).mean() < 0.5
+    as_it_is = SparseDCT.from_jpeg(data, upright=False)
+    np.testing.assert_array_equal(as_it_is.codec.decode(as_it_is), np.array(Image.open(io.BytesIO(data)).convert("RGB")))
+    assert len(upright) == len(as_it_is)
+    assert sorted(np.abs(upright.values)) == sorted(np.abs(as_it_is.values))
+    turned = subsampling == "4:2:2" and orientation >= 5
+    assert upright.codec.chroma_subsampling == ("4:4:0" if turned else as_it_is.codec.chroma_subsampling)
+
+
+def test_edges_of_part_of_a_block_are_not_mirrored() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    data = saved(photograph(64, 90), exif=exif)
+    with pytest.raises(ValueError, match=r"width is 90 pixels; .* a multiple of 16; read it with upright=False"):
+        SparseDCT.from_jpeg(data)
+    assert SparseDCT.from_jpeg(data, upright=False).size == (64, 90)
+    exif[0x0112] = 5  # transposed: no edge moves to the other side
+    assert SparseDCT.from_jpeg(saved(photograph(64, 90), exif=exif)).size == (90, 64)
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+PLAIN = saved(Image.new("RGB", (16, 16), "olive"))
+FRAME = PLAIN.index(b"\xff\xc0")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (saved(photograph(16, 16).convert("CMYK")), r"has four components \(CMYK or YCCK\); only grey and YCbCr"),
+        (saved(photograph(16, 16), keep_rgb=True), "components are RGB; only grey and YCbCr"),
+        (PLAIN.replace(b"\xff\xc0", b"\xff\xc9"), "uses arithmetic coding"),
+        (PLAIN.replace(b"\xff\xc0", b"\xff\xc3"), "uses lossless coding"),
+        (PLAIN.replace(b"\xff\xc0", b"\xff\xc5"), "uses hierarchical coding"),
+        (PLAIN[: FRAME + 4] + b"\x0c" + PLAIN[FRAME + 5 :], "has 12-bit samples; only 8 bits"),
+        (PLAIN[: FRAME + 11] + b"\x41" + PLAIN[FRAME + 12 :], "sampling factors are 4x1, 1x1, 1x1; supported are"),
+        (PLAIN[: FRAME + 5] + b"\0\0" + PLAIN[FRAME + 7 :], r"height after the first scan \(DNL\)"),
+        (PLAIN[: FRAME + 5] + b"\xff\xff\xff\xff" + PLAIN[FRAME + 9 :], "65535 x 65535 pixels; at most"),
+        (PLAIN[: FRAME + 5] + b"\x0f\xff\x0f\xff" + PLAIN[FRAME + 9 :], "4095 x 4095 pixels cannot be coded in a file of"),
+        (PLAIN[:-2], "ends without its end-of-image marker: it is truncated"),
+        (PLAIN[:-6] + PLAIN[-2:], "the data of a scan end early"),
+        (b"", "this is no JPEG file"),
+        (saved(photograph(8, 8))[2:], "this is no JPEG file"),
+        (b"\xff\xd8\xff\xd9", "a component has no scan"),
+        (b"\xff\xd8" + segment(0xDB, b"\0" + bytes(64)), "a divisor of 0"),
+        (b"\xff\xd8" + segment(0xDB, b"\0" + b"\1" * 63), "a quantisation table is too short"),
+        (b"\xff\xd8" + segment(0xC4, b"\0" + b"\3" + bytes(15) + b"abc"), "more codes than there are"),
+        (b"\xff\xd8" + segment(0xDA, b"\1\1\0\0\77\0"), "a scan comes before the frame"),
+        (PLAIN[:FRAME] + PLAIN[FRAME:FRAME + 19] + PLAIN[FRAME:], "several frames"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as refusal:
+        SparseDCT.from_jpeg(data)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing\.jpg: the file cannot be read \(No such file"):
+        SparseDCT.from_jpeg(tmp_path / "nothing.jpg")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"empty\.jpg: this is no JPEG file"):
+        SparseDCT.from_jpeg(tmp_path / "empty.jpg")
+
+
+def mutations(count: int, seed: int):
+    """Damaged files: changed, removed, doubled and exchanged bytes, and cuts, of all kinds of small files."""
+    rng = np.random.default_rng(seed)
+    files = [
+        saved(photograph(*size), subsampling=s, **KINDS[kind])
+        for size in ((40, 24), (23, 50))
+        for s in ("4:2:0", "4:4:4")
+        for kind in ("baseline", "progressive", "progressive with restarts", "three tables")
+    ]
+    files += [saved(photograph(33, 20).convert("L"), progressive=p) for p in (False, True)]
+    for _ in range(count):
+        data = bytearray(files[rng.integers(len(files))])
+        for _ in range(rng.integers(1, 5)):
+            place, kind = int(rng.integers(len(data))), rng.integers(6)
+            if kind == 0:
+                data[place] ^= 1 << int(rng.integers(8))
+            elif kind == 1:
+                data[place] = int(rng.choice([0, 1, 0x11, 0x7F, 0x80, 0xFF, 0xC4, 0xD9, 0xDA]))
+            elif kind == 2:
+                data[place] = int(rng.integers(256))
+            elif kind == 3:
+                del data[place : place + int(rng.integers(1, 20))]
+            elif kind == 4:
+                data[place:place] = data[place : place + int(rng.integers(1, 200))]
+            elif rng.random() < 0.3:
+                del data[place:]
+            if not data:
+                data = bytearray(b"\xff")
+        yield bytes(data)
+
+
+def test_damaged_files_give_a_list_or_an_error_and_nothing_else() -> None:
+    read = 0
+    for data in mutations(20_000, seed=0):
+        began = time.process_time()
+        try:
+            sparse = SparseDCT.from_jpeg(data)
+        except ValueError:
+            pass
+        else:
+            read += 1
+            sparse.validate(sparse.codec.vocabulary(sparse.size))
+        assert time.process_time() - began < 5, "a small file must not take long"  # a hang, not a benchmark
+    assert 1_000 < read < 15_000
+
+
+def test_no_damaged_file_makes_compiled_code_leave_its_arrays(tmp_path: Path) -> None:
+    """Compiled code does not check indices, unless Numba is told to: then leaving an array is an IndexError."""
+    program = (
+        "from tests.codec.test_jpeg import SparseDCT, mutations\n"
+        "for data in mutations(3000, seed=1):\n"
+        "    try: SparseDCT.from_jpeg(data)\n"
+        "    except ValueError: pass\n"
+    )
+    checked = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=checked, cwd=Path(__file__).parents[2])
+
+
+def test_a_scan_that_comes_twice_is_refused() -> None:
+    """Every scan walks over all blocks, whatever its length: a small file could ask for hours of work."""
+    data = saved(photograph(16, 16), progressive=True)
+    place = data.index(b"\xff\xda")
+    with pytest.raises(ValueError, match="do not follow from one another"):
+        SparseDCT.from_jpeg(data[:place] + data[place:-2] * 2)
