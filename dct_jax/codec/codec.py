@@ -1,6 +1,7 @@
 """DCTCodec: RGB images <-> sparse DCT triples, as section 3 of the paper describes."""
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -112,13 +113,11 @@ class DCTCodec:
             raise ValueError(f"an image has shape {images.shape[1:]}; it must have at least one pixel")
         together = max(1, min(len(images), _PIXELS_TOGETHER // (size[0] * size[1])))
         lists: list[SparseDCT] = []
-        coefficients = self._room(size, together)
-        planes = _planes(coefficients)
+        coefficients, planes = self._room(size, together)
         for first in range(0, len(images), together):
             part = images[first : first + together]
             if len(part) < together:
-                coefficients = self._room(size, len(part))
-                planes = _planes(coefficients)
+                coefficients, planes = self._room(size, len(part))
             stacks = (plane.reshape(len(part), len(plane) // len(part), plane.shape[1]) for plane in planes)
             rgb_to_planes(np.ascontiguousarray(part), *self.component_steps[-1], *stacks)
             for plane, table, component in zip(planes, self.quantization_tables, coefficients):
@@ -235,9 +234,16 @@ class DCTCodec:
         (rows, cols), b = self.grid(size), self.block_size
         return [(b, b, -(-rows // r), -(-cols // c)) for r, c in self.component_steps]
 
-    def _room(self, size: tuple[int, int], number: int) -> list[np.ndarray]:
-        """Room for the coefficients of images, one above the other."""
-        return [np.empty((b, b, number * rows, cols), np.int16) for b, _, rows, cols in self._shapes(size)]
+    def _room(self, size: tuple[int, int], number: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Room for the coefficients of images, one above the other, int16 [B, B, N * h', w'] for each component, and for three
+        planes of samples, uint8 [N * h' * B, w' * B]; of one piece, which allocators hand out again without clearing it."""
+        shapes = [(b, b, number * rows, cols) for b, _, rows, cols in self._shapes(size)]
+        samples = [math.prod(shape) for shape in shapes]
+        room, ends = np.empty(3 * sum(samples), np.uint8), list(itertools.accumulate(samples, initial=0))
+        whole, rest = room[: 2 * ends[-1]].view(np.int16), room[2 * ends[-1] :]
+        coefficients = [whole[i:j].reshape(shape) for i, j, shape in zip(ends, ends[1:], shapes)]
+        planes = [rest[i:j].reshape(b * rows, b * cols) for i, j, (b, _, rows, cols) in zip(ends, ends[1:], shapes)]
+        return coefficients, planes if len(planes) == 3 else [*planes, *[np.empty((0, 0), np.uint8)] * 2]
 
     def _gather(self, coefficients: list[np.ndarray], size: tuple[int, int], number: int = 1) -> list[SparseDCT]:
         stacks = [x.reshape(*x.shape[:2], number, x.shape[2] // number, x.shape[3]) for x in _three(coefficients)]

@@ -43,12 +43,17 @@ def rgb_to_planes(images: np.ndarray, rows: int, cols: int, luma: np.ndarray, bl
     room = together * width
     r, g, b = np.empty(room, np.uint8), np.empty(room, np.uint8), np.empty(room, np.uint8)
     y, cb, cr = np.empty(room, np.uint8), np.empty(room, np.uint8), np.empty(room, np.uint8)
+    flat, whole = luma.reshape(-1), luma.shape[2] == width  # without an edge to extend, luma needs no second step
     for n in range(len(images)):
         for top in range(0, height, together):
             count = min(together, height - top)
-            _convert(images[n, top : top + count].reshape(-1), r, g, b, y, cb, cr)
-            for i in range(count):
-                _extend(y, i * width, width, luma[n], top + i)
+            pixels = images[n, top : top + count].reshape(-1)
+            if whole:
+                _convert(pixels, r, g, b, flat, (n * luma.shape[1] + top) * width, cb, cr)
+            else:
+                _convert(pixels, r, g, b, y, 0, cb, cr)
+                for i in range(count):
+                    _extend(y, i * width, width, luma[n], top + i)
             if blue.shape[1]:
                 for i in range(0, count, rows):
                     lower = min(i + rows - 1, count - 1) * width
@@ -72,16 +77,25 @@ def _extend(y: np.ndarray, start: int, width: int, plane: np.ndarray, row: int) 
 
 @compiled
 def _convert(
-    pixels: np.ndarray, r: np.ndarray, g: np.ndarray, b: np.ndarray, y: np.ndarray, cb: np.ndarray, cr: np.ndarray
+    pixels: np.ndarray,
+    r: np.ndarray,
+    g: np.ndarray,
+    b: np.ndarray,
+    y: np.ndarray,
+    start: int,
+    cb: np.ndarray,
+    cr: np.ndarray,
 ) -> None:
-    """uint8 [n * 3] -> uint8 [n] each. Separate loops and literal weights make better machine code."""
+    """uint8 [n * 3] -> uint8 [n] each, Y from y[start] on. Separate loops and literal weights make better machine code."""
     count = len(pixels) // 3
     for i in range(count):
         r[i] = pixels[3 * i]
         g[i] = pixels[3 * i + 1]
         b[i] = pixels[3 * i + 2]
     for i in range(count):
-        y[i] = (19595 * np.int32(r[i]) + 38470 * np.int32(g[i]) + 7471 * np.int32(b[i]) + np.int32(_HALF)) >> 16
+        y[np.uint64(start + i)] = (
+            19595 * np.int32(r[i]) + 38470 * np.int32(g[i]) + 7471 * np.int32(b[i]) + np.int32(_HALF)
+        ) >> 16
     for i in range(count):
         cb[i] = (-11059 * np.int32(r[i]) - 21709 * np.int32(g[i]) + 32768 * np.int32(b[i]) + np.int32(_CENTRE)) >> 16
     for i in range(count):

@@ -49,8 +49,8 @@ def gather(
     places = _positions(height, width, 1, 1, width)
     chroma_places = _positions(blue.shape[3], blue.shape[4], rows, cols, width)
     y, cb, cr = luma.reshape(-1), blue.reshape(-1), red.reshape(-1)
-    # What is written after the last triple is a zero, which does not count but needs a place.
-    room = count_nonzero(y) + count_nonzero(cb) + count_nonzero(cr) + 1
+    # What is written after the last triple does not count but needs a place.
+    room = count_nonzero(y) + count_nonzero(cb) + count_nonzero(cr) + _RUN
     channels, positions, values = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
     starts = np.zeros(number + 1, np.int64)
     end = 0
@@ -63,8 +63,9 @@ def gather(
                 end = _append(cb, plane * len(chroma_places), chroma_places, positions, values, end)
             else:
                 end = _append(cr, plane * len(chroma_places), chroma_places, positions, values, end)
-            for i in range(first, end):
-                channels[i] = channels_in_order[rank]
+            for i in range(first, end, _RUN):  # whole runs are filled sooner; what is too much is overwritten
+                for j in range(i, i + _RUN):
+                    channels[j] = channels_in_order[rank]
         starts[n + 1] = end
     return channels[:end], positions[:end], values[:end], starts
 
