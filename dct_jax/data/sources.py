@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from dct_jax.data.pixels import rgb_pixels, why_not
 
 LANDSCAPES = Path(__file__).parent / "landscapes"
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -29,18 +31,20 @@ class Picture(NamedTuple):
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """The RGB pixels of an image file, uint8 [H, W, 3], turned as its EXIF orientation says.
+    """The RGB pixels of an image file, uint8 [H, W, 3], turned as its EXIF orientation says; of several frames the first.
+
+    Grey, palette, 1-bit, YCbCr, HSV and CMYK images become RGB, CMYK without its colour profile. What is transparent is laid
+    over white. 16-bit samples lose their lower 8 bits.
 
     Raises:
-        ValueError: if the file is missing, unreadable or no image; the message names it.
+        ValueError: if the file is missing, unreadable or no image, or if its samples have no certain meaning as RGB (32-bit
+            numbers, Lab); the message names it.
     """
     try:
         with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # convert() would make all but black white
-            if image.mode not in ("I", "F"):
-                return np.array(image.convert("RGB"))
+            reason = why_not(image)
+            if not reason:
+                return rgb_pixels(image)
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     except UnidentifiedImageError:
@@ -49,7 +53,7 @@ def read_image(path: str | Path) -> np.ndarray:
     except Exception as error:
         raise ValueError(f"{path}: this image cannot be read ({error!r})") from None
 
-    raise ValueError(f"{path}: its samples are 32-bit numbers of unknown range; convert it to 8 or 16 bits")
+    raise ValueError(f"{path}: {reason}")
 
 
 class Pictures:
