@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 import tyro
 from PIL import Image
+from tqdm import tqdm
 
-from dct_jax import plots
+from dct_jax import plots, plots_statistics, statistics
 from dct_jax.codec import DCTCodec, load_npz, save_npz
 from dct_jax.config import Config
-from dct_jax.data.sources import read_image
+from dct_jax.data.sources import open_source, read_image
 from dct_jax.experiment import load_experiment
 from dct_jax.files import replacing
 
@@ -91,7 +92,7 @@ class Decode:
 
 @dataclass(frozen=True)
 class Show:
-    """Draws an image's progressive stages and the traces of its list.
+    """Draws an image's DCT blocks, the traces of its list, and its progressive stages.
 
     Attributes:
         image: any file that Pillow reads.
@@ -102,6 +103,30 @@ class Show:
     image: Annotated[Path, tyro.conf.Positional]
     codec: Annotated[DCTCodec, tyro.conf.arg(name="")] = field(default_factory=DCTCodec)
     out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Tabulates how long the lists of pictures are, and how well they decode, for a choice of block size and quality.
+
+    Attributes:
+        source: "landscapes" or "folder:PATH".
+        codec: the codec whose non-zeros are drawn by channel; the others differ from it in block size and quality only.
+        qualities: to be tried.
+        block_sizes: to be tried, each with each quality.
+        images: how many pictures at most, evenly spaced over the source.
+        size: height and width in pixels to which central crops are reduced, as training would; by default pictures stay as
+            they are.
+        out: the plot to write.
+    """
+
+    source: Annotated[str, tyro.conf.Positional]
+    codec: Annotated[DCTCodec, tyro.conf.arg(name="")] = field(default_factory=DCTCodec)
+    qualities: tuple[int, ...] = (10, 25, 50, 75, 90)
+    block_sizes: tuple[int, ...] = (8, 16, 32)
+    images: int = 100
+    size: tuple[int, int] | None = None
+    out: Path = Path("stats.png")
 
 
 def train(args: Sequence[str]) -> int:
@@ -179,10 +204,30 @@ def decode(args: Sequence[str]) -> int:
 def show(args: Sequence[str]) -> int:
     """`show IMAGE`."""
     command = _parse(Show, args, "show")
-    sparse = command.codec.encode(read_image(command.image))
+    image = read_image(command.image)
     out = command.out or command.image.with_name(f"{command.image.stem}-triples.png")
-    _save_figure(plots.show(sparse), out)
-    return _print(f"the stages and traces are in {out}")
+    _save_figure(plots.show(command.codec.encode(image), image), out)
+    return _print(f"the blocks, traces and stages are in {out}")
+
+
+def stats(args: Sequence[str]) -> int:
+    """`stats SOURCE`."""
+    command = _parse(Stats, args, "stats")
+    if command.images < 1:
+        raise ValueError(f"images is {command.images}; it must be 1 or more")
+    if command.size and min(command.size) < 1:
+        raise ValueError(f"size is {command.size}; it must be positive")
+    pictures = open_source(command.source)
+    number = min(command.images, len(pictures))
+    codecs = statistics.sweep(command.codec, command.block_sizes, command.qualities)
+    with _figure_file(command.out) as path:  # the place is tried before the long work
+        images = statistics.sampled_images(pictures, number, command.size)
+        rows = statistics.survey(tqdm(images, total=number, unit=" pictures", disable=None), codecs)
+        plots_statistics.overview(rows, command.codec).savefig(path)
+    used = number - len(pictures.skipped)
+    print(f"{used} of {len(pictures)} pictures, {len(pictures.skipped)} skipped; lengths are in triples")
+    print(statistics.table(rows))
+    return _print(f"the plot is in {command.out}")
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -191,6 +236,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "encode": encode,
     "decode": decode,
     "show": show,
+    "stats": stats,
 }
 
 USAGE = """usage: python -m dct_jax COMMAND
@@ -199,7 +245,8 @@ USAGE = """usage: python -m dct_jax COMMAND
   sample RUN         draw samples from a run
   encode IMAGE       turn an image into a file of triples
   decode TRIPLES     turn a file of triples into an image
-  show IMAGE         draw an image's stages and the traces of its list
+  show IMAGE         draw an image's DCT, the traces of its list and its stages
+  stats SOURCE       tabulate list lengths and PSNR over block sizes and qualities
 
 COMMAND --help lists what each takes."""
 
@@ -257,10 +304,14 @@ def _save_image(image: Any, out: Path) -> None:
 
 
 def _save_figure(figure: Any, out: Path) -> None:
+    with _figure_file(out) as path:
+        figure.savefig(path)
+
+
+def _figure_file(out: Path) -> contextlib.AbstractContextManager[Path]:
     if out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ValueError(f"{out}: a picture must be .png, .pdf or .svg")
-    with replacing(out) as path:
-        figure.savefig(path)
+    return replacing(out)
 
 
 def _print(message: str) -> int:

@@ -71,6 +71,35 @@ def test_show_draws_a_picture(tmp_path: Path) -> None:
     assert Image.open(out).size[0] > 1000
 
 
+def test_stats_prints_a_table_and_draws_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(Path(LANDSCAPE).read_bytes())
+    (tmp_path / "b.jpg").write_bytes(b"broken")
+    out = tmp_path / "plots" / "stats.png"
+    sizes = ("--block-sizes", "4", "8", "--qualities", "30", "60", "--size", "32", "40")
+    assert main(["stats", f"folder:{tmp_path}", *sizes, "--quality", "60", "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    first, header, *rows, last = captured.out.splitlines()
+    assert first == "2 of 3 pictures, 1 skipped; lengths are in triples"
+    assert header.split() == ["B", "q", "mean", "p5", "p50", "p95", "max", "non-zero", "%", "largest", "PSNR", "dB"]
+    assert [row.split()[:2] for row in rows] == [["4", "30"], ["4", "60"], ["8", "30"], ["8", "60"]]
+    assert all(len(row.split()) == 10 and len(row) == len(header) for row in rows)
+    assert last == f"the plot is in {out}"
+    assert captured.err == ""  # no progress bar where there is no terminal
+    assert Image.open(out).size[0] > 1000
+
+
+def test_bad_stats(refused: Refused, tmp_path: Path) -> None:
+    assert "Unrecognized options: --qualitiez" in refused("stats", "landscapes", "--qualitiez", 3)
+    assert "it must be 'landscapes' or 'folder:PATH'" in refused("stats", "sunsets")
+    assert "quality is 101; it must be from 1 to 100" in refused("stats", "landscapes", "--qualities", 101)
+    assert "block_size is 5; it must be one of" in refused("stats", "landscapes", "--block-sizes", 5)
+    assert "images is 0; it must be 1 or more" in refused("stats", "landscapes", "--images", 0)
+    assert "size is (0, 8); it must be positive" in refused("stats", "landscapes", "--size", 0, 8)
+    assert "a picture must be .png, .pdf or .svg" in refused("stats", "landscapes", "--out", tmp_path / "a.jpg")
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_commands(refused: Refused, tmp_path: Path) -> None:
     assert "there is no command 'trian'; known are train" in refused("trian")
     assert "there is no experiment 'nope'; known are debug, landscapes" in refused("train", "nope")
