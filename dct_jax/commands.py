@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dct_jax import plots, plots_statistics, statistics
-from dct_jax.codec import DCTCodec, load_npz, save_npz
+from dct_jax.codec import DCTCodec, SparseDCT, load_npz, save_npz
 from dct_jax.config import Config
 from dct_jax.data.sources import open_source, read_image
 from dct_jax.experiment import load_experiment
@@ -69,11 +69,14 @@ class Encode:
     Attributes:
         image: any file that Pillow reads.
         codec: how to encode.
+        own_coefficients: take a JPEG file's coefficients and tables as they are; of the codec's settings only the channel order
+            counts then.
         out: the .npz file; the image's name with that suffix by default.
     """
 
     image: Annotated[Path, tyro.conf.Positional]
     codec: Annotated[DCTCodec, tyro.conf.arg(name="")] = field(default_factory=DCTCodec)
+    own_coefficients: bool = False
     out: Path | None = None
 
 
@@ -83,7 +86,8 @@ class Decode:
 
     Attributes:
         triples: a .npz file that `encode` wrote.
-        out: the image file; TRIPLES-decoded.png by default, as the original may stand beside the triples.
+        out: the image file; TRIPLES-decoded.png by default, as the original may stand beside the triples. A .jpg file has
+            exactly the list's coefficients, if its blocks are 8 x 8.
     """
 
     triples: Annotated[Path, tyro.conf.Positional]
@@ -185,7 +189,10 @@ def sample(args: Sequence[str]) -> int:
 def encode(args: Sequence[str]) -> int:
     """`encode IMAGE`."""
     command = _parse(Encode, args, "encode")
-    sparse = command.codec.encode(read_image(command.image))
+    if command.own_coefficients:
+        sparse = SparseDCT.from_jpeg(command.image, command.codec.channel_order)
+    else:
+        sparse = command.codec.encode(read_image(command.image))
     out = command.out or command.image.with_suffix(".npz")
     with replacing(out) as path, path.open("wb") as file:
         save_npz(file, sparse)
@@ -197,7 +204,11 @@ def decode(args: Sequence[str]) -> int:
     command = _parse(Decode, args, "decode")
     sparse = load_npz(command.triples)
     out = command.out or command.triples.with_name(f"{command.triples.stem}-decoded.png")
-    _save_image(sparse.codec.decode(sparse), out)
+    if out.suffix.lower() in _JPEG and sparse.codec.block_size == 8:
+        with replacing(out) as path:
+            path.write_bytes(sparse.to_jpeg())
+    else:
+        _save_image(sparse.codec.decode(sparse), out)
     return _print(f"the image is in {out}")
 
 
@@ -229,6 +240,8 @@ def stats(args: Sequence[str]) -> int:
     print(statistics.table(rows))
     return _print(f"the plot is in {command.out}")
 
+
+_JPEG = (".jpg", ".jpeg")
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train,
@@ -297,7 +310,7 @@ def _three(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _save_image(image: Any, out: Path) -> None:
-    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+    if out.suffix.lower() not in (".png", *_JPEG, ".webp"):
         raise ValueError(f"{out}: an image must be .png, .jpg or .webp")
     with replacing(out) as path:
         Image.fromarray(image).save(path)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dct_jax import DCTCodec
-from dct_jax.codec import load_npz
+from dct_jax.codec import SparseDCT, load_npz
 from dct_jax.commands import main
 from dct_jax.data.sources import LANDSCAPES, read_image
 
@@ -63,6 +63,15 @@ def test_encode_and_decode_are_the_codec(tmp_path: Path) -> None:
     assert main(["decode", str(triples)]) == 0
     np.testing.assert_array_equal(np.array(Image.open(image)), codec.decode(expected))
     assert {p.name for p in tmp_path.iterdir()} == {"a.npz", "a-decoded.png"}
+
+
+def test_a_jpeg_file_goes_there_and_back_without_loss(tmp_path: Path) -> None:
+    triples, again = tmp_path / "a.npz", tmp_path / "again.jpg"
+    assert main(["encode", LANDSCAPE, "--out", str(triples), "--own-coefficients", "--channel-order", "luma_first"]) == 0
+    expected = SparseDCT.from_jpeg(LANDSCAPE, "luma_first")
+    assert load_npz(triples) == expected
+    assert main(["decode", str(triples), "--out", str(again)]) == 0
+    assert SparseDCT.from_jpeg(again, "luma_first") == expected
 
 
 def test_show_draws_a_picture(tmp_path: Path) -> None:
