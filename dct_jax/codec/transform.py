@@ -119,18 +119,25 @@ def _load(plane: np.ndarray, top: int, rows: int, size: int, width: int, x: np.n
     blocks = rows * width
     flat = plane.reshape(-1)
     words = flat[: len(flat) // 8 * 8].view(np.uint64)  # of eight samples, the first one in the low bits (little-endian)
-    for i in range(rows):
-        for r in range(size):
-            line = ((top + i) * size + r) * width  # in blocks' rows of samples
-            for c in range(size):
-                first, shift = (c * size + r) * blocks + i * width, np.uint64(8 * c)
-                if size == 8:
+    line = np.empty(blocks if size == 8 else 0, np.uint64)  # one row of samples of every block, side by side
+    for r in range(size):
+        if size == 8:
+            for i in range(rows):
+                start = ((top + i) * 8 + r) * width
+                for j in range(width):
+                    line[np.uint64(i * width + j)] = words[np.uint64(start + j)]
+            for c in range(8):
+                first, shift = (c * 8 + r) * blocks, np.uint64(8 * c)
+                for j in range(blocks):
+                    sample = (line[np.uint64(j)] >> shift) & np.uint64(255)
+                    x[np.uint64(first + j)] = np.int32(sample) - np.int32(128)
+        else:
+            for i in range(rows):
+                start = ((top + i) * size + r) * width
+                for c in range(size):
+                    first = (c * size + r) * blocks + i * width
                     for j in range(width):
-                        sample = (words[np.uint64(line + j)] >> shift) & np.uint64(255)
-                        x[np.uint64(first + j)] = np.int32(sample) - np.int32(128)
-                else:
-                    for j in range(width):
-                        x[first + j] = np.int32(flat[(line + j) * size + c]) - np.int32(128)
+                        x[first + j] = np.int32(flat[(start + j) * size + c]) - np.int32(128)
 
 
 @compiled
