@@ -210,12 +210,12 @@ def decode_scan(
                         while k <= last:
                             place, buffer, count, missing = _fill(data, place, buffer, count, missing)
                             short = np.int64(tables[np.uint64(base + _VALUES + _peek(buffer, count, _LOOKUP_BITS))])
-                            if short:
+                            if short and low == 0:
                                 count -= short & 255
                                 k += (short >> 8) & 15
                                 if k > last:
                                     return place, BAD_RUN
-                                coefficients[np.uint64(origin + np.int64(raster[np.uint64(k)]) * step)] = (short >> 16) << low
+                                coefficients[np.uint64(origin + np.int64(raster[np.uint64(k)]) * step)] = short >> 16
                                 k += 1
                                 continue
                             found = _symbol(tables, base, buffer, count)
