@@ -85,7 +85,21 @@ def write_jpeg(sparse: SparseDCT) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.jpg"
         jpeg.write_dct(str(path), flags=["+OPTIMIZE_CODING"])
-        return path.read_bytes()
+        return _with_jfifs_names(path.read_bytes())
+
+
+def _with_jfifs_names(data: bytes) -> bytes:
+    """The file with its components named 1, 2, 3, as JFIF wants it; jpeglib names them 0, 1, 2."""
+    named, place = bytearray(data), 2
+    while True:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        first, step = {0xC0: (10, 3), 0xC1: (10, 3), 0xDA: (5, 2)}.get(marker, (0, 0))
+        if first:
+            for i in range(data[place + first - 1]):
+                named[place + first + step * i] += 1
+        if marker == 0xDA:
+            return bytes(named)
+        place += 2 + length
 
 
 def _contents(path: Path) -> bytes:
