@@ -142,11 +142,21 @@ def planes_to_rgb(luma: np.ndarray, blue: np.ndarray, red: np.ndarray, rows: int
         if len(blue):
             _enlarge(blue[:chroma_height, :chroma_width], i, rows, cols, line[0])
             _enlarge(red[:chroma_height, :chroma_width], i, rows, cols, line[1])
-        for x in range(width):
-            y, cb, cr = np.int32(luma[i, x]), np.int32(line[0, x]) - 128, np.int32(line[1, x]) - 128
-            rgb[i, x, 0] = min(max(y + ((91881 * cr + _HALF) >> 16), 0), 255)
-            rgb[i, x, 1] = min(max(y + ((-22554 * cb - 46802 * cr + _HALF) >> 16), 0), 255)
-            rgb[i, x, 2] = min(max(y + ((116130 * cb + _HALF) >> 16), 0), 255)
+        _mix(luma[i, :width], line[0], line[1], rgb[i].reshape(-1))
+
+
+@compiled
+def _mix(luma: np.ndarray, blue: np.ndarray, red: np.ndarray, pixels: np.ndarray) -> None:
+    """uint8 [W] each -> uint8 [W * 3]."""
+    zero, top, centre, half = np.int32(0), np.int32(255), np.int32(128), np.int32(_HALF)
+    for x in range(len(luma)):
+        y, cb, cr = np.int32(luma[x]), np.int32(blue[x]) - centre, np.int32(red[x]) - centre
+        r = y + ((np.int32(91881) * cr + half) >> np.int32(16))
+        g = y + ((np.int32(-22554) * cb - np.int32(46802) * cr + half) >> np.int32(16))
+        b = y + ((np.int32(116130) * cb + half) >> np.int32(16))
+        pixels[3 * x] = min(max(r, zero), top)
+        pixels[3 * x + 1] = min(max(g, zero), top)
+        pixels[3 * x + 2] = min(max(b, zero), top)
 
 
 @compiled

@@ -144,13 +144,28 @@ def _load(plane: np.ndarray, top: int, rows: int, size: int, width: int, x: np.n
 def _store(x: np.ndarray, top: int, rows: int, size: int, width: int, plane: np.ndarray) -> None:
     """The inverse of `_load`, clipped to 0..255."""
     blocks = rows * width
-    for i in range(rows):
-        for r in range(size):
-            line = plane[(top + i) * size + r]
-            for c in range(size):
-                first = (c * size + r) * blocks + i * width
+    flat = plane.reshape(-1)
+    words = flat[: len(flat) // 8 * 8].view(np.uint64)
+    line = np.empty(blocks if size == 8 else 0, np.uint64)
+    for r in range(size):
+        if size == 8:
+            line[:] = 0
+            for c in range(8):
+                first, shift = (c * 8 + r) * blocks, np.uint64(8 * c)
+                for j in range(blocks):
+                    sample = min(max(x[np.uint64(first + j)] + 128, 0), 255)
+                    line[np.uint64(j)] |= np.uint64(sample) << shift
+            for i in range(rows):
+                start = ((top + i) * 8 + r) * width
                 for j in range(width):
-                    line[j * size + c] = min(max(x[first + j] + 128, 0), 255)
+                    words[np.uint64(start + j)] = line[np.uint64(i * width + j)]
+        else:
+            for i in range(rows):
+                start = ((top + i) * size + r) * width
+                for c in range(size):
+                    first = (c * size + r) * blocks + i * width
+                    for j in range(width):
+                        flat[(start + j) * size + c] = min(max(x[first + j] + 128, 0), 255)
 
 
 @compiled
