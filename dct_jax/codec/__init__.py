@@ -1,4 +1,4 @@
-"""Images <-> sparse lists of quantised DCT coefficients. NumPy only."""
+"""Images <-> sparse lists of quantised DCT coefficients. NumPy and Numba, no JAX."""
 
 from dct_jax.codec.codec import BLOCK_SIZES, DCTCodec, scatter
 from dct_jax.codec.sparse import SparseDCT

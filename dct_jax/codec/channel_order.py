@@ -26,7 +26,9 @@ def zigzag(block_size: int) -> np.ndarray:
     diagonal = row + col
     # Even diagonals run upwards (row falls), odd ones downwards.
     along = np.where(diagonal % 2 == 0, col, row)
-    return np.lexsort((along, diagonal)).astype(np.int32)  # [B^2]
+    order = np.lexsort((along, diagonal)).astype(np.int32)  # [B^2]
+    order.flags.writeable = False  # it is made once and shared
+    return order
 
 
 @cache

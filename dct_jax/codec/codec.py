@@ -1,7 +1,9 @@
 """DCTCodec: RGB images <-> sparse DCT triples, as section 3 of the paper describes."""
 
+import dataclasses
 import itertools
 import math
+import operator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -10,7 +12,7 @@ import numpy as np
 from dct_jax.codec.channel_order import CHANNEL_ORDERS, ChannelOrder, zigzag
 from dct_jax.codec.color import CHROMA_SUBSAMPLINGS, ChromaSubsampling, component_steps, planes_to_rgb, rgb_to_planes
 from dct_jax.codec.quantization import largest_value, quantization_tables
-from dct_jax.codec.sparse import SparseDCT
+from dct_jax.codec.sparse import SparseDCT, image_size
 from dct_jax.codec.transform import dct_matrix, forward, inverse
 from dct_jax.codec.triples import gather, largest_magnitude, scatter_coefficients
 from dct_jax.codec.vocabulary import Vocabulary
@@ -45,6 +47,11 @@ class DCTCodec:
     tables: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("block_size", "quality"):
+            value = getattr(self, name)
+            if value is not None or name == "block_size":
+                object.__setattr__(self, name, _integer(name, value))
+        object.__setattr__(self, "tables", tuple(_integer("tables", x) for x in np.ravel(self.tables).tolist()))
         if self.block_size not in BLOCK_SIZES:
             raise ValueError(f"block_size is {self.block_size}; it must be one of {', '.join(map(str, BLOCK_SIZES))}")
         if self.chroma_subsampling not in CHROMA_SUBSAMPLINGS:
@@ -65,7 +72,7 @@ class DCTCodec:
         for i, divisor in enumerate(self.tables):
             if not 1 <= divisor <= LARGEST_DIVISOR:
                 raise ValueError(f"tables[{i}] is {divisor}; it must be from 1 to {LARGEST_DIVISOR}")
-        quality = _qualities(self.block_size, len(self.tables)).get(tuple(self.tables))
+        quality = _qualities(self.block_size, len(self.tables)).get(self.tables)
         if quality is not None:
             object.__setattr__(self, "quality", quality)
             object.__setattr__(self, "tables", ())
@@ -74,8 +81,11 @@ class DCTCodec:
     def quantization_tables(self) -> np.ndarray:
         """int32 [3, B, B]: the divisors of Y, Cb and Cr; [1, B, B] without chroma."""
         if self.tables:
-            return np.array(self.tables, np.int32).reshape(-1, self.block_size, self.block_size)
-        return quantization_tables(self.block_size, self.quality)[: len(self.component_steps)]
+            tables = np.array(self.tables, np.int32).reshape(-1, self.block_size, self.block_size)
+        else:
+            tables = quantization_tables(self.block_size, self.quality)[: len(self.component_steps)]
+        tables.flags.writeable = False  # all users of this codec share it
+        return tables
 
     @cached_property
     def component_steps(self) -> tuple[tuple[int, int], ...]:
@@ -84,7 +94,8 @@ class DCTCodec:
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """The luma grid, in blocks, of an image of (H, W) pixels."""
-        return -(-size[0] // self.block_size), -(-size[1] // self.block_size)
+        height, width = image_size(size)
+        return -(-height // self.block_size), -(-width // self.block_size)
 
     def vocabulary(self, size: tuple[int, int]) -> Vocabulary:
         """What lists of images of (H, W) pixels may contain."""
@@ -141,7 +152,7 @@ class DCTCodec:
 
     def requantize(self, sparse: SparseDCT) -> SparseDCT:
         """A list of another codec in this one's tables and channel order: every coefficient is multiplied by its old divisor,
-        divided by the new one and rounded half away from zero, and zeros are dropped.
+        divided by the new one, rounded half away from zero, and limited to this codec's largest value; zeros are dropped.
 
         Raises:
             ValueError: if the block sizes differ, or the subsamplings do and the list has chroma; or the list is damaged.
@@ -156,8 +167,9 @@ class DCTCodec:
         new = [np.zeros(shape, np.int16) for shape in self._shapes(sparse.size)]
         for component, (source, target) in enumerate(zip(old, new)):
             if source.shape == target.shape:
-                exact = source * (other.quantization_tables[component] / self.quantization_tables[component])[..., None, None]
-                target[...] = np.trunc(exact + np.copysign(0.5 + 1e-9, exact))
+                before, after = (x.quantization_tables[component].astype(np.int64)[..., None, None] for x in (other, self))
+                rounded = (2 * np.abs(source) * before + after) // (2 * after)
+                target[...] = np.sign(source) * np.minimum(rounded, self._largest_value)
         return self.from_coefficients(new, sparse.size)
 
     def to_coefficients(self, sparse: SparseDCT) -> list[np.ndarray]:
@@ -177,12 +189,17 @@ class DCTCodec:
         """The inverse of `to_coefficients` for an image of `size` = (H, W) pixels.
 
         Raises:
-            ValueError: if the shapes do not fit the size, or a coefficient is one that this codec never writes.
+            ValueError: if these are no integers, the shapes do not fit the size, or a coefficient is one that this codec never
+                writes.
         """
         expected = self._shapes(size)
+        for component, shape in zip(coefficients, expected):
+            if not isinstance(component, np.ndarray) or not np.issubdtype(component.dtype, np.integer):
+                raise ValueError(f"a component's coefficients are {_describe(component)}; they must be integers {list(shape)}")
         if [x.shape for x in coefficients] != expected:
             raise ValueError(f"the coefficients have shapes {[x.shape for x in coefficients]}; {size} pixels need {expected}")
-        whole = [np.ascontiguousarray(x, np.int16) for x in coefficients]
+        low, high = -(2**15), 2**15 - 1  # far out stays out of range
+        whole = [np.ascontiguousarray(x if x.dtype == np.int16 else x.clip(low, high), np.int16) for x in coefficients]
         (sparse,) = self._gather(whole, size)
         if largest_magnitude(sparse.values) > self._largest_value:
             sparse.validate(self.vocabulary(size))  # which names it
@@ -204,7 +221,6 @@ class DCTCodec:
             ValueError: if these are no integers, the shape does not fit the size, or a coefficient is one that this codec
                 never writes.
         """
-        size = (int(size[0]), int(size[1]))
         vocabulary = self.vocabulary(size)
         shape = (*vocabulary.grid, vocabulary.num_channels)
         if dense.shape != shape or not np.issubdtype(dense.dtype, np.integer):
@@ -254,9 +270,10 @@ class DCTCodec:
     def _check(self, sparse: SparseDCT) -> None:
         if sparse.codec != self:
             raise ValueError(f"the list's codec is {sparse.codec}; here it must be {self}: requantize it, or use its own codec")
-        if min(sparse.size) < 1:
-            raise ValueError(f"the list's size is {sparse.size} pixels; it must be positive")
         sparse.validate(self.vocabulary(sparse.size))
+
+    def __reduce__(self) -> tuple:
+        return DCTCodec, dataclasses.astuple(self)  # without what is cached
 
     def __str__(self) -> str:
         tables = f"quality {self.quality}" if self.quality else "tables of its own"
@@ -282,7 +299,7 @@ def _planes(coefficients: list[np.ndarray]) -> list[np.ndarray]:
     return [np.empty((x.shape[0] * x.shape[2], x.shape[1] * x.shape[3]), np.uint8) for x in _three(coefficients)]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _vocabulary(codec: DCTCodec, grid: tuple[int, int]) -> Vocabulary:
     return Vocabulary(
         block_size=codec.block_size,
@@ -299,6 +316,13 @@ def _qualities(block_size: int, numbers: int) -> dict[tuple[int, ...], int]:
     return {
         tuple(quantization_tables(block_size, quality).ravel()[:numbers].tolist()): quality for quality in range(100, 0, -1)
     }
+
+
+def _integer(name: str, value: object) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} is {value!r}; it must be an integer") from None
 
 
 def _describe(image: object) -> str:

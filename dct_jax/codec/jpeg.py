@@ -37,8 +37,8 @@ def read_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "
     Args:
         source: the file's bytes, or its path.
         channel_order: how the list is sorted.
-        upright: turn the picture as its Exif orientation says. Mirrored blocks have the same coefficients with other signs, so
-            this loses nothing; but edges that become left or upper ones must be whole blocks.
+        upright: turn the picture as its Exif orientation says (one in XMP is not looked at). Mirrored blocks have the same
+            coefficients with other signs, so this loses nothing; but edges that become left or upper ones must be whole blocks.
 
     Raises:
         ValueError: if the file is missing, damaged or truncated; has a feature that lists have no place for (the message names
@@ -126,10 +126,13 @@ def _read(data: bytes, channel_order: ChannelOrder, upright: bool) -> SparseDCT:
     need(len(tables) > 0 and all(bits[0] >= 0 for bits in known), "a component has no scan")
     arrays = [coefficients[part].reshape(shape) for part, shape in frame.parts]
     squares, size = [tables[i].reshape(8, 8) for i in range(len(arrays))], frame.size
-    if upright and header.orientation > 1:
+    if upright and header.orientation in _TURNS:
         arrays, squares, steps, size = _turned(_TURNS[header.orientation], arrays, squares, steps, size)
     codec = _codec(b"".join(square.tobytes() for square in squares), steps, channel_order)
-    return codec.from_coefficients(arrays, size)
+    try:
+        return codec.from_coefficients(arrays, size)
+    except ValueError as error:
+        raise ValueError(f"this JPEG file has a coefficient that no 8-bit picture has ({error})") from None
 
 
 @lru_cache(maxsize=256)
@@ -155,6 +158,10 @@ def _check_progress(frame: Frame, scan: Scan, known: list[list[int]]) -> None:
 def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> int:
     """Decodes a scan into the coefficients; returns where its data end."""
     frame, chosen = header.frame, list(scan.components)
+    used = {*scan.dc} if scan.first == scan.high == 0 else set()
+    used |= {4 + number for number in scan.ac} if scan.last else set()
+    for number in used:
+        need(header.huffman[number].any(), f"Huffman table {number % 4} of {('DC', 'AC')[number // 4]} is missing")
     end, fault = decode_scan(
         np.frombuffer(header.data, np.uint8),
         header.place,
@@ -193,7 +200,7 @@ def _turned(
                 side = ("height", "width")[axis]
                 raise ValueError(
                     f"the upright picture's {side} is {size[axis]} pixels; to be mirrored without loss it must be a multiple "
-                    f"of {whole}; read it with upright=False, or from its pixels"
+                    f"of {whole}. It can be read from its pixels, or as it lies (upright=False)"
                 )
             signs = sign[:, None] if axis == 0 else sign[None]  # [8, 1] or [1, 8]
             coefficients = [np.flip(x, 2 + axis) * signs[..., None, None] for x in coefficients]

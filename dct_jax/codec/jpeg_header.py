@@ -13,9 +13,8 @@ import numpy as np
 from dct_jax.codec.channel_order import zigzag
 from dct_jax.codec.color import CHROMA_SUBSAMPLINGS, component_steps
 from dct_jax.codec.jpeg_scan import TABLE_LENGTH, decoding_table
+from dct_jax.codec.sparse import MAX_PIXELS
 
-MAX_PIXELS = 2**28
-"""Larger images are not read."""
 MAX_SCANS = 100
 """Of a progressive file. Encoders write about ten; without a limit a small file could ask for hours of work."""
 
@@ -35,6 +34,7 @@ _OTHER_FRAMES = {
     0xCD: "hierarchical arithmetic coding",
     0xCE: "hierarchical arithmetic coding",
     0xCF: "hierarchical arithmetic coding",
+    0xF7: "JPEG-LS",
     0xDE: "hierarchical coding",
     0xDF: "hierarchical coding",
 }
@@ -146,7 +146,7 @@ class Header:
         quantization: int32 [64] in raster order, by number.
         huffman: int32 [8, .], the decoding tables 0..3 of DC and 0..3 of AC; zeros where none has been defined.
         restart: MCUs between restarts, or 0.
-        orientation: Exif's, 1..8.
+        orientation: that of the first Exif segment that has one, 1..8.
         jfif: whether there is a JFIF segment.
         adobe_transform: of an Adobe segment, if there is one.
         scans: how many scans there have been.
@@ -158,7 +158,7 @@ class Header:
     quantization: dict[int, np.ndarray] = field(default_factory=dict)
     huffman: np.ndarray = field(default_factory=lambda: np.zeros((8, TABLE_LENGTH), np.int32))
     restart: int = 0
-    orientation: int = 1
+    orientation: int | None = None
     jfif: bool = False
     adobe_transform: int | None = None
     scans: int = 0
@@ -181,7 +181,7 @@ class Header:
                 need(self.frame is not None, "a scan comes before the frame")
                 self.scans += 1
                 if self.scans > MAX_SCANS:
-                    raise ValueError(f"this JPEG file has more than {MAX_SCANS} scans")
+                    raise ValueError(f"this JPEG file has more than {MAX_SCANS} scans, which are not read")
                 return _scan(body, self.frame)
             if marker in _FRAMES:
                 need(self.frame is None, "it has several frames")
@@ -192,7 +192,7 @@ class Header:
             elif marker == _QUANTIZATION:
                 self.quantization |= _quantization(body)
             elif marker == _HUFFMAN:
-                for number, table in _huffman(body):
+                for number, table in _huffman(body).items():
                     self.huffman[number] = table
             elif marker == _RESTART_INTERVAL:
                 need(len(body) == 2, "the restart interval's segment is too short or too long")
@@ -200,7 +200,7 @@ class Header:
             elif marker == _JFIF:
                 self.jfif = self.jfif or body[:5] == b"JFIF\x00"
             elif marker == _EXIF:
-                self.orientation = _orientation(body) or self.orientation
+                self.orientation = self.orientation or _orientation(body)
             elif marker == _ADOBE and body[:5] == b"Adobe" and len(body) >= 12:
                 self.adobe_transform = body[11]
 
@@ -300,9 +300,9 @@ def _quantization(body: bytes) -> dict[int, np.ndarray]:
 
 
 @lru_cache(maxsize=256)
-def _huffman(body: bytes) -> tuple[tuple[int, np.ndarray], ...]:
-    """Places in `Header.huffman`, and decoding tables."""
-    tables = []
+def _huffman(body: bytes) -> dict[int, np.ndarray]:
+    """Decoding tables by their places in `Header.huffman`."""
+    tables = {}
     while body:
         kind, number = body[0] >> 4, body[0] & 15
         length = 17 + sum(body[1:17])
@@ -311,9 +311,9 @@ def _huffman(body: bytes) -> tuple[tuple[int, np.ndarray], ...]:
         need(len(symbols) <= 256, "a Huffman table has more symbols than there are")
         table = decoding_table(counts, symbols)
         need(len(table) > 0, "a Huffman table has more codes than there are")
-        tables.append((4 * kind + number, table))
+        tables[4 * kind + number] = table
         body = body[length:]
-    return tuple(tables)
+    return tables
 
 
 def _orientation(body: bytes) -> int | None:
@@ -326,6 +326,7 @@ def _orientation(body: bytes) -> int | None:
     for i in range(min(entries, len(body) // 12)):
         entry = body[directory + 2 + 12 * i : directory + 14 + 12 * i]
         if int.from_bytes(entry[:2], order) == 0x0112:
-            value = int.from_bytes(entry[8:10], order)
+            long = int.from_bytes(entry[2:4], order) == 4  # TIFF's LONG in place of SHORT
+            value = int.from_bytes(entry[8 : 12 if long else 10], order)
             return value if len(entry) == 12 and 1 <= value <= 8 else None
     return None

@@ -152,9 +152,6 @@ def decode_scan(
     place, buffer, count, missing = start, np.uint64(0), 0, 0
     mcu_rows = (grids[0, 0] + factors[0, 0] - 1) // factors[0, 0]
     mcu_cols = (grids[0, 1] + factors[0, 1] - 1) // factors[0, 1]
-    for i in range(1, number):
-        mcu_rows = max(mcu_rows, (grids[i, 0] + factors[i, 0] - 1) // factors[i, 0])
-        mcu_cols = max(mcu_cols, (grids[i, 1] + factors[i, 1] - 1) // factors[i, 1])
     predicted = np.zeros(number, np.int64)
     smallest = -(2048 >> low), -(1023 >> low)  # of DC and AC
     run = 0  # blocks that have no new coefficients in this band, the end-of-band run

@@ -1,6 +1,7 @@
 """SparseDCT: an image as a sorted list of non-zero quantised DCT coefficients."""
 
 import dataclasses
+import operator
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING
@@ -8,11 +9,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dct_jax.codec.channel_order import ChannelOrder
+from dct_jax.codec.color import component_steps
 from dct_jax.codec.triples import first_fault
 from dct_jax.codec.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from dct_jax.codec.codec import DCTCodec
+
+
+MAX_PIXELS = 2**28
+"""Larger images are not read from files: a forged size must not take the memory."""
+
+
+def image_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) as two plain integers. Raises ValueError unless they are two positive integers."""
+    try:
+        height, width = map(operator.index, size)
+    except (TypeError, ValueError):
+        raise ValueError(f"the size is {size!r}; it must be two integers, height and width in pixels") from None
+    if height < 1 or width < 1:
+        raise ValueError(f"the size is {height} x {width} pixels; it must be positive")
+    return height, width
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +42,9 @@ class SparseDCT:
         values: int32 [L], never 0.
         size: (H, W), the image in pixels.
         codec: what the numbers mean: block size, quantisation tables, chroma subsampling, channel order.
+
+    Raises:
+        ValueError: if the size is not two positive integers. The triples are checked where they are used: see `validate`.
     """
 
     channels: np.ndarray
@@ -32,6 +52,9 @@ class SparseDCT:
     values: np.ndarray
     size: tuple[int, int]
     codec: "DCTCodec"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", image_size(self.size))
 
     @classmethod
     def empty(cls, size: tuple[int, int], codec: "DCTCodec") -> "SparseDCT":
@@ -75,6 +98,8 @@ class SparseDCT:
 
     def __getitem__(self, part: slice) -> "SparseDCT":
         """A part of the list, of the same image; a prefix is a coarse version of it."""
+        if not isinstance(part, slice):
+            raise TypeError(f"a list is cut with slices, as in sparse[:100], not with {part!r}")
         return dataclasses.replace(self, channels=self.channels[part], positions=self.positions[part], values=self.values[part])
 
     def validate(self, vocabulary: Vocabulary) -> None:
@@ -90,7 +115,10 @@ class SparseDCT:
 
         channels, positions, values = (_whole(name, array) for name, array in arrays.items())
         v = vocabulary
-        index, fault = first_fault(channels, positions, values, v.rank, v.is_chroma, v.on_grid, v.largest_value)
+        steps = component_steps(v.chroma_subsampling)[-1]
+        index, fault = first_fault(
+            channels, positions, values, v.rank[: v.num_channels], v.block_size**2, v.grid, steps, v.largest_value
+        )
         if index >= 0:
             faults = (
                 f"channels are 0..{v.num_channels - 1}",

@@ -8,18 +8,17 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dct_jax.codec.codec import BLOCK_SIZES, DCTCodec
-from dct_jax.codec.sparse import SparseDCT
+from dct_jax.codec.sparse import MAX_PIXELS, SparseDCT
 
 ARRAYS = ("channels", "positions", "values")
-MAX_PIXELS = 2**28
-"""Lists of larger images are not read: a forged size must not take the memory."""
 
 
 def save_npz(file: BinaryIO, sparse: SparseDCT) -> None:
     """Writes a list and its codec's settings."""
     arrays = {name: getattr(sparse, name) for name in ARRAYS}
-    settings = dataclasses.asdict(sparse.codec) | {"quality": sparse.codec.quality or 0}  # 0: the tables' own
-    np.savez_compressed(file, **arrays, size=np.array(sparse.size), **settings)
+    codec = sparse.codec
+    own = {"quality": codec.quality or 0, "tables": np.array(codec.tables, np.int32)}  # 0: the tables are the codec's own
+    np.savez_compressed(file, **arrays, size=np.array(sparse.size), **dataclasses.asdict(codec) | own)
 
 
 def load_npz(path: str | Path) -> SparseDCT:
@@ -35,14 +34,15 @@ def load_npz(path: str | Path) -> SparseDCT:
                 quality=int(_read(archive, "quality", (), "iu")) or None,
                 chroma_subsampling=str(_read(archive, "chroma_subsampling", (), "U")),
                 channel_order=str(_read(archive, "channel_order", (), "U")),
-                tables=tuple(_read(archive, "tables", (3 * max(BLOCK_SIZES) ** 2,), "iuf").astype(int).tolist()),
+                tables=tuple(_read(archive, "tables", (3 * max(BLOCK_SIZES) ** 2,), "i").tolist()),
             )
             height, width = (int(x) for x in _read(archive, "size", (2,), "iu"))
             if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
                 raise ValueError(f"the size is {height} x {width} pixels; it must be positive and at most {MAX_PIXELS} in all")
             vocabulary = codec.vocabulary((height, width))
-            parts = (_read(archive, name, (vocabulary.longest_list,), "iu").astype(np.int32) for name in ARRAYS)
-            sparse = SparseDCT(*parts, (height, width), codec)
+            channels = _read(archive, "channels", (vocabulary.longest_list,), "i")
+            rest = (_read(archive, name, channels.shape, "i") for name in ARRAYS[1:])
+            sparse = SparseDCT(channels, *rest, (height, width), codec)
         sparse.validate(vocabulary)
         return sparse
     except FileNotFoundError:

@@ -29,6 +29,7 @@ def dct_matrix(block_size: int) -> np.ndarray:
     n = np.arange(block_size)[None, :]
     basis = np.sqrt(2 / block_size) * np.cos(np.pi * (2 * n + 1) * k / (2 * block_size))  # [B, B]
     basis[0] /= np.sqrt(2)
+    basis.flags.writeable = False  # it is made once and shared
     return basis
 
 

@@ -135,24 +135,34 @@ def first_fault(
     positions: np.ndarray,
     values: np.ndarray,
     rank: np.ndarray,
-    is_chroma: np.ndarray,
-    on_grid: np.ndarray,
+    luma_channels: int,
+    grid: tuple[int, int],
+    steps: tuple[int, int],
     largest_value: int,
 ) -> tuple[int, int]:
-    """The index of the first triple that the vocabulary does not allow, and the number of its fault, from 0: the channel, the
-    position, a channel that has no coefficient at this position, the value, the order. (-1, -1) if there is none."""
-    last = np.int64(-1)
+    """The index of the first triple that a vocabulary does not allow, and the number of its fault, from 0: the channel, the
+    position, a channel that has no coefficient at this position, the value, the order. (-1, -1) if there is none.
+
+    Args:
+        channels, positions, values: integers [L].
+        rank: int32 [C], the place of each channel in the list's order.
+        luma_channels: how many of the channels are luma.
+        grid: the luma grid.
+        steps: the rows and columns of blocks of luma that a block of chroma spans.
+        largest_value: values are up to this in magnitude.
+    """
+    last, num_positions = np.int64(-1), grid[0] * grid[1]
     for i in range(len(channels)):
         channel, position, value = channels[i], positions[i], values[i]
-        if channel < 0 or channel >= len(is_chroma):
+        if channel < 0 or channel >= len(rank):
             return i, 0
-        if position < 0 or position >= on_grid.shape[1]:
+        if position < 0 or position >= num_positions:
             return i, 1
-        if not on_grid[is_chroma[channel], position]:
+        if channel >= luma_channels and (position // grid[1] % steps[0] or position % grid[1] % steps[1]):
             return i, 2
         if value == 0 or value < -largest_value or value > largest_value:
             return i, 3
-        place = np.int64(rank[channel]) * on_grid.shape[1] + position
+        place = np.int64(rank[channel]) * num_positions + position
         if place <= last:
             return i, 4
         last = place

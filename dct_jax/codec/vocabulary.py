@@ -77,12 +77,15 @@ class Vocabulary:
     @cached_property
     def on_grid(self) -> np.ndarray:
         """bool [2, h * w]: where luma and chroma channels have coefficients; index it with `is_chroma[channel]`."""
-        row, col = np.divmod(np.arange(self.num_positions), self.grid[1])
         rows, cols = component_steps(self.chroma_subsampling)[-1]
-        chroma = (row % rows == 0) & (col % cols == 0)  # [h * w]
-        return np.stack([np.ones_like(chroma), chroma])
+        on_grid = np.zeros((2, *self.grid), bool)
+        on_grid[0], on_grid[1, ::rows, ::cols] = True, True
+        return on_grid.reshape(2, -1)
 
     @property
     def longest_list(self) -> int:
         """The number of triples of a list that has every coefficient."""
-        return int(self.on_grid.sum(axis=1)[self.is_chroma].sum())
+        blocks = (
+            -(-self.grid[0] // rows) * -(-self.grid[1] // cols) for rows, cols in component_steps(self.chroma_subsampling)
+        )
+        return self.block_size**2 * sum(blocks)

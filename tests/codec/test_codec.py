@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import pickle
 from pathlib import Path
 
 import jpeglib
@@ -167,6 +168,19 @@ def test_requantizing_rounds_every_coefficient_once() -> None:
     assert in_colour.values.tolist() == grey.values.tolist()
 
 
+@pytest.mark.parametrize("level", [0, 255])
+def test_requantizing_black_and_white_stays_in_range(level: int) -> None:
+    """An old divisor's rounding may go beyond what the new one can have: black at quality 6 is -1040 at quality 100."""
+    plain = np.full((8, 8, 3), level, np.uint8)
+    for old, new in itertools.product(range(1, 101, 5), (1, 30, 99, 100)):
+        codec = DCTCodec(8, new)
+        moved = codec.requantize(DCTCodec(8, old).encode(plain))
+        assert abs(codec.decode(moved).astype(int) - plain).max() <= max(16, 128 // old)
+    one = np.ones(1, np.int32)
+    wide = SparseDCT(3 * one, 0 * one, one, (8, 8), DCTCodec(8, None, tables=(1,) + (65535,) * 191))
+    assert DCTCodec(8, 100).requantize(wide).values.tolist() == [DCTCodec(8, 100).vocabulary((8, 8)).largest_value]
+
+
 def test_a_list_of_another_codec_is_refused() -> None:
     sparse = DCTCodec(8, 75).encode(noise(8, 8, 3))
     with pytest.raises(ValueError, match=r"codec is B = 8, quality 75, .* here it must be B = 8, quality 50.*requantize"):
@@ -207,7 +221,6 @@ DAMAGE = [
     ({"channels": [[0, 0, 128, 64, 1]]}, "channels must be a one-dimensional array of integers"),
     ({"positions": [0, 5, 2, 8]}, "positions has 4 elements, channels has 5; they must agree"),
     ({"positions": np.array([0, 5, 2, 8, 3], np.uint64)}, "positions are uint64; they must be int32"),
-    ({"size": (0, 32)}, r"the list's size is \(0, 32\) pixels; it must be positive"),
 ]
 
 
@@ -222,6 +235,62 @@ def test_a_damaged_list_is_refused(change: dict, message: str, use) -> None:
     )
     with pytest.raises(ValueError, match=message):
         use(damaged)
+
+
+@pytest.mark.parametrize("size", [(24, 40), [24, 40], np.array([24, 40]), tuple(np.array([24, 40], np.uint8))], ids=repr)
+def test_sizes_are_two_plain_integers(size) -> None:
+    """NumPy's small integers wrapped around when the grid was computed, and compiled code wrote outside of its arrays."""
+    codec = DCTCodec()
+    sparse = codec.encode(noise(24, 40, 3))
+    assert dataclasses.replace(sparse, size=size) == sparse
+    assert codec.from_coefficients(codec.to_coefficients(sparse), size) == sparse
+    assert codec.from_dct_image(codec.to_dct_image(sparse), size) == sparse
+    assert codec.decode(dataclasses.replace(sparse, size=size)).shape == (24, 40, 3)
+
+
+@pytest.mark.parametrize("size", [(24, 40, 1), (24,), 24, (24.0, 40.0), (0, 40), (24, -1), "24x40", None], ids=repr)
+def test_what_is_no_size_is_refused(size) -> None:
+    codec = DCTCodec()
+    for use in (
+        lambda: dataclasses.replace(GOOD, size=size),
+        lambda: codec.vocabulary(size),
+        lambda: codec.from_coefficients(codec.to_coefficients(GOOD), size),
+        lambda: codec.from_dct_image(codec.to_dct_image(GOOD), size),
+        lambda: SparseDCT.empty(size, codec),
+    ):
+        with pytest.raises(ValueError, match=r"^the size is .*; it must be (two integers|positive)"):
+            use()
+
+
+def test_a_list_is_cut_with_slices() -> None:
+    with pytest.raises(TypeError, match=r"a list is cut with slices, as in sparse\[:100\], not with 3"):
+        GOOD[3]
+
+
+def test_codecs_and_lists_can_be_sent_to_other_processes() -> None:
+    """Without what is cached: a list of few triples must not weigh kilobytes."""
+    for codec in (DCTCodec(32, 40), DCTCodec(8, None, "4:0:0", "luma_first", tuple(range(1, 65)))):
+        sparse = codec.encode(np.full((8, 8, 3), 200, np.uint8))
+        codec.vocabulary((64, 64)), codec.decode(sparse)
+        data = pickle.dumps(sparse)
+        assert len(data) < 1200
+        again = pickle.loads(data)
+        assert again == sparse and hash(again.codec) == hash(codec)
+
+
+def test_numbers_of_other_types_make_the_same_codec() -> None:
+    tables = np.arange(1, 193, dtype=np.uint16)
+    own = DCTCodec(8, None, tables=tuple(range(1, 193)))
+    for form in (tables, tables.reshape(3, 8, 8), tables.tolist(), tables.reshape(3, 8, 8).tolist()):
+        assert DCTCodec(8, None, tables=form) == own
+    for number in (np.uint8, np.int8, np.int64):
+        codec = DCTCodec(number(8), number(75))
+        assert codec == DCTCodec(8, 75) and codec.encode(noise(9, 9, 3)) == DCTCodec(8, 75).encode(noise(9, 9, 3))
+
+
+def test_what_a_codec_shares_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        DCTCodec().quantization_tables[0] = 1
 
 
 def test_a_list_of_another_grid_is_refused() -> None:
@@ -245,6 +314,15 @@ def test_a_dct_image_that_no_encoder_writes_is_refused() -> None:
     coefficients = codec.to_coefficients(GOOD)
     with pytest.raises(ValueError, match=r"have shapes .*; \(32, 40\) pixels need"):
         codec.from_coefficients(coefficients, (32, 40))
+    with pytest.raises(ValueError, match=r"a component's coefficients are float64 \[8, 8, 4, 4\]; they must be integers"):
+        codec.from_coefficients([x.astype(float) for x in coefficients], (32, 32))
+    with pytest.raises(ValueError, match=r"a component's coefficients are list; they must be integers"):
+        codec.from_coefficients([x.tolist() for x in coefficients], (32, 32))
+    wide = [x.astype(np.int32) for x in coefficients]
+    assert codec.from_coefficients(wide, (32, 32)) == codec.from_coefficients(coefficients, (32, 32))
+    wide[0][0, 1, 0, 3] = 65537
+    with pytest.raises(ValueError, match=r"triple 4 is \(1, 3, 32767\): values are -94\.\.94 and not 0"):
+        codec.from_coefficients(wide, (32, 32))
     coefficients[0][0, 1, 0, 3] = 95
     with pytest.raises(ValueError, match=r"triple 4 is \(1, 3, 95\): values are -94\.\.94 and not 0"):
         codec.from_coefficients(coefficients, (32, 32))
@@ -258,6 +336,10 @@ def test_a_dct_image_that_no_encoder_writes_is_refused() -> None:
         ({"quality": 101}, "quality is 101; it must be from 1 to 100"),
         ({"chroma_subsampling": "4:1:1"}, "chroma_subsampling is '4:1:1'; it must be one of 4:2:0, 4:2:2, 4:4:0, 4:4:4, 4:0:0"),
         ({"channel_order": "spiral"}, "channel_order is 'spiral'; it must be one of banded, interleaved, luma_first"),
+        ({"quality": 50.0}, "quality is 50.0; it must be an integer"),
+        ({"quality": "50"}, "quality is '50'; it must be an integer"),
+        ({"block_size": 8.0}, "block_size is 8.0; it must be an integer"),
+        ({"quality": None, "tables": (1.5,) * 192}, "tables is 1.5; it must be an integer"),
         ({"quality": None}, "quality is None and tables has 0 numbers; give one of the two"),
         ({"tables": (1,) * 192}, "quality is 50 and tables has 192 numbers; give one of the two"),
         ({"quality": None, "tables": (1,) * 64}, "tables has 64 numbers; it must have 192"),

@@ -76,6 +76,98 @@ def test_every_kind_of_file(kind: str, subsampling: str, size: tuple[int, int], 
     )
 
 
+FILES = Path(__file__).parent / "files"
+
+
+@pytest.mark.parametrize(
+    ("name", "subsampling"),
+    [
+        ("sampling_2x2_2x2_2x2", "4:4:4"),
+        ("sampling_2x2_1x2_1x2", "4:2:2"),
+        ("sampling_2x2_2x1_2x1", "4:4:0"),
+        ("sampling_1x2_1x1_1x1", "4:4:0"),
+        ("sampling_4x1_2x1_2x1", "4:2:2"),
+        ("scans_separate", "4:2:0"),
+        ("scans_of_chroma_together", "4:2:0"),
+        ("scans_progressive_in_odd_order", "4:2:0"),
+    ],
+)
+def test_files_that_pillow_does_not_write(name: str, subsampling: str, tmp_path: Path) -> None:
+    data = (FILES / f"{name}.jpg").read_bytes()
+    sparse = SparseDCT.from_jpeg(data)
+    assert (sparse.codec.chroma_subsampling, sparse.size) == (subsampling, (29, 43))
+    assert_libjpegs(data, tmp_path, sparse)
+    assert SparseDCT.from_jpeg(sparse.to_jpeg()) == sparse
+
+
+def joined(data: bytes, marker: int) -> bytes:
+    """The file with all of its segments of this kind in one."""
+    parts, rest, place = b"", b"", 2
+    while data[place + 1] != 0xDA:
+        end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        if data[place + 1] == marker:
+            parts += data[place + 4 : end]
+        else:
+            rest += data[place:end]
+        place = end
+    return data[:2] + segment(marker, parts) + rest + data[place:]
+
+
+def test_tables_and_markers_in_unusual_places() -> None:
+    """Several tables in a segment, fill bytes, bytes after the end, and a table that changes its meaning after its use."""
+    data = saved(photograph(40, 40), restart_marker_blocks=1)
+    plain = SparseDCT.from_jpeg(data)
+    assert data.count(b"\xff\xdb") == 2 and data.count(b"\xff\xc4") == 4
+    assert SparseDCT.from_jpeg(joined(data, 0xDB)) == plain
+    assert SparseDCT.from_jpeg(joined(data, 0xC4)) == plain
+    scan = data.index(b"\xff\xda") + 14
+    filled = data[:scan] + data[scan:].replace(b"\xff\xd3", b"\xff\xff\xff\xd3").replace(b"\xff\xd9", b"\xff\xff\xd9")
+    assert SparseDCT.from_jpeg(filled) == plain
+    assert SparseDCT.from_jpeg(data + b"\xff\xd8 another picture") == plain
+    scans = (FILES / "scans_separate.jpg").read_bytes()
+    second = scans.index(b"\xff\xda", scans.index(b"\xff\xda") + 2)
+    changed = scans[:second] + segment(0xDB, b"\0" + b"\7" * 64) + scans[second:]  # after luma's scan, which used table 0
+    assert SparseDCT.from_jpeg(changed) == SparseDCT.from_jpeg(scans)
+
+
+def test_the_first_exif_orientation_counts_in_either_byte_order() -> None:
+    def exif(order: str, value: int, kind: int = 3) -> bytes:
+        def number(x: int, size: int) -> bytes:
+            return x.to_bytes(size, order)
+
+        wide = number(value, 4) if kind == 4 else number(value, 2) + b"\0\0"
+        other = number(0x0100, 2) + number(3, 2) + number(1, 4) + number(9, 2) + b"\0\0"
+        entry = number(0x0112, 2) + number(kind, 2) + number(1, 4) + wide
+        start = {"little": b"II", "big": b"MM"}[order] + number(42, 2) + number(8, 4)
+        return segment(0xE1, b"Exif\0\0" + start + number(2, 2) + other + entry + bytes(4))
+
+    data = saved(photograph(32, 48))
+    for segments in (exif("little", 6), exif("big", 6), exif("big", 6, 4), exif("little", 6) + exif("little", 1)):
+        assert SparseDCT.from_jpeg(data[:2] + segments + data[2:]).size == (48, 32)
+    for damaged in (exif("little", 6)[:-20], exif("little", 9)):
+        body = damaged[4:]
+        assert SparseDCT.from_jpeg(data[:2] + segment(0xE1, body) + data[2:]).size == (32, 48)
+
+
+def test_colours_are_libjpegs() -> None:
+    """Components named R, G, B are RGB unless a JFIF or Adobe segment says otherwise."""
+    data = saved(photograph(16, 16))
+    jfif = data.index(b"\xff\xe0")
+    bare = data[:jfif] + data[jfif + 18 :]
+    frame, scan = bare.index(b"\xff\xc0"), bare.index(b"\xff\xda")
+    named = bytearray(bare)
+    for i, name in enumerate(b"RGB"):
+        named[frame + 10 + 3 * i], named[scan + 5 + 2 * i] = name, name
+    named = bytes(named)
+    plain = SparseDCT.from_jpeg(data)
+    assert SparseDCT.from_jpeg(bare) == plain
+    with pytest.raises(ValueError, match="components are RGB"):
+        SparseDCT.from_jpeg(named)
+    adobe = segment(0xEE, b"Adobe\0\x64\0\0\0\0" + b"\1")
+    assert SparseDCT.from_jpeg(named[:2] + adobe + named[2:]) == plain
+    assert SparseDCT.from_jpeg(named[:2] + data[jfif : jfif + 18] + named[2:]) == plain
+
+
 def test_files_of_standard_tables_have_the_codec_of_their_quality() -> None:
     image = photograph(40, 40)
     for quality in range(1, 101):
@@ -148,9 +240,11 @@ def test_edges_of_part_of_a_block_are_not_mirrored() -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     data = saved(photograph(64, 90), exif=exif)
-    with pytest.raises(ValueError, match=r"width is 90 pixels; .* a multiple of 16; read it with upright=False"):
+    with pytest.raises(ValueError, match=r"width is 90 pixels; .* a multiple of 16. It can be read from its pixels"):
         SparseDCT.from_jpeg(data)
     assert SparseDCT.from_jpeg(data, upright=False).size == (64, 90)
+    with pytest.raises(ValueError, match=r"height is 60 pixels; .* a multiple of 16"):
+        SparseDCT.from_jpeg(saved(photograph(60, 96), exif=exif))
     exif[0x0112] = 5  # transposed: no edge moves to the other side
     assert SparseDCT.from_jpeg(saved(photograph(64, 90), exif=exif)).size == (90, 64)
 
@@ -169,6 +263,8 @@ FRAME = PLAIN.index(b"\xff\xc0")
         (saved(photograph(16, 16).convert("CMYK")), r"has four components \(CMYK or YCCK\); only grey and YCbCr"),
         (saved(photograph(16, 16), keep_rgb=True), "components are RGB; only grey and YCbCr"),
         (PLAIN.replace(b"\xff\xc0", b"\xff\xc9"), "uses arithmetic coding"),
+        ((FILES / "arithmetic.jpg").read_bytes(), "uses arithmetic coding"),
+        (PLAIN.replace(b"\xff\xc4", b"\xff\xe5"), "Huffman table . of .C is missing"),
         (PLAIN.replace(b"\xff\xc0", b"\xff\xc3"), "uses lossless coding"),
         (PLAIN.replace(b"\xff\xc0", b"\xff\xc5"), "uses hierarchical coding"),
         (PLAIN[: FRAME + 4] + b"\x0c" + PLAIN[FRAME + 5 :], "has 12-bit samples; only 8 bits"),
@@ -258,6 +354,20 @@ def test_no_damaged_file_makes_compiled_code_leave_its_arrays(tmp_path: Path) ->
     )
     checked = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], check=True, env=checked, cwd=Path(__file__).parents[2])
+
+
+def test_more_scans_than_anyone_writes_are_refused() -> None:
+    """Every scan walks over all blocks, however short it is: a small file could ask for hours of work."""
+    data = saved(photograph(16, 16).convert("L"), progressive=True)
+    first = data.index(b"\xff\xda")
+    second = data.index(b"\xff\xda", first + 2)
+    tables = data[:first] + segment(0xC4, b"\x10" + b"\1" + bytes(15) + b"\0")  # one code, a bit long: the band is empty
+    empty = [b"\xff\xda\0\x08\1\1\0" + bytes((k, k, 13)) + b"\x0f" for k in range(1, 64)]  # 4 blocks, a bit each
+    finer = [b"\xff\xda\0\x08\1\1\0" + bytes((k, k, (low + 1) << 4 | low)) + b"\x0f" for low in (12, 11) for k in range(1, 64)]
+    dc = data[first:second].split(b"\xff\xc4")[0]
+    SparseDCT.from_jpeg(tables + dc + b"".join(empty) + b"\xff\xd9")
+    with pytest.raises(ValueError, match="more than 100 scans"):
+        SparseDCT.from_jpeg(tables + dc + b"".join(empty + finer) + b"\xff\xd9")
 
 
 def test_a_scan_that_comes_twice_is_refused() -> None:

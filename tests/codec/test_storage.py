@@ -42,6 +42,14 @@ def test_it_gives_back_the_list_and_the_codec(saved: tuple[Path, SparseDCT]) -> 
     assert sparse.codec == CODEC
 
 
+def test_tables_of_ones_own_come_back(tmp_path: Path) -> None:
+    codec = DCTCodec(8, None, tables=tuple(range(1, 193)))
+    sparse, path = codec.encode(random_image(np.random.default_rng(0), 19, 30)), tmp_path / "own.npz"
+    with path.open("wb") as file:
+        save_npz(file, sparse)
+    assert load_npz(path) == sparse
+
+
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
@@ -54,6 +62,9 @@ def test_it_gives_back_the_list_and_the_codec(saved: tuple[Path, SparseDCT]) -> 
         ("values", np.zeros(3), "values is float64"),
         ("values", np.array([{}], object), "values is object"),
         ("positions", np.zeros(0, np.int32), "positions has 0 elements"),
+        ("positions", np.zeros(10**5, np.int32), r"positions is int32 \[100000\]; it must be at most"),
+        ("values", np.full(100, 2**32 + 5), r"values has 100 elements|triple 0 is .* values are"),
+        ("tables", np.zeros(3), "tables is float64"),
         ("values", b"garbage", "this is no file of triples"),
     ],
 )
