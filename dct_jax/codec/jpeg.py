@@ -161,7 +161,7 @@ def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> int:
     used = {*scan.dc} if scan.first == scan.high == 0 else set()
     used |= {4 + number for number in scan.ac} if scan.last else set()
     for number in used:
-        need(header.huffman[number].any(), f"Huffman table {number % 4} of {('DC', 'AC')[number // 4]} is missing")
+        need(number in header.defined, f"Huffman table {number % 4} of {('DC', 'AC')[number // 4]} is missing")
     end, fault = decode_scan(
         np.frombuffer(header.data, np.uint8),
         header.place,

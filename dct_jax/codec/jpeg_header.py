@@ -144,7 +144,8 @@ class Header:
         place: the byte to go on at.
         frame: the frame, once it has been read.
         quantization: int32 [64] in raster order, by number.
-        huffman: int32 [8, .], the decoding tables 0..3 of DC and 0..3 of AC; zeros where none has been defined.
+        huffman: int32 [8, .], the decoding tables 0..3 of DC and 0..3 of AC.
+        defined: which of them the file has defined.
         restart: MCUs between restarts, or 0.
         orientation: that of the first Exif segment that has one, 1..8.
         jfif: whether there is a JFIF segment.
@@ -157,6 +158,7 @@ class Header:
     frame: Frame | None = None
     quantization: dict[int, np.ndarray] = field(default_factory=dict)
     huffman: np.ndarray = field(default_factory=lambda: np.zeros((8, TABLE_LENGTH), np.int32))
+    defined: set[int] = field(default_factory=set)
     restart: int = 0
     orientation: int | None = None
     jfif: bool = False
@@ -192,7 +194,9 @@ class Header:
             elif marker == _QUANTIZATION:
                 self.quantization |= _quantization(body)
             elif marker == _HUFFMAN:
-                for number, table in _huffman(body).items():
+                tables = _huffman(body)
+                self.defined |= tables.keys()
+                for number, table in tables.items():
                     self.huffman[number] = table
             elif marker == _RESTART_INTERVAL:
                 need(len(body) == 2, "the restart interval's segment is too short or too long")
