@@ -157,7 +157,7 @@ class Header:
     place: int = 2
     frame: Frame | None = None
     quantization: dict[int, np.ndarray] = field(default_factory=dict)
-    huffman: np.ndarray = field(default_factory=lambda: np.zeros((8, TABLE_LENGTH), np.int32))
+    huffman: np.ndarray = field(default_factory=lambda: np.empty((8, TABLE_LENGTH), np.int32))
     defined: set[int] = field(default_factory=set)
     restart: int = 0
     orientation: int | None = None

@@ -23,6 +23,8 @@ MAX_PIXELS = 2**28
 
 def image_size(size: tuple[int, int]) -> tuple[int, int]:
     """(H, W) as two plain integers. Raises ValueError unless they are two positive integers."""
+    if type(size) is tuple and len(size) == 2 and type(size[0]) is type(size[1]) is int and size[0] > 0 < size[1]:
+        return size  # the common case, which a batch of small images meets often
     try:
         height, width = map(operator.index, size)
     except (TypeError, ValueError):
