@@ -96,8 +96,7 @@ def sampled_images(pictures: Pictures, number: int, size: tuple[int, int] | None
             image = pictures[index].image
             image = image if size is None else central_crop(image, size)
         except ValueError as error:
-            key, message = str(pictures.paths[index]), str(error)
-            pictures.skip(key, message if key in message else f"{key}: {message}")
+            pictures.skip(index, error)
             continue
         used += 1
         yield image

@@ -194,7 +194,7 @@ class DCTCodec:
         """
         expected = self._shapes(size)
         for component, shape in zip(coefficients, expected):
-            if not isinstance(component, np.ndarray) or not np.issubdtype(component.dtype, np.integer):
+            if not isinstance(component, np.ndarray) or component.dtype.kind not in "iu":
                 raise ValueError(f"a component's coefficients are {_describe(component)}; they must be integers {list(shape)}")
         if [x.shape for x in coefficients] != expected:
             raise ValueError(f"the coefficients have shapes {[x.shape for x in coefficients]}; {size} pixels need {expected}")

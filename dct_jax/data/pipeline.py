@@ -16,13 +16,11 @@ def random_list(
     pictures: Pictures, index: int, config: Config, flip: bool, rng: np.random.Generator
 ) -> tuple[SparseDCT, int] | None:
     """The list of a random crop of a picture, and its class; None if the picture cannot be used."""
-    key = str(pictures.paths[index])
     try:
         picture = pictures[index]
         crop = random_crop(picture.image, config.data.image_size, config.data.crop, flip, rng)
     except ValueError as error:
-        message = str(error)
-        pictures.skip(key, message if key in message else f"{key}: {message}")
+        pictures.skip(index, error)
         return None
     return config.codec.encode(crop), picture.label
 

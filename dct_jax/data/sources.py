@@ -99,12 +99,14 @@ class Pictures:
             part.classes, part._labels = self.classes, self._labels
         return parts
 
-    def skip(self, key: str, reason: str) -> None:
-        """Counts a picture that cannot be used, and logs it the first time.
+    def skip(self, index: int, error: ValueError) -> None:
+        """Counts a picture that cannot be used, and logs its name and why the first time.
 
         Raises:
             ValueError: if no picture is left.
         """
+        key, reason = str(self.paths[index]), str(error)
+        reason = reason if key in reason else f"{key}: {reason}"
         with self._lock:
             if key not in self.skipped:
                 self.skipped[key] = reason

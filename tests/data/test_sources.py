@@ -104,18 +104,19 @@ def test_a_picture_is_turned_as_its_exif_orientation_says(tmp_path: Path) -> Non
 
 
 def test_a_skipped_picture_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    pictures = Pictures(Path("/r"), [Path("/r/a.png"), Path("/r/b.png")])
+    pictures = Pictures(Path("/r"), [Path("/r/a.png"), Path("/r/b.png"), Path("/r/c.png")])
     with caplog.at_level(logging.WARNING, "dct_jax"):
-        pictures.skip("/r/a.png", "too dark")
-        pictures.skip("/r/a.png", "too dark")
-    assert len(pictures.skipped) == 1
-    assert caplog.messages == ["skipping picture 1: too dark"]
+        pictures.skip(0, ValueError("too dark"))
+        pictures.skip(0, ValueError("too dark"))
+        pictures.skip(1, ValueError("/r/b.png: too bright"))
+    assert pictures.skipped == {"/r/a.png": "/r/a.png: too dark", "/r/b.png": "/r/b.png: too bright"}
+    assert caplog.messages == ["skipping picture 1: /r/a.png: too dark", "skipping picture 2: /r/b.png: too bright"]
 
 
 def test_skipping_the_last_picture_left_is_an_error_however_often() -> None:
     """A pipeline that is asked again after the error must raise again: there is nothing that it could wait for."""
     pictures = Pictures(Path("/r"), [Path("/r/a.png"), Path("/r/b.png")])
-    pictures.skip("/r/a.png", "too dark")
-    for key in ("/r/b.png", "/r/a.png", "/r/b.png"):
+    pictures.skip(0, ValueError("too dark"))
+    for index in (1, 0, 1):
         with pytest.raises(ValueError, match="/r: none of the 2 pictures can be used"):
-            pictures.skip(key, "too dark")
+            pictures.skip(index, ValueError("too dark"))
