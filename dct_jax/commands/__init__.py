@@ -1,0 +1,46 @@
+"""The commands of `python -m dct_jax`. Each reads its arguments, calls the library, and says where the result is."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from dct_jax.commands import pictures, runs
+from dct_jax.commands.arguments import say
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "train": runs.train,
+    "sample": runs.sample,
+    "encode": pictures.encode,
+    "decode": pictures.decode,
+    "show": pictures.show,
+    "stats": pictures.stats,
+}
+
+USAGE = """usage: python -m dct_jax COMMAND
+
+  train EXPERIMENT   train a model, or go on with it
+  sample RUN         draw samples from a run
+  encode IMAGE       turn an image into a file of triples
+  decode TRIPLES     turn a file of triples into an image
+  show IMAGE         draw an image's DCT, the traces of its list and its stages
+  stats SOURCE       tabulate list lengths and PSNR over block sizes and qualities
+
+COMMAND --help lists what each takes."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Runs one command; returns the exit code: 0, 2 for anything wrong with what the user gave, 128 + n after signal n."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        if not args or args[0] in ("-h", "--help"):
+            return say(USAGE)
+        if args[0] not in COMMANDS:
+            raise ValueError(f"there is no command {args[0]!r}; known are {', '.join(COMMANDS)}")
+        return COMMANDS[args[0]](args[1:])
+    except (ValueError, FloatingPointError, OSError) as error:
+        print(f"dct_jax: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dct_jax: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,142 @@
+"""Commands of pictures: encode, decode, show and stats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tqdm import tqdm
+
+from dct_jax import plots, plots_statistics, statistics
+from dct_jax.codec import DCTCodec, SparseDCT, load_npz, save_npz
+from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, save_image, say
+from dct_jax.data.sources import open_source, read_image
+from dct_jax.files import replacing
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Turns an image into a file of triples.
+
+    Attributes:
+        image: any file that Pillow reads.
+        codec: how to encode.
+        own_coefficients: take a JPEG file's coefficients and tables as they are; of the codec's settings only the channel order
+            counts then.
+        out: the .npz file; the image's name with that suffix by default.
+    """
+
+    image: Annotated[Path, tyro.conf.Positional]
+    codec: Annotated[DCTCodec, tyro.conf.arg(name="")] = field(default_factory=DCTCodec)
+    own_coefficients: bool = False
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Turns a file of triples into an image.
+
+    Attributes:
+        triples: a .npz file that `encode` wrote.
+        out: the image file; TRIPLES-decoded.png by default, as the original may stand beside the triples. A .jpg file has
+            exactly the list's coefficients, if its blocks are 8 x 8.
+    """
+
+    triples: Annotated[Path, tyro.conf.Positional]
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Show:
+    """Draws an image's DCT blocks, the traces of its list, and its progressive stages.
+
+    Attributes:
+        image: any file that Pillow reads.
+        codec: how to encode.
+        out: the picture to write; IMAGE-triples.png by default.
+    """
+
+    image: Annotated[Path, tyro.conf.Positional]
+    codec: Annotated[DCTCodec, tyro.conf.arg(name="")] = field(default_factory=DCTCodec)
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Tabulates how long the lists of pictures are, and how well they decode, for a choice of block size and quality.
+
+    Attributes:
+        source: "landscapes" or "folder:PATH".
+        codec: the codec whose non-zeros are drawn by channel; the others differ from it in block size and quality only.
+        qualities: to be tried.
+        block_sizes: to be tried, each with each quality.
+        images: how many pictures at most, evenly spaced over the source.
+        size: height and width in pixels to which central crops are reduced, as training would; by default pictures stay as
+            they are.
+        out: the plot to write.
+    """
+
+    source: Annotated[str, tyro.conf.Positional]
+    codec: Annotated[DCTCodec, tyro.conf.arg(name="")] = field(default_factory=DCTCodec)
+    qualities: tuple[int, ...] = (10, 25, 50, 75, 90)
+    block_sizes: tuple[int, ...] = (8, 16, 32)
+    images: int = 100
+    size: tuple[int, int] | None = None
+    out: Path = Path("stats.png")
+
+
+def encode(args: Sequence[str]) -> int:
+    """`encode IMAGE`."""
+    command = parse(Encode, args, "encode")
+    if command.own_coefficients:
+        sparse = SparseDCT.from_jpeg(command.image, command.codec.channel_order)
+    else:
+        sparse = command.codec.encode(read_image(command.image))
+    out = command.out or command.image.with_suffix(".npz")
+    with replacing(out) as path, path.open("wb") as file:
+        save_npz(file, sparse)
+    return say(f"{len(sparse)} triples are in {out}")
+
+
+def decode(args: Sequence[str]) -> int:
+    """`decode TRIPLES`."""
+    command = parse(Decode, args, "decode")
+    sparse = load_npz(command.triples)
+    out = command.out or command.triples.with_name(f"{command.triples.stem}-decoded.png")
+    if out.suffix.lower() in JPEG_SUFFIXES and sparse.codec.block_size == 8:
+        with replacing(out) as path:
+            path.write_bytes(sparse.to_jpeg())
+    else:
+        save_image(sparse.codec.decode(sparse), out)
+    return say(f"the image is in {out}")
+
+
+def show(args: Sequence[str]) -> int:
+    """`show IMAGE`."""
+    command = parse(Show, args, "show")
+    image = read_image(command.image)
+    out = command.out or command.image.with_name(f"{command.image.stem}-triples.png")
+    with figure_file(out) as path:
+        plots.show(command.codec.encode(image), image).savefig(path)
+    return say(f"the blocks, traces and stages are in {out}")
+
+
+def stats(args: Sequence[str]) -> int:
+    """`stats SOURCE`."""
+    command = parse(Stats, args, "stats")
+    if command.images < 1:
+        raise ValueError(f"images is {command.images}; it must be 1 or more")
+    if command.size and min(command.size) < 1:
+        raise ValueError(f"size is {command.size}; it must be positive")
+    pictures = open_source(command.source)
+    number = min(command.images, len(pictures))
+    codecs = statistics.sweep(command.codec, command.block_sizes, command.qualities)
+    with figure_file(command.out) as path:  # the place is tried before the long work
+        images = statistics.sampled_images(pictures, number, command.size)
+        rows = statistics.survey(tqdm(images, total=number, unit=" pictures", disable=None), codecs)
+        plots_statistics.overview(rows, command.codec).savefig(path)
+    used = number - len(pictures.skipped)
+    print(f"{used} of {len(pictures)} pictures, {len(pictures.skipped)} skipped; lengths are in triples")
+    print(statistics.table(rows))
+    return say(f"the plot is in {command.out}")
