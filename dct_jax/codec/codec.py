@@ -47,10 +47,9 @@ class DCTCodec:
     tables: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("block_size", "quality"):
-            value = getattr(self, name)
-            if value is not None or name == "block_size":
-                object.__setattr__(self, name, _integer(name, value))
+        object.__setattr__(self, "block_size", _integer("block_size", self.block_size))
+        if self.quality is not None:
+            object.__setattr__(self, "quality", _integer("quality", self.quality))
         object.__setattr__(self, "tables", tuple(_integer("tables", x) for x in np.ravel(self.tables).tolist()))
         if self.block_size not in BLOCK_SIZES:
             raise ValueError(f"block_size is {self.block_size}; it must be one of {', '.join(map(str, BLOCK_SIZES))}")
@@ -259,7 +258,7 @@ class DCTCodec:
         whole, rest = room[: 2 * ends[-1]].view(np.int16), room[2 * ends[-1] :]
         coefficients = [whole[i:j].reshape(shape) for i, j, shape in zip(ends, ends[1:], shapes)]
         planes = [rest[i:j].reshape(b * rows, b * cols) for i, j, (b, _, rows, cols) in zip(ends, ends[1:], shapes)]
-        return coefficients, planes if len(planes) == 3 else [*planes, *[np.empty((0, 0), np.uint8)] * 2]
+        return coefficients, _three(planes)
 
     def _gather(self, coefficients: list[np.ndarray], size: tuple[int, int], number: int = 1) -> list[SparseDCT]:
         stacks = [x.reshape(*x.shape[:2], number, x.shape[2] // number, x.shape[3]) for x in _three(coefficients)]
@@ -288,15 +287,14 @@ def scatter(sparse: SparseDCT, num_channels: int) -> np.ndarray:
     return dense.reshape(rows, cols, num_channels)
 
 
-def _three(coefficients: list[np.ndarray]) -> list[np.ndarray]:
-    """Luma and twice no chroma where there is luma alone: compiled code wants one form."""
-    size = len(coefficients[0])
-    return coefficients if len(coefficients) == 3 else [*coefficients, *[np.zeros((size, size, 0, 0), np.int16)] * 2]
+def _three(components: list[np.ndarray]) -> list[np.ndarray]:
+    """Y, Cb and Cr, the latter without rows or columns where there is luma alone: compiled code wants one form."""
+    return [*components, *[components[0][..., :0, :0]] * 2][:3]
 
 
 def _planes(coefficients: list[np.ndarray]) -> list[np.ndarray]:
     """Room for the samples of three components, uint8 [h' * B, w' * B] each."""
-    return [np.empty((x.shape[0] * x.shape[2], x.shape[1] * x.shape[3]), np.uint8) for x in _three(coefficients)]
+    return _three([np.empty((x.shape[0] * x.shape[2], x.shape[1] * x.shape[3]), np.uint8) for x in coefficients])
 
 
 @lru_cache(maxsize=16)

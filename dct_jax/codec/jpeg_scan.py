@@ -199,6 +199,7 @@ def decode_scan(
                         count -= 1
                         if _peek(buffer, count + 1, 1):
                             coefficients[origin] |= np.int16(1 << low)
+                    # Not a function of its own, as the reader's state would leave the registers: that took 40 % longer.
                     if last > 0 and high == 0:
                         k, base = max(first, 1), (4 + numbers[1, i]) * TABLE_LENGTH
                         if run > 0:
@@ -224,8 +225,6 @@ def decode_scan(
                                 k += zeros
                                 if k > last:
                                     return place, BAD_RUN
-                                if size > 10:
-                                    return place, BAD_VALUE
                                 value = _signed(_peek(buffer, count, size), size)
                                 count -= size
                                 if value < smallest[1] or value > -smallest[1]:
@@ -234,13 +233,10 @@ def decode_scan(
                                 k += 1
                             elif zeros == 15:
                                 k += 16
-                            elif progressive:
-                                run = (1 << zeros) - 1
-                                if zeros:
-                                    run += _peek(buffer, count, zeros)
-                                    count -= zeros
-                                break
                             else:
+                                if progressive and zeros:
+                                    run = (1 << zeros) - 1 + _peek(buffer, count, zeros)
+                                    count -= zeros
                                 break
                     elif last > 0:
                         place, buffer, count, missing, run, fault = _refine(
