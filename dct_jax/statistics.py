@@ -101,8 +101,7 @@ def sampled_images(pictures: Pictures, number: int, size: tuple[int, int] | None
         used += 1
         yield image
     if not used:
-        reason = next(iter(pictures.skipped.values()))
-        raise ValueError(f"{pictures.root}: none of the {number} pictures that were tried can be used; the first: {reason}")
+        raise pictures.none_usable(f"{number} pictures")
 
 
 def table(rows: Sequence[ListStatistics]) -> str:

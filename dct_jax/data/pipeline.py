@@ -60,8 +60,7 @@ def held_out_lists(pictures: Pictures, config: Config) -> tuple[list[SparseDCT],
             lists.append(drawn[0])
             labels.append(drawn[1])
     if not lists:
-        reason = next(iter(pictures.skipped.values()))
-        raise ValueError(f"{pictures.root}: none of the held-out pictures that were tried can be used; the first: {reason}")
+        raise pictures.none_usable("held-out pictures")
     return lists, np.array(labels, np.int32)
 
 

@@ -114,6 +114,11 @@ class Pictures:
             if len(self.skipped) == len(self):
                 raise ValueError(f"{self.root}: none of the {len(self)} pictures can be used; the last one: {reason}")
 
+    def none_usable(self, tried: str) -> ValueError:
+        """The error to raise if every picture that was tried had to be skipped; `tried` says which those were."""
+        reason = next(iter(self.skipped.values()))
+        return ValueError(f"{self.root}: none of the {tried} that were tried can be used; the first: {reason}")
+
 
 def open_source(source: str) -> Pictures:
     """The pictures that DataConfig.source names.
