@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
+from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.config import ModelConfig
 from dct_jax.model import DCTransformer
 
@@ -33,23 +33,28 @@ class Figure(NamedTuple):
     unit: str = ""
 
 
+REFERENCE = ModelConfig(
+    width=512,
+    heads=8,
+    encoder=(1,) * 3,
+    channel_decoder=(1,) * 3,
+    position_decoder=(1,) * 3,
+    value_decoder=(1,) * 5,
+    chunk_size=896,
+    overlap=128,
+)
+
+
 def reference_model() -> DCTransformer:
     """The network that the benchmarks time: 128 x 128 pixels in 8 x 8 blocks at quality 50, width 512, in float32."""
-    config = ModelConfig(
-        width=512,
-        heads=8,
-        encoder=(1,) * 3,
-        channel_decoder=(1,) * 3,
-        position_decoder=(1,) * 3,
-        value_decoder=(1,) * 5,
-        chunk_size=896,
-        overlap=128,
-    )
-    return DCTransformer(REFERENCE_CODEC.vocabulary(IMAGE_SIZE), config)
+    return DCTransformer(REFERENCE_CODEC.vocabulary(IMAGE_SIZE), REFERENCE)
 
 
-def random_list(rng: np.random.Generator, vocabulary: Vocabulary, length: int) -> SparseDCT:
+def random_list(
+    rng: np.random.Generator, length: int, codec: DCTCodec = REFERENCE_CODEC, size: tuple[int, int] = IMAGE_SIZE
+) -> SparseDCT:
     """A valid list of that many triples at uniformly chosen places; its content makes no difference to the time."""
+    vocabulary = codec.vocabulary(size)
     rank, positions = np.nonzero(vocabulary.on_grid[vocabulary.is_chroma[vocabulary.channels]])  # [longest_list] each
     chosen = np.sort(rng.choice(len(rank), length, replace=False))  # [L]
     values = rng.integers(1, vocabulary.largest_value + 1, length) * rng.choice([-1, 1], length)
@@ -57,8 +62,8 @@ def random_list(rng: np.random.Generator, vocabulary: Vocabulary, length: int) -
         channels=vocabulary.channels[rank[chosen]],
         positions=positions[chosen].astype(np.int32),
         values=values.astype(np.int32),
-        size=IMAGE_SIZE,
-        codec=REFERENCE_CODEC,
+        size=size,
+        codec=codec,
     )
 
 

@@ -28,7 +28,7 @@ from machine import (
 )
 
 from dct_jax.codec import SparseDCT
-from dct_jax.data.chunks import Chunk, make_chunk
+from dct_jax.data.chunks import Chunk, make_chunks
 from dct_jax.model import DCTransformer
 from dct_jax.sampling.policy import Policy
 from dct_jax.sampling.sampler import SampledChunk, sample_chunk
@@ -38,8 +38,7 @@ def empty_chunks(model: DCTransformer, size: int) -> Chunk:
     """Chunk 0 of lists of which nothing is known."""
     config = model.config
     sparse = SparseDCT.empty(IMAGE_SIZE, REFERENCE_CODEC)
-    chunk = make_chunk(sparse, 0, model.vocabulary, config.chunk_size, config.overlap)
-    return Chunk(*(np.stack([field] * size) for field in chunk))
+    return make_chunks([sparse] * size, [0] * size, [0] * size, model.vocabulary, config.chunk_size, config.overlap)
 
 
 def never_stopping(model: DCTransformer, params: Any) -> Any:

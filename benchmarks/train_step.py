@@ -6,6 +6,7 @@ The bar: at least 400 triples/s where plain XLA matrix products reach 400 GF/s, 
 """
 
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import tyro
 from machine import Figure, machine_figures, matmul_rate, random_list, reference_model, report, timings
 
 from dct_jax.config import TrainingConfig
-from dct_jax.data.chunks import Chunk, make_chunk, stack_chunks
+from dct_jax.data.chunks import Chunk, make_chunks
 from dct_jax.model import DCTransformer
-from dct_jax.training.parallel import parallel_train_step, replicate, spread
-from dct_jax.training.step import StepMetrics, init_state, make_optimizer
+from dct_jax.parallel import parallel, place, replicate
+from dct_jax.training.step import StepMetrics, init_state, make_optimizer, train_step
 
 BAR = 1.0
 """Triples/s for each GF/s of matrix products."""
@@ -27,9 +28,9 @@ BAR = 1.0
 def make_batch(model: DCTransformer, size: int) -> Chunk:
     """Chunks 0 and 1 of random lists of 2000 triples, in turn: every target element is a triple."""
     rng, config = np.random.default_rng(0), model.config
-    lists = [random_list(rng, model.vocabulary, 2000) for _ in range(size)]
-    made = [make_chunk(s, i % 2, model.vocabulary, config.chunk_size, config.overlap) for i, s in enumerate(lists)]
-    batch = stack_chunks(made)
+    lists = [random_list(rng, 2000) for _ in range(size)]
+    indices = [i % 2 for i in range(size)]
+    batch = make_chunks(lists, indices, [0] * size, model.vocabulary, config.chunk_size, config.overlap)
     targets = batch.is_target.sum(axis=1)  # [B]
     assert np.all(targets == config.chunk_size), f"the chunks have {targets} targets; each must have {config.chunk_size}"
     return batch
@@ -70,7 +71,8 @@ def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> Non
     state = replicate(init_state(model, optimizer, batch, seed=0), devices)
     flops = step_flops(model, state.params, batch_size)
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
-    step, shards = parallel_train_step(model, optimizer, 0, devices), spread(batch, 1)
+    step = parallel(partial(train_step, model, optimizer, seed=0), devices, donate_first=True)
+    shards = place(batch, devices)
 
     def take_step() -> StepMetrics:
         nonlocal state  # the step overwrites it

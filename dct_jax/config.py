@@ -10,32 +10,56 @@ from dct_jax.codec import DCTCodec
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which pictures, and how crops are taken from them.
+    """Which pictures, and what the model sees of them.
 
     Attributes:
-        source: "landscapes" (bundled) or "folder:PATH" (any tree of pictures; the class is the first sub-folder's name).
-        image_size: (H, W) in pixels of what the model sees.
-        crop: the smallest and largest crop, as a share of the largest one of that shape that fits into the picture.
-            Crops are reduced to image_size, never enlarged: a share that would need that takes the smallest crop possible.
-        flip: whether to mirror half of the training crops left to right.
-        held_out_every: every n-th picture, in the order of their names, is held out.
+        source: "landscapes" (bundled), "folder:PATH" (any tree of pictures; the class is the first sub-folder's name),
+            "tar:PATH" (an image tar, likewise), or "tfds:NAME[/CONFIG][:VERSION]" (a TFDS data set).
+        split: of a TFDS data set, as TFDS writes it ("train[:90%]"); of a folder or a tar file, one sub-folder; all by default.
+        held_out_split: where held-out pictures come from; by default they are taken out of `split`.
+        held_out_every: every n-th picture of `split` is held out, if `held_out_split` names nothing.
         held_out_crops: how many crops of the held-out pictures make up the evaluation.
+        image_size: (H, W) in pixels: the size of every crop, or what whole pictures fit into.
+        fit: "crop" takes random crops of one size; "whole" takes whole pictures, scaled until they just fit into image_size, so
+            that the aspect ratio stays (the paper's way: a square image_size fixes the long side).
+        crop: the smallest and largest crop, as a share of the largest one of that shape that fits into the picture.
+            Crops are never enlarged beyond `enlarge`: a share that would need that takes the smallest crop possible.
+        enlarge: pictures may become so many times larger; those that would need more are skipped.
+        flip: whether to mirror half of the training pictures left to right.
+        own_coefficients: take the coefficients of JPEG files as they are (in this codec's tables), and not those of their
+            pixels. Crops then begin at whole blocks and are never resized, and whole pictures must fit as they are.
+        threads: that make batches, in each worker process.
+        workers: processes that make batches; 0 for threads of the training process alone.
+        max_skipped: the run ends if more than this share of the pictures cannot be used.
     """
 
     source: str = "landscapes"
-    image_size: tuple[int, int] = (64, 64)
-    crop: tuple[float, float] = (0.8, 1.0)
-    flip: bool = True
+    split: str = ""
+    held_out_split: str = ""
     held_out_every: int = 10
     held_out_crops: int = 100
+    image_size: tuple[int, int] = (64, 64)
+    fit: Literal["crop", "whole"] = "crop"
+    crop: tuple[float, float] = (0.8, 1.0)
+    enlarge: float = 1.0
+    flip: bool = True
+    own_coefficients: bool = False
+    threads: int = 2
+    workers: int = 0
+    max_skipped: float = 0.1
 
     def __post_init__(self) -> None:
         size, crop = self.image_size, self.crop
         _require(len(size) == 2 and min(size) >= 1, "data.image_size", size, "two positive numbers of pixels")
         in_order = len(crop) == 2 and 0 < crop[0] <= crop[1] <= 1
         _require(in_order, "data.crop", crop, "two shares, 0 < smallest <= largest <= 1")
+        _require(self.fit in ("crop", "whole"), "data.fit", self.fit, "crop or whole")
+        _require(self.enlarge >= 1, "data.enlarge", self.enlarge, "1 or more")
         _require(self.held_out_every >= 2, "data.held_out_every", self.held_out_every, "2 or more")
         _require(self.held_out_crops >= 1, "data.held_out_crops", self.held_out_crops, "1 or more")
+        _require(self.threads >= 1, "data.threads", self.threads, "1 or more")
+        _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
+        _require(0 <= self.max_skipped <= 1, "data.max_skipped", self.max_skipped, "a share from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -99,7 +123,8 @@ class TrainingConfig:
 
     Attributes:
         steps: optimiser steps of the whole run; the learning rate's cosine ends there.
-        batch_size: chunks in a step, over all devices together.
+        batch_size: chunks in a step, over all devices of all hosts together.
+        accumulate: parts that each device does its share of the batch in, one after the other, to save memory.
         learning_rate: Adam's, at its peak.
         warmup_steps: steps of linear warm-up from 0.
         clip_norm: the gradient's norm is clipped to this.
@@ -109,6 +134,7 @@ class TrainingConfig:
 
     steps: int = 1000
     batch_size: int = 16
+    accumulate: int = 1
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     clip_norm: float = 1.0
@@ -117,7 +143,7 @@ class TrainingConfig:
     keep: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "keep"):
+        for name in ("steps", "batch_size", "accumulate", "evaluate_every", "checkpoint_every", "keep"):
             _require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
         _require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "above 0")
         _require(self.clip_norm > 0, "training.clip_norm", self.clip_norm, "above 0")
@@ -144,6 +170,16 @@ class Config:
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")
+        if not self.data.own_coefficients:
+            return
+        if self.codec.block_size != 8:
+            raise ValueError(f"codec.block_size is {self.codec.block_size}; with data.own_coefficients it must be JPEG's, 8")
+        steps = 8 * self.codec.component_steps[-1][1]
+        if self.data.flip and (self.data.fit == "whole" or self.data.image_size[1] % steps):
+            raise ValueError(
+                "data.flip is on; own coefficients can only be mirrored in crops (data.fit) whose width (data.image_size) "
+                f"is a multiple of {steps} pixels: turn it off with --no-data.flip"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries, for JSON."""

@@ -19,7 +19,7 @@ _OUTLINE = withStroke(linewidth=2.4, foreground="black")
 
 
 def image_grid(images: Sequence[np.ndarray], columns: int, scale: int = 1, gap: int = 4) -> np.ndarray:
-    """Images of one size side by side on white.
+    """Images side by side on white, each in the middle of a tile of the largest height and width.
 
     Args:
         images: uint8 [H, W, 3] each.
@@ -31,13 +31,16 @@ def image_grid(images: Sequence[np.ndarray], columns: int, scale: int = 1, gap: 
         uint8 [H', W', 3].
     """
     tiles = [image.repeat(scale, axis=0).repeat(scale, axis=1) for image in images]
-    height, width, _ = tiles[0].shape
+    height, width = (max(tile.shape[axis] for tile in tiles) for axis in range(2))
     rows = -(-len(tiles) // columns)
     columns = min(columns, len(tiles))
     grid = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
     for i, tile in enumerate(tiles):
-        top, left = (gap + n * step for n, step in zip(divmod(i, columns), (height + gap, width + gap)))
-        grid[top : top + height, left : left + width] = tile
+        row, column = divmod(i, columns)
+        tall, wide = tile.shape[:2]
+        top = gap + row * (height + gap) + (height - tall) // 2
+        left = gap + column * (width + gap) + (width - wide) // 2
+        grid[top : top + tall, left : left + wide] = tile
     return grid
 
 

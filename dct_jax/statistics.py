@@ -8,7 +8,9 @@ import numpy as np
 
 from dct_jax.codec import DCTCodec
 from dct_jax.data.crops import central_crop
-from dct_jax.data.sources import Pictures
+from dct_jax.data.lists import pixels
+from dct_jax.data.skipped import Skipped, skip_of
+from dct_jax.data.sources import Source
 
 
 class ListStatistics(NamedTuple):
@@ -78,30 +80,34 @@ def sweep(codec: DCTCodec, block_sizes: Sequence[int], qualities: Sequence[int])
     return sorted(codecs, key=lambda c: (c.block_size, c.quality or 101))
 
 
-def sampled_images(pictures: Pictures, number: int, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
-    """Pictures at even distances in the source, uint8 [H, W, 3]; one that cannot be used is skipped (`Pictures.skip`).
+def sampled_images(source: Source, number: int, size: tuple[int, int] | None, skipped: Skipped) -> Iterator[np.ndarray]:
+    """Pictures at even distances in the source, uint8 [H, W, 3].
 
     Args:
-        pictures: the source.
+        source: the pictures.
         number: how many, from 1 to all of them.
         size: (H, W), to which central crops are reduced; None leaves pictures as they are.
+        skipped: is told of those that cannot be used.
 
     Raises:
-        ValueError: if none of these pictures can be used.
+        ValueError: if none of these pictures can be used, or too few.
     """
-    used = 0
     for i in range(number):
-        index = i * len(pictures) // number
+        index = i * len(source) // number
+        key = f"{source.name}, picture {index}"
         try:
-            image = pictures[index].image
+            record = source[index]
+            key = record.key
+            image = pixels(record)
             image = image if size is None else central_crop(image, size)
         except ValueError as error:
-            pictures.skip(index, error)
+            skipped.note(1, [skip_of(key, error)])
             continue
-        used += 1
+        skipped.note(1, [])
         yield image
-    if not used:
-        raise pictures.none_usable(f"{number} pictures")
+    if len(skipped) == number:
+        first = next(iter(skipped.by_key.values()))
+        raise ValueError(f"{source.name}: none of the {number} pictures that were tried can be used; {first.message}")
 
 
 def table(rows: Sequence[ListStatistics]) -> str:

@@ -10,9 +10,9 @@ import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.config import Config
-from dct_jax.data.chunks import Chunk, make_chunk, stack_chunks
+from dct_jax.data.pipeline import example_batch
 from dct_jax.evaluation.likelihood import list_log_prob
-from dct_jax.model import DCTransformer
+from dct_jax.model import DCTransformer, network
 from dct_jax.sampling.policy import Policy
 from dct_jax.sampling.sampler import sample_lists
 from dct_jax.training.checkpoints import Checkpoints
@@ -25,10 +25,12 @@ class TrainedModel:
     Attributes:
         config: of the run that made it.
         params: the network's parameters.
+        sizes: which sizes the training pictures had, and how often: (H, W, count), in pixels.
     """
 
     config: Config
     params: Any
+    sizes: tuple[tuple[int, int, int], ...]
 
     @property
     def codec(self) -> DCTCodec:
@@ -38,13 +40,13 @@ class TrainedModel:
     @property
     def network(self) -> DCTransformer:
         """The Flax module; `network.apply(params, ...)` runs it."""
-        return DCTransformer(self.codec.vocabulary(self.config.data.image_size), self.config.model)
+        return network(self.config)
 
     @classmethod
     def init(cls, config: Config, seed: int = 0) -> "TrainedModel":
         """An untrained model."""
-        untrained = cls(config, None)
-        return cls(config, jax.jit(untrained.network.init)(jax.random.key(seed), untrained._example()))
+        params = jax.jit(network(config).init)(jax.random.key(seed), example_batch(config))
+        return cls(config, params, ((*config.data.image_size, 1),))
 
     def sample(
         self,
@@ -53,6 +55,7 @@ class TrainedModel:
         policy: Policy = Policy(),
         label: int = 0,
         batch_size: int = 16,
+        size: tuple[int, int] | None = None,
     ) -> list[SparseDCT]:
         """Draws lists; `codec.decode` turns them into images.
 
@@ -62,9 +65,10 @@ class TrainedModel:
             policy: temperature, top-k and top-p for each symbol.
             label: the class, for a class-conditional model.
             batch_size: how many to draw at a time.
+            size: (H, W) of the images; None draws one for each from the training pictures' sizes.
 
         Raises:
-            ValueError: if num or the batch size is not positive, or the model has no such class.
+            ValueError: if num or the batch size is not positive, the model has no such class, or the size does not fit.
         """
         if num < 1 or batch_size < 1:
             raise ValueError(f"num is {num} and batch_size is {batch_size}; both must be 1 or more")
@@ -75,7 +79,8 @@ class TrainedModel:
         labels = np.full(min(batch_size, num), label, np.int32)
         lists: list[SparseDCT] = []
         for first in range(0, num, len(labels)):
-            lists += sample_lists(self.network, self.params, self._blank, labels, seed, policy, first)[0]
+            blanks = [self._blank(size or self._drawn_size(seed, first + i)) for i in range(len(labels))]
+            lists += sample_lists(self.network, self.params, blanks, labels, seed, policy, first)[0]
         return lists[:num]
 
     def log_prob(self, lists: Sequence[SparseDCT], labels: Sequence[int] | None = None) -> dict[str, np.ndarray]:
@@ -102,15 +107,23 @@ class TrainedModel:
                 raise ValueError(f"list {i} has the codec {sparse.codec}, the model {self.codec}; see DCTCodec.requantize")
         return list_log_prob(self.network, self.params, lists, given)._asdict()
 
-    @property
-    def _blank(self) -> SparseDCT:
-        """The list without triples."""
-        return SparseDCT.empty(self.config.data.image_size, self.codec)
+    def _drawn_size(self, seed: int, index: int) -> tuple[int, int]:
+        """The size of sample `index`, drawn from the training pictures' sizes."""
+        counts = np.array([count for *_, count in self.sizes])
+        chosen = np.random.default_rng((seed, index)).choice(len(counts), p=counts / counts.sum())
+        return self.sizes[chosen][:2]
 
-    def _example(self) -> Chunk:
-        """A batch of one empty chunk, for its shapes."""
-        vocabulary, model = self.network.vocabulary, self.config.model
-        return stack_chunks([make_chunk(self._blank, 0, vocabulary, model.chunk_size, model.overlap)])
+    def _blank(self, size: tuple[int, int]) -> SparseDCT:
+        """The list without triples of an image of (H, W) pixels.
+
+        Raises:
+            ValueError: if the model's canvas is too small for it.
+        """
+        blank, canvas = SparseDCT.empty(size, self.codec), self.network.vocabulary.grid
+        if any(ours > theirs for ours, theirs in zip(blank.grid, canvas)):
+            most = " x ".join(str(side * self.codec.block_size) for side in canvas)
+            raise ValueError(f"the size is {size[0]} x {size[1]} pixels; this model draws images of up to {most}")
+        return blank
 
 
 def load(run: str | Path) -> TrainedModel:
@@ -128,8 +141,7 @@ def load(run: str | Path) -> TrainedModel:
         if step is None:
             raise ValueError(f"{folder}: there is no checkpoint yet")
         config = checkpoints.config(step)
-        untrained = TrainedModel(config, None)
-        shapes = jax.eval_shape(untrained.network.init, jax.random.key(0), untrained._example())
-        return TrainedModel(config, checkpoints.params(step, shapes))
+        shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
+        return TrainedModel(config, checkpoints.params(step, shapes), checkpoints.sizes(step))
     finally:
         checkpoints.close()

@@ -12,7 +12,8 @@ from PIL import Image
 from dct_jax import DCTCodec
 from dct_jax.codec import SparseDCT, load_npz
 from dct_jax.commands import main
-from dct_jax.data.sources import LANDSCAPES, read_image
+from dct_jax.data.pixels import read_image
+from dct_jax.data.sources import LANDSCAPES
 
 LANDSCAPE = str(LANDSCAPES / "canyon4.jpg")
 Refused = Callable[..., str]
@@ -88,8 +89,9 @@ def test_stats_prints_a_table_and_draws_it(tmp_path: Path, capsys: pytest.Captur
     sizes = ("--block-sizes", "4", "8", "--qualities", "30", "60", "--size", "32", "40")
     assert main(["stats", f"folder:{tmp_path}", *sizes, "--quality", "60", "--out", str(out)]) == 0
     captured = capsys.readouterr()
-    first, header, *rows, last = captured.out.splitlines()
-    assert first == "2 of 3 pictures, 1 skipped; lengths are in triples"
+    first, second, header, *rows, last = captured.out.splitlines()
+    assert second == "1 picture cannot be used (1 not readable)"
+    assert first == "2 of 3 pictures; lengths are in triples"
     assert header.split() == ["B", "q", "mean", "p5", "p50", "p95", "max", "non-zero", "%", "largest", "PSNR", "dB"]
     assert [row.split()[:2] for row in rows] == [["4", "30"], ["4", "60"], ["8", "30"], ["8", "60"]]
     assert all(len(row.split()) == 10 and len(row) == len(header) for row in rows)
@@ -100,7 +102,7 @@ def test_stats_prints_a_table_and_draws_it(tmp_path: Path, capsys: pytest.Captur
 
 def test_bad_stats(refused: Refused, tmp_path: Path) -> None:
     assert "Unrecognized options: --qualitiez" in refused("stats", "landscapes", "--qualitiez", 3)
-    assert "it must be 'landscapes' or 'folder:PATH'" in refused("stats", "sunsets")
+    assert "it must be 'landscapes', 'folder:PATH'" in refused("stats", "sunsets")
     assert "quality is 101; it must be from 1 to 100" in refused("stats", "landscapes", "--qualities", 101)
     assert "block_size is 5; it must be one of" in refused("stats", "landscapes", "--block-sizes", 5)
     assert "images is 0; it must be 1 or more" in refused("stats", "landscapes", "--images", 0)
@@ -111,7 +113,7 @@ def test_bad_stats(refused: Refused, tmp_path: Path) -> None:
 
 def test_bad_commands(refused: Refused, tmp_path: Path) -> None:
     assert "there is no command 'trian'; known are train" in refused("trian")
-    assert "there is no experiment 'nope'; known are debug, landscapes" in refused("train", "nope")
+    assert "there is no experiment 'nope'; known are clevr, debug, " in refused("train", "nope")
     experiment = tmp_path / "mine.py"
     experiment.write_text("from dct_jax import Config\nCONFIG = Config(modle=1)")
     assert "mine.py: this experiment fails (TypeError: " in refused("train", experiment)
@@ -144,7 +146,7 @@ def test_bad_data(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "there is no folder" in train("--data.source", f"folder:{tmp_path}/nowhere")
     assert "no image file below that folder" in train("--data.source", f"folder:{tmp_path}/empty")
-    assert "it must be 'landscapes' or 'folder:PATH'" in train("--data.source", "sunsets")
+    assert "it must be 'landscapes', 'folder:PATH'" in train("--data.source", "sunsets")
     assert "must have at least 500 x 500" in train("--data.image-size", 500, 500)
     assert not (tmp_path / "run").exists()
 

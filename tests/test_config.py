@@ -10,9 +10,11 @@ from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 OTHER = Config(
     codec=DCTCodec(16, 35, "4:4:4", "luma_first"),
-    data=DataConfig("folder:/pictures", (48, 96), (0.25, 0.5), False, 7, 33),
+    data=DataConfig(
+        *("folder:/pictures", "train", "test", 7, 33, (48, 96), "whole", (0.25, 0.5), 1.5, False, False, 3, 4, 0.25),
+    ),
     model=ModelConfig(64, 8, (1, 2), (3,), (0, 1), (1, 1, 4), 2, 128, 0, 5, 10, 0.1, "bfloat16"),
-    training=TrainingConfig(77, 5, 3e-4, 0, 0.5, 6, 8, 9),
+    training=TrainingConfig(77, 6, 3, 3e-4, 0, 0.5, 6, 8, 9),
     seed=3,
 )
 
@@ -108,6 +110,11 @@ def test_from_dict_checks_the_values_too() -> None:
         (DataConfig, "data", {"crop": (0.9, 1.1)}),
         (DataConfig, "data", {"held_out_every": 1}),
         (DataConfig, "data", {"held_out_crops": 0}),
+        (DataConfig, "data", {"fit": "stretch"}),
+        (DataConfig, "data", {"enlarge": 0.5}),
+        (DataConfig, "data", {"threads": 0}),
+        (DataConfig, "data", {"workers": -1}),
+        (DataConfig, "data", {"max_skipped": 1.5}),
         (ModelConfig, "model", {"width": 0}),
         (ModelConfig, "model", {"heads": 0}),
         (ModelConfig, "model", {"encoder": ()}),

@@ -1,5 +1,8 @@
 """The public Python interface."""
 
+import dataclasses
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -46,8 +49,22 @@ def test_bad_arguments_are_named(model: dct_jax.TrainedModel) -> None:
     with pytest.raises(ValueError, match="label is 1; the model has 0 classes"):
         model.sample(1, label=1)
     sparse = model.codec.encode(np.zeros((16, 24, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"list 1: the list's grid is \(4, 6\) blocks; it must be \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"list 1: the list's grid is \(4, 6\) blocks; it must fit into \(4, 4\)"):
         model.log_prob([model.codec.encode(np.zeros((16, 16, 3), np.uint8)), sparse])
+    with pytest.raises(ValueError, match="the size is 16 x 17 pixels; this model draws images of up to 16 x 16"):
+        model.sample(1, size=(16, 17))
+
+
+def test_sizes_are_drawn_from_those_of_the_training_pictures_or_given(model: dct_jax.TrainedModel) -> None:
+    varied = dataclasses.replace(model, sizes=((16, 9, 3), (7, 16, 1)))
+    lists = varied.sample(40, seed=0, batch_size=8)
+    counts = Counter(sparse.size for sparse in lists)
+    assert set(counts) == {(16, 9), (7, 16)}
+    assert counts[16, 9] > counts[7, 16]
+    assert [sparse.size for sparse in varied.sample(3, seed=0, batch_size=3)] == [sparse.size for sparse in lists[:3]]
+    assert {sparse.size for sparse in varied.sample(4, size=(5, 12), batch_size=4)} == {(5, 12)}
+    assert all(varied.codec.decode(sparse).shape == (*sparse.size, 3) for sparse in lists)
+    assert np.isfinite(varied.log_prob(lists)["position"]).all()
 
 
 def test_loading_what_is_no_run(tmp_path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
 from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
-from dct_jax.data.chunks import Chunk, make_chunk, stack_chunks
+from dct_jax.data.chunks import Chunk, make_chunks
 from dct_jax.model import DCTransformer
 
 TINY = ModelConfig(
@@ -80,8 +80,8 @@ def all_lists(vocabulary: Vocabulary) -> Iterator[SparseDCT]:
 
 def batch_of(model: DCTransformer, lists: list[SparseDCT], index: int = 0) -> Chunk:
     """Chunk `index` of each list."""
-    config = model.config
-    return stack_chunks([make_chunk(s, index, model.vocabulary, config.chunk_size, config.overlap) for s in lists])
+    config, number = model.config, len(lists)
+    return make_chunks(lists, [index] * number, [0] * number, model.vocabulary, config.chunk_size, config.overlap)
 
 
 def random_params(model: DCTransformer, batch: Chunk, seed: int = 0, scale: float = 0.3) -> Any:

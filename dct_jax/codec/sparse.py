@@ -105,26 +105,27 @@ class SparseDCT:
         return dataclasses.replace(self, channels=self.channels[part], positions=self.positions[part], values=self.values[part])
 
     def validate(self, vocabulary: Vocabulary) -> None:
-        """Raises ValueError, naming the first offending index, if the list is not one of the vocabulary's."""
+        """Raises ValueError, naming the first offending index, if the list is not one of the vocabulary's. Its own grid of
+        blocks may be smaller than the vocabulary's; its positions are those of its own grid."""
         arrays = {"channels": self.channels, "positions": self.positions, "values": self.values}
         for name, array in arrays.items():
             if not (isinstance(array, np.ndarray) and array.ndim == 1 and np.issubdtype(array.dtype, np.integer)):
                 raise ValueError(f"{name} must be a one-dimensional array of integers")
             if len(array) != len(self.channels):
                 raise ValueError(f"{name} has {len(array)} elements, channels has {len(self.channels)}; they must agree")
-        if tuple(self.grid) != tuple(vocabulary.grid):
-            raise ValueError(f"the list's grid is {tuple(self.grid)} blocks; it must be {tuple(vocabulary.grid)}")
+        if any(ours > theirs for ours, theirs in zip(self.grid, vocabulary.grid)):
+            raise ValueError(f"the list's grid is {self.grid} blocks; it must fit into {tuple(vocabulary.grid)}")
 
         channels, positions, values = (_whole(name, array) for name, array in arrays.items())
         v = vocabulary
         steps = component_steps(v.chroma_subsampling)[-1]
         index, fault = first_fault(
-            channels, positions, values, v.rank[: v.num_channels], v.block_size**2, v.grid, steps, v.largest_value
+            channels, positions, values, v.rank[: v.num_channels], v.block_size**2, self.grid, steps, v.largest_value
         )
         if index >= 0:
             faults = (
                 f"channels are 0..{v.num_channels - 1}",
-                f"positions are 0..{v.num_positions - 1}",
+                f"positions are 0..{self.grid[0] * self.grid[1] - 1}",
                 "this channel has no coefficient at this position",
                 f"values are -{v.largest_value}..{v.largest_value} and not 0",
                 "it does not come after the triple before it; lists are sorted by channel, then position",

@@ -11,7 +11,9 @@ from tqdm import tqdm
 from dct_jax import plots, plots_statistics, statistics
 from dct_jax.codec import DCTCodec, SparseDCT, load_npz, save_npz
 from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, save_image, say
-from dct_jax.data.sources import open_source, read_image
+from dct_jax.data.pixels import read_image
+from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import open_source
 from dct_jax.files import replacing
 
 
@@ -67,7 +69,8 @@ class Stats:
     """Tabulates how long the lists of pictures are, and how well they decode, for a choice of block size and quality.
 
     Attributes:
-        source: "landscapes" or "folder:PATH".
+        source: "landscapes", "folder:PATH", "tar:PATH" or "tfds:NAME[/CONFIG][:VERSION]".
+        split: of a TFDS data set, as TFDS writes it; of a folder or a tar file, one sub-folder; all by default.
         codec: the codec whose non-zeros are drawn by channel; the others differ from it in block size and quality only.
         qualities: to be tried.
         block_sizes: to be tried, each with each quality.
@@ -81,6 +84,7 @@ class Stats:
     codec: Annotated[DCTCodec, tyro.conf.arg(name="")] = field(default_factory=DCTCodec)
     qualities: tuple[int, ...] = (10, 25, 50, 75, 90)
     block_sizes: tuple[int, ...] = (8, 16, 32)
+    split: str = ""
     images: int = 100
     size: tuple[int, int] | None = None
     out: Path = Path("stats.png")
@@ -129,14 +133,16 @@ def stats(args: Sequence[str]) -> int:
         raise ValueError(f"images is {command.images}; it must be 1 or more")
     if command.size and min(command.size) < 1:
         raise ValueError(f"size is {command.size}; it must be positive")
-    pictures = open_source(command.source)
-    number = min(command.images, len(pictures))
+    source = open_source(command.source, command.split)
+    number = min(command.images, len(source))
+    skipped = Skipped(number, most=1.0)
     codecs = statistics.sweep(command.codec, command.block_sizes, command.qualities)
     with figure_file(command.out) as path:  # the place is tried before the long work
-        images = statistics.sampled_images(pictures, number, command.size)
+        images = statistics.sampled_images(source, number, command.size, skipped)
         rows = statistics.survey(tqdm(images, total=number, unit=" pictures", disable=None), codecs)
         plots_statistics.overview(rows, command.codec).savefig(path)
-    used = number - len(pictures.skipped)
-    print(f"{used} of {len(pictures)} pictures, {len(pictures.skipped)} skipped; lengths are in triples")
+    print(f"{number - len(skipped)} of {len(source)} pictures; lengths are in triples")
+    if skipped:
+        print(skipped.summary())
     print(statistics.table(rows))
     return say(f"the plot is in {command.out}")

@@ -39,6 +39,7 @@ class Sample:
         top_k: only the k likeliest symbols can be drawn; 0 for all; one number or three.
         top_p: only the likeliest symbols with this probability together can be drawn; one number or three.
         label: the class, for a class-conditional model.
+        size: height and width in pixels; by default each sample's is drawn from the training pictures' sizes.
         batch_size: samples at a time.
         out: folder for samples.png (a grid), progressive.png and samples/; the run's folder by default.
     """
@@ -50,6 +51,7 @@ class Sample:
     top_k: tuple[int, ...] = (0,)
     top_p: tuple[float, ...] = (1.0,)
     label: int = 0
+    size: tuple[int, int] | None = None
     batch_size: int = 16
     out: Path | None = None
 
@@ -64,12 +66,19 @@ def train(args: Sequence[str]) -> int:
     default = Train(config, Path("runs") / Path(args[0]).stem)
     command = parse(Train, args[1:], f"train {args[0]}", default)
     # JAX starts here and not with the command line, which answers at once.
+    import jax
+
     from dct_jax.evaluation.jpeg import arithmetic_bits_per_pixel, arithmetic_coding_available
+    from dct_jax.processes import joined
     from dct_jax.training.loop import train
 
-    outcome = train(command.config, command.run_dir)
-    if outcome.skipped:
-        print(f"{outcome.skipped} pictures could not be used; the log above names them")
+    with joined():
+        outcome = train(command.config, command.run_dir)
+        speaks = jax.process_index() == 0
+    if not speaks:
+        return 128 + signal.Signals[outcome.signal] if outcome.signal else 0
+    for line in outcome.skipped:
+        print(f"{line}; the log above names them")
     if outcome.signal:
         print(f"stopped by {outcome.signal} after step {outcome.step}, saved; the same command goes on from there")
         return 128 + signal.Signals[outcome.signal]
@@ -97,11 +106,11 @@ def sample(args: Sequence[str]) -> int:
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} cannot be written (it is a file); name a folder")
     model = load(command.run)
-    lists = model.sample(command.num, command.seed, policy, command.label, command.batch_size)
+    lists = model.sample(command.num, command.seed, policy, command.label, command.batch_size, command.size)
     images = [model.codec.decode(sparse) for sparse in lists]
     for i, image in enumerate(images):
         save_image(image, out / "samples" / f"{i:04d}.png")
-    scale = max(1, 160 // max(images[0].shape[:2]))
+    scale = max(1, 160 // max(max(image.shape[:2]) for image in images))
     save_image(plots.image_grid(images, columns=max(1, round(len(images) ** 0.5)), scale=scale), out / "samples.png")
     with figure_file(out / "progressive.png") as path:
         plots.progressive(lists[:4]).savefig(path)

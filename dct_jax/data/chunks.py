@@ -1,28 +1,35 @@
-"""From a list of triples to the fixed-shape windows that the model reads.
+"""From lists of triples to the fixed-shape windows that the model reads.
 
 A list of L triples has L + 1 elements, the last of which is the stopping token. Chunk k holds elements kC .. (k+1)C - 1.
 The model sees what comes before it twice: all of it as a dense, partial DCT image, and the O elements of the overlap as
 triples. Elements before the list's first one are start tokens and those after the stopping token repeat it, both with
 position and value 0, so that every window has the same shape; only `is_target` says what counts.
+
+Images of one batch may differ in size. All lie in the upper left corner of one canvas, the vocabulary's grid, and positions
+count on it; `grid` says how much of it is theirs.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from dct_jax.codec import SparseDCT, Vocabulary, scatter
+from dct_jax.codec import SparseDCT, Vocabulary
+from dct_jax.codec.compile import compiled
 
 
 class Chunk(NamedTuple):
-    """One chunk, or with a leading axis B a batch of them. W = O + C is the window.
+    """A batch of chunks; on the device perhaps without the leading axis B. W = O + C is the window.
 
     Attributes:
-        dct_image: int16 [h, w, 3 B^2], every triple before the target chunk.
-        channels, positions, values: int32 [W + 1], the window's elements after the one element before it.
-        is_target: bool [W], which of the last W elements the likelihood counts.
-        chunk_index: int32 [], k.
-        label: int32 [], the class, or 0.
+        dct_image: int16 [B, 3 B^2, h, w], every triple before the target chunk, on the canvas. A channel's triples follow one
+            another in the list, so they are written soonest where a channel is one plane.
+        channels, positions, values: int32 [B, W + 1], the window's elements after the one element before it.
+        is_target: bool [B, W], which of the last W elements the likelihood counts.
+        chunk_index: int32 [B], k.
+        grid: int32 [B, 2], the rows and columns of blocks that the image has.
+        label: int32 [B], the class, or 0.
     """
 
     dct_image: np.ndarray
@@ -31,6 +38,7 @@ class Chunk(NamedTuple):
     values: np.ndarray
     is_target: np.ndarray
     chunk_index: np.ndarray
+    grid: np.ndarray
     label: np.ndarray
 
 
@@ -50,28 +58,88 @@ def chunk_weights(chunks: int, max_chunks: int) -> np.ndarray:
     return weights / weights.sum()
 
 
-def make_chunk(sparse: SparseDCT, index: int, vocabulary: Vocabulary, chunk_size: int, overlap: int, label: int = 0) -> Chunk:
-    """Chunk `index` of a valid list. Indices beyond the list's last chunk give a chunk without targets."""
-    first = index * chunk_size  # the first target element
-    elements = np.arange(first - overlap - 1, first + chunk_size)  # [W + 1]
-    before, after = elements < 0, elements >= len(sparse)
+@lru_cache
+def _thresholds(chunks: int, max_chunks: int) -> np.ndarray:
+    return np.cumsum(chunk_weights(chunks, max_chunks))[:-1]
 
-    def window(array: np.ndarray, start: int, stop: int) -> np.ndarray:
-        padded = array if len(array) else np.zeros(1, np.int32)
-        inside = padded[np.clip(elements, 0, len(padded) - 1)]
-        return np.where(before, start, np.where(after, stop, inside)).astype(np.int32)  # [W + 1]
 
+def draw_chunk(length: int, chunk_size: int, max_chunks: int, rng: np.random.Generator) -> int:
+    """A chunk of a list of `length` triples, drawn with its `chunk_weights`."""
+    thresholds = _thresholds(num_chunks(length, chunk_size), max_chunks)
+    return int(np.searchsorted(thresholds, rng.random(), side="right"))
+
+
+def make_chunks(
+    lists: Sequence[SparseDCT],
+    indices: Sequence[int],
+    labels: Sequence[int],
+    vocabulary: Vocabulary,
+    chunk_size: int,
+    overlap: int,
+) -> Chunk:
+    """A batch of chunks.
+
+    Args:
+        lists: B valid lists of the vocabulary.
+        indices: which chunk of each; indices beyond a list's last chunk give a chunk without targets.
+        labels: the class of each.
+        vocabulary: its grid is the canvas.
+        chunk_size, overlap: C and O.
+    """
+    batch, window, (height, width) = len(lists), overlap + chunk_size, vocabulary.grid
+    dct_image = np.zeros((batch, vocabulary.num_channels * height * width), np.int16)
+    channels, positions, values = np.empty((3, batch, window + 1), np.int32)  # [B, W + 1] each
+    is_target = np.empty((batch, window), bool)
+    grids = np.empty((batch, 2), np.int32)
+    for i, (sparse, index) in enumerate(zip(lists, indices)):
+        grids[i] = sparse.grid
+        _write(
+            *(sparse.channels, sparse.positions, sparse.values),
+            *(index * chunk_size, overlap, sparse.grid[1], width, height * width, vocabulary.start, vocabulary.stop),
+            *(dct_image[i], channels[i], positions[i], values[i], is_target[i]),
+        )
     return Chunk(
-        dct_image=scatter(sparse[:first], vocabulary.num_channels).astype(np.int16),
-        channels=window(sparse.channels, vocabulary.start, vocabulary.stop),
-        positions=window(sparse.positions, 0, 0),
-        values=window(sparse.values, 0, 0),
-        is_target=((elements >= first) & (elements <= len(sparse)))[1:],
-        chunk_index=np.int32(index),
-        label=np.int32(label),
+        dct_image.reshape(batch, vocabulary.num_channels, height, width),
+        *(channels, positions, values, is_target),
+        *(np.asarray(indices, np.int32), grids, np.asarray(labels, np.int32)),
     )
 
 
-def stack_chunks(chunks: Sequence[Chunk]) -> Chunk:
-    """B chunks -> a batch of them, every field with a leading axis B."""
-    return Chunk(*map(np.stack, zip(*chunks)))
+@compiled
+def _write(
+    channels: np.ndarray,
+    positions: np.ndarray,
+    values: np.ndarray,
+    first: int,
+    overlap: int,
+    width: int,
+    canvas_width: int,
+    canvas: int,
+    start: int,
+    stop: int,
+    dct_image: np.ndarray,
+    window_channels: np.ndarray,
+    window_positions: np.ndarray,
+    window_values: np.ndarray,
+    is_target: np.ndarray,
+) -> None:
+    """Writes one chunk, whose first target is element `first`, into the rows of a batch. The DCT image must be zeros."""
+    length = len(channels)
+    for i in range(min(first, length)):
+        place = positions[i] // width * canvas_width + positions[i] % width
+        dct_image[np.int64(channels[i]) * canvas + place] = values[i]
+    for j in range(len(window_channels)):
+        i = first - overlap - 1 + j
+        if 0 <= i < length:
+            window_channels[j], window_values[j] = channels[i], values[i]
+            window_positions[j] = positions[i] // width * canvas_width + positions[i] % width
+        else:
+            window_channels[j], window_values[j], window_positions[j] = start if i < 0 else stop, 0, 0
+        if j > 0:
+            is_target[j - 1] = first <= i <= length
+
+
+def own_positions(positions: np.ndarray, grid: tuple[int, int], canvas: tuple[int, int]) -> np.ndarray:
+    """Positions on the canvas, int32 [L] -> the same blocks' positions on an image's own grid, int32 [L]."""
+    rows, cols = np.divmod(positions, canvas[1])
+    return (rows * grid[1] + cols).astype(np.int32)

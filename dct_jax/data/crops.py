@@ -1,55 +1,97 @@
-"""Crops of pictures."""
+"""From a picture of any size to the pixels that are encoded: crops of one size, or whole pictures that fit on a canvas."""
 
 import numpy as np
 from PIL import Image
 
+from dct_jax.codec.compile import compiled
+from dct_jax.data.skipped import Unusable
+
 
 def random_crop(
-    image: np.ndarray, size: tuple[int, int], share: tuple[float, float], flip: bool, rng: np.random.Generator
+    image: np.ndarray,
+    size: tuple[int, int],
+    share: tuple[float, float],
+    enlarge: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """A crop at a random scale and place, reduced to `size`, perhaps mirrored.
+    """A crop at a random scale and place, resized to `size`.
 
     Args:
         image: uint8 [H, W, 3].
         size: (h, w) of the result.
         share: the smallest and largest crop as a share of the largest one of that shape that fits.
-        flip: whether to mirror it with probability one half.
+        enlarge: how many times larger than in the picture a crop may become, from 1 on; a share that would need more takes the
+            smallest crop possible.
         rng: the source of randomness.
 
     Returns:
         uint8 [h, w, 3].
 
     Raises:
-        ValueError: if the image is smaller than the crop.
+        Unusable: if the image is too small for that.
     """
     (height, width), (rows, cols) = image.shape[:2], size
-    scale = max(1.0, _largest_scale(image, size) * rng.uniform(*share))
+    largest = min(height / rows, width / cols)  # the side of the largest crop, in units of `size`
+    if largest * enlarge < 1:
+        raise _too_small(image, -(-rows // enlarge), -(-cols // enlarge))
+    scale = max(1 / enlarge, largest * rng.uniform(*share))
     tall, wide = min(round(rows * scale), height), min(round(cols * scale), width)
     top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
-    mirrored = flip and rng.random() < 0.5
-    crop = _reduced(image[top : top + tall, left : left + wide], size)
-    return np.ascontiguousarray(crop[:, ::-1] if mirrored else crop)
+    return _resized(image[top : top + tall, left : left + wide], size)
 
 
 def central_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The largest crop of that shape that fits, from the middle, reduced to `size`; arguments, errors as of `random_crop`."""
     (height, width), (rows, cols) = image.shape[:2], size
-    scale = _largest_scale(image, size)
-    tall, wide = min(round(rows * scale), height), min(round(cols * scale), width)
-    top, left = (height - tall) // 2, (width - wide) // 2
-    return np.ascontiguousarray(_reduced(image[top : top + tall, left : left + wide], size))
-
-
-def _largest_scale(image: np.ndarray, size: tuple[int, int]) -> float:
-    """The side of the largest crop of the shape of `size`, in units of `size`."""
-    (height, width), (rows, cols) = image.shape[:2], size
     largest = min(height / rows, width / cols)
     if largest < 1:
-        raise ValueError(f"the picture has {height} x {width} pixels; it must have at least {rows} x {cols}")
-    return largest
+        raise _too_small(image, rows, cols)
+    tall, wide = min(round(rows * largest), height), min(round(cols * largest), width)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return _resized(image[top : top + tall, left : left + wide], size)
 
 
-def _reduced(crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if crop.shape[:2] == tuple(size):
-        return crop
-    return np.asarray(Image.fromarray(crop).resize(size[::-1], Image.Resampling.LANCZOS))
+def fitted_size(size: tuple[int, int], canvas: tuple[int, int], enlarge: float) -> tuple[int, int]:
+    """The size of a whole picture of (H, W) pixels when it just fits on the canvas: one side is the canvas's, the other as
+    the aspect ratio has it.
+
+    Raises:
+        Unusable: if the picture would have to become more than `enlarge` times larger.
+    """
+    scale = min(canvas[0] / size[0], canvas[1] / size[1])
+    if scale > enlarge:
+        raise Unusable(
+            "too small",
+            f"the picture has {size[0]} x {size[1]} pixels and would become {scale:.2f} times larger to fit "
+            f"{canvas[0]} x {canvas[1]}; data.enlarge allows {enlarge}",
+        )
+    height, width = (min(max(round(side * scale), 1), most) for side, most in zip(size, canvas))
+    return height, width
+
+
+def fitted(image: np.ndarray, canvas: tuple[int, int], enlarge: float) -> np.ndarray:
+    """The whole picture, uint8 [H, W, 3], resized to its `fitted_size`, which also says what is raised."""
+    return _resized(image, fitted_size(image.shape[:2], canvas, enlarge))
+
+
+@compiled
+def mirrored(image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3], mirrored left to right. (NumPy copies such a view ten times as slowly.)"""
+    height, width, _ = image.shape
+    result = np.empty((height, width, 3), np.uint8)
+    for i in range(height):
+        for j in range(width):
+            for k in range(3):
+                result[i, width - 1 - j, k] = image[i, j, k]
+    return result
+
+
+def _too_small(image: np.ndarray, rows: float, cols: float) -> Unusable:
+    height, width = image.shape[:2]
+    return Unusable("too small", f"the picture has {height} x {width} pixels; it must have at least {int(rows)} x {int(cols)}")
+
+
+def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if image.shape[:2] == tuple(size):
+        return np.ascontiguousarray(image)
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS))

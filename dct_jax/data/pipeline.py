@@ -1,82 +1,185 @@
 """Sources -> batches: the Grain pipeline for training, and the fixed lists of an evaluation."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import grain.python as grain
 import numpy as np
+from absl import flags
 
 from dct_jax.codec import SparseDCT, Vocabulary
 from dct_jax.config import Config, ModelConfig
-from dct_jax.data.chunks import Chunk, chunk_weights, make_chunk, num_chunks, stack_chunks
-from dct_jax.data.crops import random_crop
-from dct_jax.data.sources import Pictures
+from dct_jax.data.chunks import Chunk, draw_chunk, make_chunks, num_chunks
+from dct_jax.data.lists import drawn_image, drawn_own_list, drawn_size, encode_all, label_of
+from dct_jax.data.skipped import Skip, Skipped, skip_of
+from dct_jax.data.sources import Source
+
+TRIES = 100
+"""So many pictures are tried for one place of a batch before the run ends."""
+
+MOST_SIZES = 1000
+"""So many pictures tell which sizes the training pictures have."""
 
 
-def random_list(
-    pictures: Pictures, index: int, config: Config, flip: bool, rng: np.random.Generator
-) -> tuple[SparseDCT, int] | None:
-    """The list of a random crop of a picture, and its class; None if the picture cannot be used."""
-    try:
-        picture = pictures[index]
-        crop = random_crop(picture.image, config.data.image_size, config.data.crop, flip, rng)
-    except ValueError as error:
-        pictures.skip(index, error)
-        return None
-    return config.codec.encode(crop), picture.label
+class Shard(NamedTuple):
+    """The part of every global batch that one process makes: each num-th place, from the index-th on."""
+
+    index: int = 0
+    num: int = 1
 
 
-def training_batches(pictures: Pictures, config: Config) -> grain.IterDataset:
-    """An endless dataset of Chunk batches of shape [batch_size, ...].
+class _Drawn(NamedTuple):
+    """One place of a batch: the picture that the model sees there, and those that were tried before it."""
 
-    Every picture comes once an epoch, in an order, and with a crop and a chunk, that the seed and the place in the sequence
-    determine. The iterator's state is a few integers: with `get_state` and `set_state` a resumed run continues with exactly
-    the next batch.
+    seen: np.ndarray | SparseDCT
+    label: int
+    skips: list[Skip]
+
+
+class _Made(NamedTuple):
+    """What a worker makes: a batch, and the pictures that it had to skip for it."""
+
+    batch: Chunk
+    skips: list[Skip]
+
+
+def draw(source: Source, index: int, config: Config, flip: bool, rng: np.random.Generator) -> _Drawn:
+    """The picture `index` as the model sees it, or if it cannot be used others, chosen at random, until one can.
+
+    Raises:
+        ValueError: if none can.
     """
-    model, vocabulary = config.model, config.codec.vocabulary(config.data.image_size)
+    skips: list[Skip] = []
+    while len(skips) < TRIES:
+        key = f"{source.name}, picture {index}"
+        try:
+            record = source[index]
+            key = record.key
+            label = label_of(record, config.model.num_classes)
+            if config.data.own_coefficients:
+                return _Drawn(drawn_own_list(record, config, flip, rng), label, skips)
+            return _Drawn(drawn_image(record, config.data, flip, rng), label, skips)
+        except ValueError as error:
+            skips.append(skip_of(key, error))
+        index = int(rng.integers(len(source)))
+    tried = {skip.key: skip for skip in skips}
+    raise ValueError(f"{source.name}: none of the {len(tried)} pictures that were tried can be used; {skips[0].message}")
 
-    def random_chunk(index: int, rng: np.random.Generator) -> Chunk | None:
-        drawn = random_list(pictures, index, config, config.data.flip, rng)
-        if drawn is None:
-            return None
-        sparse, label = drawn
-        chunks = num_chunks(len(sparse), model.chunk_size)
-        chosen = int(rng.choice(chunks, p=chunk_weights(chunks, model.max_chunks)))
-        return make_chunk(sparse, chosen, vocabulary, model.chunk_size, model.overlap, label)
 
-    indices = grain.MapDataset.range(len(pictures)).seed(config.seed).shuffle().repeat()
-    chunks = indices.random_map(random_chunk).to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=64))
-    return chunks.batch(config.training.batch_size)
+def _lists(drawn: Sequence[_Drawn], config: Config) -> list[SparseDCT]:
+    if config.data.own_coefficients:
+        return [one.seen for one in drawn]
+    return encode_all(config.codec, [one.seen for one in drawn])
 
 
-def held_out_lists(pictures: Pictures, config: Config) -> tuple[list[SparseDCT], np.ndarray]:
-    """The lists and the classes, int32 [N], of `held_out_crops` crops, the same ones every time: the pictures by turns, with
-    crops from the training distribution, unmirrored."""
-    lists: list[SparseDCT] = []
-    labels: list[int] = []
-    for draw in range(config.data.held_out_crops):
-        rng = np.random.default_rng((config.seed, draw))
-        drawn = random_list(pictures, draw % len(pictures), config, False, rng)
-        if drawn is not None:
-            lists.append(drawn[0])
-            labels.append(drawn[1])
-    if not lists:
-        raise pictures.none_usable("held-out pictures")
+class _BatchMaker:
+    """From the places of a batch in the whole sequence, and their pictures, to the batch. It is sent to worker processes."""
+
+    def __init__(self, source: Source, config: Config) -> None:
+        self.source, self.config = source, config
+
+    def __call__(self, places: list[tuple[int, int]]) -> _Made:
+        config, model = self.config, self.config.model
+        # What is random at a place depends on the seed and the place alone, not on batches, processes or workers.
+        rngs = [np.random.default_rng((config.seed, place)) for place, _ in places]
+        drawn = [draw(self.source, index, config, config.data.flip, rng) for (_, index), rng in zip(places, rngs)]
+        lists = _lists(drawn, config)
+        indices = [draw_chunk(len(one), model.chunk_size, model.max_chunks, rng) for one, rng in zip(lists, rngs)]
+        labels = [one.label for one in drawn]
+        batch = make_chunks(lists, indices, labels, _canvas(config), model.chunk_size, model.overlap)
+        return _Made(batch, [skip for one in drawn for skip in one.skips])
+
+
+def training_batches(
+    source: Source, config: Config, skipped: Skipped, first: int = 0, shard: Shard = Shard()
+) -> Iterator[Chunk]:
+    """The endless sequence of training batches, Chunk [batch_size / shard.num, ...].
+
+    Every picture comes once an epoch. The seed and the place in the sequence determine which picture it is, its crop and its
+    chunk; a picture that cannot be used is replaced by another. So batch k is the same however many processes and workers make
+    it, and a run that is resumed at step k needs nothing but that number.
+
+    Args:
+        source: the pictures to train on.
+        config: of the run.
+        skipped: is told of the pictures that cannot be used.
+        first: the number of the first batch, from 0.
+        shard: the part of each batch that this process makes; the parts together are the batch.
+
+    Raises:
+        ValueError: when too many pictures cannot be used.
+    """
+    size = config.training.batch_size // shard.num
+    indices = grain.MapDataset.range(len(source)).seed(config.seed).shuffle().repeat()
+    places = indices.map_with_index(lambda place, index: (place, int(index)))[shard.index :: shard.num]
+    made = places.batch(size, batch_fn=list).map(_BatchMaker(source, config))[first:]
+    options = grain.ReadOptions(num_threads=config.data.threads, prefetch_buffer_size=config.data.threads + 1)
+    batches = made.to_iter_dataset(options)
+    if config.data.workers:
+        flags.FLAGS.mark_as_parsed()  # Grain asks for flags of its own, which only programs of absl have parsed
+        batches = batches.mp_prefetch(grain.MultiprocessingOptions(config.data.workers, per_worker_buffer_size=1))
+    for batch, skips in batches:
+        skipped.note(size, skips)
+        yield batch
+
+
+def held_out_lists(source: Source, config: Config, skipped: Skipped) -> tuple[list[SparseDCT], np.ndarray]:
+    """The lists and the classes, int32 [N], of `held_out_crops` pictures, the same ones every time: the source's pictures by
+    turns, as the model sees them in training, unmirrored."""
+    lists, labels = [], []
+    for place in range(config.data.held_out_crops):
+        rng = np.random.default_rng((config.seed, place))
+        one = draw(source, place % len(source), config, False, rng)
+        skipped.note(1, one.skips)
+        lists += _lists([one], config)
+        labels.append(one.label)
     return lists, np.array(labels, np.int32)
 
 
+def training_sizes(source: Source, config: Config) -> list[tuple[int, int, int]]:
+    """Which sizes the model's pictures have, and how often: (H, W, count), from pictures at even distances in the source."""
+    if config.data.fit == "crop":
+        return [(*config.data.image_size, 1)]
+    number, sizes = min(len(source), MOST_SIZES), Counter()
+    for i in range(number):
+        try:
+            sizes[drawn_size(source[i * len(source) // number], config.data)] += 1
+        except ValueError:
+            continue  # training skips it too, and says so
+    return [(*size, count) for size, count in sorted(sizes.items())]
+
+
 def all_chunks(
-    lists: Sequence[SparseDCT], labels: np.ndarray, vocabulary: Vocabulary, model: ModelConfig, batch_size: int
+    lists: Sequence[SparseDCT],
+    labels: np.ndarray,
+    vocabulary: Vocabulary,
+    model: ModelConfig,
+    batch_size: int,
+    shard: Shard = Shard(),
 ) -> Iterator[tuple[np.ndarray, Chunk]]:
     """Every chunk of every list, in batches of one shape, the last of which is filled up with chunks without targets.
 
     Yields:
-        int64 [batch_size], the list that each chunk belongs to, and the Chunk batch.
+        int64 [batch_size], the list that each chunk belongs to, and the Chunk batch; of the latter, only the shard's rows, the
+        shard.index-th of shard.num equal parts.
     """
-    jobs = [(i, k) for i, sparse in enumerate(lists) for k in range(num_chunks(len(sparse), model.chunk_size))]
+    chunks = [num_chunks(len(sparse), model.chunk_size) for sparse in lists]
+    jobs = [(i, k) for i, number in enumerate(chunks) for k in range(number)]
+    jobs += [(0, chunks[0])] * (-len(jobs) % batch_size)  # one more than the list has
+    rows = batch_size // shard.num
     for first in range(0, len(jobs), batch_size):
-        batch = jobs[first : first + batch_size]
-        made = [make_chunk(lists[i], k, vocabulary, model.chunk_size, model.overlap, int(labels[i])) for i, k in batch]
-        filler = made[0]._replace(is_target=np.zeros_like(made[0].is_target))
-        missing = batch_size - len(batch)
-        owners = np.array([i for i, _ in batch] + [0] * missing)
-        yield owners, stack_chunks(made + [filler] * missing)
+        owners, indices = np.array(jobs[first : first + batch_size]).T
+        part = slice(shard.index * rows, (shard.index + 1) * rows)
+        ours = [lists[i] for i in owners[part]]
+        yield owners, make_chunks(ours, indices[part], labels[owners[part]], vocabulary, model.chunk_size, model.overlap)
+
+
+def example_batch(config: Config, batch_size: int = 1) -> Chunk:
+    """Chunks of empty lists, for their shapes."""
+    blanks, zeros = [SparseDCT.empty(config.data.image_size, config.codec)] * batch_size, [0] * batch_size
+    return make_chunks(blanks, zeros, zeros, _canvas(config), config.model.chunk_size, config.model.overlap)
+
+
+def _canvas(config: Config) -> Vocabulary:
+    return config.codec.vocabulary(config.data.image_size)

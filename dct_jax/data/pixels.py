@@ -1,7 +1,10 @@
-"""What Pillow opens -> RGB pixels, or the reason why they are not certain."""
+"""Image files -> RGB pixels, or the reason why these are not certain."""
+
+import io
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
 
@@ -9,6 +12,69 @@ _OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _WHITE_IS_ZERO, _SIGNED = 0, 2  # in a TIFF file's PhotometricInterpretation and SampleFormat
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # Exif orientations that exchange height and width
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """The RGB pixels of an image file, uint8 [H, W, 3]; see `decode_image`.
+
+    Raises:
+        ValueError: also if the file is missing; the message names it.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
+    try:
+        return decode_image(data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """The RGB pixels of an encoded image, uint8 [H, W, 3], turned as its EXIF orientation says; of several frames the first.
+
+    Grey, palette, 1-bit, YCbCr, HSV and CMYK images become RGB, CMYK without its colour profile. What is transparent is laid
+    over white. 16-bit samples lose their lower 8 bits.
+
+    Raises:
+        ValueError: if this is damaged or no image, or if its samples have no certain meaning as RGB (32-bit numbers, Lab).
+    """
+    with _opened(data) as image:
+        try:
+            reason = why_not(image)
+            if not reason:
+                return rgb_pixels(image)
+        # Pillow's decoders raise nearly anything for a damaged file, SyntaxError and struct.error among it.
+        except Exception as error:
+            raise ValueError(f"this image cannot be read ({error!r})") from None
+    raise ValueError(reason)
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """(H, W) of an encoded image, turned upright, from its header alone.
+
+    Raises:
+        ValueError: if this is no image.
+    """
+    with _opened(data) as image:
+        width, height = image.size
+        try:
+            turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE
+        except Exception as error:
+            raise ValueError(f"this image cannot be read ({error!r})") from None
+    return (width, height) if turned else (height, width)
+
+
+def _opened(data: bytes) -> ImageFile:
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise ValueError("this is no image that Pillow can read") from None
+    except Exception as error:
+        raise ValueError(f"this image cannot be read ({error!r})") from None
 
 
 def why_not(image: ImageFile) -> str:
@@ -42,7 +108,7 @@ def rgb_pixels(image: ImageFile) -> np.ndarray:
     key = image.info.get("transparency")
     if isinstance(key, int):
         key *= {"L;2": 85, "L;4": 17}.get(_raw_mode(image), 1)  # Pillow widens these samples to 8 bits, but not the key
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in _SIXTEEN_BITS:  # convert() would make all but the darkest white
         samples = np.asarray(image)  # uint16 [H, W]
         grey = (samples >> 8).astype(np.uint8)
@@ -50,13 +116,13 @@ def rgb_pixels(image: ImageFile) -> np.ndarray:
             grey[samples == key] = 255
         return grey[..., None].repeat(3, axis=-1)
     if not image.has_transparency_data:
-        return np.array(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     if key is not None:
         image.info["transparency"] = key
     layer = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
     white = Image.new("RGB", layer.size, "white")
     white.paste(layer, mask=layer)
-    return np.array(white)
+    return np.asarray(white)
 
 
 def _raw_mode(image: ImageFile) -> str:

@@ -1,7 +1,7 @@
 """The log-likelihood of whole lists, over all of their chunks."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -9,27 +9,42 @@ import numpy as np
 
 from dct_jax.codec import SparseDCT
 from dct_jax.data.chunks import Chunk
-from dct_jax.data.pipeline import all_chunks
+from dct_jax.data.pipeline import Shard, all_chunks
 from dct_jax.model import DCTransformer, SymbolNats, log_likelihood
+from dct_jax.parallel import DATA_AXIS, parallel, place, replicate
+
+LogProb = Callable[[Any, Chunk], SymbolNats]
 
 
-@partial(jax.jit, static_argnums=0)
-def chunk_log_prob(model: DCTransformer, params: Any, batch: Chunk) -> SymbolNats:
-    """log p of each chunk given what comes before it, float32 [B] for each symbol, in nats."""
-    per_element = log_likelihood(model.apply(params, batch), batch, model.vocabulary)  # [B, W] each
-    return SymbolNats(*(x.sum(axis=1) for x in per_element))
+@lru_cache(maxsize=8)
+def parallel_log_prob(model: DCTransformer, devices: tuple[jax.Device, ...]) -> LogProb:
+    """A function of replicated parameters and a placed batch: log p of each chunk given what comes before it, float32 [B] for
+    each symbol, in nats, with the rows of all devices."""
+
+    def log_prob(params: Any, batch: Chunk) -> SymbolNats:
+        per_element = log_likelihood(model.apply(params, batch), batch, model.vocabulary)  # [b, W] each
+        return jax.lax.all_gather(SymbolNats(*(x.sum(axis=1) for x in per_element)), DATA_AXIS, tiled=True)
+
+    return parallel(log_prob, devices)
 
 
 def list_log_prob(
-    model: DCTransformer, params: Any, lists: Sequence[SparseDCT], labels: np.ndarray | None = None, batch_size: int = 16
+    model: DCTransformer,
+    params: Any,
+    lists: Sequence[SparseDCT],
+    labels: np.ndarray | None = None,
+    batch_size: int = 16,
+    devices: Sequence[jax.Device] | None = None,
 ) -> SymbolNats:
     """log p of each whole list, exactly: the sum over all of its chunks, with the stopping token in "channel".
 
     Args:
         model, params: the network and its parameters.
-        lists: valid lists of the model's vocabulary.
+        lists: valid lists whose images fit on the model's canvas.
         labels: int32 [N], the class of each; None stands for class 0.
-        batch_size: chunks at a time; the result does not depend on it.
+        batch_size: about how many chunks at a time; the result does not depend on it.
+        devices: to spread the chunks over; if they are of several processes, all of these must call this. One local device by
+            default.
 
     Returns:
         float64 [N] for each symbol, in nats.
@@ -42,10 +57,14 @@ def list_log_prob(
             sparse.validate(model.vocabulary)
         except ValueError as error:
             raise ValueError(f"list {i}: {error}") from None
+    devices = tuple(devices or jax.local_devices()[:1])
+    shard = Shard(jax.process_index(), len({device.process_index for device in devices}))
     labels = np.zeros(len(lists), np.int32) if labels is None else labels
+    log_prob, params = parallel_log_prob(model, devices), replicate(params, devices)
     totals = np.zeros((3, len(lists)))
-    for owners, batch in all_chunks(lists, labels, model.vocabulary, model.config, batch_size):
-        for total, nats in zip(totals, chunk_log_prob(model, params, batch)):
+    rows = -(-batch_size // len(devices)) * len(devices)
+    for owners, batch in all_chunks(lists, labels, model.vocabulary, model.config, rows, shard):
+        for total, nats in zip(totals, log_prob(params, place(batch, devices))):
             np.add.at(total, owners, np.asarray(nats, np.float64))
     return SymbolNats(*totals)
 

@@ -53,12 +53,12 @@ class EncoderBlock(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, T, D] -> [B, T, D]."""
+    def __call__(self, x: jax.Array, visible: jax.Array, train: bool) -> jax.Array:
+        """[B, T, D] -> [B, T, D]; `visible`, bool [B, 1, 1, T], are the rows that are attended to."""
         attention = Attention(x.shape[-1], self.heads, self.dtype, name="attention")
         branch = Branch(self.dropout, self.dtype, name="attention_branch")
         y = branch.norm(x)
-        x = branch.add(x, attention.merge(attend(attention.queries(y), attention.remember(y))), train)
+        x = branch.add(x, attention.merge(attend(attention.queries(y), attention.remember(y), visible)), train)
         return FeedForwardLayers(self.layers, self.dropout, self.dtype, name="feed_forward")(x, train)
 
 
@@ -95,7 +95,13 @@ class DecoderBlock(nn.Module):
         self.feed_forward = FeedForwardLayers(self.layers, self.dropout, self.dtype)
 
     def __call__(
-        self, x: jax.Array, encoding: KeysValues, cache: KeysValues | None, index: jax.Array | int, train: bool
+        self,
+        x: jax.Array,
+        encoding: KeysValues,
+        visible: jax.Array,
+        cache: KeysValues | None,
+        index: jax.Array | int,
+        train: bool,
     ) -> tuple[jax.Array, KeysValues]:
         """One block over S new rows; see Decoder."""
         attention, y = self.self_attention, self.self_branch.norm(x)
@@ -108,7 +114,7 @@ class DecoderBlock(nn.Module):
             heads = attend(queries, memory, jnp.arange(memory.keys.shape[2]) <= rows[:, None])
         x = self.self_branch.add(x, attention.merge(heads), train)
         attention, y = self.cross_attention, self.cross_branch.norm(x)
-        x = self.cross_branch.add(x, attention.merge(attend(attention.queries(y), encoding)), train)
+        x = self.cross_branch.add(x, attention.merge(attend(attention.queries(y), encoding, visible)), train)
         return self.feed_forward(x, train), memory
 
 
@@ -134,6 +140,7 @@ class Decoder(nn.Module):
         self,
         x: jax.Array,
         encoding: Caches,
+        visible: jax.Array,
         caches: Caches | None = None,
         index: jax.Array | int = 0,
         train: bool = False,
@@ -143,6 +150,7 @@ class Decoder(nn.Module):
         Args:
             x: [B, S, D].
             encoding: from `remember`.
+            visible: bool [B, 1, 1, T], which of the T rows of the encoding may be attended to.
             caches: the keys and values of earlier rows, with room for the new ones; None if there are no earlier rows.
             index: the place of the first new row in the caches.
             train: whether to drop units.
@@ -154,6 +162,6 @@ class Decoder(nn.Module):
         caches = caches or (None,) * len(self.blocks)
         written = []
         for block, memory, cache in zip(self.blocks, encoding, caches):
-            x, cache = block(x, memory, cache, index, train)
+            x, cache = block(x, memory, visible, cache, index, train)
             written.append(cache)
         return self.norm(x), tuple(written)

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from dct_jax.codec import Vocabulary
-from dct_jax.config import ModelConfig
+from dct_jax.config import Config, ModelConfig
 from dct_jax.data.chunks import Chunk
 from dct_jax.model.blocks import Caches, Decoder, EncoderBlock
-from dct_jax.model.support import IMPOSSIBLE, channel_support, position_support, value_support
+from dct_jax.model.support import IMPOSSIBLE, channel_support, on_image, position_support, value_support
 
 
 class Triples(NamedTuple):
@@ -40,8 +40,10 @@ class Logits(NamedTuple):
 class Encoding(NamedTuple):
     """What the decoders know of everything before the target chunk; it stays the same while a chunk is sampled."""
 
+    grid: jax.Array  # int32 [B, 2], the blocks that each image has of the canvas
+    visible: jax.Array  # bool [B, 1, 1, T], which of the encoder's tokens belong to the image
     features: jax.Array  # [B, h', w', D], the encoder's output
-    context: jax.Array  # [B, 1, D], the chunk index (and the class)
+    context: jax.Array  # [B, 1, D], the chunk index, the grid (and the class)
     channel: Caches
     position: Caches
     value: Caches
@@ -80,20 +82,22 @@ class Encoder(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, dct_image: jax.Array, train: bool) -> jax.Array:
-        """[B, h, w, 3 B^2] -> [B, h', w', D], normalised; h' = ceil(h / stride)."""
+    def __call__(self, dct_image: jax.Array, visible: jax.Array, train: bool) -> jax.Array:
+        """[B, 3 B^2, h, w] -> [B, h', w', D], normalised; h' = ceil(h / stride). Only tokens that are visible, bool
+        [B, 1, 1, h' w'], are attended to."""
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         # Values are heavy-tailed: their logarithm keeps a DC of 60 and an AC of 1 in the same range.
-        x = dct_image.astype(jnp.float32)
+        x = dct_image.transpose(0, 2, 3, 1).astype(jnp.float32)  # [B, h, w, 3 B^2]
         x = (jnp.sign(x) * jnp.log1p(jnp.abs(x))).astype(dtype)
         s = c.encoder_stride
-        x = nn.Conv(c.width, kernel_size=(2 * s - 1,) * 2, strides=(s, s), dtype=dtype)(x)  # [B, h', w', D]
+        edges = [(0, -side % s) for side in x.shape[1:3]]  # so that block (i, j) belongs to token (i // s, j // s)
+        x = nn.Conv(c.width, kernel_size=(s, s), strides=(s, s), padding=edges, dtype=dtype)(x)  # [B, h', w', D]
         batch, height, width, _ = x.shape
         x = x + NormalizedEmbed(height, c.width, dtype, name="row")(jnp.arange(height))[:, None]
         x = x + NormalizedEmbed(width, c.width, dtype, name="column")(jnp.arange(width))
         x = x.reshape(batch, height * width, c.width)  # [B, T, D]
         for i, layers in enumerate(c.encoder):
-            x = EncoderBlock(c.heads, layers, c.dropout, dtype, name=f"block_{i}")(x, train)
+            x = EncoderBlock(c.heads, layers, c.dropout, dtype, name=f"block_{i}")(x, visible, train)
         return nn.LayerNorm(dtype=dtype)(x).reshape(batch, height, width, c.width)
 
 
@@ -101,7 +105,7 @@ class DCTransformer(nn.Module):
     """The model. `__call__` gives a window's logits at once; the other methods are its parts, for the cached sampler.
 
     Attributes:
-        vocabulary: what lists may contain; it fixes the sizes of inputs and outputs.
+        vocabulary: what lists may contain, on the canvas; it fixes the sizes of inputs and outputs.
         config: the sizes of the network.
     """
 
@@ -123,6 +127,7 @@ class DCTransformer(nn.Module):
         self.encoder = Encoder(c)
         self.window_index = embed(c.window)
         self.chunk_index = embed(c.max_chunks)
+        self.grid_height, self.grid_width = embed(v.grid[0] + 1), embed(v.grid[1] + 1)
         if c.num_classes:
             self.label = embed(c.num_classes)
 
@@ -138,22 +143,19 @@ class DCTransformer(nn.Module):
         self.value_decoder = decoder(c.value_decoder)
         self.value_head = head(v.num_values)
 
-    def encode(self, dct_image: jax.Array, chunk_index: jax.Array, label: jax.Array, train: bool = False) -> Encoding:
-        """Reads everything before the target chunk.
-
-        Args:
-            dct_image: integers [B, h, w, 3 B^2], the partial DCT image.
-            chunk_index: int32 [B].
-            label: int32 [B], the class; unused without classes.
-            train: whether to drop units.
-        """
-        features = self.encoder(dct_image, train)  # [B, h', w', D]
-        context = self.chunk_index(jnp.minimum(chunk_index, self.config.max_chunks - 1))  # [B, D]
+    def encode(self, batch: Chunk, train: bool = False) -> Encoding:
+        """Reads everything before the target chunk: the batch's dct_image, chunk_index, grid and (with classes) label."""
+        stride = self.config.encoder_stride
+        tokens = tuple(-(-side // stride) for side in self.vocabulary.grid)  # h', w'
+        visible = on_image(tokens, -(-batch.grid // stride))[:, None, None]  # [B, 1, 1, T]
+        features = self.encoder(batch.dct_image, visible, train)  # [B, h', w', D]
+        context = self.chunk_index(jnp.minimum(batch.chunk_index, self.config.max_chunks - 1))  # [B, D]
+        context = context + self.grid_height(batch.grid[:, 0]) + self.grid_width(batch.grid[:, 1])
         if self.config.num_classes:
-            context = context + self.label(label)
-        tokens = features.reshape(features.shape[0], -1, features.shape[-1])  # [B, T, D]
+            context = context + self.label(batch.label)
+        rows = features.reshape(features.shape[0], -1, features.shape[-1])  # [B, T, D]
         decoders = (self.channel_decoder, self.position_decoder, self.value_decoder)
-        return Encoding(features, context[:, None], *(decoder.remember(tokens) for decoder in decoders))
+        return Encoding(batch.grid, visible, features, context[:, None], *(decoder.remember(rows) for decoder in decoders))
 
     def predict_channel(
         self,
@@ -175,9 +177,9 @@ class DCTransformer(nn.Module):
             + self.window_index(index + jnp.arange(last.channels.shape[1]))
             + encoding.context
         )  # [B, S, D]
-        x, caches = self.channel_decoder(x, encoding.channel, caches, index, train)
+        x, caches = self.channel_decoder(x, encoding.channel, encoding.visible, caches, index, train)
         logits = self.channel_head(x)
-        support = channel_support(self.vocabulary, last.channels, last.positions)
+        support = channel_support(self.vocabulary, encoding.grid, last.channels, last.positions)
         return jnp.where(support, logits, IMPOSSIBLE), x, caches
 
     def predict_position(
@@ -200,9 +202,9 @@ class DCTransformer(nn.Module):
             logits float32 [B, S, P]; the decoder's stream [B, S, D]; its caches.
         """
         x = stream + self.position_channel(channels)
-        x, caches = self.position_decoder(x, encoding.position, caches, index, train)
+        x, caches = self.position_decoder(x, encoding.position, encoding.visible, caches, index, train)
         logits = self.position_head(x)
-        support = position_support(self.vocabulary, channels, last.channels, last.positions)
+        support = position_support(self.vocabulary, encoding.grid, channels, last.channels, last.positions)
         return jnp.where(support, logits, IMPOSSIBLE), x, caches
 
     def predict_value(
@@ -228,7 +230,7 @@ class DCTransformer(nn.Module):
         stride, batch = self.config.encoder_stride, jnp.arange(positions.shape[0])[:, None]
         here = encoding.features[batch, row // stride, column // stride]  # [B, S, D]
         x = stream + self.value_channel(channels) + self.value_position(positions) + here
-        x, caches = self.value_decoder(x, encoding.value, caches, index, train)
+        x, caches = self.value_decoder(x, encoding.value, encoding.visible, caches, index, train)
         logits = self.value_head(x)
         return jnp.where(value_support(self.vocabulary), logits, IMPOSSIBLE), caches
 
@@ -251,5 +253,10 @@ class DCTransformer(nn.Module):
 
     def __call__(self, batch: Chunk, train: bool = False) -> Logits:
         """The logits of a batch of windows, [B, O + C, .] each; with train, needs an rng named "dropout"."""
-        encoding = self.encode(batch.dct_image, batch.chunk_index, batch.label, train)
+        encoding = self.encode(batch, train)
         return self.decode(Triples(batch.channels, batch.positions, batch.values), encoding, train)[0]
+
+
+def network(config: Config) -> DCTransformer:
+    """The module of a run's configuration."""
+    return DCTransformer(config.codec.vocabulary(config.data.image_size), config.model)

@@ -6,6 +6,7 @@ fills their caches; a loop then draws one triple a step, until the chunk is full
 Axes: B batch, C chunk, O overlap.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.codec import SparseDCT
-from dct_jax.data.chunks import Chunk, make_chunk, num_chunks, stack_chunks
+from dct_jax.data.chunks import Chunk, make_chunks, num_chunks, own_positions
 from dct_jax.model import DCTransformer, SymbolNats, Triples
 from dct_jax.model.attention import KeysValues
 from dct_jax.model.transformer import DecoderCaches
@@ -58,7 +59,7 @@ def sample_chunk(
     """
     config, stop, largest = model.config, model.vocabulary.stop, model.vocabulary.largest_value
     apply = partial(model.apply, params)
-    encoding = apply(chunk.dct_image, chunk.chunk_index, chunk.label, method="encode")
+    encoding = apply(chunk, method="encode")
     known = Triples(*(x[:, : config.overlap + 1] for x in (chunk.channels, chunk.positions, chunk.values)))  # [B, O + 1]
     caches = _empty_caches(model, len(finished))
     if config.overlap:
@@ -111,13 +112,19 @@ def _empty_caches(model: DCTransformer, batch: int) -> DecoderCaches:
 
 
 def sample_lists(
-    model: DCTransformer, params: Any, blank: SparseDCT, labels: np.ndarray, seed: int, policy: Policy, first: int = 0
+    model: DCTransformer,
+    params: Any,
+    blanks: Sequence[SparseDCT],
+    labels: np.ndarray,
+    seed: int,
+    policy: Policy,
+    first: int = 0,
 ) -> tuple[list[SparseDCT], SymbolNats]:
     """Draws a batch of whole lists.
 
     Args:
         model, params: what to draw from.
-        blank: the list without triples, `SparseDCT.empty`, of the model's image size and codec.
+        blanks: B lists without triples, `SparseDCT.empty`, of the sizes to draw, which fit on the model's canvas.
         labels: int32 [B], the class of each list (0 without classes).
         seed: sample i of a seed is the same list in whatever batch it is drawn.
         policy: how to draw.
@@ -126,19 +133,16 @@ def sample_lists(
     Returns:
         B lists, and their log-likelihood under the model, float64 [B] for each symbol, in nats.
     """
-    vocabulary, config, batch = model.vocabulary, model.config, len(labels)
+    vocabulary, config, batch = model.vocabulary, model.config, len(blanks)
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(first + jnp.arange(batch))  # [B]
-    lists = [blank] * batch
+    lists = list(blanks)
     finished, totals = np.zeros(batch, bool), np.zeros((3, batch))
     for index in range(num_chunks(vocabulary.longest_list, config.chunk_size)):
-        made = [
-            make_chunk(sparse, index, vocabulary, config.chunk_size, config.overlap, int(label))
-            for sparse, label in zip(lists, labels)
-        ]
+        made = make_chunks(lists, [index] * batch, labels, vocabulary, config.chunk_size, config.overlap)
         chunk_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
-        drawn = jax.device_get(sample_chunk(model, policy, params, stack_chunks(made), chunk_keys, finished))
+        drawn = jax.device_get(sample_chunk(model, policy, params, made, chunk_keys, finished))
         is_triple = drawn.channels < vocabulary.stop  # [B, C]
-        lists = [_extend(sparse, drawn, i, is_triple[i]) for i, sparse in enumerate(lists)]
+        lists = [_extend(sparse, drawn, i, is_triple[i], vocabulary.grid) for i, sparse in enumerate(lists)]
         totals += [nats.sum(axis=1, dtype=np.float64) for nats in drawn.nats]
         finished = finished | ~is_triple.all(axis=1)
         if finished.all():
@@ -146,10 +150,9 @@ def sample_lists(
     return lists, SymbolNats(*totals)
 
 
-def _extend(sparse: SparseDCT, drawn: SampledChunk, row: int, is_triple: np.ndarray) -> SparseDCT:
+def _extend(sparse: SparseDCT, drawn: SampledChunk, row: int, is_triple: np.ndarray, canvas: tuple[int, int]) -> SparseDCT:
     """The list with one row's drawn triples after its own."""
-    parts = (
-        np.concatenate([old, new[row][is_triple]]).astype(np.int32)
-        for old, new in zip((sparse.channels, sparse.positions, sparse.values), drawn)
-    )
-    return SparseDCT(*parts, sparse.size, sparse.codec)
+    channels, positions, values = (x[row][is_triple].astype(np.int32) for x in drawn[:3])  # [L'] each
+    positions = own_positions(positions, sparse.grid, canvas)
+    old, new = (sparse.channels, sparse.positions, sparse.values), (channels, positions, values)
+    return SparseDCT(*map(np.concatenate, zip(old, new)), sparse.size, sparse.codec)

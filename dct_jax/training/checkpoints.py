@@ -1,5 +1,7 @@
-"""Checkpoints of a run: parameters, optimiser, data position and configuration, written by Orbax."""
+"""Checkpoints of a run: parameters, optimiser, the pictures' sizes and the configuration, written by Orbax."""
 
+import operator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,16 @@ from dct_jax.training.step import TrainState
 
 METRIC = "bits_per_pixel"
 
+Sizes = Sequence[tuple[int, int, int]]
+"""Which sizes the pictures have, and how often: (H, W, count), in pixels."""
+
 
 class Checkpoints:
     """The checkpoints below a folder: the latest few, and the best by held-out bits per pixel.
 
-    Each is a folder named by its step with the items params, optimizer, data (the position of the input) and config.
-    Orbax writes to a temporary name and renames, so a checkpoint that exists is whole.
+    Each is a folder named by its step with the items params, optimizer, sizes (of the training pictures) and config. The
+    position of the input is the step. Orbax writes to a temporary name and renames, so a checkpoint that exists is whole.
+    If a run has several processes, all of them must call each method.
     """
 
     def __init__(self, folder: str | Path, keep: int | None = None) -> None:
@@ -39,7 +45,7 @@ class Checkpoints:
             enable_async_checkpointing=False,
         )
         self.folder = Path(folder).absolute()
-        trees, texts = ("params", "optimizer"), ("data", "config")
+        trees, texts = ("params", "optimizer"), ("sizes", "config")
         handlers = {name: ocp.StandardCheckpointHandler() for name in trees} | {
             name: ocp.JsonCheckpointHandler() for name in texts
         }
@@ -61,12 +67,12 @@ class Checkpoints:
         """What `save` was told of that checkpoint's evaluation."""
         return self._manager.metrics(step)
 
-    def save(self, state: TrainState, data: dict[str, Any], config: Config, metrics: dict[str, float] | None) -> None:
+    def save(self, state: TrainState, sizes: Sizes, config: Config, metrics: dict[str, float] | None) -> None:
         """Writes a checkpoint, unless that step has one.
 
         Args:
-            state: of the run.
-            data: the position of the input, as JSON has it.
+            state: of the run; with several processes as `parallel.as_one` gives it.
+            sizes: of the training pictures.
             config: of the run.
             metrics: of the evaluation at this step, if there was one; must have "bits_per_pixel".
         """
@@ -76,7 +82,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             params=ocp.args.StandardSave(state.params),
             optimizer=ocp.args.StandardSave(state.optimizer),
-            data=ocp.args.JsonSave(data),
+            sizes=ocp.args.JsonSave(sizes),
             config=ocp.args.JsonSave(config.to_dict()),
         )
         self._manager.save(step, args=items, metrics=metrics)
@@ -104,8 +110,22 @@ class Checkpoints:
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
         return self._restore(step, params=ocp.args.StandardRestore(like))["params"]
 
-    def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The state of the run and the position of the input. `like` gives shapes and types.
+    def sizes(self, step: int) -> Sizes:
+        """The sizes of the training pictures.
+
+        Raises:
+            ValueError: if they cannot be read.
+        """
+        try:
+            sizes = self._manager.restore(step, args=ocp.args.Composite(sizes=ocp.args.JsonRestore()))["sizes"]
+            if not (isinstance(sizes, list) and sizes and all(len(x) == 3 and min(map(operator.index, x)) > 0 for x in sizes)):
+                raise ValueError("it must be a list of (height, width, count)")
+            return tuple(map(tuple, sizes))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.folder / str(step)}: this checkpoint has no readable sizes ({error})") from None
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """The state of the run. `like` gives shapes and types.
 
         Raises:
             ValueError: if the checkpoint holds other shapes.
@@ -114,9 +134,8 @@ class Checkpoints:
             step,
             params=ocp.args.StandardRestore(like.params),
             optimizer=ocp.args.StandardRestore(like.optimizer),
-            data=ocp.args.JsonRestore(),
         )
-        return TrainState(like.step + step, items["params"], items["optimizer"]), items["data"]
+        return TrainState(like.step + step, items["params"], items["optimizer"])
 
     def close(self) -> None:
         self._manager.close()

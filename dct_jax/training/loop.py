@@ -3,24 +3,29 @@
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from dct_jax.codec import SparseDCT
-from dct_jax.config import Config
-from dct_jax.data.pipeline import held_out_lists, training_batches
-from dct_jax.data.sources import Pictures, open_source
+from dct_jax.config import Config, DataConfig, TrainingConfig
+from dct_jax.data.pipeline import Shard, example_batch, held_out_lists, training_batches, training_sizes
+from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import Source, hold_out, open_source
 from dct_jax.evaluation.likelihood import bits_per_pixel, list_log_prob
-from dct_jax.model import DCTransformer
+from dct_jax.model import network
+from dct_jax.parallel import all_devices, any_process, as_one, parallel, place, replicate
 from dct_jax.training.checkpoints import METRIC, Checkpoints
-from dct_jax.training.parallel import parallel_train_step, replicate, spread
 from dct_jax.training.report import Report
-from dct_jax.training.step import init_state, make_optimizer
+from dct_jax.training.step import init_state, make_optimizer, train_step
+
+MAY_CHANGE = ("data.threads", "data.workers", "data.max_skipped", "training.accumulate")
+"""Fields that a run may go on with other values of: they change how fast it is, not what it learns (dropout's masks aside)."""
 
 
 @dataclass(frozen=True)
@@ -33,52 +38,54 @@ class Outcome:
         evaluation: of the best checkpoint on held-out pictures: "bits_per_pixel", and nats per triple by symbol; None if
             there was none.
         held_out: the lists that were evaluated.
-        skipped: pictures that could not be used.
+        skipped: how many pictures could not be used, in words, for training pictures and held-out ones; empty if all could.
     """
 
     step: int
     signal: str | None
     evaluation: dict[str, float] | None
     held_out: list[SparseDCT]
-    skipped: int
+    skipped: list[str]
 
 
-def train(config: Config, folder: Path, devices: list[jax.Device] | None = None) -> Outcome:
+def train(config: Config, folder: Path, devices: Sequence[jax.Device] | None = None) -> Outcome:
     """Trains to the end, or until SIGTERM or SIGINT; goes on from the folder's latest checkpoint if it has one.
+
+    If the run has several processes (`processes.joined`), all of them call this. Each makes its share of every batch; process 0
+    reports.
 
     Args:
         config: of the run.
-        folder: for checkpoints/, metrics.jsonl and TensorBoard events.
-        devices: to train on; all local ones by default.
+        folder: for checkpoints/, metrics.jsonl and TensorBoard events; the same one for all processes.
+        devices: to train on, of all processes; all that there are by default.
 
     Raises:
         ValueError: if the folder holds a run of another configuration or cannot be written, if the data cannot be used, or
             if the devices do not divide the batch.
         FloatingPointError: if a loss or a gradient is not finite; the folder keeps the last good checkpoint.
     """
-    devices = devices or jax.local_devices()
-    training_pictures, held_out_pictures = open_source(config.data.source).split(config.data.held_out_every)
-    _check_classes(config, training_pictures)
-    lists, labels = held_out_lists(held_out_pictures, config)
-    batches = iter(training_batches(training_pictures, config))
+    devices = devices or all_devices()
+    shard = Shard(jax.process_index(), jax.process_count())
+    _check_batch(config.training, len(devices))
+    training, held_out = open_sources(config.data)
+    _check_classes(config, training)
+    skipped = Skipped(len(training), config.data.max_skipped), Skipped(len(held_out), config.data.max_skipped)
+    lists, labels = held_out_lists(held_out, config, skipped[1])
 
-    model = DCTransformer(config.codec.vocabulary(config.data.image_size), config.model)
-    optimizer = make_optimizer(config.training)
-    position = batches.get_state()
-    example = next(batches)
-    spread(example, len(devices))  # refuses a batch that the devices do not divide
-    batches.set_state(position)
-
+    model, optimizer = network(config), make_optimizer(config.training)
     checkpoints = open_run(config, folder)
-    state = init_state(model, optimizer, example, config.seed)
+    state = init_state(model, optimizer, example_batch(config), config.seed)
     if (latest := checkpoints.latest()) is not None:
-        state, position = checkpoints.restore(latest, state)
-        batches.set_state(position)
+        state, sizes = checkpoints.restore(latest, state), checkpoints.sizes(latest)
+    else:
+        sizes = training_sizes(training, config)
+    done = int(state.step)
     state = replicate(state, devices)
-    step = parallel_train_step(model, optimizer, config.seed, devices)
+    program = partial(train_step, model, optimizer, seed=config.seed, accumulate=config.training.accumulate)
+    step, any_stopped = parallel(program, devices, donate_first=True), any_process(devices)
 
     def evaluate() -> dict[str, float]:
-        nats = list_log_prob(model, state.params, lists, labels, max(1, config.training.batch_size // len(devices)))
+        nats = list_log_prob(model, state.params, lists, labels, config.training.batch_size, devices)
         elements = sum(len(sparse) + 1 for sparse in lists)
         by_symbol = {name: -float(x.sum()) / elements for name, x in nats._asdict().items()}
         for name, number in by_symbol.items():
@@ -86,34 +93,41 @@ def train(config: Config, folder: Path, devices: list[jax.Device] | None = None)
                 raise FloatingPointError(f"step {done}: the held-out loss of the {name} is {number}")
         return {METRIC: bits_per_pixel(nats, lists), **by_symbol}
 
-    done = int(state.step)
-    report = Report(config, folder, done)
+    report = Report(config, folder, done, silent=shard.index > 0)
     if done < config.training.steps:
         parameters = sum(x.size for x in jax.tree.leaves(state.params))
         where = f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}"
-        report.say(f"{parameters:,} parameters, {len(training_pictures)} pictures, {where}; compiling takes a moment")
+        report.say(f"{parameters:,} parameters, {len(training)} pictures, {where}; compiling takes a moment")
+    batches = training_batches(training, config, skipped[0], done, shard)
     try:
         with stop_signals() as stopped:
+            ahead = place(next(batches), devices) if done < config.training.steps else None
+            asked = any_stopped(False)
             while done < config.training.steps:
-                state, metrics = step(state, spread(next(batches), len(devices)))
+                batch, before = ahead, asked
+                state, metrics = step(state, batch)
+                asked = any_stopped(bool(stopped))
                 done += 1
+                if done < config.training.steps:
+                    ahead = place(next(batches), devices)  # while the devices work
                 report.step(done, metrics)
-                stopping = bool(stopped)  # read once: a signal that comes later waits for the next step
+                # What was asked one step ago: all processes have the same answer, and no device has to wait for it.
+                stopping = bool(before)
                 due = done == config.training.steps or done % config.training.evaluate_every == 0
                 if due or stopping or done % config.training.checkpoint_every == 0:
                     report.catch_up()  # nothing is saved before its loss is known to be finite
                     evaluation = evaluate() if due else None
                     if evaluation:
                         report.evaluation(done, evaluation)
-                    checkpoints.save(state, batches.get_state(), config, evaluation)
+                    checkpoints.save(as_one(state, devices), sizes, config, evaluation)
                 if stopping:
                     break
         return Outcome(
             step=done,
-            signal=stopped[0] if stopped and done < config.training.steps else None,
+            signal=(stopped or ["SIGTERM"])[0] if done < config.training.steps else None,
             evaluation=checkpoints.metrics(checkpoints.best()) if done else None,
             held_out=lists,
-            skipped=len(training_pictures.skipped) + len(held_out_pictures.skipped),
+            skipped=[one.summary() for one in skipped if len(one)],
         )
     except FloatingPointError as error:
         saved = checkpoints.latest()
@@ -122,6 +136,18 @@ def train(config: Config, folder: Path, devices: list[jax.Device] | None = None)
     finally:
         report.close()
         checkpoints.close()
+
+
+def open_sources(data: DataConfig) -> tuple[Source, Source]:
+    """The pictures to train on, and those that are held out.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    source = open_source(data.source, data.split)
+    if data.held_out_split:
+        return source, open_source(data.source, data.held_out_split)
+    return hold_out(source, data.held_out_every)
 
 
 def open_run(config: Config, folder: Path) -> Checkpoints:
@@ -134,13 +160,15 @@ def open_run(config: Config, folder: Path) -> Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may have been here, too
     except OSError as error:
         raise ValueError(f"the run's folder {folder} cannot be written ({error.strerror}); name another --run-dir") from None
     checkpoints = Checkpoints(folder / "checkpoints", config.training.keep)
     if (latest := checkpoints.latest()) is not None:
         theirs, ours = _flat(checkpoints.config(latest).to_dict()), _flat(config.to_dict())
-        changed = [f"{name} {theirs[name]} -> {ours[name]}" for name in ours if theirs[name] != ours[name]]
+        changed = [
+            f"{name} {theirs[name]} -> {ours[name]}" for name in ours if theirs[name] != ours[name] and name not in MAY_CHANGE
+        ]
         if changed:
             what = f"{folder} holds a run of another configuration ({', '.join(changed)})"
             raise ValueError(f"{what}; go on with that one or name another --run-dir")
@@ -178,10 +206,15 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_classes(config: Config, pictures: Pictures) -> None:
-    wanted, found = config.model.num_classes, len(pictures.classes)
+def _check_batch(training: TrainingConfig, num_devices: int) -> None:
+    if training.batch_size % (num_devices * training.accumulate):
+        raise ValueError(
+            f"training.batch_size is {training.batch_size}; it must be a multiple of the {num_devices} devices"
+            + (f" times training.accumulate, {training.accumulate}" if training.accumulate > 1 else "")
+        )
+
+
+def _check_classes(config: Config, source: Source) -> None:
+    wanted, found = config.model.num_classes, len(source.classes)
     if wanted and wanted != found:
-        raise ValueError(f"model.num_classes is {wanted}, but {config.data.source} has {found} classes (sub-folders)")
-    loose = [path for path in pictures.paths if path.parent == pictures.root]
-    if wanted and loose:
-        raise ValueError(f"{loose[0]} has no class; with model.num_classes every picture must lie in a sub-folder")
+        raise ValueError(f"model.num_classes is {wanted}, but {source.name} has {found} classes")

@@ -56,12 +56,13 @@ def _step(line: str) -> float:
 class Report:
     """Follows a run. A step's metrics are fetched when the next step has been started, so that the device never waits."""
 
-    def __init__(self, config: Config, folder: Path, step: int) -> None:
-        """Args: the run's configuration and folder, and the step that it goes on from."""
+    def __init__(self, config: Config, folder: Path, step: int, silent: bool = False) -> None:
+        """Args: the run's configuration and folder, the step that it goes on from, and whether to write and show nothing, as
+        all processes of a run but one do."""
         self._schedule = learning_rate(config.training)
-        self._log = MetricsLog(folder, step)
+        self._log = None if silent else MetricsLog(folder, step)
         layout = "step {n_fmt}/{total_fmt} |{bar}| {elapsed}, {remaining} left{postfix}"
-        self._bar = tqdm(total=config.training.steps, initial=step, bar_format=layout, dynamic_ncols=True)
+        self._bar = tqdm(total=config.training.steps, initial=step, bar_format=layout, dynamic_ncols=True, disable=silent)
         self._pending: tuple[int, StepMetrics] | None = None
         self._restart()
 
@@ -89,22 +90,25 @@ class Report:
         self._elements += float(metrics.elements)
         self._norms.append(float(metrics.gradient_norm))
         self._bar.update()
-        if step % LOG_EVERY == 0:
+        if step % LOG_EVERY == 0 and self._log:
             self._write(step)
 
     def evaluation(self, step: int, evaluation: dict[str, float]) -> None:
         """Logs numbers about held-out pictures; the time that they took does not count as training."""
-        self._log.write(step, held_out=evaluation)
+        if self._log:
+            self._log.write(step, held_out=evaluation)
         self.say(f"step {step}: {evaluation['bits_per_pixel']:.4f} bits per pixel on held-out pictures")
         self._restart()
 
     def say(self, message: str) -> None:
         """Prints a line above the bar."""
-        self._bar.write(message)
+        if self._log:
+            self._bar.write(message)
 
     def close(self) -> None:
         self._bar.close()
-        self._log.close()
+        if self._log:
+            self._log.close()
 
     def _restart(self) -> None:
         self._nats, self._elements, self._norms, self._since = np.zeros(3), 0.0, [], time.monotonic()

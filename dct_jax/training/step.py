@@ -9,8 +9,7 @@ import optax
 from dct_jax.config import TrainingConfig
 from dct_jax.data.chunks import Chunk
 from dct_jax.model import DCTransformer, SymbolNats, log_likelihood
-
-DATA_AXIS = "data"
+from dct_jax.parallel import DATA_AXIS
 
 
 class TrainState(NamedTuple):
@@ -58,28 +57,39 @@ def init_state(model: DCTransformer, optimizer: optax.GradientTransformation, ba
 
 
 def train_step(
-    model: DCTransformer, optimizer: optax.GradientTransformation, state: TrainState, batch: Chunk, seed: int
+    model: DCTransformer,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batch: Chunk,
+    seed: int,
+    accumulate: int = 1,
 ) -> tuple[TrainState, StepMetrics]:
     """One step on one device's part of the batch; runs under an axis named "data" over the devices.
 
     The loss is minus the log-likelihood of the global batch divided by its number of elements, so that the result does not
-    depend on how the batch is spread over devices.
+    depend on how the batch is spread over devices, nor on how many parts each device does it in.
 
     Args:
         model, optimizer: what to train, and how.
         state: the same on all devices.
         batch: this device's chunks.
-        seed: of dropout, with the step and the device.
+        seed: of dropout, with the step, the device and the part.
+        accumulate: parts of the batch, one after the other; their gradients are added up.
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), jax.lax.axis_index(DATA_AXIS))
     mean_elements = jax.lax.pmean(batch.is_target.sum().astype(jnp.float32), DATA_AXIS)
 
-    def loss(params: Any) -> tuple[jax.Array, SymbolNats]:
-        logits = model.apply(params, batch, train=True, rngs={"dropout": key})
-        nats = SymbolNats(*(-x.sum() for x in log_likelihood(logits, batch, model.vocabulary)))
+    def loss(params: Any, part: Chunk, key: jax.Array) -> tuple[jax.Array, SymbolNats]:
+        logits = model.apply(params, part, train=True, rngs={"dropout": key})
+        nats = SymbolNats(*(-x.sum() for x in log_likelihood(logits, part, model.vocabulary)))
         return sum(nats) / mean_elements, nats
 
-    gradient, nats = jax.grad(loss, has_aux=True)(state.params)
+    def add(total: tuple[Any, SymbolNats], part: tuple[Chunk, jax.Array]) -> tuple[tuple[Any, SymbolNats], None]:
+        return jax.tree.map(jnp.add, total, jax.grad(loss, has_aux=True)(state.params, *part)), None
+
+    parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)  # [A, b / A, ...]
+    nothing = jax.tree.map(jnp.zeros_like, state.params), SymbolNats(*[jnp.zeros(())] * 3)
+    (gradient, nats), _ = jax.lax.scan(add, nothing, (parts, jax.random.split(key, accumulate)))
     gradient = jax.lax.pmean(gradient, DATA_AXIS)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
     metrics = StepMetrics(

@@ -1,9 +1,12 @@
-"""Crops, batches that can be resumed, pictures that cannot be used, and the chunks of an evaluation."""
+"""Crops, batches that are the same however they are made, pictures that cannot be used, and the chunks of an evaluation."""
 
 import dataclasses
-import json
+import itertools
 import logging
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.config import Config
 from dct_jax.data.chunks import Chunk
-from dct_jax.data.crops import random_crop
-from dct_jax.data.pipeline import all_chunks, held_out_lists, training_batches
-from dct_jax.data.sources import Pictures, open_source
+from dct_jax.data.crops import central_crop, fitted, fitted_size, mirrored, random_crop
+from dct_jax.data.pipeline import Shard, all_chunks, held_out_lists, training_batches, training_sizes
+from dct_jax.data.skipped import Skip, Skipped, Unusable
+from dct_jax.data.sources import LANDSCAPES, Source, open_source
 from tests.toys import tiny_config
+
+
+def with_data(config: Config, **changes: Any) -> Config:
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
@@ -24,7 +34,7 @@ def coordinates(height: int, width: int) -> np.ndarray:
     return np.stack([row, col, row + col], axis=-1).astype(np.uint8)
 
 
-def folder_of(path: Path, count: int, size: tuple[int, int] = (20, 24)) -> Pictures:
+def folder_of(path: Path, count: int, size: tuple[int, int] = (20, 24)) -> Source:
     """Noise, each picture in a class of its own."""
     rng = np.random.default_rng(0)
     for label in range(count):
@@ -39,91 +49,173 @@ def assert_same(ours: list[Chunk], theirs: list[Chunk]) -> None:
             np.testing.assert_array_equal(x, y, err_msg=field, strict=True)
 
 
-def take(iterator: Any, count: int) -> list[Chunk]:
-    return [next(iterator) for _ in range(count)]
+def batches_of(source: Source, config: Config, first: int = 0, shard: Shard = Shard()) -> Iterator[Chunk]:
+    return training_batches(source, config, Skipped(len(source), 1.0), first, shard)
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_a_crop_at_half_the_size_takes_native_pixels(flip: bool) -> None:
+def take(iterator: Iterator[Chunk], count: int) -> list[Chunk]:
+    return list(itertools.islice(iterator, count))
+
+
+def test_a_crop_at_half_the_size_takes_native_pixels() -> None:
     image, rng, seen = coordinates(40, 48), np.random.default_rng(0), set()
     for _ in range(100):
-        crop = random_crop(image, (20, 24), (0.5, 0.5), flip, rng)
-        mirrored = crop[0, 0, 1] > crop[0, -1, 1]
-        top, left, _ = crop[0, -1 if mirrored else 0].tolist()
-        inside = image[top : top + 20, left : left + 24]
-        np.testing.assert_array_equal(crop[:, ::-1] if mirrored else crop, inside, strict=True)
-        seen.add((top, left, bool(mirrored)))
-    assert {mirrored for *_, mirrored in seen} == ({False, True} if flip else {False})
-    assert min(top for top, *_ in seen) <= 2 and max(top for top, *_ in seen) >= 18  # all over the picture
-    assert min(left for _, left, _ in seen) <= 2 and max(left for _, left, _ in seen) >= 22
+        crop = random_crop(image, (20, 24), (0.5, 0.5), 1.0, rng)
+        top, left, _ = crop[0, 0].tolist()
+        np.testing.assert_array_equal(crop, image[top : top + 20, left : left + 24], strict=True)
+        seen.add((top, left))
+    assert min(top for top, _ in seen) <= 2 and max(top for top, _ in seen) >= 18  # all over the picture
+    assert min(left for _, left in seen) <= 2 and max(left for _, left in seen) >= 22
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 24), (20, 60), (50, 24), (25, 30)])
-def test_a_crop_is_never_enlarged(height: int, width: int) -> None:
+def test_a_crop_is_not_enlarged(height: int, width: int) -> None:
     image = coordinates(height, width)
-    crop = random_crop(image, (20, 24), (0.01, 0.01), False, np.random.default_rng(0))
+    crop = random_crop(image, (20, 24), (0.01, 0.01), 1.0, np.random.default_rng(0))
     top, left, _ = crop[0, 0].tolist()
     np.testing.assert_array_equal(crop, image[top : top + 20, left : left + 24], strict=True)
 
 
 def test_the_largest_crop_is_the_reduced_picture() -> None:
-    crop = random_crop(coordinates(80, 120), (20, 30), (1.0, 1.0), False, np.random.default_rng(0))
-    middle = crop[5:-5, 5:-5].astype(float)  # away from the edges, where the filter's window is cut
-    row, col = np.mgrid[5:15, 5:25]
-    np.testing.assert_allclose(middle[..., 0], 4 * row + 1.5, atol=0.51)
-    np.testing.assert_allclose(middle[..., 1], 4 * col + 1.5, atol=0.51)
+    for crop in (
+        random_crop(coordinates(80, 120), (20, 30), (1.0, 1.0), 1.0, np.random.default_rng(0)),
+        central_crop(coordinates(80, 120), (20, 30)),
+        fitted(coordinates(80, 120), (20, 40), 1.0),
+    ):
+        middle = crop[5:-5, 5:-5].astype(float)  # away from the edges, where the filter's window is cut
+        row, col = np.mgrid[5:15, 5:25]
+        np.testing.assert_allclose(middle[..., 0], 4 * row + 1.5, atol=0.51)
+        np.testing.assert_allclose(middle[..., 1], 4 * col + 1.5, atol=0.51)
 
 
-def test_a_crop_of_a_smaller_picture_is_refused() -> None:
-    with pytest.raises(ValueError, match="the picture has 19 x 48 pixels; it must have at least 20 x 24"):
-        random_crop(coordinates(19, 48), (20, 24), (0.5, 1.0), False, np.random.default_rng(0))
+def test_a_picture_that_is_too_small_is_refused_unless_it_may_be_enlarged() -> None:
+    small, rng = coordinates(19, 48), np.random.default_rng(0)
+    with pytest.raises(Unusable, match="the picture has 19 x 48 pixels; it must have at least 20 x 24"):
+        random_crop(small, (20, 24), (0.5, 1.0), 1.0, rng)
+    assert random_crop(small, (20, 24), (0.5, 1.0), 1.1, rng).shape == (20, 24, 3)
+    with pytest.raises(
+        Unusable, match=r"19 x 48 pixels and would become 2\.00 times larger to fit 96 x 96; data.enlarge allows 1.5"
+    ):
+        fitted(small, (96, 96), 1.5)
+    assert fitted(small, (96, 96), 2.0).shape == (38, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((600, 800), (288, 384)),
+        ((800, 600), (384, 288)),
+        ((384, 384), (384, 384)),
+        ((5000, 7), (384, 1)),
+        ((400, 384), (384, 369)),
+    ],
+)
+def test_a_whole_picture_keeps_its_aspect_ratio(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert fitted_size(size, (384, 384), 1.0) == expected
+
+
+def test_mirrored() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(mirrored(image), image[:, ::-1], strict=True)
 
 
 def test_batches_have_fixed_shapes_and_depend_on_the_seed(tmp_path: Path) -> None:
     pictures, config = folder_of(tmp_path, 5), tiny_config()
-    batches = take(iter(training_batches(pictures, config)), 3)
+    batches = take(batches_of(pictures, config), 3)
     for batch in batches:
         shapes = [field.shape for field in batch]
-        assert shapes == [(4, 4, 4, 48), (4, 33), (4, 33), (4, 33), (4, 32), (4,), (4,)]
-        assert [field.dtype for field in batch] == [np.int16, *[np.int32] * 3, np.bool_, np.int32, np.int32]
+        assert shapes == [(4, 48, 4, 4), (4, 33), (4, 33), (4, 33), (4, 32), (4,), (4, 2), (4,)]
+        assert [field.dtype for field in batch] == [np.int16, *[np.int32] * 3, np.bool_, *[np.int32] * 3]
         assert np.all(batch.is_target[:, 8:].any(axis=1)) and not batch.is_target[:, :8].any()
-    assert_same(take(iter(training_batches(pictures, config)), 3), batches)
-    other = take(iter(training_batches(pictures, dataclasses.replace(config, seed=1))), 3)
+    assert_same(take(batches_of(pictures, config), 3), batches)
+    other = take(batches_of(pictures, dataclasses.replace(config, seed=1)), 3)
     assert not any(np.array_equal(a.values, b.values) for a, b in zip(batches, other))
 
 
+def with_classes(config: Config, classes: int) -> Config:
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=classes))
+
+
 def test_every_picture_comes_once_an_epoch_in_a_new_order(tmp_path: Path) -> None:
-    epochs = [b.label.tolist() for b in take(iter(training_batches(folder_of(tmp_path, 4), tiny_config())), 8)]
+    config = with_classes(tiny_config(), 4)
+    epochs = [b.label.tolist() for b in take(batches_of(folder_of(tmp_path, 4), config), 8)]
     assert all(sorted(labels) == [0, 1, 2, 3] for labels in epochs)
     assert len(set(map(tuple, epochs))) > 1
 
 
+def test_half_of_the_pictures_are_mirrored(tmp_path: Path) -> None:
+    """A picture that is dark on its left: the horizontal frequency of its blocks' DC falls or rises."""
+    ramp = np.broadcast_to(np.linspace(0, 255, 16, dtype=np.uint8)[None, :, None], (16, 16, 3))
+    Image.fromarray(np.ascontiguousarray(ramp)).save(tmp_path / "ramp.png")
+    config, source = tiny_config(batch_size=200), open_source(f"folder:{tmp_path}")
+    for flip, share in ((True, 0.5), (False, 0.0)):
+        batch = next(batches_of(source, with_data(config, flip=flip)))
+        first = batch.chunk_index == 0
+        dc = np.where(batch.channels[first][:, 9:13] == 0, batch.values[first][:, 9:13], 0)  # of the first row of blocks
+        assert (dc[:, 0] > dc[:, 3]).mean() == pytest.approx(share, abs=0.12)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_resumed_iterator_gives_exactly_the_next_batches(broken: bool, tmp_path: Path) -> None:
-    pictures, config = folder_of(tmp_path, 5), tiny_config()
+def test_a_run_that_goes_on_gets_exactly_the_next_batches(workers: int, broken: bool, tmp_path: Path) -> None:
+    """In the middle of an epoch, with threads and with worker processes, and with a picture that cannot be used."""
+    pictures, config = folder_of(tmp_path, 5), with_data(tiny_config(), max_skipped=0.5)
     if broken:
         (tmp_path / "class1" / "picture.png").write_bytes(b"garbage")
-    iterator = iter(training_batches(pictures, config))
-    take(iterator, 3)
-    state = json.dumps(iterator.get_state())
-    expected = take(iterator, 3)
-    resumed = iter(training_batches(open_source(f"folder:{tmp_path}"), config))
-    resumed.set_state(json.loads(state))
-    assert_same(take(resumed, 3), expected)
+    expected = take(batches_of(pictures, config), 6)[3:]
+    assert_same(take(batches_of(pictures, with_data(config, workers=workers), first=3), 3), expected)
 
 
-def test_a_picture_that_cannot_be_used_is_skipped_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder_of(tmp_path, 4)
+def test_the_parts_of_several_processes_are_the_batch_of_one(tmp_path: Path) -> None:
+    pictures, config = folder_of(tmp_path, 5), tiny_config(batch_size=6)
+    (tmp_path / "class1" / "picture.png").write_bytes(b"garbage")
+    whole = take(batches_of(pictures, config), 4)
+    parts = [take(batches_of(pictures, config, shard=Shard(i, 3)), 4) for i in range(3)]
+    for batch, *shares in zip(whole, *parts):
+        assert_same([Chunk(*(field[i::3] for field in batch)) for i in range(3)], shares)
+
+
+def test_a_picture_that_cannot_be_used_is_replaced_counted_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder_of(tmp_path, 5)
     (tmp_path / "class1" / "picture.png").write_bytes(b"garbage")
     Image.new("RGB", (40, 15)).save(tmp_path / "class2" / "picture.png")
-    pictures = open_source(f"folder:{tmp_path}")
+    pictures, config = open_source(f"folder:{tmp_path}"), with_classes(tiny_config(), 4)
+    skipped = Skipped(5, most=0.8)
     with caplog.at_level(logging.WARNING, "dct_jax"):
-        batches = take(iter(training_batches(pictures, tiny_config())), 6)  # at least 6 epochs of the 2 good pictures
+        batches = take(training_batches(pictures, config, skipped), 8)
     assert {int(label) for batch in batches for label in batch.label} == {0, 3}
-    assert len(pictures.skipped) == 2
-    broken, small = sorted(message.split(": ", 1)[1] for message in caplog.messages if "skipping" in message)
+    assert skipped.summary().startswith("3 pictures cannot be used (1 ")
+    assert sorted(skip.reason for skip in skipped.by_key.values()) == ["label out of range", "not readable", "too small"]
+    broken, small, label = sorted(message.split(": ", 1)[1] for message in caplog.messages if "skipping" in message)
     assert broken.startswith(f"{tmp_path}/class1/picture.png: this is no image that Pillow can read")
     assert small == f"{tmp_path}/class2/picture.png: the picture has 15 x 40 pixels; it must have at least 16 x 16"
+    assert label == f"{tmp_path}/class4/picture.png: its label is 4; model.num_classes needs 0 to 3"
+
+
+def test_too_many_pictures_that_cannot_be_used_end_the_run_with_their_list(tmp_path: Path) -> None:
+    folder_of(tmp_path, 5)
+    for i in (1, 3):
+        (tmp_path / f"class{i}" / "picture.png").write_bytes(b"garbage")
+    pictures = open_source(f"folder:{tmp_path}")
+    assert len(take(training_batches(pictures, tiny_config(), Skipped(5, most=0.4)), 10)) == 10
+    with pytest.raises(ValueError, match=r"2 pictures cannot be used \(2 not readable\) of 5 that were read; ") as raised:
+        take(training_batches(pictures, tiny_config(), Skipped(5, most=0.3)), 10)
+    assert "data.max_skipped allows a share of 0.3" in str(raised.value)
+    assert all(f"{tmp_path}/class{i}/picture.png: this is no image" in str(raised.value) for i in (1, 3))
+
+
+def test_a_share_is_judged_when_enough_pictures_were_read() -> None:
+    skipped, bad = Skipped(1000, most=0.1), [Skip(f"{i}.png", "not readable", f"{i}.png: bad") for i in range(200)]
+    skipped.note(50, bad[:20])
+    with pytest.raises(ValueError, match=r"^20 pictures cannot be used .* of 100 that were read; .*0.png: bad; 1.png: bad"):
+        skipped.note(50, [])
+    calm = Skipped(1000, most=0.1)
+    calm.note(400, bad[:30])
+    calm.note(2000, bad[:100])  # 100 of 1000 pictures, in three epochs
+    with pytest.raises(ValueError, match=r"^101 pictures .* of 1000 that were read; .*; and 81 more$"):
+        calm.note(1, bad[100:101])
 
 
 def test_a_folder_without_a_good_picture_is_an_error_and_no_hang(tmp_path: Path) -> None:
@@ -133,7 +225,7 @@ def test_a_folder_without_a_good_picture_is_an_error_and_no_hang(tmp_path: Path)
 
     def pull() -> None:
         try:
-            next(iter(training_batches(open_source(f"folder:{tmp_path}"), tiny_config())))
+            next(batches_of(open_source(f"folder:{tmp_path}"), tiny_config()))
         except BaseException as error:
             raised.append(error)
 
@@ -141,29 +233,104 @@ def test_a_folder_without_a_good_picture_is_an_error_and_no_hang(tmp_path: Path)
     thread.start()
     thread.join(timeout=20)
     assert [type(error) for error in raised] == [ValueError]
-    assert f"{tmp_path}: none of the 3 pictures can be used" in str(raised[0])
-    with pytest.raises(ValueError, match=f"{tmp_path}: none of the 3 pictures can be used"):
-        held_out_lists(open_source(f"folder:{tmp_path}"), tiny_config())
+    assert f"{tmp_path}: none of the 3 pictures that were tried can be used" in str(raised[0])
+    with pytest.raises(ValueError, match=f"{tmp_path}: none of the 3 pictures that were tried can be used"):
+        held_out_lists(open_source(f"folder:{tmp_path}"), tiny_config(), Skipped(3, 1.0))
+
+
+def test_whole_pictures_have_their_own_grids_and_sizes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i, (height, width) in enumerate([(32, 24), (20, 40), (16, 16), (8, 5)]):
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    config = with_data(tiny_config(), fit="whole", max_skipped=0.5)
+    source = open_source(f"folder:{tmp_path}")
+    grids = {tuple(grid) for batch in take(batches_of(source, config), 6) for grid in batch.grid.tolist()}
+    assert grids == {(4, 3), (2, 4), (4, 4)}
+    assert training_sizes(source, config) == [(8, 16, 1), (16, 12, 1), (16, 16, 1)]
+    assert training_sizes(source, tiny_config()) == [(16, 16, 1)]
+    assert training_sizes(source, with_data(config, enlarge=2.0)) == [(8, 16, 1), (16, 10, 1), (16, 12, 1), (16, 16, 1)]
+
+
+def own_config(**changes: Any) -> Config:
+    config = dataclasses.replace(tiny_config(), codec=DCTCodec(quality=75))
+    return with_data(config, **({"own_coefficients": True, "flip": False, "held_out_crops": 6} | changes))
+
+
+def test_own_coefficients_are_those_of_the_files(tmp_path: Path) -> None:
+    """Whole files as they are; and crops, which are the same blocks of the same file."""
+    for i in range(3):
+        Image.open(sorted(LANDSCAPES.glob("*.jpg"))[i]).save(tmp_path / f"{i}.jpg", quality=75)
+    source = open_source(f"folder:{tmp_path}")
+    files = [SparseDCT.from_jpeg(tmp_path / f"{i}.jpg") for i in range(3)]
+    assert files[0].codec == DCTCodec(quality=75)
+    config = own_config(fit="whole", image_size=(120, 240))
+    assert held_out_lists(source, config, Skipped(3, 0.0))[0] == files * 2
+    small = own_config(fit="whole", image_size=(112, 240))
+    with pytest.raises(ValueError, match="the picture has 120 x 240 pixels; it must fit into 112 x 240"):
+        held_out_lists(source, small, Skipped(3, 1.0))
+    dense = [sparse.codec.to_dct_image(sparse) for sparse in files]  # [15, 30, 192]
+    crops = held_out_lists(source, own_config(image_size=(48, 64)), Skipped(3, 0.0))[0]
+    for i, crop in enumerate(crops):
+        part, whole = crop.codec.to_dct_image(crop), dense[i % 3]
+        places = [(r, c) for r in range(0, 10, 2) for c in range(0, 23, 2) if np.array_equal(whole[r : r + 6, c : c + 8], part)]
+        assert len(places) == 1
+    assert len({crop.values.tobytes() for crop in crops}) > 3  # at different places
+
+
+def test_own_coefficients_are_requantised_and_mirrored_without_loss(tmp_path: Path) -> None:
+    Image.open(next(LANDSCAPES.glob("*.jpg"))).crop((0, 0, 64, 48)).save(tmp_path / "a.jpg", quality=75)
+    source, config = open_source(f"folder:{tmp_path}"), own_config(image_size=(48, 64), flip=True)
+    config = dataclasses.replace(
+        config, codec=DCTCodec(quality=20), training=dataclasses.replace(config.training, batch_size=40)
+    )
+    plain = config.codec.requantize(SparseDCT.from_jpeg(tmp_path / "a.jpg"))
+    batch = next(batches_of(source, config))
+    pixels = config.codec.decode(plain)[:, ::-1]
+    other = config.codec.encode(np.ascontiguousarray(pixels))  # decoding rounds, so nearly the same list
+    for expected in (plain, other):
+        ours = [b for b in range(40) if batch.chunk_index[b] == 0 and batch.values[b, 9] == expected.values[0]]
+        assert ours
+    assert {int(v) for v in batch.values[batch.chunk_index == 0][:, 9]} == {int(plain.values[0]), int(other.values[0])}
+
+
+def test_own_coefficients_need_jpeg_files_of_the_codecs_subsampling(tmp_path: Path) -> None:
+    image = Image.open(next(LANDSCAPES.glob("*.jpg")))
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "b.jpg", subsampling="4:4:4")
+    image.crop((0, 0, 15, 90)).save(tmp_path / "c.jpg")
+    skipped = Skipped(3, 1.0)
+    with pytest.raises(ValueError, match="none of the 3 pictures that were tried can be used"):
+        held_out_lists(open_source(f"folder:{tmp_path}"), own_config(), skipped)
+    with pytest.raises(ValueError, match=r"codec.block_size is 4; with data.own_coefficients it must be JPEG's, 8"):
+        dataclasses.replace(own_config(), codec=DCTCodec(4))
+    with pytest.raises(ValueError, match=r"multiple of 16 pixels: turn it off with --no-data.flip"):
+        own_config(flip=True, image_size=(16, 24))
+
+
+def test_the_input_needs_no_jax() -> None:
+    """Apart from Grain, which imports JAX if it is there, and lets it sleep."""
+    code = "import sys, dct_jax.data.lists, dct_jax.data.chunks; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_held_out_lists_are_the_same_every_time_and_take_the_pictures_by_turns(tmp_path: Path) -> None:
-    config, pictures = tiny_config(), folder_of(tmp_path, 3)
-    lists, labels = held_out_lists(pictures, config)
+    config, pictures = with_classes(tiny_config(), 3), folder_of(tmp_path, 3)
+    lists, labels = held_out_lists(pictures, config, Skipped(3, 0.0))
     assert labels.tolist() == [0, 1, 2, 0]
     assert labels.dtype == np.int32
     assert [sparse.size for sparse in lists] == [(16, 16)] * 4
-    assert held_out_lists(open_source(f"folder:{tmp_path}"), config)[0] == lists
+    assert held_out_lists(open_source(f"folder:{tmp_path}"), config, Skipped(3, 0.0))[0] == lists
     assert lists[0] != lists[3]  # two crops of one picture
 
 
 def test_all_chunks_covers_every_chunk_once_and_fills_the_last_batch(tmp_path: Path) -> None:
-    config = tiny_config()
-    lists, labels = held_out_lists(folder_of(tmp_path, 3), config)
+    config = with_classes(tiny_config(), 3)
+    lists, labels = held_out_lists(folder_of(tmp_path, 3), config, Skipped(3, 0.0))
     lists[1] = lists[1][:0]
     lists[2] = lists[2][: 2 * config.model.chunk_size]
     seen, targets, fillers = [], np.zeros(4, int), 0
     for owners, batch in all_chunks(lists, labels, config.codec.vocabulary((16, 16)), config.model, 5):
-        assert [len(field) for field in (owners, *batch)] == [5] * 8
+        assert [len(field) for field in (owners, *batch)] == [5] * 9
         for owner, index, label, is_target in zip(owners, batch.chunk_index, batch.label, batch.is_target):
             if is_target.any():
                 seen.append((int(owner), int(index)))

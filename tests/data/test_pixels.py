@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dct_jax.data.sources import read_image
+from dct_jax.data.pixels import image_size, read_image
+from dct_jax.data.sources import LANDSCAPES
 
 WHITE = [255, 255, 255]
 
@@ -171,3 +172,31 @@ def test_every_kind_is_turned_as_its_exif_orientation_says(tmp_path: Path, mode:
     expected = np.full((3, 2), 255 if mode in ("LA", "RGBA") else 0)
     expected[0, 1] = 9 if mode in ("LA", "RGBA") else 255
     np.testing.assert_array_equal(read_image(tmp_path / "turned.png")[..., 1], expected)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{tmp_path}/missing.png: there is no such file"):
+        read_image(tmp_path / "missing.png")
+    jpeg = (LANDSCAPES / "beach0.jpg").read_bytes()
+    no_image = "this is no image that Pillow can read"
+    for name, content, reason in (
+        ("empty.jpg", b"", no_image),
+        ("garbage.png", b"garbage", no_image),
+        ("truncated.jpg", jpeg[: len(jpeg) // 2], "this image cannot be read"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{path}: {reason}"):
+            read_image(path)
+
+
+def test_a_picture_is_turned_as_its_exif_orientation_says(tmp_path: Path) -> None:
+    image = Image.new("RGB", (3, 2))
+    image.putpixel((0, 0), (255, 0, 0))
+    exif = Image.Exif()
+    exif[274] = 6  # to be shown turned clockwise by a quarter
+    image.save(tmp_path / "turned.png", exif=exif)
+    turned = read_image(tmp_path / "turned.png")
+    assert image_size((tmp_path / "turned.png").read_bytes()) == (3, 2)
+    assert turned.shape == (3, 2, 3)
+    assert turned[0, 1].tolist() == [255, 0, 0]

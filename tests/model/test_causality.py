@@ -72,8 +72,7 @@ def test_the_encoder_sees_nothing_of_the_target_chunk(model: DCTransformer) -> N
 
 def test_every_decoder_uses_the_encoding(model: DCTransformer, chunk: Chunk, logits_of) -> None:
     dense = chunk.dct_image.copy()
-    row, column, channel = np.argwhere(dense[0])[0]
-    dense[0, row, column, channel] += 1
+    dense[0, *np.argwhere(dense[0])[0]] += 1
     for original, new in zip(logits_of(chunk), logits_of(chunk._replace(dct_image=dense))):
         assert change(original, new)[0].max(axis=-1).min() > 0  # everywhere in the window
         np.testing.assert_array_equal(original[1], new[1])  # and in no other list

@@ -33,3 +33,16 @@ def test_chroma_on_its_own_grid_sums_to_one() -> None:
     params = random_params(model, batch_of(model, lists[:1]))
     nats = sum(list_log_prob(model, params, lists, batch_size=64))
     assert np.exp(nats).sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 2), (2, 1)])
+def test_lists_of_every_grid_on_one_canvas_sum_to_one(grid: tuple[int, int]) -> None:
+    """Each aspect ratio has its own distribution, given the grid; blocks outside the image have no probability."""
+    canvas = Vocabulary(1, (2, 2), 1, "4:4:4", "banded")
+    model = DCTransformer(canvas, dataclasses.replace(TINY, chunk_size=3, overlap=2, max_chunks=2, encoder_stride=2))
+    lists = list(all_lists(dataclasses.replace(canvas, grid=grid)))
+    assert len(lists) == 27 ** (grid[0] * grid[1])
+    params = random_params(model, batch_of(model, lists[:1]))
+    nats = sum(list_log_prob(model, params, lists, batch_size=64))
+    assert np.exp(nats).sum() == pytest.approx(1, abs=1e-4)
+    assert np.exp(nats).max() < 0.9

@@ -32,19 +32,22 @@ def test_the_papers_layout_has_401_million_parameters() -> None:
     assert [x.shape for x in logits] == [(1, 1024, 193), (1, 1024, 48 * 48), (1, 1024, vocabulary.num_values)]
 
 
-@pytest.mark.parametrize("stride", [2, 4])
-def test_encoder_strides_on_odd_grids(stride: int) -> None:
-    """Every position has its token: the value decoder reads the encoding at p, and a change there reaches its logits."""
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_every_token_reads_its_own_blocks(stride: int) -> None:
+    """On a grid that the stride does not divide, before attention mixes the tokens; block (i, j) belongs to token
+    (i // stride, j // stride), where the value decoder looks for it."""
     vocabulary = Vocabulary(2, (5, 3), 2, "4:4:4")
     model = DCTransformer(vocabulary, dataclasses.replace(TINY, encoder_stride=stride))
     batch = batch_of(model, [random_list(np.random.default_rng(0), vocabulary, 60)], index=1)
-    params = random_params(model, batch)
-    tokens = model.apply(params, batch.dct_image, batch.chunk_index, batch.label, method="encode").features
+    params = model.init(jax.random.key(0), batch)  # every gate is 0
+    tokens = model.apply(params, batch, method="encode").features
     assert tokens.shape == (1, -(-5 // stride), -(-3 // stride), TINY.width)
-    changed = batch.dct_image.copy()
-    changed[0, 4, 2, 0] += 2
-    moved = model.apply(params, changed, batch.chunk_index, batch.label, method="encode").features - tokens
-    assert np.abs(moved[0, -1, -1]).max() > 1e-3
+    for row, column in ((0, 0), (4, 2), (3, 1)):
+        changed = batch.dct_image.copy()
+        changed[0, 0, row, column] += 2
+        moved = model.apply(params, batch._replace(dct_image=changed), method="encode").features - tokens
+        places = np.argwhere(np.abs(moved[0]).max(axis=-1) > 1e-3)
+        assert places.tolist() == [[row // stride, column // stride]]
 
 
 def test_bfloat16_activations_give_nearly_the_same_logits() -> None:

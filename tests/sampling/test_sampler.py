@@ -24,7 +24,7 @@ def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None
     batch = batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)])
     params = random_params(model, batch) if trained else model.init(jax.random.key(0), batch)
     one = SymbolPolicy(temperature)
-    lists, _ = sample_lists(model, params, BLANK, np.zeros(8, np.int32), 3, Policy(one, one, one))
+    lists, _ = sample_lists(model, params, [BLANK] * 8, np.zeros(8, np.int32), 3, Policy(one, one, one))
     for sparse in lists:
         sparse.validate(model.vocabulary)
     assert max(map(len, lists)) > model.config.chunk_size  # several chunks were drawn
@@ -35,7 +35,7 @@ def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None
 def test_the_sampler_reports_the_likelihood_of_the_parallel_pass(overlap: int) -> None:
     model = tiny_model(dataclasses.replace(SHORT, overlap=overlap))
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
-    lists, sampled = sample_lists(model, params, BLANK, np.zeros(8, np.int32), 0, Policy())
+    lists, sampled = sample_lists(model, params, [BLANK] * 8, np.zeros(8, np.int32), 0, Policy())
     assert max(map(len, lists)) >= 2 * model.config.chunk_size
     for ours, theirs in zip(sampled, list_log_prob(model, params, lists)):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
@@ -70,8 +70,8 @@ def test_each_symbol_has_its_own_policy() -> None:
     model = tiny_model(SHORT)
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
     policy = Policy(value=SymbolPolicy(top_k=1))
-    lists, nats = sample_lists(model, params, BLANK, np.zeros(8, np.int32), 0, policy)
-    plain, plain_nats = sample_lists(model, params, BLANK, np.zeros(8, np.int32), 0, Policy())
+    lists, nats = sample_lists(model, params, [BLANK] * 8, np.zeros(8, np.int32), 0, policy)
+    plain, plain_nats = sample_lists(model, params, [BLANK] * 8, np.zeros(8, np.int32), 0, Policy())
     assert len({tuple(sparse.channels) for sparse in lists}) > 4
     per_value, plain_per_value = (n.value.sum() / sum(map(len, s)) for s, n in ((lists, nats), (plain, plain_nats)))
     assert per_value > plain_per_value + 0.5
@@ -82,7 +82,7 @@ def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
     model = tiny_model(SHORT)
     overlap, window = model.config.overlap, model.config.window
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
-    lists, _ = sample_lists(model, params, BLANK, np.zeros(8, np.int32), 0, Policy())
+    lists, _ = sample_lists(model, params, [BLANK] * 8, np.zeros(8, np.int32), 0, Policy())
     lists = [sparse for sparse in lists if len(sparse) >= 2 * model.config.chunk_size][:2]
     assert lists
 
@@ -92,7 +92,7 @@ def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
     for index in (0, 1):
         batch = batch_of(model, lists, index)
         elements = Triples(batch.channels, batch.positions, batch.values)
-        encoding = apply("encode", batch.dct_image, batch.chunk_index, batch.label)
+        encoding = apply("encode", batch)
         parallel, _ = apply("decode", elements, encoding)
         _, caches = apply("decode", Triples(*(x[:, : overlap + 1] for x in elements)), encoding)
         caches = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, window - overlap), (0, 0))), caches)
@@ -109,8 +109,8 @@ def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
 def test_a_sample_does_not_depend_on_its_batch() -> None:
     model = tiny_model(SHORT)
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
-    together, _ = sample_lists(model, params, BLANK, np.zeros(4, np.int32), 7, Policy())
-    alone, _ = sample_lists(model, params, BLANK, np.zeros(2, np.int32), 7, Policy(), first=2)
+    together, _ = sample_lists(model, params, [BLANK] * 4, np.zeros(4, np.int32), 7, Policy())
+    alone, _ = sample_lists(model, params, [BLANK] * 2, np.zeros(2, np.int32), 7, Policy(), first=2)
     assert together[2:] == alone
-    other, _ = sample_lists(model, params, BLANK, np.zeros(4, np.int32), 8, Policy())
+    other, _ = sample_lists(model, params, [BLANK] * 4, np.zeros(4, np.int32), 8, Policy())
     assert other != together

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import dct_jax
+from dct_jax.config import Config
 from dct_jax.data.chunks import Chunk
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
@@ -23,15 +24,14 @@ ONE = jax.local_devices()[:1]
 
 
 def on_batch(monkeypatch: pytest.MonkeyPatch, do: Callable[[int, Chunk], Chunk]) -> None:
-    """Calls `do(i, batch)` with the batch of the i-th step of a run (from 1) before the step; what it returns is used."""
-    original, count = loop.spread, -1  # the first call only checks the batch size
+    """Calls `do(i, batch)` with the batch of step i (from 1) before the step; what it returns is used."""
+    original = loop.training_batches
 
-    def spread(batch: Chunk, devices: int) -> Chunk:
-        nonlocal count
-        count += 1
-        return original(do(count, batch) if count else batch, devices)
+    def batches(source: Any, config: Config, skipped: Any, first: int, shard: Any) -> Iterator[Chunk]:
+        for step, batch in enumerate(original(source, config, skipped, first, shard), first + 1):
+            yield do(step, batch)
 
-    monkeypatch.setattr(loop, "spread", spread)
+    monkeypatch.setattr(loop, "training_batches", batches)
 
 
 def latest_state(folder: Path) -> tuple[int, Any]:
@@ -46,7 +46,8 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> None:
-    """20 steps, and 10 steps, SIGTERM, 10 steps, with dropout: the same batches and, bit for bit, the same state."""
+    """20 steps, and SIGTERM after 8, a stop at 10, 10 more steps, with dropout: the same batches and, bit for bit, the same
+    state. (A batch is made while the step before it runs, and a stop takes one step to be agreed on: 8 + 2.)"""
     config = tiny_config(steps=20, evaluate_every=10)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.1))
     batches: dict[str, list[Chunk]] = {"whole": [], "first": [], "second": []}
@@ -54,22 +55,22 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> No
     def record(name: str, stop_at: int | None = None) -> Callable[[int, Chunk], Chunk]:
         def do(step: int, batch: Chunk) -> Chunk:
             batches[name].append(batch)
-            if step == stop_at:
+            if step == stop_at:  # step 8 is running
                 os.kill(os.getpid(), signal.SIGTERM)
                 os.kill(os.getpid(), signal.SIGTERM)  # make and schedulers send it to the process and to its group
             return batch
 
         return do
 
-    for name, folder, stop_at in (("whole", "a", None), ("first", "b", 10), ("second", "b", None)):
+    for name, folder, stop_at in (("whole", "a", None), ("first", "b", 9), ("second", "b", None)):
         with pytest.MonkeyPatch.context() as monkeypatch:
             on_batch(monkeypatch, record(name, stop_at))
             outcome = loop.train(config, tmp_path / folder, ONE)
         assert outcome.signal == ("SIGTERM" if stop_at else None)
-        assert outcome.step == (stop_at or 20)
+        assert outcome.step == (10 if stop_at else 20)
 
-    assert [len(batches[name]) for name in batches] == [20, 10, 10]
-    jax.tree.map(np.testing.assert_array_equal, batches["whole"], batches["first"] + batches["second"])
+    assert [len(batches[name]) for name in batches] == [20, 11, 10]
+    jax.tree.map(np.testing.assert_array_equal, batches["whole"], batches["first"][:10] + batches["second"])
     (step_a, state_a), (step_b, state_b) = latest_state(tmp_path / "a"), latest_state(tmp_path / "b")
     assert step_a == step_b == 20
     jax.tree.map(np.testing.assert_array_equal, state_a, state_b)
@@ -101,11 +102,11 @@ def test_the_latest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step, bits in ((1, 3.0), (2, 2.0), (3, None), (4, 4.0), (5, None), (6, 2.5), (7, None)):
         state = TrainState(np.int32(step), {"w": np.full(3, step)}, {"m": np.zeros(3)})
-        checkpoints.save(state, {"next": step}, config, None if bits is None else {"bits_per_pixel": bits})
+        checkpoints.save(state, [(16, 16, step)], config, None if bits is None else {"bits_per_pixel": bits})
     assert {int(p.name) for p in tmp_path.iterdir()} == {2, 6, 7}
     assert (checkpoints.best(), checkpoints.latest()) == (2, 7)
-    restored, data = checkpoints.restore(6, TrainState(np.int32(0), {"w": np.zeros(3, int)}, {"m": np.zeros(3)}))
-    assert (int(restored.step), data) == (6, {"next": 6})
+    restored = checkpoints.restore(6, TrainState(np.int32(0), {"w": np.zeros(3, int)}, {"m": np.zeros(3)}))
+    assert (int(restored.step), checkpoints.sizes(6)) == (6, ((16, 16, 6),))
     np.testing.assert_array_equal(restored.params["w"], [6, 6, 6])
     with pytest.raises(ValueError, match=r"7: this checkpoint does not fit its configuration"):
         checkpoints.params(7, {"w": np.zeros(4, int)})
@@ -152,5 +153,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_classes_must_fit_the_pictures(tmp_path: Path) -> None:
     config = tiny_config()
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=5))
-    with pytest.raises(ValueError, match=r"model.num_classes is 5, but landscapes has 0 classes"):
+    with pytest.raises(ValueError, match=r"model.num_classes is 5, but folder:.*landscapes has 0 classes"):
         loop.train(config, tmp_path, ONE)
+
+
+def test_devices_and_parts_must_divide_the_batch(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"training.batch_size is 3; it must be a multiple of the 2 devices$"):
+        loop.train(tiny_config(batch_size=3), tmp_path, jax.local_devices()[:2])
+    with pytest.raises(ValueError, match=r"is 6; it must be a multiple of the 2 devices times training.accumulate, 2$"):
+        loop.train(tiny_config(batch_size=6, accumulate=2), tmp_path, jax.local_devices()[:2])

@@ -1,0 +1,172 @@
+"""Times the input pipeline, from image files to batches of chunks, beside a loop that only decodes the same files with Pillow.
+
+    python benchmarks/data.py --tar PATH --photos FOLDER [--repeats 9 --json FILE]
+
+One core, one thread; both sides take turns. The bars: at most 2.5 times the decode-only time at 64 x 64 pixels, at most twice
+at 2048 x 1536; peak memory that does not grow with the data set (2,000 and 20,000 images) and is below 1 GB a worker.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from machine import Figure, machine_figures, report
+from PIL import Image
+
+from dct_jax.codec import DCTCodec
+from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
+from dct_jax.data.pipeline import training_batches
+from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import Source, open_source
+
+LARGE = (1536, 2048)
+MEMORY_PROGRAM = """
+import itertools, json, multiprocessing, resource, sys
+from dct_jax.config import Config
+from dct_jax.data.pipeline import training_batches
+from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import open_source
+
+if __name__ == "__main__":  # worker processes import this file, too
+    config, number = Config.from_dict(json.loads(sys.argv[1])), int(sys.argv[2])
+    source = open_source(config.data.source, config.data.split)
+    batches = training_batches(source, config, Skipped(len(source), 0.1))
+    for _ in itertools.islice(batches, number):
+        pass
+    batches.close()
+    for child in multiprocessing.active_children():
+        child.join(10)
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def config_of(source: str, size: tuple[int, int], batch_size: int, codec: DCTCodec, **data: object) -> Config:
+    """Crops that are as large as the picture, chunks of 896 triples."""
+    settings = {"source": source, "image_size": size, "crop": (1.0, 1.0), "threads": 1} | data
+    return Config(codec, DataConfig(**settings), ModelConfig(), TrainingConfig(batch_size=batch_size))
+
+
+def encoded(source: Source, number: int) -> list[bytes]:
+    """The first files of a source."""
+    return [source[i].image for i in range(number)]
+
+
+def seconds_of(work: Callable[[], None]) -> float:
+    """One call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def compare(config: Config, batches: int, repeats: int) -> tuple[float, float, float, float]:
+    """Seconds an image of the pipeline and of Pillow alone, their ratio, and triples an image; medians of paired rounds."""
+    source = open_source(config.data.source, config.data.split)
+    size = config.training.batch_size
+    pipeline = training_batches(source, config, Skipped(len(source), 0.1))
+    order, number = np.random.default_rng(0), batches * size
+
+    def decode() -> None:
+        for index in order.integers(len(source), size=number):
+            np.asarray(Image.open(io.BytesIO(source[int(index)].image)).convert("RGB"))
+
+    def make() -> None:
+        for _ in range(batches):
+            next(pipeline)
+
+    make(), decode()
+    pairs = [(seconds_of(make), seconds_of(decode)) for _ in range(repeats)]
+    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    ours, theirs = (statistics.median(column) / number for column in zip(*pairs))
+    lengths = [len(config.codec.encode(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))) for data in encoded(source, 8)]
+    return ours, theirs, ratio, statistics.mean(lengths)
+
+
+def peak_memory(config: Config, batches: int) -> float:
+    """Bytes of the worker process that makes the batches, asked for by a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "program.py"
+        file.write_text(MEMORY_PROGRAM)
+        program = [sys.executable, str(file), json.dumps(config.to_dict()), str(batches)]
+        return 1024 * float(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
+
+
+def part_of(tar: Path, number: int, out: Path) -> None:
+    """A tar file with the first images of another's train folder, spread over its classes."""
+    with tarfile.open(tar) as whole, tarfile.open(out, "w") as part:
+        members = [member for member in whole if member.isfile() and member.name.startswith("train/")]
+        for member in members[:: len(members) // number][:number]:
+            part.addfile(member, whole.extractfile(member))
+
+
+def photographs(folder: Path, out: Path) -> None:
+    """Every picture as a JPEG file of 2048 x 1536 pixels."""
+    height, width = LARGE
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg")):
+        image = Image.open(path).convert("RGB")
+        image = image if image.width >= image.height else image.transpose(Image.Transpose.ROTATE_90)
+        scale = max(width / image.width, height / image.height)
+        image = image.resize((round(image.width * scale), round(image.height * scale))).crop((0, 0, width, height))
+        image.save(out / f"{path.stem}.jpg", quality=75)
+
+
+def main(tar: Path, photos: Path, repeats: int = 9, file: Annotated[Path | None, tyro.conf.arg(name="json")] = None) -> None:
+    """Times the input pipeline.
+
+    Args:
+        tar: an image tar of 64 x 64 pixels with a folder train/.
+        photos: a folder of photographs, which are enlarged or reduced to 2048 x 1536.
+        repeats: paired rounds.
+        file: where to write the figures.
+    """
+    figures = machine_figures()
+    cores = os.sched_getaffinity(0)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        photographs(photos, work)
+        small = config_of(f"tar:{tar}", (64, 64), 32, DCTCodec(quality=50), split="train")
+        large = config_of(f"folder:{work}", LARGE, 4, DCTCodec(quality=50))
+        own = dataclasses.replace(large, codec=DCTCodec(quality=75))
+        own = dataclasses.replace(own, data=dataclasses.replace(own.data, own_coefficients=True))
+        cases = [
+            ("64 x 64", small, 20, 2.5),
+            ("2048 x 1536", large, 3, 2.0),
+            ("2048 x 1536, B = 32", dataclasses.replace(large, codec=DCTCodec(32, quality=50)), 2, 2.0),
+            ("2048 x 1536, the files' own coefficients", own, 3, 2.0),
+        ]
+        os.sched_setaffinity(0, {min(cores)})
+        for title, config, batches, bar in cases:
+            ours, theirs, ratio, triples = compare(config, batches, repeats)
+            figures += [
+                Figure(f"{title}: images", 1 / ours, "images/s a core"),
+                Figure(f"{title}: triples", triples / ours, "triples/s a core"),
+                Figure(f"{title}: time", 1e3 * ours, f"ms an image (Pillow's decoder alone {1e3 * theirs:.3g} ms)"),
+                Figure(f"{title}: by Pillow", ratio, f"times (bar {bar}: {'met' if ratio <= bar else 'MISSED'})"),
+            ]
+        os.sched_setaffinity(0, cores)
+        part_of(tar, 2000, work / "part.tar")
+        fewer = dataclasses.replace(small, data=dataclasses.replace(small.data, source=f"tar:{work / 'part.tar'}"))
+        for title, config, batches in (
+            ("2,000 images of 64 x 64", fewer, 150),
+            ("20,000 images of 64 x 64", small, 150),
+            ("photographs of 2048 x 1536, batch 4", large, 10),
+        ):
+            config = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=1, threads=2))
+            worker = peak_memory(config, batches)
+            figures.append(Figure(f"{title}: a worker's peak memory", worker / 1e6, "MB (bar 1,000)"))
+    report(figures, file)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,162 @@
+"""Times a training step, and measures its memory, for images of several sizes on the same grid of blocks.
+
+    python benchmarks/scaling.py [--batch-size 1 --repeats 5 --json FILE --plot FILE.png]
+
+The paper's claim is that chunks make a step's cost independent of the image's size: a list of 2048 x 2048 pixels is longer,
+not harder. What is left is the vocabulary: at B = 32 there are 3,072 channels. The bar: time and memory of a triple at 64 x 64
+and at 2048 x 2048 pixels (B = 32) agree within 15 % on the same grid of 64 x 64 blocks.
+"""
+
+import dataclasses
+import statistics
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tyro
+from machine import REFERENCE, Figure, machine_figures, random_list, report, timings
+from matplotlib.figure import Figure as Plot
+
+from dct_jax.codec import DCTCodec
+from dct_jax.config import TrainingConfig
+from dct_jax.data.chunks import Chunk, make_chunks
+from dct_jax.model import DCTransformer
+from dct_jax.parallel import parallel, place, replicate
+from dct_jax.training.step import TrainState, init_state, make_optimizer, train_step
+
+CASES = ((64, 1), (512, 8), (2048, 32), (64, 8), (256, 32))
+"""Image sides in pixels and block sizes B: first three of 64 x 64 blocks, then two of 8 x 8."""
+
+BAR = 0.15
+
+
+class Row(NamedTuple):
+    """What was measured for one image size.
+
+    Attributes:
+        side: of the image in pixels.
+        block_size: B.
+        parameters: of the network.
+        seconds: of a step.
+        triples: that the step predicts.
+        bytes_a_chunk: what one more chunk in the batch adds to the step's memory, by XLA's own account.
+    """
+
+    side: int
+    block_size: int
+    parameters: int
+    seconds: float
+    triples: int
+    bytes_a_chunk: int
+
+    @property
+    def grid(self) -> int:
+        """The side of the grid in blocks."""
+        return self.side // self.block_size
+
+
+class Case:
+    """A network for one image size, and batches for it."""
+
+    def __init__(self, side: int, block_size: int) -> None:
+        self.codec, self.size = DCTCodec(block_size=block_size, quality=50), (side, side)
+        config = dataclasses.replace(REFERENCE, encoder_stride=2)
+        self.model = DCTransformer(self.codec.vocabulary(self.size), config)
+        self.optimizer, self.devices = make_optimizer(TrainingConfig()), jax.local_devices()[:1]
+        program = partial(train_step, self.model, self.optimizer, seed=0)
+        self.step = parallel(program, self.devices, donate_first=True)
+
+    def batch(self, chunks: int) -> Chunk:
+        """Chunk 1 of lists of 2,000 triples: every target element is a triple."""
+        rng, config = np.random.default_rng(0), self.model.config
+        lists = [random_list(rng, 2000, self.codec, self.size) for _ in range(chunks)]
+        made = make_chunks(lists, [1] * chunks, [0] * chunks, self.model.vocabulary, config.chunk_size, config.overlap)
+        assert made.is_target.sum() == chunks * config.chunk_size
+        return place(made, self.devices)
+
+    def memory(self, state: TrainState, chunks: int) -> int:
+        """Bytes that the compiled step needs beside the parameters and the optimiser, its batch included."""
+        batch = self.batch(chunks)
+        analysis = self.step.lower(state, batch).compile().memory_analysis()
+        return analysis.temp_size_in_bytes + sum(x.nbytes for x in jax.tree.leaves(batch))
+
+
+def measure(side: int, block_size: int, chunks: int, repeats: int) -> Row:
+    """One row of the table."""
+    case = Case(side, block_size)
+    batch = case.batch(chunks)
+    example = jax.tree.map(lambda x: x[0], batch)
+    state = replicate(init_state(case.model, case.optimizer, example, seed=0), case.devices)
+    parameters = sum(x.size for x in jax.tree.leaves(state.params))
+    added = case.memory(state, chunks + 1) - case.memory(state, chunks)
+
+    def take_step() -> Any:
+        nonlocal state  # the step overwrites it
+        state, metrics = case.step(state, batch)
+        return metrics
+
+    timings(take_step, 2)
+    seconds = statistics.median(timings(take_step, repeats))
+    return Row(side, block_size, parameters, seconds, chunks * case.model.config.chunk_size, added)
+
+
+def draw(rows: list[Row]) -> Plot:
+    """Milliseconds and megabytes a triple against the image's side, a line for each grid."""
+    figure = Plot(figsize=(9, 3.6), dpi=120, layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axis, title in zip(panels, ("step's time a triple, ms", "memory a triple, MB")):
+        for grid, marker in ((64, "o"), (8, "s")):
+            chosen = [row for row in rows if row.grid == grid]
+            sides = [row.side for row in chosen]
+            chunk = REFERENCE.chunk_size
+            values = [
+                1e3 * row.seconds / row.triples if axis is panels[0] else row.bytes_a_chunk / chunk / 1e6 for row in chosen
+            ]
+            axis.plot(sides, values, marker=marker, label=f"{grid} x {grid} blocks")
+            for row, value in zip(chosen, values):
+                axis.annotate(f"B = {row.block_size}", (row.side, value), (0, 7), textcoords="offset points", ha="center")
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(sorted({row.side for row in rows}), [f"{side}²" for side in sorted({row.side for row in rows})])
+        axis.set_xlim(45, 2900)
+        axis.set_ylim(0, axis.get_ylim()[1] * 1.15)
+        axis.set_xlabel("image, pixels")
+        axis.set_title(title, fontsize=10)
+        axis.grid(alpha=0.3)
+        axis.legend(loc="lower right")
+    return figure
+
+
+def main(batch_size: int = 1, repeats: int = 5, json: Path | None = None, plot: Path | None = None) -> None:
+    """Times training steps of the reference network (encoder stride 2) for images of several sizes.
+
+    Args:
+        batch_size: chunks in a step.
+        repeats: timed steps of each, after two that are not timed.
+        json: where to write the figures.
+        plot: where to draw them.
+    """
+    rows = [measure(side, block_size, batch_size, repeats) for side, block_size in CASES]
+    figures = [*machine_figures(), Figure("batch", batch_size, "chunks of 896 triples")]
+    for row in rows:
+        name = f"{row.side} x {row.side}, B = {row.block_size}, {row.grid} x {row.grid} blocks"
+        figures += [
+            Figure(f"{name}: parameters", row.parameters),
+            Figure(f"{name}: time", 1e3 * row.seconds / row.triples, "ms a triple"),
+            Figure(f"{name}: memory", row.bytes_a_chunk / REFERENCE.chunk_size / 1e6, "MB a triple"),
+        ]
+    for first, last in ((rows[0], rows[2]), (rows[3], rows[4])):
+        for what, ratio in (
+            ("time", last.seconds / first.seconds),
+            ("memory", last.bytes_a_chunk / first.bytes_a_chunk),
+        ):
+            name = f"{what}, {last.side} x {last.side} by {first.side} x {first.side} ({first.grid} x {first.grid} blocks)"
+            figures.append(Figure(name, ratio, "met" if abs(ratio - 1) <= BAR else "MISSED"))
+    report(figures, json)
+    if plot:
+        draw(rows).savefig(plot)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,51 @@
+"""Pictures in a folder: any tree of image files."""
+
+from pathlib import Path
+
+from dct_jax.data.sources.record import NO_LABEL, SUFFIXES, Record
+
+
+class FolderSource:
+    """The image files below a folder, in the order of their names; hidden ones are left out.
+
+    Attributes:
+        name, classes: as of any Source; the class of a file is the first sub-folder on its way.
+        paths: the files.
+    """
+
+    def __init__(self, root: Path, split: str = "") -> None:
+        """Args: the folder, and the sub-folder to take alone, if any.
+
+        Raises:
+            ValueError: if there is no such folder, or no image file below it.
+        """
+        self.name = f"folder:{root}{split and f' ({split})'}"
+        if not root.is_dir():
+            raise ValueError(f"{self.name}: there is no folder {root}")
+        if split and not (root / split).is_dir():
+            known = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "no sub-folders at all"
+            raise ValueError(f"{self.name}: there is no sub-folder {split!r} (data.split); there are {known}")
+        self.root = root / split
+        self.paths = sorted(
+            path
+            for path in self.root.rglob("*")
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        )
+        if not self.paths:
+            raise ValueError(f"{self.name}: no image file below that folder ({', '.join(sorted(SUFFIXES))})")
+        self.classes = tuple(sorted({path.relative_to(self.root).parts[0] for path in self.paths if path.parent != self.root}))
+        labels = {name: label for label, name in enumerate(self.classes)}
+        parts = (path.relative_to(self.root).parts for path in self.paths)
+        self._labels = [labels[part[0]] if len(part) > 1 else NO_LABEL for part in parts]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Record:
+        """Raises ValueError if the file cannot be read."""
+        path = str(self.paths[index])
+        try:
+            with open(path, "rb") as file:
+                return Record(file.read(), self._labels[index], path)
+        except OSError as error:
+            raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None

@@ -1,0 +1,66 @@
+"""Several processes of one run: each host has one, or one for each accelerator.
+
+`experiments/launch.py` starts them, and tells them by an environment variable how they find each other.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+VARIABLE = "DCT_JAX_PROCESSES"
+"""Either "ADDRESS:PORT,NUMBER,INDEX" (of process 0, how many, which), or "auto": JAX asks Slurm, the TPU pod, or Open MPI."""
+
+HEARTBEAT_SECONDS = 20
+"""A process that is silent for so long counts as dead, and JAX ends the others."""
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """While it is open, JAX sees the devices of all processes. Without the environment variable there is one process alone.
+
+    When one process fails, the others cannot go on: it must end at once, without waiting for them as JAX would at exit. So an
+    exception ends this process with exit code 2. In the end all wait for each other, and are then independent.
+
+    Raises:
+        ValueError: if the variable says nothing sensible, or the processes do not find each other.
+    """
+    setting = os.environ.get(VARIABLE)
+    if not setting:
+        yield
+        return
+    place = _place(setting)
+    import jax  # not with the launcher, which starts processes and needs none of it
+
+    jax.config.update("jax_enable_preemption_service", False)  # it would keep SIGTERM to itself
+    try:
+        jax.distributed.initialize(
+            **place, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, shutdown_timeout_seconds=HEARTBEAT_SECONDS
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{VARIABLE} is {setting!r}, but the processes did not find each other ({reason})") from None
+    try:
+        yield
+        jax.distributed.shutdown()  # now: process 0 may have work to do before it exits
+    except BaseException as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            lost = "another process has ended, or cannot be reached; the same command goes on from the last checkpoint"
+            reason = f"{lost} ({reason[:200]})"
+        print(f"dct_jax: process {jax.process_index()} of {jax.process_count()}: {reason}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(2)
+
+
+def _place(setting: str) -> dict[str, str | int]:
+    """The arguments of jax.distributed.initialize."""
+    if setting == "auto":
+        return {}
+    match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", setting)
+    if not match or int(match[3]) >= int(match[2]):
+        raise ValueError(f"{VARIABLE} is {setting!r}; it must be 'auto' or 'ADDRESS:PORT,NUMBER,INDEX'")
+    place = {"coordinator_address": match[1], "num_processes": int(match[2]), "process_id": int(match[3])}
+    # What Slurm or a TPU's machine would say besides is not asked.
+    return place | {"cluster_detection_method": "deactivate"}
