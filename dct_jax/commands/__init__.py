@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from dct_jax.commands import pictures, runs
+from dct_jax.commands import pictures, prepare, runs
 from dct_jax.commands.arguments import say
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -14,6 +14,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "decode": pictures.decode,
     "show": pictures.show,
     "stats": pictures.stats,
+    "prepare": prepare.prepare,
 }
 
 USAGE = """usage: python -m dct_jax COMMAND
@@ -24,6 +25,7 @@ USAGE = """usage: python -m dct_jax COMMAND
   decode TRIPLES     turn a file of triples into an image
   show IMAGE         draw an image's DCT, the traces of its list and its stages
   stats SOURCE       tabulate list lengths and PSNR over block sizes and qualities
+  prepare SOURCE     make a TFDS data set: one of TFDS's own, or of a folder or a tar file
 
 COMMAND --help lists what each takes."""
 

@@ -1,0 +1,139 @@
+"""Pictures in an uncompressed tar file, read where they lie."""
+
+import functools
+import os
+import tarfile
+import threading
+import weakref
+from array import array
+from itertools import pairwise
+from pathlib import Path
+from posixpath import basename, normpath, splitext
+from typing import Any
+
+import numpy as np
+
+from dct_jax.data.sources.record import NO_LABEL, SUFFIXES, Record
+
+# How a file of each kind starts, and what unpacks it.
+_COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\x00": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
+
+
+class TarSource:
+    """The image files in a tar file, in the order of their names; hidden ones, and links, are left out.
+
+    The file is gone through once, for where its members lie; after that each record is one read. What a source keeps, and
+    pickles, is the bytes of the names and 28 more for each image.
+
+    Attributes:
+        name, classes: as of any Source; the class of a file is the first folder on its way.
+        path: the tar file.
+    """
+
+    def __init__(self, path: Path, split: str = "") -> None:
+        """Args: the tar file, and the folder in it to take alone, if any.
+
+        Raises:
+            ValueError: if there is no such file, folder or image, or if the file is compressed, damaged or no tar file.
+        """
+        self.name = f"tar:{path}{split and f' ({split})'}"
+        self.path = path
+        members, offsets, sizes = _index(path)
+        folder = normpath(split) + "/" if split else ""
+        chosen = [i for i, member in enumerate(members) if member.startswith(folder)]
+        if not members:
+            raise ValueError(f"{self.name}: no image file in that tar file ({', '.join(sorted(SUFFIXES))})")
+        if not chosen:
+            known = ", ".join(sorted({member.split("/")[0] for member in members if "/" in member})) or "no folders at all"
+            raise ValueError(f"{self.name}: there is no folder {split!r} with images (data.split); there are {known}")
+        # Folder by folder, as paths are sorted; of several members of one name the last one counts, as for tar itself.
+        chosen.sort(key=lambda i: members[i].replace("/", "\0"))
+        chosen = [i for i, after in pairwise([*chosen, None]) if after is None or members[i] != members[after]]
+
+        names = [members[i].encode(errors="surrogateescape") for i in chosen]
+        self._names = b"".join(names)
+        self._ends = np.cumsum([0, *map(len, names)], dtype=np.int64)  # [N + 1]; name i is _names[_ends[i] : _ends[i + 1]]
+        self._offsets = np.frombuffer(offsets, np.int64)[chosen]  # [N]
+        self._sizes = np.frombuffer(sizes, np.int64)[chosen]  # [N]
+        folders = [members[i].removeprefix(folder).rpartition("/")[0].split("/")[0] for i in chosen]
+        self.classes = tuple(sorted(set(folders) - {""}))
+        labels = {"": NO_LABEL} | {name: label for label, name in enumerate(self.classes)}
+        self._labels = np.array([labels[name] for name in folders], np.int32)  # [N]
+        self._file: int | None = None
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, index: int) -> Record:
+        """Raises ValueError if the file cannot be read."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name}: there is no record {index} of {len(self)}")
+        offset, size, label = int(self._offsets[index]), int(self._sizes[index]), int(self._labels[index])
+        member = self._names[self._ends[index] : self._ends[index + 1]].decode(errors="surrogateescape")
+        key = f"{self.path}/{member}"
+        try:
+            image = os.pread(self._descriptor(), size, offset)  # unlike seek and read, safe from several threads
+        except OSError as error:
+            raise ValueError(f"{key}: this file cannot be read ({error.strerror})") from None
+        if len(image) < size:
+            raise ValueError(f"{key}: this file cannot be read (the tar file has become shorter since it was opened)")
+        return Record(image, label, key)
+
+    def _descriptor(self) -> int:
+        with self._lock:
+            if self._file is None:
+                self._file = os.open(self.path, os.O_RDONLY)
+                weakref.finalize(self, os.close, self._file)
+            return self._file
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Neither locks nor open files go from one process to another."""
+        return {name: value for name, value in vars(self).items() if name not in ("_file", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _file=None, _lock=threading.Lock())
+
+
+def _index(path: Path) -> tuple[list[str], array, array]:
+    """The names of the image files in a tar file, in the order in which they lie, and their offsets and sizes in bytes."""
+    try:
+        stat = path.stat()
+        names, offsets, sizes = _read_index(path, (stat.st_size, stat.st_mtime_ns))
+    except FileNotFoundError:
+        raise ValueError(f"tar:{path}: there is no such file") from None
+    except OSError as error:
+        raise ValueError(f"tar:{path}: this file cannot be read ({error.strerror})") from None
+    return names.split("\0") if names else [], offsets, sizes
+
+
+@functools.lru_cache(maxsize=1)  # one or two minutes for a million members, and one split is often opened after another
+def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array]:
+    """As `_index`, with NUL between the names. The state, size and time, is there to read a file that has changed anew."""
+    names: list[str] = []
+    offsets, sizes = array("q"), array("q")
+    try:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in iter(tar.next, None):
+                tar.members.clear()  # otherwise it keeps all that it knows of each
+                name = normpath(member.name).lstrip("/")
+                hidden = basename(name).startswith(".")
+                if member.isreg() and not member.issparse() and not hidden and splitext(name)[1].lower() in SUFFIXES:
+                    names.append(name)
+                    offsets.append(member.offset_data)
+                    sizes.append(member.size)
+            # tarfile stops without a word at a damaged header, and at the end of what is left of the file.
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                raise ValueError(f"tar:{path}: this tar file is damaged or cut off at byte {tar.offset}; make it anew")
+    except tarfile.ReadError as error:
+        with path.open("rb") as file:
+            start = file.read(8)
+        for magic, unpack in _COMPRESSED.items():
+            if start.startswith(magic):
+                raise ValueError(
+                    f"tar:{path}: this file is compressed, and only an uncompressed tar file can be read at any place; "
+                    f"unpack it first: `{unpack} --keep {path}`"
+                ) from None
+        raise ValueError(f"tar:{path}: this is no tar file, or it is damaged or cut off ({error})") from None
+    return "\0".join(names), offsets, sizes

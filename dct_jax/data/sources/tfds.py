@@ -1,0 +1,153 @@
+"""Pictures of TFDS data sets that were prepared as array_record files, read without TensorFlow."""
+
+import difflib
+import shlex
+import textwrap
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from dct_jax.data.sources.record import NO_LABEL, Record
+
+INFO = "dataset_info.json"  # lies in the folder of every prepared data set
+
+
+class TFDSSource:
+    """The feature "image" of a data set's records, undecoded, and its feature "label".
+
+    The data set is looked for where TFDS looks: in TFDS_DATA_DIR, or ~/tensorflow_datasets.
+
+    Attributes:
+        name, classes: as of any Source. A label that is a number without names is passed on, and there are no classes.
+    """
+
+    def __init__(self, dataset: str, split: str = "") -> None:
+        """Args: NAME[/CONFIG][:VERSION], or the path of a prepared one, beginning with /, ./, ../ or ~; one of its splits, or
+        part of it, as TFDS writes it ("train[:90%]"); "train" if none is named.
+
+        Raises:
+            ValueError: if there is no such data set or split, if it is not prepared or not as array_record, or if it has no
+                feature "image".
+        """
+        split = split or "train"
+        self.name = f"tfds:{dataset} ({split})"
+        tfds = import_tfds()
+        builder = open_builder(dataset)
+        features = builder.info.features
+        # Asked first, and the reason why it fails only then: tfds.testing.mock_data works without any of what is checked.
+        try:
+            source = builder.as_data_source(split, file_format="array_record")
+        except (ValueError, AssertionError, NotImplementedError) as error:
+            raise _why_not(self.name, dataset, split, builder, error) from None
+        if "image" not in features or not isinstance(features["image"], tfds.features.Image):
+            known = ", ".join(sorted(features))
+            raise ValueError(f"{self.name}: there is no feature 'image' of type Image; the features are {known}")
+        label = features["label"] if "label" in features else None
+        self.classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()
+        self._labelled = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
+        # The raw records: TFDS's own reading decodes all features, masks and second images included.
+        self._records = source.data_source
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Record:
+        """Raises ValueError if the record cannot be read."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name}: there is no record {index} of {len(self)}")
+        key = f"{self.name}, record {index}"
+        try:
+            image, label = self._fields(self._records[index])
+        # array_record raises RuntimeError, protobuf its own error.
+        except Exception as error:
+            raise ValueError(f"{key}: this record cannot be read ({error})") from None
+        return Record(image, label, key)
+
+    def _fields(self, record: bytes | dict[str, Any]) -> tuple[bytes | np.ndarray, int]:
+        """The image and the label of a record: of a serialised tf.train.Example, or of what tfds.testing.mock_data gives in its
+        place, decoded features, with pixels uint8 [H, W, 3]."""
+        if isinstance(record, dict):
+            return record["image"], int(record["label"]) if self._labelled else NO_LABEL
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        fields = tf_example_pb2.Example.FromString(record).features.feature
+        if not fields["image"].bytes_list.value:
+            raise ValueError("it has no image")
+        return fields["image"].bytes_list.value[0], fields["label"].int64_list.value[0] if self._labelled else NO_LABEL
+
+
+def import_tfds() -> ModuleType:
+    """tensorflow_datasets. It takes a second to import, and nothing else of this package needs it.
+
+    Raises:
+        ValueError: if it is not installed.
+    """
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        packages = "tensorflow-datasets array_record importlib_resources"  # it needs all three, and declares neither other one
+        raise ValueError(f"tensorflow_datasets cannot be imported ({error}): pip install {packages}") from None
+    return tensorflow_datasets
+
+
+def open_builder(dataset: str, **options: Any) -> Any:
+    """TFDS's builder of a data set that is named as in `TFDSSource`; the options go to `tfds.builder`.
+
+    Raises:
+        ValueError: if there is no such data set, configuration or version.
+    """
+    tfds = import_tfds()
+    try:
+        if not dataset.startswith(("/", "./", "../", "~")):
+            return tfds.builder(dataset, **options)
+        folder = Path(dataset).expanduser()
+        if (folder / INFO).is_file():
+            return tfds.builder_from_directory(folder)
+    except tfds.core.registered.DatasetNotFoundError:
+        known = tfds.list_builders(with_community_datasets=False)
+        near = difflib.get_close_matches(dataset.split("/")[0].split(":")[0], known, n=3)
+        hint = _did_you_mean(near) or "tfds.list_builders() lists those that there are"
+        raise ValueError(f"tfds:{dataset}: TFDS knows no such data set, and none of that name is prepared; {hint}") from None
+    except (ValueError, AssertionError, ImportError) as error:
+        raise ValueError(f"tfds:{dataset}: {one_line(error)}") from None
+    below = sorted(str(path.parent) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{INFO}"))
+    hint = _did_you_mean(below) or "name that of a prepared data set"
+    raise ValueError(f"tfds:{dataset}: there is no {INFO} in that folder; {hint}")
+
+
+def is_prepared(builder: Any) -> bool:
+    """Whether the files of a builder's data set are there."""
+    return (builder.data_path / INFO).exists()
+
+
+def wrong_format(builder: Any) -> str:
+    """Why the files of a data set cannot be read at any place, and what converts them; "" if they can be."""
+    formats = {file_format.value for file_format in builder.info.available_file_formats()}
+    if "array_record" in formats:
+        return ""
+    command = f"tfds convert_format --dataset_version_dir={shlex.quote(str(builder.data_path))} --out_file_format=array_record"
+    where = "where tensorflow, apache-beam and mlcroissant are installed"  # which the command of TFDS 4.9.10 imports
+    return f"it is prepared as {'/'.join(sorted(formats))}, not array_record; run, {where}: {command}"
+
+
+def _why_not(name: str, dataset: str, split: str, builder: Any, error: Exception) -> ValueError:
+    """What to say when `builder.as_data_source(split)` has failed with `error`."""
+    if not is_prepared(builder):
+        command = f"python -m dct_jax prepare {dataset}"
+        return ValueError(f"{name}: it is not prepared in {builder.data_path}; prepare it with `{command}`")
+    if reason := wrong_format(builder):
+        return ValueError(f"{name}: {reason}")
+    splits = ", ".join(f"{name} ({info.num_examples} records)" for name, info in builder.info.splits.items())
+    reason = one_line(error).rstrip(".")
+    return ValueError(f"{name}: TFDS finds no records of the split {split!r} (data.split): {reason}; the splits are {splits}")
+
+
+def _did_you_mean(names: list[str]) -> str:
+    return f"did you mean {' or '.join(names)}?" if names else ""
+
+
+def one_line(error: Exception) -> str:
+    """TFDS's messages go over many lines."""
+    return textwrap.shorten(str(error), 600)
