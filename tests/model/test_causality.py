@@ -78,6 +78,27 @@ def test_every_decoder_uses_the_encoding(model: DCTransformer, chunk: Chunk, log
         np.testing.assert_array_equal(original[1], new[1])  # and in no other list
 
 
+def test_nothing_outside_of_the_image_is_looked_at(model: DCTransformer, logits_of) -> None:
+    """Two images of 2 x 3 blocks on the canvas of 4 x 4, the second with rubbish in every block that is not its own."""
+    small = dataclasses.replace(model.vocabulary, grid=(2, 3))
+    sparse = random_list(np.random.default_rng(0), small, 50)
+    chunk = batch_of(model, [sparse, sparse], index=1)
+    dirty = chunk.dct_image.copy()
+    dirty[1, :, 2:], dirty[1, :, :, 3:] = 9, -9
+    for logits in logits_of(chunk._replace(dct_image=dirty)):
+        np.testing.assert_array_equal(logits[0], logits[1])
+
+
+def test_the_grid_is_told(model: DCTransformer, logits_of) -> None:
+    """The same triples in an image of another height: all predictions differ, and not only what is possible."""
+    lists = [random_list(np.random.default_rng(0), dataclasses.replace(model.vocabulary, grid=(2, 4)), 20)]
+    chunk = batch_of(model, lists * 2)
+    taller = chunk._replace(grid=np.array([[2, 4], [3, 4]], np.int32))
+    for logits in logits_of(taller):
+        both = (logits[:1] > IMPOSSIBLE) & (logits[1:] > IMPOSSIBLE)
+        assert np.abs(np.where(both, logits[:1] - logits[1:], 0)).max(axis=-1)[:, 8:28].min() > 0  # where there are triples
+
+
 def test_blockwise_causal_attention_equals_masked_attention() -> None:
     length = 2 * QUERY_BLOCK + 17
     q, k, v = jax.random.normal(jax.random.key(0), (3, 1, 2, length, 4))

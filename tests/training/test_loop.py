@@ -11,10 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import dct_jax
 from dct_jax.config import Config
 from dct_jax.data.chunks import Chunk
+from dct_jax.data.sources import LANDSCAPES
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.step import TrainState
@@ -155,6 +157,25 @@ def test_classes_must_fit_the_pictures(tmp_path: Path) -> None:
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=5))
     with pytest.raises(ValueError, match=r"model.num_classes is 5, but folder:.*landscapes has 0 classes"):
         loop.train(config, tmp_path, ONE)
+
+
+def test_whole_pictures_of_several_shapes(tmp_path: Path) -> None:
+    """Trained with masks on one canvas; the checkpoint knows the shapes, and samples have them."""
+    (tmp_path / "pictures").mkdir()
+    photographs = [Image.open(path) for path in sorted(LANDSCAPES.glob("*.jpg"))[:12]]
+    for i, photograph in enumerate(photographs):
+        (photograph if i % 3 else photograph.rotate(90, expand=True)).save(tmp_path / "pictures" / f"{i:02}.jpg")
+    config = tiny_config(steps=6, evaluate_every=6)
+    data = dataclasses.replace(config.data, source=f"folder:{tmp_path}/pictures", fit="whole", held_out_every=4)
+    outcome = loop.train(dataclasses.replace(config, data=data), tmp_path / "run", ONE)
+    assert np.isfinite(outcome.evaluation["bits_per_pixel"])
+    assert {sparse.size for sparse in outcome.held_out} == {(8, 16), (16, 8)}
+    model = dct_jax.load(tmp_path / "run")
+    assert model.sizes == ((8, 16, 6), (16, 8, 3))
+    assert {sparse.size for sparse in model.sample(16, batch_size=16)} == {(8, 16), (16, 8)}
+    nats = sum(model.log_prob(outcome.held_out).values())  # of the same checkpoint, on one device
+    pixels = sum(np.prod(sparse.size) for sparse in outcome.held_out)
+    assert -nats.sum() / np.log(2) / pixels == pytest.approx(outcome.evaluation["bits_per_pixel"], rel=1e-5)
 
 
 def test_devices_and_parts_must_divide_the_batch(tmp_path: Path) -> None:
