@@ -1,4 +1,8 @@
-"""The quick start: 64 x 64 crops of the bundled landscapes on a laptop's CPU."""
+"""The quick start: 64 x 64 crops of the bundled landscapes on a laptop's CPU.
+
+Model: 1.68 M parameters.
+Launch: `make quickstart`, or `python experiments/launch.py landscapes`.
+"""
 
 from dct_jax import Config, DCTCodec
 from dct_jax.config import DataConfig, ModelConfig, TrainingConfig

@@ -68,7 +68,7 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device] | None = N
     shard = Shard(jax.process_index(), jax.process_count())
     _check_batch(config.training, len(devices))
     training, held_out = open_sources(config.data)
-    _check_classes(config, training)
+    _check_classes(config, training, held_out)
     skipped = Skipped(len(training), config.data.max_skipped), Skipped(len(held_out), config.data.max_skipped)
     lists, labels = held_out_lists(held_out, config, skipped[1])
 
@@ -85,7 +85,8 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device] | None = N
     step, any_stopped = parallel(program, devices, donate_first=True), any_process(devices)
 
     def evaluate() -> dict[str, float]:
-        nats = list_log_prob(model, state.params, lists, labels, config.training.batch_size, devices)
+        at_a_time = config.training.batch_size // config.training.accumulate
+        nats = list_log_prob(model, state.params, lists, labels, at_a_time, devices)
         elements = sum(len(sparse) + 1 for sparse in lists)
         by_symbol = {name: -float(x.sum()) / elements for name, x in nats._asdict().items()}
         for name, number in by_symbol.items():
@@ -214,7 +215,11 @@ def _check_batch(training: TrainingConfig, num_devices: int) -> None:
         )
 
 
-def _check_classes(config: Config, source: Source) -> None:
-    wanted, found = config.model.num_classes, len(source.classes)
+def _check_classes(config: Config, training: Source, held_out: Source) -> None:
+    wanted, found = config.model.num_classes, len(training.classes)
     if wanted and wanted != found:
-        raise ValueError(f"model.num_classes is {wanted}, but {source.name} has {found} classes")
+        raise ValueError(f"model.num_classes is {wanted}, but {training.name} has {found} classes")
+    if wanted and held_out.classes != training.classes:
+        raise ValueError(
+            f"{held_out.name} has other classes than {training.name}; with model.num_classes they must be the same"
+        )

@@ -157,6 +157,13 @@ def test_classes_must_fit_the_pictures(tmp_path: Path) -> None:
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=5))
     with pytest.raises(ValueError, match=r"model.num_classes is 5, but folder:.*landscapes has 0 classes"):
         loop.train(config, tmp_path, ONE)
+    for name in ("train/cat/1.jpg", "train/owl/2.jpg", "test/owl/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((LANDSCAPES / "sky0.jpg").read_bytes())
+    data = dataclasses.replace(config.data, source=f"folder:{tmp_path}", split="train", held_out_split="test")
+    config = dataclasses.replace(config, data=data, model=dataclasses.replace(config.model, num_classes=2))
+    with pytest.raises(ValueError, match=r"\(test\) has other classes than .* \(train\)"):
+        loop.train(config, tmp_path / "run", ONE)
 
 
 def test_whole_pictures_of_several_shapes(tmp_path: Path) -> None:

@@ -1,0 +1,27 @@
+"""LSUN churches, one of the paper's unconditional models: 126,227 pictures, the long side 384 pixels.
+
+Data: `python -m dct_jax prepare lsun/church_outdoor`, for which TFDS needs tensorflow_io besides TensorFlow.
+Model: 401 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 10.5 GB a chunk that a device does at once.
+Launch: `python experiments/launch.py lsun_churches` on 8 devices of 80 GB; on one, add `--training.accumulate 128`.
+"""
+
+from dataclasses import replace
+
+from dct_jax import Config, DCTCodec
+from dct_jax.config import DataConfig
+from dct_jax.experiment import PAPER_MODEL, PAPER_TRAINING
+
+CONFIG = Config(
+    codec=DCTCodec(block_size=8, quality=75, chroma_subsampling="4:2:0", channel_order="banded"),
+    data=DataConfig(
+        source="tfds:lsun/church_outdoor",
+        split="train",
+        held_out_split="validation",
+        image_size=(384, 384),
+        fit="whole",
+        enlarge=1.5,  # the files' short side is 256 pixels, so square pictures need as much
+    ),
+    # 48 x 48 blocks: an encoder token for each is affordable. Detailed photographs have up to 53 chunks, most churches fewer.
+    model=replace(PAPER_MODEL, encoder_stride=1, max_chunks=48),
+    training=PAPER_TRAINING,
+)

@@ -1,0 +1,196 @@
+"""All experiments: that they load, their sizes, their batches on mocked data, and a step of each with a small network."""
+
+import ast
+import io
+import math
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
+from dct_jax.data.chunks import Chunk
+from dct_jax.data.pipeline import example_batch, training_batches, training_sizes
+from dct_jax.data.skipped import Skipped
+from dct_jax.experiment import FOLDER, PAPER_MODEL, PAPER_TRAINING, experiments, load_experiment
+from dct_jax.model import DCTransformer, network
+from dct_jax.training import loop
+from dct_jax.training.loop import open_sources
+from tests.toys import random_image
+
+ONE = jax.local_devices()[:1]
+
+# The grid, its channels, positions and values, the window of the decoders and the encoder's tokens.
+SIZES = {
+    "clevr": ((40, 60), 192, 2400, 943, 1024, 2400),
+    "debug": ((4, 4), 192, 16, 77, 56, 16),
+    "diabetic_retinopathy": ((64, 64), 768, 4096, 755, 1024, 1024),
+    "ffhq": ((64, 64), 768, 4096, 271, 1024, 1024),
+    "imagenet": ((48, 48), 192, 2304, 377, 1024, 2304),
+    "imagenet_upsampling": ((48, 48), 192, 2304, 377, 1024, 2304),
+    "landscapes": ((8, 8), 192, 64, 189, 192, 64),
+    "lsun_bedrooms": ((48, 48), 192, 2304, 377, 1024, 2304),
+    "lsun_churches": ((48, 48), 192, 2304, 377, 1024, 2304),
+    "lsun_towers": ((48, 48), 192, 2304, 377, 1024, 2304),
+    "openimages_colorization": ((48, 48), 192, 2304, 377, 1024, 2304),
+    "plant_leaves": ((64, 64), 3072, 4096, 755, 1024, 1024),
+    "tiny_imagenet": ((8, 8), 192, 64, 189, 1024, 64),
+}
+NAMES = sorted(SIZES)
+NOT_IN_THE_PAPER = {"debug", "landscapes", "tiny_imagenet"}
+
+
+def test_these_are_the_experiments() -> None:
+    assert experiments() == NAMES
+    with pytest.raises(ValueError, match=f"there is no experiment 'none'; known are {', '.join(NAMES)}, or the path"):
+        load_experiment("none")
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - NOT_IN_THE_PAPER))
+def test_the_paper_s_network_and_training(name: str) -> None:
+    """What an experiment may change of them."""
+    config = load_experiment(name)
+    model, training = config.model, config.training
+    by_data = {"encoder_stride": 1, "max_chunks": 1, "num_classes": 0}
+    assert replace(model, **by_data) == replace(PAPER_MODEL, **by_data)
+    by_size = {"steps": 10**6, "batch_size": 512, "accumulate": 16}
+    assert replace(training, **by_size) == replace(PAPER_TRAINING, **by_size)
+    elements = training.steps * training.batch_size * model.chunk_size
+    assert not name.startswith("lsun") or elements == pytest.approx(300e9, rel=0.01)
+    assert training.batch_size // (8 * training.accumulate) == 4  # chunks at once on each of 8 devices, as the docstrings say
+    assert config.data.fit == "whole"
+
+
+@cache
+def shapes(model: DCTransformer, batch: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> tuple[list[tuple[int, ...]], int]:
+    """Those of the logits, and the number of parameters; several experiments have the same."""
+    arrays = Chunk(*(jax.ShapeDtypeStruct(*array) for array in batch))
+    logits, params = jax.eval_shape(model.init_with_output, jax.random.key(0), arrays)
+    return [x.shape for x in logits], sum(x.size for x in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sizes_are_as_documented(name: str) -> None:
+    config = load_experiment(name)
+    model = network(config)
+    v, grid, window = model.vocabulary, model.vocabulary.grid, config.model.window
+    tokens = math.prod(-(-side // config.model.encoder_stride) for side in grid)
+    assert (grid, v.num_channels, v.num_positions, v.num_values, window, tokens) == SIZES[name]
+
+    batch = example_batch(config)
+    assert batch.dct_image.shape == (1, v.num_channels, *grid)
+    logits, parameters = shapes(model, tuple((x.shape, x.dtype) for x in batch))
+    assert logits == [(1, window, v.num_channels + 1), (1, window, v.num_positions), (1, window, v.num_values)]
+    docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
+    (said,) = re.findall(r"([\d.]+) M parameters", docstring)
+    assert float(said) == pytest.approx(parameters / 1e6, rel=0.01)
+
+
+def png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def pictures(config: Config, folder: Path) -> str:
+    """A small source in the place of a folder or a tar file; other sources stay."""
+    kind = config.data.source.partition(":")[0]
+    rng = np.random.default_rng(0)
+    if kind == "folder":
+        for i in range(4):
+            (folder / f"{i}.png").write_bytes(png(random_image(rng, 40, 40)))
+        return f"folder:{folder}"
+    if kind == "tar":
+        data = png(random_image(rng, *config.data.image_size))
+        with tarfile.open(folder / "a.tar", "w") as tar:
+            for split in (config.data.split, config.data.held_out_split):
+                for label in range(config.model.num_classes):
+                    member = tarfile.TarInfo(f"{split}/{label}/0.png")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+        return f"tar:{folder / 'a.tar'}"
+    return config.data.source
+
+
+def on_small_data(config: Config, folder: Path) -> Config:
+    """The same experiment with little data: mocked pictures have 5 to 49 pixels a side."""
+    small = {"enlarge": 1000.0, "held_out_every": 2, "held_out_crops": 1, "threads": 1}
+    return replace(
+        config,
+        data=replace(config.data, source=pictures(config, folder), **small),
+        training=replace(config.training, batch_size=2, accumulate=1),
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batches(name: str, tmp_path: Path) -> None:
+    """A batch of each, with the experiment's own codec, canvas and chunks."""
+    config = on_small_data(load_experiment(name), tmp_path)
+    with tfds.testing.mock_data(num_examples=4):
+        training, held_out = open_sources(config.data)
+        assert not config.model.num_classes or len(training.classes) == len(held_out.classes) == config.model.num_classes
+        skipped = Skipped(len(training), 0.0)
+        batch = next(training_batches(training, config, skipped))
+        sizes = training_sizes(training, config)
+    shapes_of = [x.shape[1:] for x in batch]
+    assert shapes_of == [x.shape[1:] for x in example_batch(config)]
+    assert batch.is_target.any(axis=1).all()
+    assert (batch.grid >= 1).all() and (batch.grid <= SIZES[name][0]).all()
+    assert (batch.grid.max(axis=1) == max(SIZES[name][0])).all() or name == "clevr"  # whose canvas is no square
+    assert (len(skipped), sum(count for *_, count in sizes) > 0) == (0, True)
+
+
+def shrunk(config: Config) -> Config:
+    """The same experiment on 4 x 4 blocks of 4 x 4 pixels, with the smallest network. Experiments of one kind become equal but
+    for their data, so that a kind is compiled once."""
+    smallest = ModelConfig(width=16, heads=2, encoder=(1,), channel_decoder=(1,), position_decoder=(1,), value_decoder=(1,))
+    kept = {"encoder_stride": config.model.encoder_stride, "num_classes": 1000 if config.model.num_classes else 0}
+    return replace(
+        config,
+        codec=replace(config.codec, block_size=4, quality=50),
+        data=replace(config.data, image_size=(16, 16)),
+        model=replace(smallest, chunk_size=24, overlap=8, max_chunks=4, **kept),
+        training=TrainingConfig(batch_size=2, warmup_steps=0, evaluate_every=1000, checkpoint_every=1000),
+    )
+
+
+KINDS = (
+    ("clevr", "debug", "imagenet_upsampling", "landscapes", "lsun_bedrooms", "lsun_churches", "lsun_towers"),
+    ("diabetic_retinopathy", "ffhq", "plant_leaves"),  # encoder_stride 2
+    ("imagenet", "tiny_imagenet"),  # classes
+    ("openimages_colorization",),  # luma_first
+)
+
+
+def test_every_experiment_is_of_one_kind() -> None:
+    assert sorted(name for kind in KINDS for name in kind) == NAMES
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_a_step_of_each(kind: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run for each kind, each of whose steps has a batch of another experiment."""
+    configs = []
+    for name in kind:
+        (tmp_path / name).mkdir()
+        configs.append(on_small_data(shrunk(load_experiment(name)), tmp_path / name))
+    assert len({(replace(config, data=DataConfig())) for config in configs}) == 1
+
+    def batches(*_: object) -> Iterator[Chunk]:
+        for config in configs:
+            training, _ = open_sources(config.data)
+            yield next(training_batches(training, config, Skipped(len(training), 0.0)))
+
+    monkeypatch.setattr(loop, "training_batches", batches)
+    run = replace(configs[0], training=replace(configs[0].training, steps=len(kind)))
+    with tfds.testing.mock_data(num_examples=4):
+        outcome = loop.train(run, tmp_path / "run", ONE)
+    assert (outcome.step, outcome.signal, outcome.skipped) == (len(kind), None, [])  # it raises if a loss is not finite
+    assert all(math.isfinite(x) for x in outcome.evaluation.values())
