@@ -28,7 +28,7 @@ class DataConfig:
         flip: whether to mirror half of the training pictures left to right.
         own_coefficients: take the coefficients of JPEG files as they are (in this codec's tables), and not those of their
             pixels. Crops then begin at whole blocks and are never resized, and whole pictures must fit as they are.
-        threads: that make batches, in each worker process.
+        threads: that make batches ahead of their use, in each worker process; 0 makes each when it is asked for.
         workers: processes that make batches; 0 for threads of the training process alone.
         max_skipped: the run ends if more than this share of the pictures cannot be used.
     """
@@ -57,7 +57,7 @@ class DataConfig:
         _require(self.enlarge >= 1, "data.enlarge", self.enlarge, "1 or more")
         _require(self.held_out_every >= 2, "data.held_out_every", self.held_out_every, "2 or more")
         _require(self.held_out_crops >= 1, "data.held_out_crops", self.held_out_crops, "1 or more")
-        _require(self.threads >= 1, "data.threads", self.threads, "1 or more")
+        _require(self.threads >= 0, "data.threads", self.threads, "0 or more")
         _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
         _require(0 <= self.max_skipped <= 1, "data.max_skipped", self.max_skipped, "a share from 0 to 1")
 

@@ -112,7 +112,7 @@ def test_from_dict_checks_the_values_too() -> None:
         (DataConfig, "data", {"held_out_crops": 0}),
         (DataConfig, "data", {"fit": "stretch"}),
         (DataConfig, "data", {"enlarge": 0.5}),
-        (DataConfig, "data", {"threads": 0}),
+        (DataConfig, "data", {"threads": -1}),
         (DataConfig, "data", {"workers": -1}),
         (DataConfig, "data", {"max_skipped": 1.5}),
         (ModelConfig, "model", {"width": 0}),

@@ -114,7 +114,8 @@ def training_batches(
     indices = grain.MapDataset.range(len(source)).seed(config.seed).shuffle().repeat()
     places = indices.map_with_index(lambda place, index: (place, int(index)))[shard.index :: shard.num]
     made = places.batch(size, batch_fn=list).map(_BatchMaker(source, config))[first:]
-    options = grain.ReadOptions(num_threads=config.data.threads, prefetch_buffer_size=config.data.threads + 1)
+    threads = config.data.threads
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1 if threads else 0)
     batches = made.to_iter_dataset(options)
     if config.data.workers:
         flags.FLAGS.mark_as_parsed()  # Grain asks for flags of its own, which only programs of absl have parsed

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -105,10 +106,7 @@ class Checkpoints:
         Raises:
             ValueError: if the checkpoint holds other shapes.
         """
-        # The run may have had devices that this machine lacks.
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
-        return self._restore(step, params=ocp.args.StandardRestore(like))["params"]
+        return self._restore(step, params=ocp.args.StandardRestore(_here(like)))["params"]
 
     def sizes(self, step: int) -> Sizes:
         """The sizes of the training pictures.
@@ -125,17 +123,17 @@ class Checkpoints:
             raise ValueError(f"{self.folder / str(step)}: this checkpoint has no readable sizes ({error})") from None
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state of the run. `like` gives shapes and types.
+        """The state of the run, on one device. `like` gives shapes and types.
 
         Raises:
             ValueError: if the checkpoint holds other shapes.
         """
         items = self._restore(
             step,
-            params=ocp.args.StandardRestore(like.params),
-            optimizer=ocp.args.StandardRestore(like.optimizer),
+            params=ocp.args.StandardRestore(_here(like.params)),
+            optimizer=ocp.args.StandardRestore(_here(like.optimizer)),
         )
-        return TrainState(like.step + step, items["params"], items["optimizer"])
+        return TrainState(jnp.int32(step), items["params"], items["optimizer"])
 
     def close(self) -> None:
         self._manager.close()
@@ -151,6 +149,12 @@ class Checkpoints:
         except (OSError, KeyError, ValueError) as error:
             reason = str(error).splitlines()[0][:200]
             raise ValueError(f"{self.folder / str(step)}: this checkpoint does not fit its configuration ({reason})") from None
+
+
+def _here(like: Any) -> Any:
+    """The shapes and types on a device of this process: the run may have had devices that this machine lacks."""
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
 
 
 def _check_shapes(name: str, saved: Any, like: Any) -> None:

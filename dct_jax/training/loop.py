@@ -74,11 +74,11 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device] | None = N
 
     model, optimizer = network(config), make_optimizer(config.training)
     checkpoints = open_run(config, folder)
-    state = init_state(model, optimizer, example_batch(config), config.seed)
+    init = partial(init_state, model, optimizer, example_batch(config), config.seed)
     if (latest := checkpoints.latest()) is not None:
-        state, sizes = checkpoints.restore(latest, state), checkpoints.sizes(latest)
+        state, sizes = checkpoints.restore(latest, jax.eval_shape(init)), checkpoints.sizes(latest)
     else:
-        sizes = training_sizes(training, config)
+        state, sizes = init(), training_sizes(training, config)
     done = int(state.step)
     state = replicate(state, devices)
     program = partial(train_step, model, optimizer, seed=config.seed, accumulate=config.training.accumulate)
