@@ -2,8 +2,9 @@
 
     python benchmarks/data.py --tar PATH --photos FOLDER [--repeats 9 --json FILE]
 
-One core, no threads that work ahead; both sides take turns. The bars: at most 2.5 times the decode-only time at 64 x 64 pixels, at most twice
-at 2048 x 1536; peak memory that does not grow with the data set (2,000 and 20,000 images) and is below 1 GB a worker.
+One core, no threads that work ahead; both sides take turns. The bars: at most 2.5 times the decode-only time at 64 x 64
+pixels, at most twice at 2048 x 1536; peak memory that does not grow with the data set (2,000 and 20,000 images) and is below
+1 GB a worker.
 """
 
 import dataclasses

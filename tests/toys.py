@@ -85,8 +85,14 @@ def batch_of(model: DCTransformer, lists: list[SparseDCT], index: int = 0) -> Ch
 
 
 def random_params(model: DCTransformer, batch: Chunk, seed: int = 0, scale: float = 0.3) -> Any:
-    """Parameters with every number moved at random, so that no gate stays at 0 and no bias hides a dependence."""
-    params = model.init(jax.random.key(seed), batch)
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    return tree.unflatten([x + scale * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)])
+    """Parameters about as large as fresh ones, with every number moved at random, so that no gate stays at 0 and no bias hides
+    a dependence. They are not made by the model's own initialisers, which take long to compile."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        kind = path[-1].key
+        fresh = {"kernel": leaf.shape[0] ** -0.5 if leaf.ndim > 1 else 0, "embedding": 0.1}.get(kind, 0)
+        spread = np.hypot(scale, fresh)
+        return ((kind == "scale") + spread * rng.standard_normal(leaf.shape)).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(model.init, jax.random.key(0), batch))

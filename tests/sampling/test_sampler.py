@@ -22,7 +22,7 @@ SHORT = dataclasses.replace(TINY, chunk_size=2, overlap=2)
 def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None:
     model = tiny_model(SHORT)
     batch = batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)])
-    params = random_params(model, batch) if trained else model.init(jax.random.key(0), batch)
+    params = random_params(model, batch) if trained else jax.jit(model.init)(jax.random.key(0), batch)
     one = SymbolPolicy(temperature)
     lists, _ = sample_lists(model, params, [BLANK] * 8, np.zeros(8, np.int32), 3, Policy(one, one, one))
     for sparse in lists:
