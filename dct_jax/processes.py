@@ -21,7 +21,8 @@ def joined() -> Iterator[None]:
     """While it is open, JAX sees the devices of all processes. Without the environment variable there is one process alone.
 
     When one process fails, the others cannot go on: it must end at once, without waiting for them as JAX would at exit. So an
-    exception ends this process with exit code 2. In the end all wait for each other, and are then independent.
+    exception ends this process with exit code 2, an interrupt with 130. In the end all wait for each other, and are then
+    independent.
 
     Raises:
         ValueError: if the variable says nothing sensible, or the processes do not find each other.
@@ -51,7 +52,7 @@ def joined() -> Iterator[None]:
             reason = f"{lost} ({reason[:200]})"
         print(f"dct_jax: process {jax.process_index()} of {jax.process_count()}: {reason}", file=sys.stderr, flush=True)
         sys.stdout.flush()
-        os._exit(2)
+        os._exit(130 if isinstance(error, KeyboardInterrupt) else 2)
 
 
 def _place(setting: str) -> dict[str, str | int]:

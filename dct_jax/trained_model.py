@@ -117,12 +117,17 @@ class TrainedModel:
         """The list without triples of an image of (H, W) pixels.
 
         Raises:
-            ValueError: if the model's canvas is too small for it.
+            ValueError: if the model's canvas is too small for it, or the model has seen no other size than its canvas.
         """
         blank, canvas = SparseDCT.empty(size, self.codec), self.network.vocabulary.grid
         if any(ours > theirs for ours, theirs in zip(blank.grid, canvas)):
             most = " x ".join(str(side * self.codec.block_size) for side in canvas)
             raise ValueError(f"the size is {size[0]} x {size[1]} pixels; this model draws images of up to {most}")
+        if self.config.data.fit == "crop" and blank.grid != canvas:
+            raise ValueError(
+                f"the size is {size[0]} x {size[1]} pixels; this model has seen images of {most} alone; one that is trained "
+                "with --data.fit whole draws others, too"
+            )
         return blank
 
 

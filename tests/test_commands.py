@@ -53,8 +53,6 @@ def test_a_run_leaves_what_the_readme_says(run: Path, tmp_path: Path, capsys: py
         "0000.png", "0001.png", "0002.png", "progressive.png", "samples.png",
     ]  # fmt: skip
     assert Image.open(tmp_path / "samples" / "0000.png").size == (32, 32)
-    assert main(["sample", str(run), "--num", "3", "--size", "20", "9", "--out", str(tmp_path / "small")]) == 0
-    assert Image.open(tmp_path / "small" / "samples" / "0002.png").size == (9, 20)
 
 
 def test_encode_and_decode_are_the_codec(tmp_path: Path) -> None:
@@ -158,6 +156,7 @@ def test_bad_runs(refused: Refused, run: Path, tmp_path: Path) -> None:
     assert "temperature is 0.0" in refused("sample", run, "--temperature", 0)
     assert "seed is 99999999999; it must be" in refused("sample", run, "--seed", 99999999999)
     assert "this model draws images of up to 32 x 32" in refused("sample", run, "--size", 32, 33)
+    assert "this model has seen images of 32 x 32 alone" in refused("sample", run, "--size", 20, 9)
     assert "--top-k has 2 numbers" in refused("sample", run, "--top-k", 1, 2)
     assert "another configuration (seed 0 -> 1)" in refused("train", "debug", "--run-dir", run, "--seed", 1)
     (tmp_path / "file").write_text("")

@@ -151,7 +151,7 @@ def test_batches(name: str, tmp_path: Path) -> None:
 def shrunk(config: Config) -> Config:
     """The same experiment on 4 x 4 blocks of 4 x 4 pixels, with the smallest network. Experiments of one kind become equal but
     for their data, so that a kind is compiled once."""
-    smallest = ModelConfig(width=16, heads=2, encoder=(1,), channel_decoder=(1,), position_decoder=(1,), value_decoder=(1,))
+    smallest = ModelConfig(width=16, heads=2, encoder=(0,), channel_decoder=(0,), position_decoder=(0,), value_decoder=(1,))
     kept = {"encoder_stride": config.model.encoder_stride, "num_classes": 1000 if config.model.num_classes else 0}
     return replace(
         config,

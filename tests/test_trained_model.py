@@ -56,7 +56,10 @@ def test_bad_arguments_are_named(model: dct_jax.TrainedModel) -> None:
 
 
 def test_sizes_are_drawn_from_those_of_the_training_pictures_or_given(model: dct_jax.TrainedModel) -> None:
-    varied = dataclasses.replace(model, sizes=((16, 9, 3), (7, 16, 1)))
+    with pytest.raises(ValueError, match="this model has seen images of 16 x 16 alone"):
+        model.sample(1, size=(5, 12))
+    config = dataclasses.replace(model.config, data=dataclasses.replace(model.config.data, fit="whole"))
+    varied = dataclasses.replace(model, config=config, sizes=((16, 9, 3), (7, 16, 1)))
     lists = varied.sample(40, seed=0, batch_size=8)
     counts = Counter(sparse.size for sparse in lists)
     assert set(counts) == {(16, 9), (7, 16)}

@@ -63,10 +63,7 @@ def drawn_own_list(record: Record, config: Config, flip: bool, rng: np.random.Ge
     sparse = SparseDCT.from_jpeg(record.image, config.codec.channel_order)
     wanted, (height, width) = config.data.image_size, sparse.size
     if config.data.fit == "whole":
-        if height > wanted[0] or width > wanted[1]:
-            raise Unusable(
-                "too large", f"the picture has {height} x {width} pixels; it must fit into {wanted[0]} x {wanted[1]}"
-            )
+        _check_fits(sparse.size, wanted)
     else:
         if height < wanted[0] or width < wanted[1]:
             raise Unusable("too small", f"the picture has {height} x {width} pixels; it must have {wanted[0]} x {wanted[1]}")
@@ -86,7 +83,17 @@ def drawn_size(record: Record, data: DataConfig) -> tuple[int, int]:
     if data.fit == "crop":
         return data.image_size
     size = record.image.shape[:2] if isinstance(record.image, np.ndarray) else image_size(record.image)
-    return size if data.own_coefficients else fitted_size(size, data.image_size, data.enlarge)
+    if not data.own_coefficients:
+        return fitted_size(size, data.image_size, data.enlarge)
+    _check_fits(size, data.image_size)
+    return size
+
+
+def _check_fits(size: tuple[int, int], canvas: tuple[int, int]) -> None:
+    """Raises Unusable unless an image of (H, W) pixels fits on the canvas as it is."""
+    if size[0] > canvas[0] or size[1] > canvas[1]:
+        message = f"the picture has {size[0]} x {size[1]} pixels; it must fit into {canvas[0]} x {canvas[1]}"
+        raise Unusable("too large", message)
 
 
 def encode_all(codec: DCTCodec, images: Sequence[np.ndarray]) -> list[SparseDCT]:

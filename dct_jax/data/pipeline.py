@@ -1,7 +1,12 @@
 """Sources -> batches: the Grain pipeline for training, and the fixed lists of an evaluation."""
 
+import os
+import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import grain.python as grain
@@ -119,19 +124,35 @@ def training_batches(
     batches = made.to_iter_dataset(options)
     if config.data.workers:
         flags.FLAGS.mark_as_parsed()  # Grain asks for flags of its own, which only programs of absl have parsed
-        batches = batches.mp_prefetch(grain.MultiprocessingOptions(config.data.workers, per_worker_buffer_size=1))
+        options = grain.MultiprocessingOptions(config.data.workers, per_worker_buffer_size=1)
+        batches = batches.mp_prefetch(options, partial(_stay_until, os.getpid()))
     for batch, skips in batches:
         skipped.note(size, skips)
         yield batch
 
 
+def _stay_until(parent: int, *_: int) -> None:
+    """Runs first in a worker process. Ctrl-C and a scheduler's SIGTERM go to it, too, but the training process takes some more
+    batches before it stops; and when that process is gone, however it ended, so is the worker."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def held_out_lists(source: Source, config: Config, skipped: Skipped) -> tuple[list[SparseDCT], np.ndarray]:
     """The lists and the classes, int32 [N], of `held_out_crops` pictures, the same ones every time: the source's pictures by
-    turns, as the model sees them in training, unmirrored."""
+    turns, or as many of them at even distances, as the model sees them in training, unmirrored."""
     lists, labels = [], []
-    for place in range(config.data.held_out_crops):
+    crops, pictures = config.data.held_out_crops, len(source)
+    for place in range(crops):
         rng = np.random.default_rng((config.seed, place))
-        one = draw(source, place % len(source), config, False, rng)
+        one = draw(source, place * pictures // crops if crops < pictures else place % pictures, config, False, rng)
         skipped.note(1, one.skips)
         lists += _lists([one], config)
         labels.append(one.label)
@@ -139,7 +160,11 @@ def held_out_lists(source: Source, config: Config, skipped: Skipped) -> tuple[li
 
 
 def training_sizes(source: Source, config: Config) -> list[tuple[int, int, int]]:
-    """Which sizes the model's pictures have, and how often: (H, W, count), from pictures at even distances in the source."""
+    """Which sizes the model's pictures have, and how often: (H, W, count), from pictures at even distances in the source.
+
+    Raises:
+        ValueError: if none of them can be used.
+    """
     if config.data.fit == "crop":
         return [(*config.data.image_size, 1)]
     number, sizes = min(len(source), MOST_SIZES), Counter()
@@ -148,6 +173,8 @@ def training_sizes(source: Source, config: Config) -> list[tuple[int, int, int]]
             sizes[drawn_size(source[i * len(source) // number], config.data)] += 1
         except ValueError:
             continue  # training skips it too, and says so
+    if not sizes:
+        raise ValueError(f"{source.name}: none of the {number} pictures whose sizes were asked for can be used")
     return [(*size, count) for size, count in sorted(sizes.items())]
 
 

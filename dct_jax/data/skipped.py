@@ -1,6 +1,7 @@
 """Pictures that cannot be used: why, which, and how many are too many."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -55,19 +56,21 @@ class Skipped:
     def __len__(self) -> int:
         return len(self.by_key)
 
-    def note(self, read: int, skips: Sequence[Skip]) -> None:
-        """Takes in how many pictures were read, and which of them were skipped.
+    def note(self, used: int, skips: Sequence[Skip]) -> None:
+        """Takes in how many pictures were used, and which were skipped.
 
         Raises:
             ValueError: if too large a share has been skipped; the message lists them.
         """
-        self._read += read
+        self._read += used + len(skips)
         for skip in skips:
             if skip.key not in self.by_key:
                 self.by_key[skip.key] = skip
                 log.warning("skipping picture %d: %s", len(self), skip.message)
         seen = min(self._read, self._pictures)  # pictures come again every epoch
-        if seen >= min(ENOUGH, self._pictures) and len(self) > self._most * seen:
+        # Of a part of the pictures, more may be bad by chance: up to three standard deviations more.
+        chance = 3 * math.sqrt(self._most * seen) if seen < self._pictures else 0
+        if seen >= min(ENOUGH, self._pictures) and len(self) > self._most * seen + chance:
             names = "; ".join(skip.message for skip in list(self.by_key.values())[:LISTED])
             more = f"; and {len(self) - LISTED} more" if len(self) > LISTED else ""
             raise ValueError(

@@ -58,7 +58,8 @@ def list_log_prob(
         except ValueError as error:
             raise ValueError(f"list {i}: {error}") from None
     devices = tuple(devices or jax.local_devices()[:1])
-    shard = Shard(jax.process_index(), len({device.process_index for device in devices}))
+    processes = sorted({device.process_index for device in devices})
+    shard = Shard(processes.index(jax.process_index()), len(processes))
     labels = np.zeros(len(lists), np.int32) if labels is None else labels
     log_prob, params = parallel_log_prob(model, devices), replicate(params, devices)
     totals = np.zeros((3, len(lists)))

@@ -16,7 +16,7 @@ from dct_jax.codec import SparseDCT
 from dct_jax.config import Config, DataConfig, TrainingConfig
 from dct_jax.data.pipeline import Shard, example_batch, held_out_lists, training_batches, training_sizes
 from dct_jax.data.skipped import Skipped
-from dct_jax.data.sources import Source, hold_out, open_source
+from dct_jax.data.sources import NO_LABEL, Source, hold_out, open_source
 from dct_jax.evaluation.likelihood import bits_per_pixel, list_log_prob
 from dct_jax.model import network
 from dct_jax.parallel import all_devices, any_process, as_one, parallel, place, replicate
@@ -135,6 +135,7 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device] | None = N
         kept = f"the last good checkpoint is {checkpoints.folder / str(saved)}" if saved else "no checkpoint was saved yet"
         raise FloatingPointError(f"{error}; {kept}. Try a lower training.learning_rate.") from None
     finally:
+        batches.close()
         report.close()
         checkpoints.close()
 
@@ -147,6 +148,12 @@ def open_sources(data: DataConfig) -> tuple[Source, Source]:
     """
     source = open_source(data.source, data.split)
     if data.held_out_split:
+        # Without a split, folders and tar files give all that they have.
+        if data.held_out_split == data.split or not (data.split or data.source.startswith("tfds:")):
+            raise ValueError(
+                f"data.held_out_split is {data.held_out_split!r} and data.split is {data.split!r}: held-out pictures would be "
+                "trained on; name another data.split"
+            )
         return source, open_source(data.source, data.held_out_split)
     return hold_out(source, data.held_out_every)
 
@@ -217,7 +224,8 @@ def _check_batch(training: TrainingConfig, num_devices: int) -> None:
 
 def _check_classes(config: Config, training: Source, held_out: Source) -> None:
     wanted, found = config.model.num_classes, len(training.classes)
-    if wanted and wanted != found:
+    numbers_alone = not found and training[0].label != NO_LABEL
+    if wanted and wanted != found and not numbers_alone:
         raise ValueError(f"model.num_classes is {wanted}, but {training.name} has {found} classes")
     if wanted and held_out.classes != training.classes:
         raise ValueError(

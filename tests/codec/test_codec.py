@@ -15,7 +15,8 @@ from PIL import Image
 from dct_jax.codec import BLOCK_SIZES, DCTCodec, SparseDCT
 from dct_jax.codec.channel_order import CHANNEL_ORDERS
 from dct_jax.codec.color import CHROMA_SUBSAMPLINGS
-from dct_jax.data.sources import LANDSCAPES, read_image
+from dct_jax.data.pixels import read_image
+from dct_jax.data.sources import LANDSCAPES
 
 CODECS = [DCTCodec(b, 50, s, o) for b, s, o in itertools.product(BLOCK_SIZES, CHROMA_SUBSAMPLINGS, CHANNEL_ORDERS)]
 

@@ -17,7 +17,8 @@ from PIL import Image, ImageOps
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.codec.channel_order import CHANNEL_ORDERS
 from dct_jax.codec.color import CHROMA_SUBSAMPLINGS
-from dct_jax.data.sources import LANDSCAPES, read_image
+from dct_jax.data.pixels import read_image
+from dct_jax.data.sources import LANDSCAPES
 
 
 def photograph(height: int, width: int) -> Image.Image:

@@ -50,6 +50,8 @@ def test_classes_are_the_first_sub_folders(tmp_path: Path) -> None:
         write(tmp_path / name, level)
     (tmp_path / "cat" / "notes.txt").write_text("no picture")
     write(tmp_path / "cat" / ".hidden.png")
+    write(tmp_path / ".ipynb_checkpoints" / "a.png")
+    (tmp_path / "cat" / "circle").symlink_to(tmp_path)
     pictures = open_source(f"folder:{tmp_path}")
     assert pictures.classes == ("cat", "owl")
     assert [path.relative_to(tmp_path).as_posix() for path in pictures.paths] == [
@@ -67,6 +69,14 @@ def test_a_split_of_a_folder_is_a_sub_folder(tmp_path: Path) -> None:
     assert [test[i].label for i in range(3)] == [0, 1, 1]
     with pytest.raises(ValueError, match=r"there is no sub-folder 'val' \(data.split\); there are test, train"):
         open_source(f"folder:{tmp_path}", "val")
+
+
+def test_a_linked_folder_is_a_class(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "1.png")
+    write(tmp_path / "pictures" / "cat" / "2.png")
+    (tmp_path / "pictures" / "owl").symlink_to(tmp_path / "elsewhere")
+    pictures = open_source(f"folder:{tmp_path}/pictures")
+    assert (len(pictures), pictures.classes) == (2, ("cat", "owl"))
 
 
 def test_a_source_can_be_sent_to_another_process(tmp_path: Path) -> None:

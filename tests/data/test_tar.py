@@ -212,3 +212,15 @@ def test_a_source_closes_its_file(tmp_path: Path) -> None:
     assert is_open()
     del source
     assert not is_open()
+
+
+@pytest.mark.parametrize("size", [b"\x80" + (2**70).to_bytes(11, "big"), b"\xff" * 10 + b"\xfe\x00"])
+def test_a_header_that_is_made_to_do_harm(size: bytes, tmp_path: Path) -> None:
+    """A file of 2^70 bytes, and one of -512, at which tarfile would read the same header for ever."""
+    header = bytearray(tarfile.TarInfo("a/1.png").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = size
+    header[148:156] = b" " * 8
+    header[148:155] = b"%06o\0" % sum(header)
+    (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(1024))
+    with pytest.raises(ValueError, match=r"this is no tar file, or it is damaged or cut off|damaged or cut off at byte"):
+        open_source(f"tar:{tmp_path}/a.tar")

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from dct_jax.codec import DCTCodec
-from dct_jax.data.sources import LANDSCAPES, read_image
+from dct_jax.data.pixels import read_image
+from dct_jax.data.sources import LANDSCAPES
 from dct_jax.evaluation.jpeg import arithmetic_bits_per_pixel, arithmetic_coding_available, scan_bytes
 
 

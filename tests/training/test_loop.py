@@ -161,6 +161,9 @@ def test_classes_must_fit_the_pictures(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((LANDSCAPES / "sky0.jpg").read_bytes())
     data = dataclasses.replace(config.data, source=f"folder:{tmp_path}", split="train", held_out_split="test")
+    for split in ("", "test"):
+        with pytest.raises(ValueError, match=r"held-out pictures would be trained on; name another data.split"):
+            loop.open_sources(dataclasses.replace(data, split=split))
     config = dataclasses.replace(config, data=data, model=dataclasses.replace(config.model, num_classes=2))
     with pytest.raises(ValueError, match=r"\(test\) has other classes than .* \(train\)"):
         loop.train(config, tmp_path / "run", ONE)

@@ -1,12 +1,14 @@
 """Pictures in a folder: any tree of image files."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from dct_jax.data.sources.record import NO_LABEL, SUFFIXES, Record
 
 
 class FolderSource:
-    """The image files below a folder, in the order of their names; hidden ones are left out.
+    """The image files below a folder, in the order of their names; hidden files and folders are left out, links are followed.
 
     Attributes:
         name, classes: as of any Source; the class of a file is the first sub-folder on its way.
@@ -26,11 +28,7 @@ class FolderSource:
             known = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "no sub-folders at all"
             raise ValueError(f"{self.name}: there is no sub-folder {split!r} (data.split); there are {known}")
         self.root = root / split
-        self.paths = sorted(
-            path
-            for path in self.root.rglob("*")
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-        )
+        self.paths = sorted(_image_files(self.root))
         if not self.paths:
             raise ValueError(f"{self.name}: no image file below that folder ({', '.join(sorted(SUFFIXES))})")
         self.classes = tuple(sorted({path.relative_to(self.root).parts[0] for path in self.paths if path.parent != self.root}))
@@ -49,3 +47,16 @@ class FolderSource:
                 return Record(file.read(), self._labels[index], path)
         except OSError as error:
             raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
+
+
+def _image_files(root: Path) -> Iterator[Path]:
+    seen = set()  # links may lead in a circle
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(folder, name) for name in files if not name.startswith("."))
+        yield from (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())

@@ -8,7 +8,7 @@ import weakref
 from array import array
 from itertools import pairwise
 from pathlib import Path
-from posixpath import basename, normpath, splitext
+from posixpath import normpath, splitext
 from typing import Any
 
 import numpy as np
@@ -116,8 +116,10 @@ def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array]:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in iter(tar.next, None):
                 tar.members.clear()  # otherwise it keeps all that it knows of each
+                if member.size < 0 or "\0" in member.name:
+                    raise tarfile.ReadError(f"a header without sense before byte {tar.offset}")
                 name = normpath(member.name).lstrip("/")
-                hidden = basename(name).startswith(".")
+                hidden = any(part.startswith(".") for part in name.split("/"))
                 if member.isreg() and not member.issparse() and not hidden and splitext(name)[1].lower() in SUFFIXES:
                     names.append(name)
                     offsets.append(member.offset_data)
@@ -126,7 +128,8 @@ def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array]:
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                 raise ValueError(f"tar:{path}: this tar file is damaged or cut off at byte {tar.offset}; make it anew")
-    except tarfile.ReadError as error:
+    # Headers that are made to do harm let tarfile overflow, recurse without end, or ask for all memory.
+    except (tarfile.TarError, OverflowError, RecursionError, MemoryError) as error:
         with path.open("rb") as file:
             start = file.read(8)
         for magic, unpack in _COMPRESSED.items():
