@@ -77,7 +77,7 @@ class NormalizedEmbed(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Strided convolution over the DCT image, 2-D position embeddings, Transformer blocks."""
+    """A strided convolution over the DCT image, 2-D position embeddings, Transformer blocks."""
 
     config: ModelConfig
 
@@ -87,12 +87,15 @@ class Encoder(nn.Module):
         [B, 1, 1, h' w'], are attended to."""
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         # Values are heavy-tailed: their logarithm keeps a DC of 60 and an AC of 1 in the same range.
-        x = dct_image.transpose(0, 2, 3, 1).astype(jnp.float32)  # [B, h, w, 3 B^2]
+        x = dct_image.astype(jnp.float32)
         x = (jnp.sign(x) * jnp.log1p(jnp.abs(x))).astype(dtype)
+        # A convolution whose kernel is as large as its stride s is a matrix product over squares of s x s blocks: block (i, j)
+        # belongs to token (i // s, j // s). XLA's convolutions of many channels are several times slower on CPUs.
         s = c.encoder_stride
-        edges = [(0, -side % s) for side in x.shape[1:3]]  # so that block (i, j) belongs to token (i // s, j // s)
-        x = nn.Conv(c.width, kernel_size=(s, s), strides=(s, s), padding=edges, dtype=dtype)(x)  # [B, h', w', D]
-        batch, height, width, _ = x.shape
+        x = jnp.pad(x, ((0, 0), (0, 0), *((0, -side % s) for side in x.shape[2:])))
+        batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] // s, x.shape[3] // s  # h', w'
+        x = x.reshape(batch, channels, height, s, width, s).transpose(0, 2, 4, 3, 5, 1)  # [B, h', w', s, s, 3 B^2]
+        x = nn.Dense(c.width, dtype=dtype, name="blocks")(x.reshape(batch, height, width, -1))  # [B, h', w', D]
         x = x + NormalizedEmbed(height, c.width, dtype, name="row")(jnp.arange(height))[:, None]
         x = x + NormalizedEmbed(width, c.width, dtype, name="column")(jnp.arange(width))
         x = x.reshape(batch, height * width, c.width)  # [B, T, D]

@@ -295,7 +295,7 @@ def test_what_a_codec_shares_cannot_be_changed() -> None:
 
 
 def test_a_list_of_another_grid_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"the list's grid is \(4, 4\) blocks; it must be \(2, 8\)"):
+    with pytest.raises(ValueError, match=r"the list's grid is \(4, 4\) blocks; it must fit into \(2, 8\)"):
         GOOD.validate(DCTCodec().vocabulary((16, 64)))
 
 
