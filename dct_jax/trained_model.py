@@ -120,8 +120,8 @@ class TrainedModel:
             ValueError: if the model's canvas is too small for it, or the model has seen no other size than its canvas.
         """
         blank, canvas = SparseDCT.empty(size, self.codec), self.network.vocabulary.grid
+        most = " x ".join(str(side * self.codec.block_size) for side in canvas)
         if any(ours > theirs for ours, theirs in zip(blank.grid, canvas)):
-            most = " x ".join(str(side * self.codec.block_size) for side in canvas)
             raise ValueError(f"the size is {size[0]} x {size[1]} pixels; this model draws images of up to {most}")
         if self.config.data.fit == "crop" and blank.grid != canvas:
             raise ValueError(

@@ -43,7 +43,7 @@ def test_the_first_step_of_a_fixed_configuration() -> None:
     where = jax.local_devices()[:1]
     _, metrics = parallel(partial(train_step, model, optimizer, seed=0), where)(state, place(batch, where))
     loss = sum(metrics.nats) / metrics.elements
-    assert [float(loss), float(metrics.gradient_norm)] == pytest.approx([11.616833, 2.8767402], rel=1e-3)
+    assert [float(loss), float(metrics.gradient_norm)] == pytest.approx([11.614769, 2.885427], rel=1e-3)
 
 
 @pytest.mark.parametrize(("devices", "accumulate"), [(1, 4), (2, 2)])
