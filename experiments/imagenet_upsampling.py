@@ -10,23 +10,7 @@ Launch: `python experiments/launch.py imagenet_upsampling` on 8 devices of 80 GB
 
 from dataclasses import replace
 
-from dct_jax import Config, DCTCodec
-from dct_jax.config import DataConfig
-from dct_jax.experiment import PAPER_MODEL, PAPER_TRAINING
+from dct_jax.experiment import load_experiment
 
-CONFIG = Config(
-    codec=DCTCodec(block_size=8, quality=75, chroma_subsampling="4:2:0", channel_order="banded"),
-    data=DataConfig(
-        source="tfds:imagenet2012",
-        split="train",
-        held_out_split="validation",
-        image_size=(384, 384),
-        fit="whole",
-        # Many pictures have a long side below 384 pixels: without them classes would lose unequal shares. Below 192 they
-        # would teach little but blur.
-        enlarge=2.0,
-    ),
-    # 48 x 48 blocks: an encoder token for each is affordable. Detailed photographs have up to 55 chunks.
-    model=replace(PAPER_MODEL, encoder_stride=1, max_chunks=48),
-    training=PAPER_TRAINING,
-)
+IMAGENET = load_experiment("imagenet")
+CONFIG = replace(IMAGENET, model=replace(IMAGENET.model, num_classes=0))

@@ -21,7 +21,8 @@ CONFIG = Config(
         fit="whole",
         enlarge=1.5,  # the files' short side is 256 pixels, so square pictures need as much
     ),
-    # 48 x 48 blocks: an encoder token for each is affordable. Detailed photographs have up to 53 chunks, rooms fewer.
+    # 48 x 48 blocks: an encoder token for each is affordable. Detailed photographs have up to 53 chunks, most of
+    # LSUN's pictures fewer.
     model=replace(PAPER_MODEL, encoder_stride=1, max_chunks=48),
     training=PAPER_TRAINING,
 )

@@ -7,21 +7,7 @@ Launch: `python experiments/launch.py lsun_churches` on 8 devices of 80 GB; on o
 
 from dataclasses import replace
 
-from dct_jax import Config, DCTCodec
-from dct_jax.config import DataConfig
-from dct_jax.experiment import PAPER_MODEL, PAPER_TRAINING
+from dct_jax.experiment import load_experiment
 
-CONFIG = Config(
-    codec=DCTCodec(block_size=8, quality=75, chroma_subsampling="4:2:0", channel_order="banded"),
-    data=DataConfig(
-        source="tfds:lsun/church_outdoor",
-        split="train",
-        held_out_split="validation",
-        image_size=(384, 384),
-        fit="whole",
-        enlarge=1.5,  # the files' short side is 256 pixels, so square pictures need as much
-    ),
-    # 48 x 48 blocks: an encoder token for each is affordable. Detailed photographs have up to 53 chunks, most churches fewer.
-    model=replace(PAPER_MODEL, encoder_stride=1, max_chunks=48),
-    training=PAPER_TRAINING,
-)
+BEDROOMS = load_experiment("lsun_bedrooms")
+CONFIG = replace(BEDROOMS, data=replace(BEDROOMS.data, source="tfds:lsun/church_outdoor"))
