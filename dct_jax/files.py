@@ -1,6 +1,7 @@
 """Writing files so that nothing half-written stays behind."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +26,39 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files that only their owner can read; give what an ordinary new file would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
     except IsADirectoryError:
         raise ValueError(f"{path} is a folder; name a file") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """The same for a folder that is not there yet: a temporary one, two above it, so that neither it nor the folder around it
+    is seen before it is whole.
+
+    Raises:
+        ValueError: if that place cannot be written.
+    """
+    out = folder.parent.parent
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.parent.name}-", dir=out))
+    except OSError as error:
+        raise ValueError(f"{out} cannot be written ({error.strerror}); name a place that can be") from None
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        folder.parent.mkdir(exist_ok=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    """What new files and folders do not allow; it cannot be read without being set."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

@@ -1,12 +1,9 @@
 """Preparing TFDS data sets, its own ones and those of anyone's pictures, as array_record files, which `TFDSSource` reads."""
 
-import contextlib
 import io
 import logging
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +14,7 @@ from tqdm import tqdm
 
 from dct_jax.data.sources import NO_LABEL, Source, open_source
 from dct_jax.data.sources.tfds import import_tfds, is_prepared, one_line, open_builder, wrong_format
+from dct_jax.files import replacing_folder
 
 SPLITS = frozenset({"train", "validation", "val", "test"})
 VERSION = "1.0.0"  # TFDS wants one
@@ -104,7 +102,7 @@ def prepare_source(source: str, out: Path, name: str = "") -> Prepared:
     skipped: list[str] = []
     infos = []
     bar = tqdm(total=sum(map(len, sources.values())), unit=" pictures", disable=None)
-    with bar, _replacing_folder(folder) as temporary:
+    with bar, replacing_folder(folder) as temporary:
         identity = tfds.core.dataset_info.DatasetIdentity(name, tfds.core.Version(VERSION), str(temporary), module_name="")
         info = tfds.core.DatasetInfo(builder=identity, features=tfds.features.FeaturesDict(features))
         info.set_file_format("array_record")
@@ -178,23 +176,3 @@ def _write(records: Iterator[bytes], template: Any) -> tuple[list[int], int]:
     for shard in range(len(lengths)):
         (template.data_dir / f"{shard}").rename(template.sharded_filepath(shard_index=shard, num_shards=len(lengths)))
     return lengths, total
-
-
-@contextlib.contextmanager
-def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder two above `folder`, whose place it takes when the block ends well; it is removed when it does not."""
-    out = folder.parent.parent
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.parent.name}-", dir=out))
-    except OSError as error:
-        raise ValueError(f"{out} cannot be written ({error.strerror}); name a place that can be") from None
-    try:
-        yield temporary
-        umask = os.umask(0)  # mkdtemp makes folders that only their owner can read
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        folder.parent.mkdir(exist_ok=True)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
