@@ -211,7 +211,10 @@ class DCTCodec:
             ValueError: if the list is not one that this codec writes; the message names the first offending index.
         """
         self._check(sparse)
-        return scatter(sparse, self.vocabulary(sparse.size).num_channels)
+        (rows, cols), channels = sparse.grid, self.vocabulary(sparse.size).num_channels
+        dense = np.zeros((rows * cols, channels), np.int32)
+        dense[sparse.positions, sparse.channels] = sparse.values
+        return dense.reshape(rows, cols, channels)
 
     def from_dct_image(self, dense: np.ndarray, size: tuple[int, int]) -> SparseDCT:
         """int32 [h, w, C] -> SparseDCT of an image of `size` = (H, W) pixels: the inverse of to_dct_image.
@@ -277,14 +280,6 @@ class DCTCodec:
     def __str__(self) -> str:
         tables = f"quality {self.quality}" if self.quality else "tables of its own"
         return f"B = {self.block_size}, {tables}, {self.chroma_subsampling}, {self.channel_order}"
-
-
-def scatter(sparse: SparseDCT, num_channels: int) -> np.ndarray:
-    """A list that is known to be valid -> int32 [h, w, num_channels]; channels that it does not name are 0."""
-    rows, cols = sparse.grid
-    dense = np.zeros((rows * cols, num_channels), np.int32)
-    dense[sparse.positions, sparse.channels] = sparse.values
-    return dense.reshape(rows, cols, num_channels)
 
 
 def _three(components: list[np.ndarray]) -> list[np.ndarray]:
