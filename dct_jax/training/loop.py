@@ -224,10 +224,12 @@ def _check_batch(training: TrainingConfig, num_devices: int) -> None:
 
 def _check_classes(config: Config, training: Source, held_out: Source) -> None:
     wanted, found = config.model.num_classes, len(training.classes)
+    if not wanted:
+        return
     numbers_alone = not found and training[0].label != NO_LABEL
-    if wanted and wanted != found and not numbers_alone:
+    if wanted != found and not numbers_alone:
         raise ValueError(f"model.num_classes is {wanted}, but {training.name} has {found} classes")
-    if wanted and held_out.classes != training.classes:
+    if held_out.classes != training.classes:
         raise ValueError(
             f"{held_out.name} has other classes than {training.name}; with model.num_classes they must be the same"
         )
