@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dct_jax.codec import DCTCodec, Vocabulary
-from dct_jax.config import ModelConfig
+from dct_jax.experiment import PAPER_MODEL
 from dct_jax.model import DCTransformer
 from dct_jax.model.support import IMPOSSIBLE
 from tests.toys import TINY, batch_of, random_list, random_params, tiny_model
@@ -15,16 +15,8 @@ from tests.toys import TINY, batch_of, random_list, random_params, tiny_model
 
 def test_the_papers_layout_has_401_million_parameters() -> None:
     """The LSUN model is reported with 448 M; see docs/method.md. Shapes alone: nothing of that size is made."""
-    config = ModelConfig(
-        width=896,
-        heads=14,
-        encoder=(2, 2, 2, 2),
-        channel_decoder=(2, 2, 2, 4),
-        position_decoder=(2, 2, 2, 4),
-        value_decoder=(2, 2, 2, 2, 2, 7),
-    )
     vocabulary = DCTCodec(quality=75).vocabulary((384, 384))
-    model = DCTransformer(vocabulary, config)
+    model = DCTransformer(vocabulary, PAPER_MODEL)
     batch = batch_of(model, [random_list(np.random.default_rng(0), vocabulary, 5)])
     shapes = jax.eval_shape(model.init, jax.random.key(0), batch)
     assert sum(x.size for x in jax.tree.leaves(shapes)) == pytest.approx(401e6, rel=0.01)
