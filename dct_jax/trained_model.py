@@ -1,7 +1,10 @@
 """TrainedModel: a configuration and parameters, ready to sample and to judge lists."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,18 @@ class TrainedModel:
         """The Flax module; `network.apply(params, ...)` runs it."""
         return network(self.config)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the parameters and of what they mean, in hexadecimal digits: models of one fingerprint are the same."""
+        config = self.config.to_dict()
+        meaning = [config["codec"], config["model"], config["data"]["image_size"]]
+        digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
+            array = np.asarray(leaf)
+            digest.update(f"{jax.tree_util.keystr(path, simple=True)} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
     @classmethod
     def init(cls, config: Config, seed: int = 0) -> "TrainedModel":
         """An untrained model."""
@@ -74,12 +89,11 @@ class TrainedModel:
             raise ValueError(f"num is {num} and batch_size is {batch_size}; both must be 1 or more")
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")
-        if not 0 <= label < max(self.config.model.num_classes, 1):
-            raise ValueError(f"label is {label}; the model has {self.config.model.num_classes} classes")
+        self.check_label(label)
         labels = np.full(min(batch_size, num), label, np.int32)
         lists: list[SparseDCT] = []
         for first in range(0, num, len(labels)):
-            blanks = [self._blank(size or self._drawn_size(seed, first + i)) for i in range(len(labels))]
+            blanks = [self.blank(size or self._drawn_size(seed, first + i)) for i in range(len(labels))]
             lists += sample_lists(self.network, self.params, blanks, labels, seed, policy, first)[0]
         return lists[:num]
 
@@ -103,17 +117,10 @@ class TrainedModel:
         if given.shape != (len(lists),) or not ((given >= 0) & (given < max(classes, 1))).all():
             raise ValueError(f"labels are {given.tolist()}; there must be {len(lists)} from 0 to {max(classes, 1) - 1}")
         for i, sparse in enumerate(lists):
-            if sparse.codec != self.codec:
-                raise ValueError(f"list {i} has the codec {sparse.codec}, the model {self.codec}; see DCTCodec.requantize")
+            self.check_list(sparse, f"list {i}")
         return list_log_prob(self.network, self.params, lists, given)._asdict()
 
-    def _drawn_size(self, seed: int, index: int) -> tuple[int, int]:
-        """The size of sample `index`, drawn from the training pictures' sizes."""
-        counts = np.array([count for *_, count in self.sizes])
-        chosen = np.random.default_rng((seed, index)).choice(len(counts), p=counts / counts.sum())
-        return self.sizes[chosen][:2]
-
-    def _blank(self, size: tuple[int, int]) -> SparseDCT:
+    def blank(self, size: tuple[int, int]) -> SparseDCT:
         """The list without triples of an image of (H, W) pixels.
 
         Raises:
@@ -129,6 +136,26 @@ class TrainedModel:
                 "with --data.fit whole draws others, too"
             )
         return blank
+
+    def check_label(self, label: int) -> None:
+        """Raises ValueError if the model has no such class."""
+        if not 0 <= label < max(self.config.model.num_classes, 1):
+            raise ValueError(f"label is {label}; the model has {self.config.model.num_classes} classes")
+
+    def check_list(self, sparse: SparseDCT, name: str = "the list") -> None:
+        """Raises ValueError, which names the list, if it is not one that the model could have drawn."""
+        if sparse.codec != self.codec:
+            raise ValueError(f"{name} has the codec {sparse.codec}, the model {self.codec}; see DCTCodec.requantize")
+        try:
+            sparse.validate(self.network.vocabulary)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+    def _drawn_size(self, seed: int, index: int) -> tuple[int, int]:
+        """The size of sample `index`, drawn from the training pictures' sizes."""
+        counts = np.array([count for *_, count in self.sizes])
+        chosen = np.random.default_rng((seed, index)).choice(len(counts), p=counts / counts.sum())
+        return self.sizes[chosen][:2]
 
 
 def load(run: str | Path) -> TrainedModel:

@@ -4,12 +4,14 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from dct_jax.commands import pictures, prepare, runs
+from dct_jax.commands import compress, pictures, prepare, runs
 from dct_jax.commands.arguments import say
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": runs.train,
     "sample": runs.sample,
+    "compress": compress.compress,
+    "decompress": compress.decompress,
     "encode": pictures.encode,
     "decode": pictures.decode,
     "show": pictures.show,
@@ -21,6 +23,8 @@ USAGE = """usage: python -m dct_jax COMMAND
 
   train EXPERIMENT   train a model, or go on with it
   sample RUN         draw samples from a run
+  compress RUN IMAGE     compress a JPEG file without loss, with a run's model
+  decompress RUN FILE    make it again
   encode IMAGE       turn an image into a file of triples
   decode TRIPLES     turn a file of triples into an image
   show IMAGE         draw an image's DCT, the traces of its list and its stages

@@ -139,7 +139,15 @@ def _write(
             is_target[j - 1] = first <= i <= length
 
 
-def own_positions(positions: np.ndarray, grid: tuple[int, int], canvas: tuple[int, int]) -> np.ndarray:
-    """Positions on the canvas, int32 [L] -> the same blocks' positions on an image's own grid, int32 [L]."""
-    rows, cols = np.divmod(positions, canvas[1])
-    return (rows * grid[1] + cols).astype(np.int32)
+def moved(positions: np.ndarray, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
+    """Raster indices on a grid of blocks, int32 [L] -> those of the same blocks on another grid, int32 [L]."""
+    rows, cols = np.divmod(positions, old[1])
+    return (rows * new[1] + cols).astype(np.int32)
+
+
+def extended(
+    sparse: SparseDCT, channels: np.ndarray, positions: np.ndarray, values: np.ndarray, canvas: tuple[int, int]
+) -> SparseDCT:
+    """The list with triples after its own, int32 [L] each, whose positions are those of the canvas."""
+    old, new = (sparse.channels, sparse.positions, sparse.values), (channels, moved(positions, canvas, sparse.grid), values)
+    return SparseDCT(*map(np.concatenate, zip(old, new)), sparse.size, sparse.codec)

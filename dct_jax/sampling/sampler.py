@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.codec import SparseDCT
-from dct_jax.data.chunks import Chunk, make_chunks, num_chunks, own_positions
+from dct_jax.data.chunks import Chunk, extended, make_chunks, num_chunks
 from dct_jax.model import DCTransformer, SymbolNats, Triples
-from dct_jax.model.attention import KeysValues
 from dct_jax.model.transformer import DecoderCaches
 from dct_jax.sampling.policy import Policy, SymbolPolicy
+from dct_jax.sampling.prefill import prefill
 
 
 class SampledChunk(NamedTuple):
@@ -59,12 +59,7 @@ def sample_chunk(
     """
     config, stop, largest = model.config, model.vocabulary.stop, model.vocabulary.largest_value
     apply = partial(model.apply, params)
-    encoding = apply(chunk, method="encode")
-    known = Triples(*(x[:, : config.overlap + 1] for x in (chunk.channels, chunk.positions, chunk.values)))  # [B, O + 1]
-    caches = _empty_caches(model, len(finished))
-    if config.overlap:
-        _, prefix = apply(known, encoding, method="decode")
-        caches = jax.tree.map(lambda room, rows: room.at[:, :, : config.overlap].set(rows.astype(room.dtype)), caches, prefix)
+    encoding, caches, last = prefill(model, params, chunk)
 
     def draw(policy: SymbolPolicy, logits: jax.Array, step: jax.Array, symbol: int) -> tuple[jax.Array, jax.Array]:
         """[B, 1, N] -> the drawn symbols, int32 [B, 1], and their log-likelihood under the model, [B, 1]."""
@@ -100,15 +95,8 @@ def sample_chunk(
     nothing = SampledChunk(
         jnp.full(shape, stop), jnp.zeros(shape, int), jnp.zeros(shape, int), SymbolNats(*[jnp.zeros(shape)] * 3)
     )
-    start = _Loop(jnp.int32(0), Triples(*(x[:, -1:] for x in known)), caches, nothing)
+    start = _Loop(jnp.int32(0), last, caches, nothing)
     return jax.lax.while_loop(going, step, start).drawn
-
-
-def _empty_caches(model: DCTransformer, batch: int) -> DecoderCaches:
-    """Zeros, with room for the window."""
-    c = model.config
-    room = KeysValues(*[jnp.zeros((batch, c.heads, c.window, c.width // c.heads), c.dtype)] * 2)
-    return DecoderCaches(*((room,) * len(layers) for layers in (c.channel_decoder, c.position_decoder, c.value_decoder)))
 
 
 def sample_lists(
@@ -142,17 +130,12 @@ def sample_lists(
         chunk_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
         drawn = jax.device_get(sample_chunk(model, policy, params, made, chunk_keys, finished))
         is_triple = drawn.channels < vocabulary.stop  # [B, C]
-        lists = [_extend(sparse, drawn, i, is_triple[i], vocabulary.grid) for i, sparse in enumerate(lists)]
+        lists = [
+            extended(sparse, *(x[i][is_triple[i]].astype(np.int32) for x in drawn[:3]), vocabulary.grid)
+            for i, sparse in enumerate(lists)
+        ]
         totals += [nats.sum(axis=1, dtype=np.float64) for nats in drawn.nats]
         finished = finished | ~is_triple.all(axis=1)
         if finished.all():
             break
     return lists, SymbolNats(*totals)
-
-
-def _extend(sparse: SparseDCT, drawn: SampledChunk, row: int, is_triple: np.ndarray, canvas: tuple[int, int]) -> SparseDCT:
-    """The list with one row's drawn triples after its own."""
-    channels, positions, values = (x[row][is_triple].astype(np.int32) for x in drawn[:3])  # [L'] each
-    positions = own_positions(positions, sparse.grid, canvas)
-    old, new = (sparse.channels, sparse.positions, sparse.values), (channels, positions, values)
-    return SparseDCT(*map(np.concatenate, zip(old, new)), sparse.size, sparse.codec)

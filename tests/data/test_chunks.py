@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
-from dct_jax.data.chunks import Chunk, chunk_weights, draw_chunk, make_chunks, num_chunks, own_positions
+from dct_jax.data.chunks import Chunk, chunk_weights, draw_chunk, make_chunks, moved, num_chunks
 from tests.toys import codec_of
 
 # Channels 0, 1, 2 are Y, Cb, Cr; 3 is the stopping token and 4 the start.
@@ -111,7 +111,7 @@ def test_a_smaller_image_lies_in_the_corner_of_the_canvas() -> None:
     assert batch.dct_image[0].transpose(1, 2, 0).tolist() == dense.tolist()
     dense[0, 0, 1], dense[1, 0, 2], dense[1, 1, 2] = 3, 1, -3
     assert batch.dct_image[1].transpose(1, 2, 0).tolist() == dense.tolist()
-    assert own_positions(np.array([1, 5, 0, 4]), (2, 2), (3, 4)).tolist() == [1, 3, 0, 2]
+    assert moved(np.array([1, 5, 0, 4]), (2, 2), (3, 4)).tolist() == [1, 3, 0, 2]
 
 
 def test_chunks_are_drawn_with_their_weights() -> None:

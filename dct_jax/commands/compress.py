@@ -1,0 +1,94 @@
+"""Commands of lossless compression: compress and decompress."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dct_jax.codec import SparseDCT
+from dct_jax.commands.arguments import JPEG_SUFFIXES, parse, say
+from dct_jax.files import replacing
+
+SUFFIX = ".dct"
+MOST_BYTES = 2**30
+"""Larger files are not read."""
+
+
+@dataclass(frozen=True)
+class Compress:
+    """Compresses a JPEG file without loss, with a model's probabilities.
+
+    What comes back is a JPEG file of the same coefficients, not of the same bytes: comments and profiles are left out.
+
+    Attributes:
+        run: folder of the run whose best checkpoint is used; `decompress` needs the same one.
+        image: a JPEG file with the quantisation tables and the chroma subsampling that the model was trained with.
+        label: the class, for a class-conditional model.
+        out: the file to write; the image's name with the suffix .dct by default.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    image: Annotated[Path, tyro.conf.Positional]
+    label: int = 0
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+
+
+@dataclass(frozen=True)
+class Decompress:
+    """Makes the JPEG file again that `compress` was given.
+
+    Attributes:
+        run: folder of the run with whose checkpoint the file was compressed.
+        file: what `compress` wrote.
+        out: the JPEG file to write; FILE-decompressed.jpg by default, as the original may stand beside it.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    file: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+
+
+def compress(args: Sequence[str]) -> int:
+    """`compress RUN IMAGE`."""
+    command = parse(Compress, args, "compress")
+    from dct_jax import compression
+    from dct_jax.trained_model import load
+
+    model = load(command.run)
+    sparse = SparseDCT.from_jpeg(command.image, model.codec.channel_order)
+    try:
+        data = compression.compress(model, sparse, command.label)
+    except ValueError as error:
+        raise ValueError(f"{command.image}: {error}") from None
+    out = command.out or command.image.with_suffix(SUFFIX)
+    with replacing(out) as path:
+        path.write_bytes(data)
+    before, pixels = command.image.stat().st_size, sparse.size[0] * sparse.size[1]
+    rate = f"{8 * len(data) / pixels:.3f} bits per pixel"
+    return say(f"{before} bytes became {len(data)} ({rate}, {100 * len(data) / before:.1f} %) in {out}")
+
+
+def decompress(args: Sequence[str]) -> int:
+    """`decompress RUN FILE`."""
+    command = parse(Decompress, args, "decompress")
+    out = command.out or command.file.with_name(f"{command.file.stem}-decompressed.jpg")
+    if out.suffix.lower() not in JPEG_SUFFIXES:
+        raise ValueError(f"{out}: what was compressed is a JPEG file; its name must end in .jpg")
+    from dct_jax import compression
+    from dct_jax.trained_model import load
+
+    try:
+        size = command.file.stat().st_size
+        data = command.file.read_bytes() if size <= MOST_BYTES else b""
+    except OSError as error:
+        raise ValueError(f"{command.file}: the file cannot be read ({error.strerror})") from None
+    model = load(command.run)
+    try:
+        sparse = compression.decompress(model, data)
+    except ValueError as error:
+        raise ValueError(f"{command.file}: {error}") from None
+    with replacing(out) as path:
+        path.write_bytes(sparse.to_jpeg())
+    return say(f"{len(sparse)} triples, {sparse.size[0]} x {sparse.size[1]} pixels, are in {out}")

@@ -1,0 +1,130 @@
+"""A model as the source of a list's symbols, one at a time, with probabilities as integers.
+
+An entropy coder needs the same probabilities, to the last bit, when it writes and when it reads. So both walk through the list
+one symbol at a time with the same compiled programs on the same shapes, and the probabilities leave these programs as
+integers.
+
+Axes: one list, so B = 1; N symbols.
+"""
+
+from collections.abc import Generator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dct_jax.codec import SparseDCT
+from dct_jax.data.chunks import extended, make_chunks, moved, num_chunks
+from dct_jax.model import DCTransformer, Triples
+from dct_jax.model.blocks import Caches
+from dct_jax.model.support import IMPOSSIBLE
+from dct_jax.model.transformer import Encoding
+from dct_jax.sampling.prefill import prefill
+
+RESOLUTION = 2**22
+"""Probabilities are multiples of about 1 / RESOLUTION. An alphabet of a thousand symbols loses less than 2e-4 bits a symbol."""
+
+Walk = Generator[np.ndarray, int, SparseDCT]
+"""Yields the weights of the next symbol, is sent the symbol, and returns the list."""
+
+
+def integer_weights(logits: jax.Array) -> jax.Array:
+    """Float32 logits [..., N] -> int32 weights [..., N] in proportion to the probabilities: 0 for impossible symbols, at least
+    1 for all others."""
+    weights = jnp.round(jax.nn.softmax(logits) * RESOLUTION).astype(jnp.int32)
+    return jnp.where(logits > IMPOSSIBLE / 2, jnp.maximum(weights, 1), 0)
+
+
+_begin = jax.jit(prefill, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def _channel(
+    model: DCTransformer, params: Any, last: Triples, encoding: Encoding, caches: Caches, index: int
+) -> tuple[jax.Array, jax.Array, Caches]:
+    logits, stream, caches = model.apply(params, last, encoding, caches, index, method="predict_channel")
+    return integer_weights(logits[0, 0]), stream, caches
+
+
+@partial(jax.jit, static_argnums=0)
+def _position(
+    model: DCTransformer,
+    params: Any,
+    stream: jax.Array,
+    channel: np.ndarray,
+    last: Triples,
+    encoding: Encoding,
+    caches: Caches,
+    index: int,
+) -> tuple[jax.Array, jax.Array, Caches]:
+    logits, stream, caches = model.apply(params, stream, channel, last, encoding, caches, index, method="predict_position")
+    return integer_weights(logits[0, 0]), stream, caches
+
+
+@partial(jax.jit, static_argnums=0)
+def _value(
+    model: DCTransformer,
+    params: Any,
+    stream: jax.Array,
+    channel: np.ndarray,
+    position: np.ndarray,
+    encoding: Encoding,
+    caches: Caches,
+    index: int,
+) -> tuple[jax.Array, Caches]:
+    logits, caches = model.apply(params, stream, channel, position, encoding, caches, index, method="predict_value")
+    return integer_weights(logits[0, 0]), caches
+
+
+def walk(model: DCTransformer, params: Any, blank: SparseDCT, label: int) -> Walk:
+    """Goes through a list from its first symbol to the stopping token: channel, position, value, channel, and so on.
+
+    Args:
+        model, params: what gives the probabilities.
+        blank: a list without triples, `SparseDCT.empty`, of the image's size.
+        label: the class of the image; 0 without classes.
+
+    Yields:
+        int32 [N], the weights of the next symbol. Send it the symbol, the index of one whose weight is not 0. Positions are
+        those of the model's canvas; values have the vocabulary's largest value added.
+
+    Returns:
+        The list.
+    """
+    vocabulary, config = model.vocabulary, model.config
+    sparse = blank
+    for index in range(num_chunks(vocabulary.longest_list, config.chunk_size)):
+        chunk = make_chunks([sparse], [index], [label], vocabulary, config.chunk_size, config.overlap)
+        encoding, caches, last = _begin(model, params, chunk)
+        triples: list[tuple[int, int, int]] = []
+        while len(triples) < config.chunk_size:
+            row = config.overlap + len(triples)
+            weights, stream, channel_caches = _channel(model, params, last, encoding, caches.channel, row)
+            channel = yield np.asarray(weights)
+            if channel == vocabulary.stop:
+                return _extended(sparse, triples, vocabulary.grid)
+            c = np.full((1, 1), channel, np.int32)
+            weights, stream, position_caches = _position(model, params, stream, c, last, encoding, caches.position, row)
+            position = yield np.asarray(weights)
+            p = np.full((1, 1), position, np.int32)
+            weights, value_caches = _value(model, params, stream, c, p, encoding, caches.value, row)
+            value = (yield np.asarray(weights)) - vocabulary.largest_value
+            triples.append((channel, position, value))
+            last = Triples(c, p, np.full((1, 1), value, np.int32))
+            caches = type(caches)(channel_caches, position_caches, value_caches)
+        sparse = _extended(sparse, triples, vocabulary.grid)
+    raise AssertionError("after every possible triple, only the stopping token is possible")
+
+
+def symbols(sparse: SparseDCT, model: DCTransformer) -> np.ndarray:
+    """The symbols that `walk` is to be sent for a list of L triples: int32 [3 L + 1]."""
+    vocabulary = model.vocabulary
+    positions = moved(sparse.positions, sparse.grid, vocabulary.grid)
+    triples = np.stack([sparse.channels, positions, sparse.values + vocabulary.largest_value], axis=1)  # [L, 3]
+    return np.append(triples.reshape(-1), vocabulary.stop).astype(np.int32)
+
+
+def _extended(sparse: SparseDCT, triples: list[tuple[int, int, int]], canvas: tuple[int, int]) -> SparseDCT:
+    return extended(sparse, *np.array(triples, np.int32).reshape(-1, 3).T, canvas)

@@ -1,0 +1,118 @@
+"""Compression gives back every list, as short as the likelihood says, and never a wrong one."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dct_jax import TrainedModel
+from dct_jax.codec import SparseDCT
+from dct_jax.compression import compress, decompress, lossless
+from dct_jax.compression.steps import RESOLUTION, integer_weights
+from dct_jax.data.pipeline import example_batch
+from dct_jax.model.support import IMPOSSIBLE
+from tests.toys import BLANK, random_image, random_params, tiny_config
+
+
+def toy(seed: int = 0, **model: object) -> TrainedModel:
+    config = tiny_config()
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, **model))
+    network = TrainedModel(config, None, ()).network
+    return TrainedModel(config, random_params(network, example_batch(config), seed), ((16, 16, 1),))
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    return toy()
+
+
+@pytest.fixture(scope="module")
+def lists(model: TrainedModel) -> list[SparseDCT]:
+    """100 lists, of 0 to 99 triples, so of one to five chunks."""
+    rng = np.random.default_rng(0)
+    return [BLANK, *(model.codec.encode(random_image(rng))[:n] for n in range(1, 100))]
+
+
+def test_100_lists_come_back_and_are_as_short_as_their_likelihood_says(model: TrainedModel, lists: list[SparseDCT]) -> None:
+    nats = model.log_prob(lists)
+    assert {len(sparse) // model.config.model.chunk_size for sparse in lists} == {0, 1, 2, 3, 4}
+    for i, sparse in enumerate(lists):
+        data = compress(model, sparse)
+        assert decompress(model, data) == sparse
+        ideal = -sum(nats[symbol][i] for symbol in nats) / np.log(2) / 8
+        assert len(data) <= 1.01 * ideal + 16 + 4, (len(data), ideal)  # a range coder ends in whole words of 4 bytes
+
+
+def test_2000_damaged_files_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
+    rng = np.random.default_rng(1)
+    files = [compress(model, sparse) for sparse in lists[-12:]]
+    for i in range(2000):
+        data = bytearray(files[i % len(files)])
+        kind, place = rng.integers(4), int(rng.integers(len(data)))
+        if kind == 0:
+            data[place] ^= 1 << int(rng.integers(8))
+        elif kind == 1:
+            del data[place:]
+        elif kind == 2:
+            data[place:place] = rng.bytes(int(rng.integers(1, 9)))
+        else:
+            data[place:] = rng.bytes(len(data) - place)
+        if bytes(data) in files:
+            continue
+        with pytest.raises(ValueError, match=r"^[^\n]*$"):
+            decompress(model, bytes(data))
+
+
+def test_damage_that_the_first_check_misses_gives_no_wrong_list(
+    model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two bytes let one in 65,536 damaged files through; here they let through all."""
+    data = bytearray(compress(model, lists[-1]))
+    monkeypatch.setattr("dct_jax.compression.stream._damage_check", lambda _: bytes(data[12:14]))
+    for place in range(16, len(data)):
+        damaged = bytes(data[:place]) + bytes([data[place] ^ 32]) + bytes(data[place + 1 :])
+        with pytest.raises(ValueError, match="does not come out as it went in"):
+            decompress(model, damaged)
+
+
+def test_other_models_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
+    data, other = compress(model, lists[1]), toy(seed=1)
+    with pytest.raises(ValueError, match="compressed with another model"):
+        decompress(other, data)
+    assert toy().fingerprint == model.fingerprint != other.fingerprint
+
+
+def test_a_drift_of_the_probabilities_is_noticed(
+    model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on another machine: the same model, but weights that differ a little."""
+    data, exact = compress(model, lists[1]), lossless._distribution
+    monkeypatch.setattr(lossless, "_distribution", lambda weights: exact(weights + (weights > 0) * np.arange(len(weights))))
+    with pytest.raises(ValueError, match="other probabilities"):
+        decompress(model, data)
+
+
+def test_classes_and_smaller_images_travel_along() -> None:
+    config = tiny_config()
+    data = dataclasses.replace(config.data, fit="whole")
+    config = dataclasses.replace(config, data=data, model=dataclasses.replace(config.model, num_classes=200))
+    network = TrainedModel(config, None, ()).network
+    model = TrainedModel(config, random_params(network, example_batch(config)), ((16, 16, 1),))
+    sparse = model.codec.encode(random_image(np.random.default_rng(0), 9, 13))
+    data = compress(model, sparse, label=150)
+    assert decompress(model, data) == sparse
+    with pytest.raises(ValueError, match="label is 200; the model has 200 classes"):
+        compress(model, sparse, label=200)
+
+
+def test_lists_that_the_model_cannot_draw_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
+    coarse = dataclasses.replace(model.codec, quality=5)
+    with pytest.raises(ValueError, match="the list has the codec"):
+        compress(model, coarse.requantize(lists[1]))
+    with pytest.raises(ValueError, match="this model draws images of up to 16 x 16"):
+        compress(model, SparseDCT.empty((24, 16), model.codec))
+
+
+def test_weights_are_in_proportion_and_never_0_for_what_is_possible() -> None:
+    logits = np.array([[0.0, np.log(3), IMPOSSIBLE, -90]], np.float32)
+    assert np.asarray(integer_weights(logits)).tolist() == [[RESOLUTION // 4, 3 * RESOLUTION // 4, 0, 1]]

@@ -1,0 +1,64 @@
+"""The format of compressed files, against literal bytes."""
+
+import zlib
+
+import numpy as np
+import pytest
+
+from dct_jax.codec import SparseDCT
+from dct_jax.compression.stream import Stream, list_check
+from tests.toys import TINY_CODEC
+
+HEADER = b"DCT\x01" + bytes.fromhex("00112233") + bytes.fromhex("0000abcd")
+
+
+def checked(rest: bytes, header: bytes = HEADER) -> bytes:
+    return header + zlib.crc32(header + rest).to_bytes(4, "big")[:2] + rest
+
+
+@pytest.mark.parametrize(
+    ("size", "label", "rest"),
+    [(None, 0, b"\x00\x00"), ((64, 300), 3, b"\x40\xac\x02\x03"), (None, 128, b"\x00\x80\x01")],
+)
+def test_the_bytes_are_the_documented_ones(size: tuple[int, int] | None, label: int, rest: bytes) -> None:
+    words = np.array([0x01020304, 0x05060000], np.uint32)
+    data = checked(rest + b"\x01\x02\x03\x04\x05\x06")
+    assert Stream(bytes.fromhex("00112233"), size, label, 0xABCD, words).to_bytes() == data
+    read = Stream.from_bytes(data)
+    assert (read.fingerprint.hex(), read.size, read.label, read.list_check) == ("00112233", size, label, 0xABCD)
+    assert read.words.tolist() == words.tolist()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "does not begin with DCT"),
+        (b"\xff\xd8\xff", "does not begin with DCT"),
+        (b"DCT", "version is missing"),
+        (b"DCT\x02" + bytes(20), "version is 2"),
+        (HEADER, "damaged or truncated"),
+        (checked(b""), "has no end"),
+        (checked(b"\x00\x80"), "has no end"),
+        (checked(b"\xff\xff\xff\xff\xff\x01\x01"), "has no end"),
+        (checked(b"\x00\x00")[:-1], "checksum is wrong"),
+        (checked(b"\x00\x00") + b"\x00", "checksum is wrong"),
+    ],
+)
+def test_what_is_no_such_file_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Stream.from_bytes(data)
+
+
+def test_the_check_of_a_list_sees_every_number() -> None:
+    def triples(*rows: list[int], size: tuple[int, int] = (16, 16)) -> SparseDCT:
+        return SparseDCT(*(np.array(row, np.int32) for row in rows), size, TINY_CODEC)
+
+    different = [
+        triples([0, 1], [2, 3], [4, 5]),
+        triples([0, 2], [2, 3], [4, 5]),
+        triples([0, 1], [2, 2], [4, 5]),
+        triples([0, 1], [2, 3], [4, -5]),
+        triples([0], [2], [4]),
+        triples([0, 1], [2, 3], [4, 5], size=(16, 15)),
+    ]
+    assert len({list_check(sparse) for sparse in different}) == len(different)
