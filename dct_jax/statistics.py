@@ -11,6 +11,7 @@ from dct_jax.data.crops import central_crop
 from dct_jax.data.lists import pixels
 from dct_jax.data.skipped import Skipped, skip_of
 from dct_jax.data.sources import Source
+from dct_jax.tables import aligned
 
 
 class ListStatistics(NamedTuple):
@@ -113,9 +114,7 @@ def sampled_images(source: Source, number: int, size: tuple[int, int] | None, sk
 def table(rows: Sequence[ListStatistics]) -> str:
     """Aligned columns, a line for each codec. Lengths are in triples; "tables" stands for a codec's own in place of q."""
     header = ("B", "q", "mean", "p5", "p50", "p95", "max", "non-zero %", "largest", "PSNR dB")
-    cells = [header, *(_cells(row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in cells)
+    return aligned([header, *(_cells(row) for row in rows)], names=0)
 
 
 def _cells(row: ListStatistics) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def train(args: Sequence[str]) -> int:
     # JAX starts here and not with the command line, which answers at once.
     import jax
 
-    from dct_jax.evaluation.jpeg import arithmetic_bits_per_pixel, arithmetic_coding_available
+    from dct_jax.evaluation.coders import ARITHMETIC, available, scan_bits_per_pixel
     from dct_jax.processes import joined
     from dct_jax.training.loop import train
 
@@ -83,10 +83,9 @@ def train(args: Sequence[str]) -> int:
         print(f"stopped by {outcome.signal} after step {outcome.step}, saved; the same command goes on from there")
         return 128 + signal.Signals[outcome.signal]
     print(f"held-out pictures: {outcome.evaluation['bits_per_pixel']:.3f} bits per pixel (the best checkpoint)")
-    codec = command.config.codec
-    if arithmetic_coding_available(codec):
+    if ARITHMETIC in available(command.config.codec):
         try:
-            bits = f"{arithmetic_bits_per_pixel(outcome.held_out):.3f} bits per pixel"
+            bits = f"{scan_bits_per_pixel(ARITHMETIC, outcome.held_out):.3f} bits per pixel"
         except RuntimeError as error:
             bits = f"not measured ({error})"
         print(f"JPEG's arithmetic coding of the same coefficients: {bits}")

@@ -185,22 +185,22 @@ def all_chunks(
     model: ModelConfig,
     batch_size: int,
     shard: Shard = Shard(),
-) -> Iterator[tuple[np.ndarray, Chunk]]:
+) -> Iterator[tuple[list[tuple[int, int]], Chunk]]:
     """Every chunk of every list, in batches of one shape, the last of which is filled up with chunks without targets.
 
     Yields:
-        int64 [batch_size], the list that each chunk belongs to, and the Chunk batch; of the latter, only the shard's rows, the
-        shard.index-th of shard.num equal parts.
+        Which list and which of its chunks each of batch_size rows is, and the Chunk batch; of the latter, only the shard's
+        rows, the shard.index-th of shard.num equal parts.
     """
     chunks = [num_chunks(len(sparse), model.chunk_size) for sparse in lists]
     jobs = [(i, k) for i, number in enumerate(chunks) for k in range(number)]
     jobs += [(0, chunks[0])] * (-len(jobs) % batch_size)  # one more than the list has
     rows = batch_size // shard.num
     for first in range(0, len(jobs), batch_size):
-        owners, indices = np.array(jobs[first : first + batch_size]).T
-        part = slice(shard.index * rows, (shard.index + 1) * rows)
-        ours = [lists[i] for i in owners[part]]
-        yield owners, make_chunks(ours, indices[part], labels[owners[part]], vocabulary, model.chunk_size, model.overlap)
+        owners, indices = np.array(jobs[first + shard.index * rows :][:rows]).T
+        ours = [lists[i] for i in owners]
+        batch = make_chunks(ours, indices, labels[owners], vocabulary, model.chunk_size, model.overlap)
+        yield jobs[first : first + batch_size], batch
 
 
 def example_batch(config: Config, batch_size: int = 1) -> Chunk:

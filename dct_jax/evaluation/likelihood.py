@@ -18,25 +18,26 @@ LogProb = Callable[[Any, Chunk], SymbolNats]
 
 @lru_cache(maxsize=8)
 def parallel_log_prob(model: DCTransformer, devices: tuple[jax.Device, ...]) -> LogProb:
-    """A function of replicated parameters and a placed batch: log p of each chunk given what comes before it, float32 [B] for
-    each symbol, in nats, with the rows of all devices."""
+    """A function of replicated parameters and a placed batch: log p of each target element of each chunk given what comes
+    before it, float32 [B, C] for each symbol, in nats, with the rows of all devices."""
 
     def log_prob(params: Any, batch: Chunk) -> SymbolNats:
-        per_element = log_likelihood(model.apply(params, batch), batch, model.vocabulary)  # [b, W] each
-        return jax.lax.all_gather(SymbolNats(*(x.sum(axis=1) for x in per_element)), DATA_AXIS, tiled=True)
+        nats = log_likelihood(model.apply(params, batch), batch, model.vocabulary)  # [b, O + C] each
+        targets = SymbolNats(*(x[:, model.config.overlap :] for x in nats))  # [b, C] each
+        return jax.lax.all_gather(targets, DATA_AXIS, tiled=True)
 
     return parallel(log_prob, devices)
 
 
-def list_log_prob(
+def element_log_prob(
     model: DCTransformer,
     params: Any,
     lists: Sequence[SparseDCT],
     labels: np.ndarray | None = None,
     batch_size: int = 16,
     devices: Sequence[jax.Device] | None = None,
-) -> SymbolNats:
-    """log p of each whole list, exactly: the sum over all of its chunks, with the stopping token in "channel".
+) -> list[SymbolNats]:
+    """log p of every symbol of whole lists given all that comes before it, exactly.
 
     Args:
         model, params: the network and its parameters.
@@ -47,7 +48,8 @@ def list_log_prob(
             default.
 
     Returns:
-        float64 [N] for each symbol, in nats.
+        For each list of L triples float32 [L + 1] for each symbol, in nats. The last element is the stopping token: a channel,
+        without position and value (0).
 
     Raises:
         ValueError: if a list is not one of the model's vocabulary.
@@ -62,12 +64,41 @@ def list_log_prob(
     shard = Shard(processes.index(jax.process_index()), len(processes))
     labels = np.zeros(len(lists), np.int32) if labels is None else labels
     log_prob, params = parallel_log_prob(model, devices), replicate(params, devices)
-    totals = np.zeros((3, len(lists)))
-    rows = -(-batch_size // len(devices)) * len(devices)
-    for owners, batch in all_chunks(lists, labels, model.vocabulary, model.config, rows, shard):
-        for total, nats in zip(totals, log_prob(params, place(batch, devices))):
-            np.add.at(total, owners, np.asarray(nats, np.float64))
-    return SymbolNats(*totals)
+    nats = [SymbolNats(*np.zeros((3, len(sparse) + 1), np.float32)) for sparse in lists]
+    size, rows = model.config.chunk_size, -(-batch_size // len(devices)) * len(devices)
+
+    def take(jobs: list[tuple[int, int]], found: SymbolNats) -> None:
+        for ours, theirs in zip(range(3), jax.device_get(found)):
+            for row, (i, k) in zip(theirs, jobs):
+                place = nats[i][ours][k * size : (k + 1) * size]
+                place[:] = row[: len(place)]
+
+    pending: tuple[list[tuple[int, int]], SymbolNats] | None = None
+    for jobs, batch in all_chunks(lists, labels, model.vocabulary, model.config, rows, shard):
+        found = log_prob(params, place(batch, devices))
+        if pending:
+            take(*pending)  # while the devices work
+        pending = jobs, found
+    if pending:
+        take(*pending)
+    return nats
+
+
+def list_log_prob(
+    model: DCTransformer,
+    params: Any,
+    lists: Sequence[SparseDCT],
+    labels: np.ndarray | None = None,
+    batch_size: int = 16,
+    devices: Sequence[jax.Device] | None = None,
+) -> SymbolNats:
+    """log p of each whole list: the sums of `element_log_prob`, which has the same arguments.
+
+    Returns:
+        float64 [N] for each symbol, in nats.
+    """
+    elements = element_log_prob(model, params, lists, labels, batch_size, devices)
+    return SymbolNats(*(np.array([x.sum(dtype=np.float64) for x in symbol]) for symbol in zip(*elements)))
 
 
 def bits_per_pixel(nats: SymbolNats, lists: Sequence[SparseDCT]) -> float:

@@ -391,11 +391,12 @@ def test_all_chunks_covers_every_chunk_once_and_fills_the_last_batch(tmp_path: P
     lists[1] = lists[1][:0]
     lists[2] = lists[2][: 2 * config.model.chunk_size]
     seen, targets, fillers = [], np.zeros(4, int), 0
-    for owners, batch in all_chunks(lists, labels, config.codec.vocabulary((16, 16)), config.model, 5):
-        assert [len(field) for field in (owners, *batch)] == [5] * 9
-        for owner, index, label, is_target in zip(owners, batch.chunk_index, batch.label, batch.is_target):
+    for jobs, batch in all_chunks(lists, labels, config.codec.vocabulary((16, 16)), config.model, 5):
+        assert [len(field) for field in (jobs, *batch)] == [5] * 9
+        for (owner, k), index, label, is_target in zip(jobs, batch.chunk_index, batch.label, batch.is_target):
+            assert k == index
             if is_target.any():
-                seen.append((int(owner), int(index)))
+                seen.append((owner, k))
                 targets[owner] += is_target.sum()
                 assert label == labels[owner]
             else:

@@ -1,0 +1,120 @@
+"""What established coders make of the same coefficients: the yardsticks for a model's bits."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dct_jax.codec import DCTCodec, SparseDCT
+
+
+@dataclass(frozen=True)
+class Coder:
+    """A lossless coder of JPEG files.
+
+    Attributes:
+        name: for tables.
+        program: what must be installed for it; empty if nothing.
+        code: a JPEG file's bytes -> the coded file's.
+        has_scans: whether the result is again a JPEG file, whose entropy-coded scans can be told from its headers.
+    """
+
+    name: str
+    program: str
+    code: Callable[[bytes], bytes]
+    has_scans: bool = True
+
+    @property
+    def installed(self) -> bool:
+        return not self.program or shutil.which(self.program) is not None
+
+
+def _jpegtran(*options: str) -> Callable[[bytes], bytes]:
+    def code(jpeg: bytes) -> bytes:
+        return _run(["jpegtran", "-copy", "none", *options], jpeg).stdout
+
+    return code
+
+
+def _cjxl(jpeg: bytes) -> bytes:
+    """Without what is only needed to make the same file, rather than the same coefficients, again. cjxl wants files."""
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "image.jpg", Path(folder) / "image.jxl"
+        before.write_bytes(jpeg)
+        _run(["cjxl", str(before), str(after), "--lossless_jpeg=1", "-e", "9", "--quiet"])
+        return after.read_bytes()
+
+
+def _run(command: Sequence[str], data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    done = subprocess.run(command, input=data, capture_output=True)
+    if done.returncode:
+        said = " ".join(done.stderr.decode(errors="replace").split())
+        raise RuntimeError(f"{command[0]} failed: {said[:200]}")
+    return done
+
+
+HUFFMAN = Coder("optimised Huffman", "", bytes)
+ARITHMETIC = Coder("arithmetic", "jpegtran", _jpegtran("-arithmetic"))
+PROGRESSIVE = Coder("progressive arithmetic", "jpegtran", _jpegtran("-arithmetic", "-progressive"))
+JPEG_XL = Coder("JPEG XL (lossless transcoding)", "cjxl", _cjxl, has_scans=False)
+CODERS = (HUFFMAN, ARITHMETIC, PROGRESSIVE, JPEG_XL)
+
+
+@dataclass(frozen=True)
+class CodedSizes:
+    """How many bytes a coder needs for each of N lists.
+
+    Attributes:
+        name: the coder's.
+        files: int64 [N], whole files.
+        scans: int64 [N], of these the entropy-coded data, without any header; None where that cannot be told apart.
+    """
+
+    name: str
+    files: np.ndarray
+    scans: np.ndarray | None
+
+
+def available(codec: DCTCodec) -> list[Coder]:
+    """The coders that are installed, if the codec's blocks are JPEG's."""
+    return [coder for coder in CODERS if coder.installed] if codec.block_size == 8 else []
+
+
+def coded_sizes(coder: Coder, lists: Sequence[SparseDCT]) -> CodedSizes:
+    """Codes every list.
+
+    Args:
+        coder: one that is installed.
+        lists: of blocks of 8 x 8.
+
+    Raises:
+        RuntimeError: if the coder's program fails.
+    """
+    coded = [coder.code(sparse.to_jpeg()) for sparse in lists]
+    scans = np.array([scan_bytes(file) for file in coded]) if coder.has_scans else None
+    return CodedSizes(coder.name, np.array([len(file) for file in coded]), scans)
+
+
+def scan_bits_per_pixel(coder: Coder, lists: Sequence[SparseDCT]) -> float:
+    """The size of the scans of all lists together. Raises RuntimeError if the coder's program fails."""
+    pixels = sum(sparse.size[0] * sparse.size[1] for sparse in lists)
+    return 8 * int(coded_sizes(coder, lists).scans.sum()) / pixels
+
+
+def scan_bytes(jpeg: bytes) -> int:
+    """The entropy-coded bytes of a JPEG file: of each scan, from the end of its header to the next marker that does not belong
+    to the data (0xFF 0x00 is a byte of data; 0xFFD0 to 0xFFD7 are restart markers)."""
+    place, total = 2, 0
+    while jpeg[place + 1] != 0xD9:
+        is_scan = jpeg[place + 1] == 0xDA
+        place += 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+        if is_scan:
+            first = place
+            while jpeg[place] != 0xFF or jpeg[place + 1] == 0 or 0xD0 <= jpeg[place + 1] <= 0xD7:
+                place += 1
+            total += place - first
+    return total
