@@ -1,7 +1,10 @@
-"""How JAX runs in the tests."""
+"""How JAX runs in the tests, and what several of them share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 # Two CPU devices, so that data parallelism can be tested anywhere. All of this must be set before JAX starts.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
@@ -11,3 +14,31 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parent.parent / ".c
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 # They compile much and run little: machine code that is made sooner serves them better than faster machine code.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs a command that must fail with exit code 2 and one line, and returns the line."""
+    from dct_jax.commands import main
+
+    def run(*args: object) -> str:
+        capsys.readouterr()
+        assert main([str(arg) for arg in args]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1, captured.err
+        return captured.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def debug_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the debug experiment. Nothing may be written into it."""
+    from dct_jax.commands import main
+
+    folder = tmp_path_factory.mktemp("runs") / "debug"
+    assert main(["train", "debug", "--run-dir", str(folder)]) == 0
+    return folder

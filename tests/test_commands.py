@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,40 +13,17 @@ from dct_jax.codec import SparseDCT, load_npz
 from dct_jax.commands import main
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
+from tests.conftest import Refused
 
 LANDSCAPE = str(LANDSCAPES / "canyon4.jpg")
-Refused = Callable[..., str]
 
 
-@pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs a command that must fail with exit code 2 and one line, and returns the line."""
+def test_a_run_leaves_what_the_readme_says(debug_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (debug_run / "metrics.jsonl").stat().st_size > 0
+    assert list(debug_run.glob("events.out.tfevents.*"))
+    assert {p.name for p in (debug_run / "checkpoints").iterdir()} == {"10", "20"}
 
-    def run(*args: object) -> str:
-        capsys.readouterr()
-        assert main([str(arg) for arg in args]) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert captured.err.count("\n") == 1, captured.err
-        return captured.err
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the debug experiment."""
-    folder = tmp_path_factory.mktemp("runs") / "debug"
-    assert main(["train", "debug", "--run-dir", str(folder)]) == 0
-    return folder
-
-
-def test_a_run_leaves_what_the_readme_says(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (run / "metrics.jsonl").stat().st_size > 0
-    assert list(run.glob("events.out.tfevents.*"))
-    assert {p.name for p in (run / "checkpoints").iterdir()} == {"10", "20"}
-
-    assert main(["sample", str(run), "--num", "3", "--temperature", "1", "1", "0.5", "--out", str(tmp_path)]) == 0
+    assert main(["sample", str(debug_run), "--num", "3", "--temperature", "1", "1", "0.5", "--out", str(tmp_path)]) == 0
     assert "3 samples are in" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.rglob("*.png")) == [
         "0000.png", "0001.png", "0002.png", "progressive.png", "samples.png",
@@ -151,16 +127,16 @@ def test_bad_data(refused: Refused, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_bad_runs(refused: Refused, run: Path, tmp_path: Path) -> None:
+def test_bad_runs(refused: Refused, debug_run: Path, tmp_path: Path) -> None:
     assert "there is no run here" in refused("sample", tmp_path)
-    assert "temperature is 0.0" in refused("sample", run, "--temperature", 0)
-    assert "seed is 99999999999; it must be" in refused("sample", run, "--seed", 99999999999)
-    assert "this model draws images of up to 32 x 32" in refused("sample", run, "--size", 32, 33)
-    assert "this model has seen images of 32 x 32 alone" in refused("sample", run, "--size", 20, 9)
-    assert "--top-k has 2 numbers" in refused("sample", run, "--top-k", 1, 2)
-    assert "another configuration (seed 0 -> 1)" in refused("train", "debug", "--run-dir", run, "--seed", 1)
+    assert "temperature is 0.0" in refused("sample", debug_run, "--temperature", 0)
+    assert "seed is 99999999999; it must be" in refused("sample", debug_run, "--seed", 99999999999)
+    assert "this model draws images of up to 32 x 32" in refused("sample", debug_run, "--size", 32, 33)
+    assert "this model has seen images of 32 x 32 alone" in refused("sample", debug_run, "--size", 20, 9)
+    assert "--top-k has 2 numbers" in refused("sample", debug_run, "--top-k", 1, 2)
+    assert "another configuration (seed 0 -> 1)" in refused("train", "debug", "--run-dir", debug_run, "--seed", 1)
     (tmp_path / "file").write_text("")
-    assert "cannot be written" in refused("sample", run, "--num", 1, "--out", tmp_path / "file" / "out")
+    assert "cannot be written" in refused("sample", debug_run, "--num", 1, "--out", tmp_path / "file" / "out")
 
 
 def test_the_codec_starts_without_jax() -> None:

@@ -4,12 +4,13 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from dct_jax.commands import compress, pictures, prepare, runs
+from dct_jax.commands import compress, evaluate, pictures, prepare, runs
 from dct_jax.commands.arguments import say
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": runs.train,
     "sample": runs.sample,
+    "evaluate": evaluate.evaluate,
     "compress": compress.compress,
     "decompress": compress.decompress,
     "encode": pictures.encode,
@@ -23,6 +24,7 @@ USAGE = """usage: python -m dct_jax COMMAND
 
   train EXPERIMENT   train a model, or go on with it
   sample RUN         draw samples from a run
+  evaluate RUN       measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
   compress RUN IMAGE     compress a JPEG file without loss, with a run's model
   decompress RUN FILE    make it again
   encode IMAGE       turn an image into a file of triples

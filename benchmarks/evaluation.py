@@ -1,0 +1,95 @@
+"""Times the evaluation of whole lists beside the forward part of a training step, and the compression of images.
+
+    python benchmarks/evaluation.py RUN [--images 64 --repeats 5 --json FILE]
+
+The bars: a triple costs at most 1.3 times as much in evaluation as in the forward part of a training step of the same batch
+size; compressing an image of 64 x 64 pixels takes less than 3 seconds once everything is compiled.
+"""
+
+import statistics
+import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import numpy as np
+import tyro
+from machine import Figure, machine_figures, median_seconds, report
+
+from dct_jax.compression import compress, decompress
+from dct_jax.data.pipeline import held_out_lists, training_batches
+from dct_jax.data.skipped import Skipped
+from dct_jax.evaluation.likelihood import element_log_prob
+from dct_jax.model import log_likelihood
+from dct_jax.parallel import parallel, place, replicate
+from dct_jax.trained_model import load
+from dct_jax.training.loop import open_sources
+
+BAR, SECONDS_BAR = 1.3, 3.0
+
+
+def main(run: Annotated[Path, tyro.conf.Positional], images: int = 64, repeats: int = 5, json: Path | None = None) -> None:
+    """Times evaluation and compression.
+
+    Args:
+        run: folder of a run whose data is there.
+        images: how many held-out images are evaluated.
+        repeats: timed evaluations, after one that is not timed; as many images are compressed.
+        json: where to write the figures.
+    """
+    model, devices = load(run), jax.local_devices()[:1]
+    config, network = model.config, model.network
+    training, held_out = open_sources(config.data)
+    size = config.training.batch_size
+    batches = training_batches(training, config, Skipped(len(training), 1.0))
+    batch = next(batches)
+    batches.close()
+
+    def forward(params: dict, batch: tuple) -> jax.Array:
+        """The loss, as training computes it before its gradient."""
+        return sum(x.sum() for x in log_likelihood(network.apply(params, batch), batch, network.vocabulary))
+
+    program, params, shards = parallel(forward, devices), replicate(model.params, devices), place(batch, devices)
+    lists, labels = held_out_lists(held_out, config, Skipped(len(held_out), 1.0))
+    lists, labels = lists[:images], labels[:images]
+    evaluation = partial(element_log_prob, network, params, lists, labels, size, devices)
+    triples = {"forward": int(np.sum(batch.is_target)), "evaluation": sum(len(sparse) + 1 for sparse in lists)}
+    jax.block_until_ready(program(params, shards))
+    evaluation()
+    ratios, per_triple = [], {"forward": [], "evaluation": []}
+    for _ in range(repeats):  # by turns, as the machine's speed changes
+        per_triple["forward"].append(median_seconds(lambda: program(params, shards), 5) / triples["forward"])
+        per_triple["evaluation"].append(median_seconds(evaluation, 1) / triples["evaluation"])
+        ratios.append(per_triple["evaluation"][-1] / per_triple["forward"][-1])
+
+    compress(model, lists[0], int(labels[0]))
+    seconds = {"compress": [], "decompress": []}
+    for sparse, label in zip(lists[:repeats], labels):
+        start = time.perf_counter()
+        data = compress(model, sparse, int(label))
+        middle = time.perf_counter()
+        assert decompress(model, data) == sparse, "a list did not come back"
+        seconds["compress"].append(middle - start)
+        seconds["decompress"].append(time.perf_counter() - middle)
+    ratio = statistics.median(ratios)
+    length = sum(len(sparse) for sparse in lists[:repeats]) / len(lists[:repeats])
+    report(
+        [
+            *machine_figures(),
+            Figure("forward part of a step, median", 1e6 * statistics.median(per_triple["forward"]), "us a triple"),
+            Figure("evaluation, median", 1e6 * statistics.median(per_triple["evaluation"]), "us a triple"),
+            Figure("evaluation by forward", ratio, f"({min(ratios):.2f} to {max(ratios):.2f})"),
+            Figure(f"bar of {BAR}", "met" if ratio <= BAR else "MISSED"),
+            Figure("triples of a compressed image", length),
+            Figure("compress, median", statistics.median(seconds["compress"]), "s"),
+            Figure("compress, slowest", max(seconds["compress"]), "s"),
+            Figure("decompress, median", statistics.median(seconds["decompress"]), "s"),
+            Figure(f"bar of {SECONDS_BAR} s", "met" if max(seconds["compress"]) < SECONDS_BAR else "MISSED"),
+        ],
+        json,
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

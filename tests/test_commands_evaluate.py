@@ -1,0 +1,56 @@
+"""The command evaluate: its tables agree with the library, and one line for each kind of bad input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dct_jax.commands import main
+from dct_jax.data.pipeline import held_out_lists
+from dct_jax.data.skipped import Skipped
+from dct_jax.trained_model import load
+from dct_jax.training.loop import open_sources
+from tests.conftest import Refused
+
+
+def test_bits_of_held_out_pictures(debug_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(debug_run), "--out", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    model = load(debug_run)
+    lists, _ = held_out_lists(open_sources(model.config.data)[1], model.config, Skipped(100, 1.0))
+    nats = model.log_prob(lists)
+    bits = {name: -x.mean() / np.log(2) for name, x in nats.items()}
+    assert {name: one["mean"] for name, one in report["bits"]["by_symbol"].items()} == pytest.approx(bits, rel=1e-5)
+    assert report["bits"]["images"] == len(lists) == 4
+    for name, mean in (("all", sum(bits.values())), *bits.items()):
+        assert f" {mean:.1f} " in next(line for line in table.splitlines() if line.startswith(name))
+    huffman, ours = report["coders"][0], report["coders"][-1]
+    assert huffman["files"]["bytes"] == np.mean([len(sparse.to_jpeg()) for sparse in lists])
+    assert ours["scans"]["bits_per_pixel"] == pytest.approx(sum(bits.values()) / 32 / 32)
+    assert Image.open(tmp_path / "bits.png").width > 1000
+
+
+def test_other_pictures_and_fewer(debug_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures" / "some"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(folder / f"{i}.png")
+    source = ["--data", f"folder:{tmp_path / 'pictures'}", "--split", "some", "--num", "2"]
+    assert main(["evaluate", str(debug_run), *source, "--no-coders", "--out", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert report["bits"]["images"] == 2
+    assert [row["coder"] for row in report["coders"]] == ["this model"]
+    assert "some" in report["pictures"]
+
+
+def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused) -> None:
+    assert "no run here" in refused("evaluate", tmp_path)
+    assert "num is 0" in refused("evaluate", debug_run, "--num", 0)
+    assert "batch_size is 0" in refused("evaluate", debug_run, "--batch-size", 0)
+    assert "data names no pictures" in refused("evaluate", debug_run, "--split", "train")
+    assert "data.source is 'nothing'" in refused("evaluate", debug_run, "--data", "nothing")
+    assert not (debug_run / "evaluation").exists()
