@@ -71,6 +71,8 @@ class ModelConfig:
         heads: attention heads; they divide the width.
         encoder, channel_decoder, position_decoder, value_decoder: feed-forward layers of each block.
         encoder_stride: 1, 2 or 4: blocks of the DCT image per encoder token, in each direction.
+        position_pointer: whether the position's logits also get products with the encoder's features at each position. The
+            paper's have none; small models learn positions much sooner with them.
         chunk_size: C, how many elements of the list one chunk predicts.
         overlap: O, how many elements before the chunk the decoders see besides.
         max_chunks: K of the chunk weights; chunks from K - 1 on share one chunk embedding.
@@ -86,6 +88,7 @@ class ModelConfig:
     position_decoder: tuple[int, ...] = (2,)
     value_decoder: tuple[int, ...] = (2, 2)
     encoder_stride: int = 1
+    position_pointer: bool = False
     chunk_size: int = 896
     overlap: int = 128
     max_chunks: int = 8
@@ -125,7 +128,10 @@ class TrainingConfig:
         steps: optimiser steps of the whole run; the learning rate's cosine ends there.
         batch_size: chunks in a step, over all devices of all hosts together.
         accumulate: parts that each device does its share of the batch in, one after the other, to save memory.
+        optimizer: "adam", as in the paper, or "muon", which orthogonalises the updates of the layers' matrices (Jordan et al.,
+            2024) and leaves everything else to Adam: a step takes a little longer and teaches more.
         learning_rate: Adam's, at its peak.
+        muon_learning_rate: Muon's, likewise.
         warmup_steps: steps of linear warm-up from 0.
         clip_norm: the gradient's norm is clipped to this.
         evaluate_every, checkpoint_every: steps between evaluations on held-out pictures, and between checkpoints.
@@ -135,7 +141,9 @@ class TrainingConfig:
     steps: int = 1000
     batch_size: int = 16
     accumulate: int = 1
+    optimizer: Literal["adam", "muon"] = "adam"
     learning_rate: float = 1e-3
+    muon_learning_rate: float = 1.6e-2
     warmup_steps: int = 100
     clip_norm: float = 1.0
     evaluate_every: int = 500
@@ -145,7 +153,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "evaluate_every", "checkpoint_every", "keep"):
             _require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
+        _require(self.optimizer in ("adam", "muon"), "training.optimizer", self.optimizer, "adam or muon")
         _require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "above 0")
+        _require(self.muon_learning_rate > 0, "training.muon_learning_rate", self.muon_learning_rate, "above 0")
         _require(self.clip_norm > 0, "training.clip_norm", self.clip_norm, "above 0")
         if not 0 <= self.warmup_steps < self.steps:
             raise ValueError(

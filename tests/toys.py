@@ -22,6 +22,7 @@ TINY = ModelConfig(
     chunk_size=24,
     overlap=8,
     max_chunks=4,
+    position_pointer=True,
 )
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dct_jax.codec import Vocabulary
 from dct_jax.config import Config, ModelConfig
@@ -44,6 +45,7 @@ class Encoding(NamedTuple):
     visible: jax.Array  # bool [B, 1, 1, T], which of the encoder's tokens belong to the image
     features: jax.Array  # [B, h', w', D], the encoder's output
     context: jax.Array  # [B, 1, D], the chunk index, the grid (and the class)
+    pointers: jax.Array | None  # [B, T, D], what the position decoder points at, if it does
     channel: Caches
     position: Caches
     value: Caches
@@ -86,15 +88,17 @@ class Encoder(nn.Module):
         """[B, 3 B^2, h, w] -> [B, h', w', D], normalised; h' = ceil(h / stride). Only tokens that are visible, bool
         [B, 1, 1, h' w'], are attended to."""
         c, dtype = self.config, jnp.dtype(self.config.dtype)
-        # Values are heavy-tailed: their logarithm keeps a DC of 60 and an AC of 1 in the same range.
+        # Values are heavy-tailed: their logarithm keeps a DC of 60 and an AC of 1 in the same range. What is large near here
+        # matters more than its sign, and a linear map cannot take magnitudes from signed values; so it is given both.
         x = dct_image.astype(jnp.float32)
-        x = (jnp.sign(x) * jnp.log1p(jnp.abs(x))).astype(dtype)
+        magnitudes = jnp.log1p(jnp.abs(x))
+        x = jnp.concatenate([jnp.sign(x) * magnitudes, magnitudes], axis=1).astype(dtype)  # [B, 6 B^2, h, w]
         # A convolution whose kernel is as large as its stride s is a matrix product over squares of s x s blocks: block (i, j)
         # belongs to token (i // s, j // s). XLA's convolutions of many channels are several times slower on CPUs.
         s = c.encoder_stride
         x = jnp.pad(x, ((0, 0), (0, 0), *((0, -side % s) for side in x.shape[2:])))
         batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] // s, x.shape[3] // s  # h', w'
-        x = x.reshape(batch, channels, height, s, width, s).transpose(0, 2, 4, 3, 5, 1)  # [B, h', w', s, s, 3 B^2]
+        x = x.reshape(batch, channels, height, s, width, s).transpose(0, 2, 4, 3, 5, 1)  # [B, h', w', s, s, 6 B^2]
         x = nn.Dense(c.width, dtype=dtype, name="blocks")(x.reshape(batch, height, width, -1))  # [B, h', w', D]
         x = x + NormalizedEmbed(height, c.width, dtype, name="row")(jnp.arange(height))[:, None]
         x = x + NormalizedEmbed(width, c.width, dtype, name="column")(jnp.arange(width))
@@ -141,6 +145,9 @@ class DCTransformer(nn.Module):
         self.position_channel = embed(v.start + 1)
         self.position_decoder = decoder(c.position_decoder)
         self.position_head = head(v.num_positions)
+        if c.position_pointer:
+            self.pointer_key = nn.Dense(c.width, use_bias=False, dtype=dtype)
+            self.pointer_query = nn.Dense(c.width, dtype=dtype, kernel_init=nn.initializers.normal(0.02))
 
         self.value_channel, self.value_position = embed(v.start + 1), embed(v.num_positions)
         self.value_decoder = decoder(c.value_decoder)
@@ -157,8 +164,10 @@ class DCTransformer(nn.Module):
         if self.config.num_classes:
             context = context + self.label(batch.label)
         rows = features.reshape(features.shape[0], -1, features.shape[-1])  # [B, T, D]
+        pointers = self.pointer_key(rows) if self.config.position_pointer else None
         decoders = (self.channel_decoder, self.position_decoder, self.value_decoder)
-        return Encoding(batch.grid, visible, features, context[:, None], *(decoder.remember(rows) for decoder in decoders))
+        memories = (decoder.remember(rows) for decoder in decoders)
+        return Encoding(batch.grid, visible, features, context[:, None], pointers, *memories)
 
     def predict_channel(
         self,
@@ -207,8 +216,20 @@ class DCTransformer(nn.Module):
         x = stream + self.position_channel(channels)
         x, caches = self.position_decoder(x, encoding.position, encoding.visible, caches, index, train)
         logits = self.position_head(x)
+        if encoding.pointers is not None:
+            logits = logits + self._point(x, encoding)
         support = position_support(self.vocabulary, encoding.grid, channels, last.channels, last.positions)
         return jnp.where(support, logits, IMPOSSIBLE), x, caches
+
+    def _point(self, x: jax.Array, encoding: Encoding) -> jax.Array:
+        """The decoder's stream [B, S, D] -> what its products with the encoder's features say of each position, float32
+        [B, S, P]: a head alone has to carry what is at each of P positions through D numbers (pointer networks: Vinyals et
+        al., 2015)."""
+        query = self.pointer_query(x) / np.sqrt(x.shape[-1])  # [B, S, D]
+        scores = jnp.einsum("BSD,BTD->BST", query, encoding.pointers, preferred_element_type=jnp.float32)
+        (height, width), stride = self.vocabulary.grid, self.config.encoder_stride
+        token = np.arange(height)[:, None] // stride * encoding.features.shape[2] + np.arange(width) // stride  # [h, w]
+        return scores[..., token.reshape(-1)]
 
     def predict_value(
         self,

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from dct_jax.config import TrainingConfig
 from dct_jax.data.chunks import Chunk
@@ -46,8 +47,30 @@ def learning_rate(config: TrainingConfig) -> optax.Schedule:
 
 
 def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
-    """Adam with clipped gradients."""
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(learning_rate(config)))
+    """Adam, or Muon and Adam, with clipped gradients."""
+    schedule = learning_rate(config)
+    if config.optimizer == "adam":
+        rule = optax.adam(schedule)
+    else:
+        ratio = config.muon_learning_rate / config.learning_rate
+        rule = optax.contrib.muon(
+            lambda step: ratio * schedule(step),
+            adam_learning_rate=schedule,
+            # Updates then have the same size whatever a matrix's shape, 0.2 times the learning rate (Liu et al., 2025).
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=_matrices_of_layers,
+        )
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+
+
+def _matrices_of_layers(params: Any) -> Any:
+    """What Muon is for: matrices between layers, and not those from and to symbols."""
+
+    def one(path: Any, leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return optax.contrib.MuonDimensionNumbers() if name.endswith("kernel") and "_head/" not in name else None
+
+    return jax.tree_util.tree_map_with_path(one, params)
 
 
 def init_state(model: DCTransformer, optimizer: optax.GradientTransformation, batch: Chunk, seed: int) -> TrainState:

@@ -8,7 +8,7 @@ import pytest
 
 from dct_jax.codec import DCTCodec, Vocabulary
 from dct_jax.experiment import PAPER_MODEL
-from dct_jax.model import DCTransformer
+from dct_jax.model import DCTransformer, Triples
 from dct_jax.model.support import IMPOSSIBLE
 from tests.toys import TINY, batch_of, random_list, random_params, tiny_model
 
@@ -42,6 +42,30 @@ def test_every_token_reads_its_own_blocks(stride: int) -> None:
         moved = model.apply(params, batch._replace(dct_image=changed), method="encode").features - tokens
         places = np.argwhere(np.abs(moved[0]).max(axis=-1) > 1e-3)
         assert places.tolist() == [[row // stride, column // stride]]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_pointer_looks_at_each_position_where_it_is(stride: int) -> None:
+    """What changes in one token of the encoding changes the logits of the positions that lie in it, and no others, if nothing
+    but the pointer reads it."""
+    vocabulary = Vocabulary(2, (5, 3), 2, "4:4:4")
+    model = DCTransformer(vocabulary, dataclasses.replace(TINY, encoder_stride=stride, position_pointer=True))
+    batch = batch_of(model, [random_list(np.random.default_rng(0), vocabulary, 60)], index=1)
+    params = random_params(model, batch)
+    encoding = model.apply(params, batch, method="encode")
+    last = Triples(*(x[:, :1] for x in (batch.channels, batch.positions, batch.values)))
+    stream = np.random.default_rng(0).normal(size=(1, 1, TINY.width)).astype(np.float32)
+
+    def logits(pointers: jax.Array) -> np.ndarray:
+        channel = np.full((1, 1), vocabulary.channels[-1], np.int32)  # a later one, in which every position is possible
+        known = encoding._replace(pointers=pointers)
+        return np.asarray(model.apply(params, stream, channel, last, known, method="predict_position")[0][0, 0])
+
+    columns = -(-3 // stride)
+    for token in range(encoding.pointers.shape[1]):
+        moved = logits(encoding.pointers.at[0, token].add(1.0)) != logits(encoding.pointers)
+        inside = [(p // 3 // stride) * columns + p % 3 // stride == token for p in range(15)]
+        assert moved.tolist() == inside
 
 
 def test_bfloat16_activations_give_nearly_the_same_logits() -> None:
