@@ -68,19 +68,21 @@ class TrainedModel:
         num: int,
         seed: int = 0,
         policy: Policy = Policy(),
-        label: int = 0,
+        label: int | Sequence[int] = 0,
         batch_size: int = 16,
         size: tuple[int, int] | None = None,
+        first: int = 0,
     ) -> list[SparseDCT]:
         """Draws lists; `codec.decode` turns them into images.
 
         Args:
             num: how many.
-            seed: sample i of a seed is the same whatever num and the batch size.
+            seed: sample i of a seed is the same whatever num, the batch size and `first`.
             policy: temperature, top-k and top-p for each symbol.
-            label: the class, for a class-conditional model.
+            label: the class, or those of the samples by turns, for a class-conditional model.
             batch_size: how many to draw at a time.
             size: (H, W) of the images; None draws one for each from the training pictures' sizes.
+            first: the number i of the first one.
 
         Raises:
             ValueError: if num or the batch size is not positive, the model has no such class, or the size does not fit.
@@ -89,12 +91,15 @@ class TrainedModel:
             raise ValueError(f"num is {num} and batch_size is {batch_size}; both must be 1 or more")
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")
-        self.check_label(label)
-        labels = np.full(min(batch_size, num), label, np.int32)
-        lists: list[SparseDCT] = []
-        for first in range(0, num, len(labels)):
-            blanks = [self.blank(size or self._drawn_size(seed, first + i)) for i in range(len(labels))]
-            lists += sample_lists(self.network, self.params, blanks, labels, seed, policy, first)[0]
+        by_turns = np.atleast_1d(np.asarray(label, np.int32))
+        for one in by_turns.tolist():
+            self.check_label(one)
+        rows, lists = min(batch_size, num), []
+        for start in range(first, first + num, rows):
+            numbers = np.arange(start, start + rows)
+            blanks = [self.blank(size or self._drawn_size(seed, i)) for i in numbers.tolist()]
+            labels = by_turns[numbers % len(by_turns)]
+            lists += sample_lists(self.network, self.params, blanks, labels, seed, policy, start)[0]
         return lists[:num]
 
     def log_prob(self, lists: Sequence[SparseDCT], labels: Sequence[int] | None = None) -> dict[str, np.ndarray]:

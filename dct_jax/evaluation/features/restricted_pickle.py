@@ -1,0 +1,61 @@
+"""Reading pickles that others wrote: nothing of theirs is called."""
+
+import io
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+MAX_FILE = 1 << 30  # bytes
+Named = tuple[str, str]
+
+
+def no_storage(_: Any) -> Any:
+    """For pickles that keep nothing outside."""
+    raise ValueError("it names data outside of itself")
+
+
+# Python's own implementation in Python, not the one in C: with that one a few bytes of a file can reserve gigabytes, as it
+# keeps what it has read in a list as long as the largest index that the file mentions.
+class Unpickler(pickle._Unpickler):
+    """Builds numbers, strings, tuples, lists and dictionaries, and whatever the given names stand for.
+
+    The names stand for functions and classes of ours that only keep what they are given. They should be made anew for each
+    file, as a pickle can set attributes of what it gets.
+    """
+
+    def __init__(self, file: io.BytesIO, names: Mapping[Named, Any], storage: Callable[[Any], Any] = no_storage) -> None:
+        """Args: the file, (module, name) -> what stands for it, and what a reference to data outside of the pickle becomes."""
+        super().__init__(file)
+        self._names, self._storage = names, storage
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._names:
+            raise ValueError(f"it asks for {f'{module}.{name}'[:80]!r}, which no file of weights needs")
+        return self._names[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._storage(pid)
+
+
+def read_file(path: Path) -> bytes:
+    """A file of weights as it is.
+
+    Raises:
+        ValueError: if it cannot be read or is too large; the message names it.
+    """
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size <= MAX_FILE else b""
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
+    if size > MAX_FILE:
+        raise ValueError(f"{path}: this file has {size >> 20} MiB; a file of weights has at most {MAX_FILE >> 20}")
+    return data
+
+
+def reason(error: Exception) -> str:
+    """A single short line."""
+    return " ".join(f"{error or type(error).__name__}".split())[:200]

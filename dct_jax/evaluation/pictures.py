@@ -1,0 +1,45 @@
+"""Sets of pictures for sample metrics, of which one at a time is in memory."""
+
+import numpy as np
+
+from dct_jax.codec import SparseDCT
+from dct_jax.config import Config
+from dct_jax.data.lists import pixels
+from dct_jax.data.pipeline import draw
+from dct_jax.data.sources import Source
+
+
+class SourcePictures:
+    """The pictures of a source as they are, uint8 [H, W, 3] each."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Raises ValueError, which names the picture, if it cannot be decoded."""
+        record = self._source[index]
+        try:
+            return pixels(record)
+        except ValueError as error:
+            raise ValueError(f"{self._source.name}, {record.key}: {error}") from None
+
+
+class SeenPictures:
+    """Pictures of a source as a model sees them in training, unmirrored: crops of one size, or whole pictures that fit on the
+    canvas, before they are quantised."""
+
+    def __init__(self, source: Source, config: Config, num: int) -> None:
+        """Args: the source; the model's configuration; how many pictures at most, at even distances in the source."""
+        self._source, self._config, self._num = source, config, min(num, len(source))
+
+    def __len__(self) -> int:
+        return self._num
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3]. A picture that cannot be used is replaced by another; see `data.pipeline.draw`."""
+        rng = np.random.default_rng((self._config.seed, index))
+        seen = draw(self._source, index * len(self._source) // self._num, self._config, False, rng).seen
+        return self._config.codec.decode(seen) if isinstance(seen, SparseDCT) else seen

@@ -1,0 +1,166 @@
+"""What sample metrics need to know of a set of pictures, and a cache of it on disk."""
+
+import hashlib
+import logging
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from dct_jax.evaluation.distances import Moments
+from dct_jax.evaluation.features.network import FeatureNetwork
+from dct_jax.files import replacing
+
+log = logging.getLogger(__name__)
+
+_ROWS = 2048  # vectors that are added to the moments at a time; of each addition a part costs as much as so many vectors
+_CHOICE_SEED = 0
+
+
+class Pictures(Protocol):
+    """A set of pictures, of which one at a time is in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], the same whenever it is asked for; sizes may differ."""
+        ...
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A set of pictures as a feature network sees it.
+
+    Attributes:
+        count: how many pictures.
+        moments: features -> those of all pictures.
+        kept: features -> float32 [K, D], the vectors of a random choice of the pictures, or of all, in their order.
+    """
+
+    count: int
+    moments: Mapping[str, Moments]
+    kept: Mapping[str, np.ndarray]
+
+
+def cache_folder() -> Path:
+    """Where statistics are kept: DCT_JAX_CACHE, or dct_jax in the user's folder for caches."""
+    if named := os.environ.get("DCT_JAX_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dct_jax"
+
+
+def statistics(
+    network: FeatureNetwork,
+    pictures: Pictures,
+    keep: int,
+    batch_size: int = 50,
+    cache: Path | None = None,
+    title: str = "pictures",
+) -> Statistics:
+    """Moments and kept features of a set of pictures.
+
+    Args:
+        network: the features.
+        pictures: the set. With a cache it is read through first for its hash, and again if nothing is known of it.
+        keep: of how many pictures the features are kept: chosen with a fixed seed, so fairly also where files are sorted by
+            class.
+        batch_size: pictures at a time.
+        cache: a folder of statistics that have been computed before. Their names are hashes of the network, `keep`, and every
+            pixel, so they never have to be renewed by hand.
+        title: of the progress bar.
+
+    Raises:
+        ValueError: if a picture is not uint8 [H, W, 3], or its features are not finite.
+    """
+    path = None
+    if cache is not None:
+        key = _key(network, keep)
+        for _ in _read_through(pictures, key, f"{title}, reading"):
+            pass
+        path = cache / f"{network.name}-{key.hexdigest()[:40]}.npz"
+        if found := _load(path, network.dimensions, len(pictures), keep):
+            return found
+    key = _key(network, keep)
+    result = _gather(network, _read_through(pictures, key, title), len(pictures), keep, batch_size)
+    # Kept under the hash of what the network has seen, should the files have changed since they were read first.
+    if path is not None:
+        _save(path.with_stem(f"{network.name}-{key.hexdigest()[:40]}"), result)
+    return result
+
+
+def _key(network: FeatureNetwork, keep: int) -> Any:
+    return hashlib.sha256(f"statistics 1\0{network.name}\0{network.fingerprint}\0{keep}\0".encode())
+
+
+def _read_through(pictures: Pictures, key: Any, title: str) -> Iterator[np.ndarray]:
+    for i in tqdm(range(len(pictures)), desc=title, unit=" pictures", disable=None):
+        image = np.ascontiguousarray(pictures[i])
+        key.update(f"{image.dtype.str} {image.shape}\0".encode())
+        key.update(image.data)
+        yield image
+
+
+def _gather(network: FeatureNetwork, images: Iterator[np.ndarray], count: int, keep: int, batch_size: int) -> Statistics:
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(_CHOICE_SEED).permutation(count)[:keep]] = True
+    moments = {name: Moments.of(np.empty((0, d))) for name, d in network.dimensions.items()}
+    kept: dict[str, list[np.ndarray]] = {name: [np.empty((0, d), np.float32)] for name, d in network.dimensions.items()}
+    pending: dict[str, list[np.ndarray]] = {name: [] for name in network.dimensions}
+    done = waiting = 0
+    for batch in network.extract(images, batch_size):
+        number = len(batch["pool"])
+        done, waiting = done + number, waiting + number
+        for name, features in batch.items():
+            kept[name].append(features[chosen[done - number : done]])
+            pending[name].append(features)
+        if waiting >= _ROWS or done == count:
+            moments = {name: sums + Moments.of(np.concatenate(pending[name])) for name, sums in moments.items()}
+            pending, waiting = {name: [] for name in pending}, 0
+    return Statistics(count, moments, {name: np.concatenate(parts) for name, parts in kept.items()})
+
+
+def _save(path: Path, statistics: Statistics) -> None:
+    arrays = {}
+    for name, moments in statistics.moments.items():
+        arrays |= {f"{name}_mean": moments.mean, f"{name}_scatter": moments.scatter, f"{name}_kept": statistics.kept[name]}
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+    except (OSError, ValueError) as error:  # the numbers are there; that they cannot be kept is no reason to lose them
+        log.warning("the statistics are not kept: %s", error)
+
+
+def _load(path: Path, dimensions: Mapping[str, int], count: int, keep: int) -> Statistics | None:
+    """What _save has written, or None if there is no such file or it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            moments, kept = {}, {}
+            for name, d in dimensions.items():
+                mean = _read(archive, f"{name}_mean", (d,), "<f8")
+                moments[name] = Moments(count, mean, _read(archive, f"{name}_scatter", (d, d), "<f8"))
+                kept[name] = _read(archive, f"{name}_kept", (min(keep, count), d), "<f4")
+            return Statistics(count, moments, kept)
+    # zipfile and NumPy raise nearly anything for a damaged file.
+    except Exception as error:
+        log.warning("%s is damaged (%s); its statistics are computed again", path, error)
+        return None
+
+
+def _read(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """One array, after its header has shown that it is what is expected."""
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0) or np.lib.format.read_array_header_1_0(file) != (shape, False, np.dtype(dtype)):
+            raise ValueError(f"{name} is not {dtype} {list(shape)}")
+    with archive.open(f"{name}.npy") as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has numbers that are not finite")
+    return array

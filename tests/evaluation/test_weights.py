@@ -1,0 +1,318 @@
+"""Files of weights in every format, written here without PyTorch, and files that mean harm."""
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from dct_jax.evaluation.features.inception import inception, variable_shapes
+from dct_jax.evaluation.features.numpy_pickle import read_arrays
+from dct_jax.evaluation.features.torch_files import SEQUENCE_START
+from dct_jax.evaluation.features.weights import inception_variables, parse_weights
+
+# Pickles of protocol 2, piece by piece.
+STORAGES = {"<f4": "Float", "<f2": "Half", "<f8": "Double", "<i8": "Long"}
+ARRAYS = {
+    "a.weight": np.arange(24, dtype="<f4").reshape(2, 3, 4),
+    "a.bias": np.array([1.5, -2], "<f2"),
+    "b": np.array([[1e300]], "<f8"),
+    "steps": np.array(7, "<i8"),
+}
+
+
+def name(module: str, attribute: str) -> bytes:
+    return f"c{module}\n{attribute}\n".encode()
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+def number(value: int) -> bytes:
+    return b"J" + struct.pack("<i", value)
+
+
+def pair(*items: bytes) -> bytes:
+    return b"(" + b"".join(items) + b"t"
+
+
+ORDERED = name("collections", "OrderedDict") + b")R"
+
+
+def tensor(storage: bytes, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> bytes:
+    sizes = (pair(*map(number, numbers)) for numbers in (shape, strides))
+    return name("torch._utils", "_rebuild_tensor_v2") + pair(storage, number(offset), *sizes, b"\x89", ORDERED) + b"R"
+
+
+def storage(key: str, dtype: str, length: int, old: bool) -> bytes:
+    parts = text("storage"), name("torch", f"{STORAGES[dtype]}Storage"), text(key), text("cpu"), number(length)
+    return pair(*parts, *([b"N"] if old else [])) + b"Q"
+
+
+def state_dict(tensors: Mapping[str, bytes]) -> bytes:
+    """With the versions of modules that PyTorch sets as an attribute."""
+    items = b"".join(text(key) + value for key, value in tensors.items())
+    return b"\x80\x02" + ORDERED + b"(" + items + b"u}(" + text("_metadata") + ORDERED + b"ub."
+
+
+def zip_file(pickled: bytes, data: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        archive.writestr("archive/byteorder", "little")
+        for key, numbers in data.items():
+            archive.writestr(f"archive/data/{key}", numbers)
+    return file.getvalue()
+
+
+def sequence_file(pickled: bytes, data: Mapping[str, tuple[int, bytes]]) -> bytes:
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    start = SEQUENCE_START + pickle.dumps(1001, 2) + pickle.dumps(system, 2) + pickled + pickle.dumps(list(data), 2)
+    return start + b"".join(struct.pack("<q", length) + numbers for length, numbers in data.values())
+
+
+def torch_file(arrays: Mapping[str, np.ndarray], old: bool) -> bytes:
+    def described(key: int, array: np.ndarray) -> bytes:
+        strides = tuple(stride // array.itemsize for stride in array.strides)
+        return tensor(storage(str(key), array.dtype.str, array.size, old), array.shape, strides)
+
+    pickled = state_dict({name: described(key, array) for key, (name, array) in enumerate(arrays.items())})
+    if old:
+        return sequence_file(pickled, {str(key): (a.size, a.tobytes()) for key, a in enumerate(arrays.values())})
+    return zip_file(pickled, {str(key): array.tobytes() for key, array in enumerate(arrays.values())})
+
+
+def safetensors_file(arrays: Mapping[str, np.ndarray], **changes: Any) -> bytes:
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for key, array in arrays.items():
+        kind = {"f": "F", "i": "I"}[array.dtype.kind] + str(8 * array.itemsize)
+        header[key] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]} | changes.get(
+            key, {}
+        )
+        at += array.nbytes
+    encoded = json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded)) + encoded + b"".join(array.tobytes() for array in arrays.values())
+
+
+WRITERS: dict[str, Callable[[Mapping[str, np.ndarray]], bytes]] = {
+    "zip": lambda arrays: torch_file(arrays, old=False),
+    "sequence": lambda arrays: torch_file(arrays, old=True),
+    "safetensors": safetensors_file,
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_arrays_come_back(kind: str) -> None:
+    arrays = parse_weights(WRITERS[kind](ARRAYS))
+    assert arrays.keys() == ARRAYS.keys()
+    for key, array in arrays.items():
+        assert array.dtype == ARRAYS[key].dtype
+        np.testing.assert_array_equal(array, ARRAYS[key])
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_what_is_cut_short_is_refused(kind: str) -> None:
+    data = WRITERS[kind](ARRAYS)
+    for length in range(0, len(data), 7):
+        with pytest.raises(ValueError, match=r"^this is no .*[^\n]$"):
+            parse_weights(data[:length])
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_damage_gives_one_line_or_other_numbers(kind: str) -> None:
+    data = WRITERS[kind](ARRAYS)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for place in rng.integers(0, len(data), 300):
+        damaged = bytearray(data)
+        damaged[place] ^= int(rng.integers(1, 256))
+        try:
+            parse_weights(bytes(damaged))
+        except ValueError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 30
+
+
+HARMFUL = {
+    "os.system": name("os", "system") + pair(text("echo harm > {harm}")) + b"R.",
+    "builtins.eval": name("builtins", "eval") + pair(text("open('{harm}', 'w')")) + b"R.",
+    "builtins.getattr": name("builtins", "getattr") + pair(name("collections", "OrderedDict"), text("__class__")) + b"R.",
+    "of a module": name("torch._utils", "os.system") + pair(text("echo harm > {harm}")) + b"R.",
+}
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("harmful", HARMFUL)
+def test_pickles_call_nothing(harmful: str, old: bool, tmp_path: Path) -> None:
+    harm = tmp_path / "harm"
+    pickled = b"\x80\x02" + HARMFUL[harmful].replace(b"{harm}", str(harm).encode())
+    with pytest.raises(ValueError, match=r"it asks for .*, which no file of weights needs"):
+        parse_weights(sequence_file(pickled, {}) if old else zip_file(pickled, {}))
+    with pytest.raises(ValueError, match=r"weights.ckpt: .*\(it asks for"):
+        (tmp_path / "weights.ckpt").write_bytes(pickled)
+        read_arrays(tmp_path / "weights.ckpt")
+    assert not harm.exists()
+
+
+def forged(shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, length: int = 4) -> bytes:
+    """A file in the old format whose storage has 4 numbers."""
+    pickled = state_dict({"a": tensor(storage("0", "<f4", length, True), shape, strides, offset)})
+    return sequence_file(pickled, {"0": (4, bytes(16))})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (forged((5,), (1,)), "does not fit into its storage of 4 numbers"),
+        (forged((2,), (1,), offset=3), "does not fit"),
+        (forged((1 << 30, 1 << 30), (1 << 30, 1)), "does not fit"),
+        (forged((1 << 30,), (0,)), "not lie in its storage row by row"),
+        (forged((2, 2), (1, 2)), "not lie in its storage row by row"),
+        (forged((-1,), (1,)), "describes a tensor wrongly"),
+        (forged((4,), (1,), offset=-4), "describes a tensor wrongly"),
+        (forged((4,), (1,), length=1 << 30), "cut short, or has not the 1073741824 numbers"),
+        (zip_file(state_dict({"a": tensor(storage("0", "<f4", 9, False), (9,), (1,))}), {"0": bytes(16)}), "must have 36"),
+        (zip_file(state_dict({}), {"0": bytes(1 << 20)}, zipfile.ZIP_DEFLATED), "an entry is compressed"),
+        (zip_file(state_dict({"a": number(3)}), {}), "a is no tensor; save a state_dict"),
+        (zip_file(b"\x80\x02" + number(3) + b".", {}), "no dictionary of tensors"),
+        (zip_file(b"\x80\x02r\xff\xff\xff\x7f.", {}), "no PyTorch file"),  # the memo's entry 2^31 - 1
+        (zip_file(b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b".", {}), "no PyTorch file"),  # 2^60 bytes
+    ],
+)
+def test_forged_torch_files_are_refused(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_weights(data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data_offsets": [0, 16]}, "which is not the place of"),
+        ({"data_offsets": [4, 12]}, "which is not the place of"),  # overlaps the one before
+        ({"data_offsets": [16, 24]}, "which is not the place of"),  # leaves a hole, and ends after the file
+        ({"data_offsets": [-8, 0]}, "not made of whole numbers"),
+        ({"data_offsets": [8, 1e9]}, "not made of whole numbers"),
+        ({"shape": [1 << 40]}, "which is not the place of"),
+        ({"shape": [-1, -2]}, "not made of whole numbers"),
+        ({"shape": None}, "no safetensors file"),
+        ({"dtype": "BF16"}, "of a type other than F16, F32, F64, I64"),
+    ],
+)
+def test_forged_safetensors_are_refused(changes: dict[str, Any], message: str) -> None:
+    arrays = {"a": np.ones(2, "<f4"), "b": np.zeros(2, "<f4")}
+    with pytest.raises(ValueError, match=message):
+        parse_weights(safetensors_file(arrays, b=changes))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b'{"a": 1}', b"[]", b"{" * 5000, b'{"a": {}, "a": {}}', b"\xff\xff", b"9" * 10_000],
+)
+def test_headers_that_are_none_are_refused(header: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^this is no safetensors file \([^\n]*\)$"):
+        parse_weights(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(ValueError, match=r"its header would have \d+ bytes; it can have at most"):
+        parse_weights(struct.pack("<Q", 1 << 60) + header)
+
+
+def test_pickled_numpy_arrays_come_back_or_are_refused(tmp_path: Path) -> None:
+    """Whatever version of NumPy wrote them."""
+    path = tmp_path / "weights.ckpt"
+    tree = {"x": {"y": np.arange(6, dtype=np.float32).reshape(2, 3)}, "z": np.ones(2)}
+    for new, old in ((b"", b""), (b"numpy._core", b"numpy.core")):
+        path.write_bytes(pickle.dumps(tree, 3).replace(new, old))
+        arrays = read_arrays(path)
+        assert arrays.keys() == {"x/y", "z"}
+        np.testing.assert_array_equal(arrays["x/y"], tree["x"]["y"])
+    for wrong in ({"x": np.array(["a"])}, {"x": np.arange(3, dtype=">f4")}, {"x": np.array([None])}, {"x": 3}, [1], {2: 3}):
+        path.write_bytes(pickle.dumps(wrong, 3))
+        with pytest.raises(ValueError, match=r"weights.ckpt: this is no file of NumPy arrays \([^\n]*\)$"):
+            read_arrays(path)
+    short = pickle.dumps({"x": np.arange(3, dtype=np.float32)}, 3).replace(b"K\x03\x85", b"K\x7f\x85")  # 127 numbers, not 3
+    path.write_bytes(short)
+    with pytest.raises(ValueError, match="no file of NumPy arrays"):
+        read_arrays(path)
+    with pytest.raises(ValueError, match="there is no such file"):
+        read_arrays(tmp_path / "missing")
+
+
+@pytest.fixture(scope="module")
+def arrays() -> dict[str, np.ndarray]:
+    """The arrays of the usual file, all of one storage, with the names and shapes of some of them written out."""
+    stock = np.random.default_rng(0).random(1 << 21, np.float32)
+    names = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variable_shapes()):
+        keys = [key.key for key in path]
+        shape = leaf.shape if len(leaf.shape) == 1 else (leaf.shape[3], leaf.shape[2], *leaf.shape[:2])
+        found[".".join((*keys[1:-1], names[keys[-1]]))] = stock[: np.prod(shape)].reshape(shape)
+    known = {
+        "Conv2d_1a_3x3.conv.weight": (32, 3, 3, 3),
+        "Conv2d_4a_3x3.bn.running_var": (192,),
+        "Mixed_5b.branch_pool.conv.weight": (32, 192, 1, 1),
+        "Mixed_6b.branch7x7dbl_2.conv.weight": (128, 128, 7, 1),
+        "Mixed_6c.branch7x7_2.conv.weight": (160, 160, 1, 7),
+        "Mixed_7a.branch7x7x3_4.conv.weight": (192, 192, 3, 3),
+        "Mixed_7c.branch3x3dbl_3b.conv.weight": (384, 384, 3, 1),
+        "Mixed_7c.branch1x1.bn.bias": (320,),
+    }
+    assert known.items() <= {key: array.shape for key, array in found.items()}.items()
+    assert len(found) == 94 * 5
+    return found | {"fc.weight": stock[: 1008 * 2048 // 8].reshape(1008, -1), "fc.bias": stock[:1008]}
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_inception_reads_a_file(old: bool, arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
+    stock = arrays["fc.bias"].base
+
+    def described(array: np.ndarray) -> bytes:
+        return tensor(storage("0", "<f4", stock.size, old), array.shape, tuple(s // 4 for s in array.strides))
+
+    pickled = state_dict({key: described(array) for key, array in arrays.items()})
+    data = {"0": stock.tobytes()}
+    path = tmp_path / "weights.pth"
+    path.write_bytes(sequence_file(pickled, {"0": (stock.size, data["0"])}) if old else zip_file(pickled, data))
+    network = inception(path)
+    assert "not byte for byte" in network.notes[0]
+    kernel = network.variables["params"]["Mixed_6c"]["branch7x7_2"]["conv"]["kernel"]  # [1, 7, 160, 160]
+    np.testing.assert_array_equal(kernel[0, 3, 11, 5], arrays["Mixed_6c.branch7x7_2.conv.weight"][5, 11, 0, 3])
+    stored = network.variables["batch_stats"]["Mixed_7c"]["branch1x1"]["bn"]["mean"]
+    np.testing.assert_array_equal(stored, arrays["Mixed_7c.branch1x1.bn.running_mean"])
+
+
+def test_arrays_must_be_the_networks(arrays: dict[str, np.ndarray]) -> None:
+    def without(key: str) -> dict[str, np.ndarray]:
+        return {name: array for name, array in arrays.items() if name != key}
+
+    extra = {"AuxLogits.fc.bias": np.zeros(3), "Mixed_5b.branch1x1.bn.num_batches_tracked": np.array(0)}
+    _, used = inception_variables(arrays | extra, variable_shapes())
+    assert len(used) == 94 * 5
+    with pytest.raises(ValueError, match=r"Conv2d_2b_3x3.bn.bias is missing; it must be \[64\]"):
+        inception_variables(without("Conv2d_2b_3x3.bn.bias"), variable_shapes())
+    with pytest.raises(ValueError, match=r"Mixed_7b.branch1x1.conv.weight is \[1, 2\]; it must be \[320, 1280, 1, 1\]"):
+        inception_variables(arrays | {"Mixed_7b.branch1x1.conv.weight": np.zeros((1, 2))}, variable_shapes())
+    with pytest.raises(ValueError, match=r"module.x has no place in the network"):
+        inception_variables(arrays | {"module.x": np.zeros(3)}, variable_shapes())
+    with pytest.raises(ValueError, match="take the weights of FID, not torchvision's own"):
+        inception_variables(arrays | {"fc.weight": np.zeros((1000, 2048))}, variable_shapes())
+
+
+def test_without_a_file_the_error_says_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DCT_JAX_INCEPTION", raising=False)
+    with pytest.raises(ValueError, match=r"^[^\n]*fid_weights[^\n]*mseitzer/pytorch-fid[^\n]*--features alexnet$"):
+        inception()
+    monkeypatch.setenv("DCT_JAX_INCEPTION", str(tmp_path / "none.pth"))
+    with pytest.raises(ValueError, match=r"none.pth: there is no such file"):
+        inception()
+    (tmp_path / "none.pth").write_bytes(WRITERS["zip"](ARRAYS))
+    with pytest.raises(ValueError, match=r"none.pth: the array .* is missing"):
+        inception()
