@@ -136,6 +136,8 @@ class TrainingConfig:
         clip_norm: the gradient's norm is clipped to this.
         evaluate_every, checkpoint_every: steps between evaluations on held-out pictures, and between checkpoints.
         keep: how many of the latest checkpoints to keep, beside the best.
+        samples: so many samples are drawn at each evaluation and compared with training pictures; 0 for none.
+        features: what they are compared by: "alexnet" for FD-AlexNet, "inception" for FID and sFID.
     """
 
     steps: int = 1000
@@ -149,6 +151,8 @@ class TrainingConfig:
     evaluate_every: int = 500
     checkpoint_every: int = 100
     keep: int = 2
+    samples: int = 0
+    features: Literal["alexnet", "inception"] = "alexnet"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "evaluate_every", "checkpoint_every", "keep"):
@@ -156,6 +160,8 @@ class TrainingConfig:
         _require(self.optimizer in ("adam", "muon"), "training.optimizer", self.optimizer, "adam or muon")
         _require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "above 0")
         _require(self.muon_learning_rate > 0, "training.muon_learning_rate", self.muon_learning_rate, "above 0")
+        _require(self.samples == 0 or self.samples >= 4, "training.samples", self.samples, "0, or 4 or more")
+        _require(self.features in ("alexnet", "inception"), "training.features", self.features, "alexnet or inception")
         _require(self.clip_norm > 0, "training.clip_norm", self.clip_norm, "above 0")
         if not 0 <= self.warmup_steps < self.steps:
             raise ValueError(

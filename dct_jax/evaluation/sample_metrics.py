@@ -13,6 +13,10 @@ from dct_jax.evaluation.reference import Pictures, Statistics, statistics
 from dct_jax.tables import aligned
 
 KEEP = 10_000
+"""Features of so many pictures are kept in memory."""
+
+REFERENCES = 10_000
+"""So many training pictures stand for all of them, unless something else is asked for."""
 
 
 @dataclass(frozen=True)

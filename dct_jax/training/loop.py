@@ -21,10 +21,18 @@ from dct_jax.evaluation.likelihood import bits_per_pixel, list_log_prob
 from dct_jax.model import network
 from dct_jax.parallel import all_devices, any_process, as_one, parallel, place, replicate
 from dct_jax.training.checkpoints import METRIC, Checkpoints
+from dct_jax.training.judge import Judge
 from dct_jax.training.report import Report
 from dct_jax.training.step import init_state, make_optimizer, train_step
 
-MAY_CHANGE = ("data.threads", "data.workers", "data.max_skipped", "training.accumulate")
+MAY_CHANGE = (
+    "data.threads",
+    "data.workers",
+    "data.max_skipped",
+    "training.accumulate",
+    "training.samples",
+    "training.features",
+)
 """Fields that a run may go on with other values of: they change how fast it is, not what it learns (dropout's masks aside)."""
 
 
@@ -35,8 +43,8 @@ class Outcome:
     Attributes:
         step: steps taken in all.
         signal: the name of the signal that stopped it, or None if the run is complete.
-        evaluation: of the best checkpoint on held-out pictures: "bits_per_pixel", and nats per triple by symbol; None if
-            there was none.
+        evaluation: of the best checkpoint on held-out pictures: "bits_per_pixel", nats per triple by symbol, and what was
+            asked of samples; None if there was none.
         held_out: the lists that were evaluated.
         skipped: how many pictures could not be used, in words, for training pictures and held-out ones; empty if all could.
     """
@@ -84,6 +92,8 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device] | None = N
     program = partial(train_step, model, optimizer, seed=config.seed, accumulate=config.training.accumulate)
     step, any_stopped = parallel(program, devices, donate_first=True), any_process(devices)
 
+    judge = Judge(config, training, sizes) if config.training.samples and shard.index == 0 else None
+
     def evaluate() -> dict[str, float]:
         at_a_time = config.training.batch_size // config.training.accumulate
         nats = list_log_prob(model, state.params, lists, labels, at_a_time, devices)
@@ -92,7 +102,8 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device] | None = N
         for name, number in by_symbol.items():
             if not math.isfinite(number):
                 raise FloatingPointError(f"step {done}: the held-out loss of the {name} is {number}")
-        return {METRIC: bits_per_pixel(nats, lists), **by_symbol}
+        of_samples = judge(jax.device_get(state.params)) if judge else {}
+        return {METRIC: bits_per_pixel(nats, lists), **by_symbol, **of_samples}
 
     report = Report(config, folder, done, silent=shard.index > 0)
     if done < config.training.steps:

