@@ -7,6 +7,17 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dct_jax.codec import DCTCodec
 
+LATER = frozenset(
+    {
+        "model.position_pointer",
+        "training.optimizer",
+        "training.muon_learning_rate",
+        "training.samples",
+        "training.features",
+    }
+)
+"""Fields that checkpoints of earlier versions lack; what those versions did is their default."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -219,6 +230,7 @@ def _checked(values: Any, cls: type, prefix: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"the configuration's {prefix or 'top'} is {type(values).__name__}; it must be a dictionary")
     hints = get_type_hints(cls)
+    values = {f.name: f.default for f in dataclasses.fields(cls) if prefix + f.name in LATER} | values
     for name in sorted(hints.keys() ^ values.keys()):
         raise ValueError(f"the configuration's field {prefix}{name} is {'missing' if name in hints else 'unknown'}")
     result = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

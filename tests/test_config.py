@@ -13,8 +13,8 @@ OTHER = Config(
     data=DataConfig(
         *("folder:/pictures", "train", "test", 7, 33, (48, 96), "whole", (0.25, 0.5), 1.5, False, False, 3, 4, 0.25),
     ),
-    model=ModelConfig(64, 8, (1, 2), (3,), (0, 1), (1, 1, 4), 2, 128, 0, 5, 10, 0.1, "bfloat16"),
-    training=TrainingConfig(77, 6, 3, 3e-4, 0, 0.5, 6, 8, 9),
+    model=ModelConfig(64, 8, (1, 2), (3,), (0, 1), (1, 1, 4), 2, True, 128, 0, 5, 10, 0.1, "bfloat16"),
+    training=TrainingConfig(77, 6, 3, "muon", 3e-4, 5e-3, 0, 0.5, 6, 8, 9, 12, "inception"),
     seed=3,
 )
 
@@ -40,6 +40,14 @@ def test_a_missing_field_is_named(room: str | None, name: str) -> None:
     (values[room] if room else values).pop(name)
     with pytest.raises(ValueError, match=rf"the configuration's field {room + '.' if room else ''}{name} is missing$"):
         Config.from_dict(values)
+
+
+def test_configurations_of_earlier_versions_are_read() -> None:
+    values = Config().to_dict()
+    for name in ("model.position_pointer", "training.optimizer", "training.samples"):
+        room, field = name.split(".")
+        del values[room][field]
+    assert Config.from_dict(values) == Config()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +143,10 @@ def test_from_dict_checks_the_values_too() -> None:
         (TrainingConfig, "training", {"learning_rate": 0.0}),
         (TrainingConfig, "training", {"learning_rate": float("nan")}),
         (TrainingConfig, "training", {"clip_norm": -1.0}),
+        (TrainingConfig, "training", {"optimizer": "sgd"}),
+        (TrainingConfig, "training", {"muon_learning_rate": 0.0}),
+        (TrainingConfig, "training", {"samples": 3}),
+        (TrainingConfig, "training", {"features": "vgg"}),
         (TrainingConfig, "training", {"warmup_steps": -1}),
         (TrainingConfig, "training", {"warmup_steps": 1000}),
         (Config, "", {"seed": -1}),
