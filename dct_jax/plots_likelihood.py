@@ -41,7 +41,8 @@ def bits_figure(bits: Bits, coders: Sequence[tuple[str, Estimate]]) -> Figure:
 def _draw_coders(axis: Axes, rows: Sequence[tuple[str, Estimate]]) -> None:
     for i, (name, estimate) in enumerate(reversed(rows)):
         axis.barh(i, estimate.mean, xerr=_error(estimate), color=_BAR if i == 0 else "0.7", height=0.65)
-        axis.text(0.02 * max(one.mean for _, one in rows), i, f"{name}: {estimate.mean:.3f}", va="center", fontsize=9)
+        place = 0.02 * max(one.mean for _, one in rows)
+        axis.text(place, i, f"{name}: {estimate.mean:.3f}", va="center", fontsize=9, color="black" if i else "white")
     axis.set_yticks([])
     axis.set_xlabel("bits per pixel")
 

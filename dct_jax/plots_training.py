@@ -1,0 +1,66 @@
+"""The curve of a run, from its metrics.jsonl."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dct_jax.evaluation.breakdown import Estimate
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a line that a crash left half-written is left out."""
+
+    def parsed() -> Iterator[dict[str, Any]]:
+        for line in path.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+    return list(parsed())
+
+
+def minutes_of(records: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Minutes of training at each record, float64 [N]. Seconds begin anew whenever a run goes on; they are added up."""
+    seconds = np.array([record["seconds"] for record in records], float)  # [N]
+    steps = np.diff(seconds, prepend=0.0)
+    return np.cumsum(np.where(steps < 0, seconds, steps)) / 60
+
+
+def training_curve(records: Sequence[dict[str, Any]], coders: Sequence[tuple[str, Estimate]]) -> Figure:
+    """Left, held-out bits per pixel against minutes, beside what other coders need; right, nats of each symbol in training.
+
+    Args:
+        records: of metrics.jsonl, in order, at least one of them with "held_out".
+        coders: name and bits per pixel of what the model is compared with; may be empty.
+    """
+    figure = Figure(figsize=(12, 4.6), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    minutes = minutes_of(records)
+    held_out = [i for i, record in enumerate(records) if "held_out" in record]
+    bits = [records[i]["held_out"]["bits_per_pixel"] for i in held_out]
+    left.plot(minutes[held_out], bits, "o-", markersize=4, color="#2b6cb0", label="this model")
+    left.annotate(
+        f"{bits[-1]:.3f}", (minutes[held_out[-1]], bits[-1]), (0, 7), textcoords="offset points", ha="center", fontsize=9
+    )
+    for (name, estimate), style in zip(coders, (":", "-.", "--")):
+        left.axhline(estimate.mean, color="0.4", linestyle=style, linewidth=1.1, label=f"{name}: {estimate.mean:.3f}")
+    left.set_ylabel("held-out bits per pixel")
+    trained = [i for i, record in enumerate(records) if "nats_per_triple" in record]
+    for symbol, color in (("value", "#d95f02"), ("position", "#1b9e77"), ("channel", "#7570b3")):
+        nats = [records[i]["nats_per_triple"][symbol] for i in trained]
+        right.plot(minutes[trained], nats, linewidth=0.9, color=color, label=symbol)
+    right.set_yscale("log")
+    right.yaxis.set_major_formatter("{x:g}")
+    right.yaxis.set_minor_formatter("")
+    right.set_ylabel("nats per triple, in training")
+    for axis in (left, right):
+        axis.set_xlabel("minutes")
+        axis.set_xlim(left=0)
+        axis.grid(color="0.92")
+        axis.legend(loc="upper right")
+    return figure
