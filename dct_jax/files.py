@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written stays behind."""
+"""Writing files so that nothing half-written stays behind, and reading those of others."""
 
 import os
 import shutil
@@ -6,6 +6,26 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LARGEST_FILE = 2**30
+"""Bytes."""
+
+
+def read_limited(path: Path) -> bytes:
+    """A file from outside, if it is not too large to be what it should be.
+
+    Raises:
+        ValueError: if it cannot be read, or has more than LARGEST_FILE bytes; the message names it.
+    """
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise ValueError(f"{path}: this file has {size >> 20} MiB; at most {LARGEST_FILE >> 20} are read")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
 
 
 @contextmanager

@@ -49,6 +49,6 @@ def test_bad_input(debug_run: Path, photo: Path, tmp_path: Path, refused: Refuse
     assert "missing.jpg" in refused("compress", debug_run, tmp_path / "missing.jpg")
     assert "no run here" in refused("compress", tmp_path, photo)
     assert "does not begin with DCT" in refused("decompress", debug_run, photo)
-    assert "cannot be read" in refused("decompress", debug_run, tmp_path / "missing.dct")
+    assert "there is no such file" in refused("decompress", debug_run, tmp_path / "missing.dct")
     assert "must end in .jpg" in refused("decompress", debug_run, photo, "-o", tmp_path / "a.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "fine.jpg", "large.jpg"]

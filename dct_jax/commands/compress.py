@@ -9,11 +9,9 @@ import tyro
 
 from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import JPEG_SUFFIXES, parse, say
-from dct_jax.files import replacing
+from dct_jax.files import read_limited, replacing
 
 SUFFIX = ".dct"
-MOST_BYTES = 2**30
-"""Larger files are not read."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,7 @@ def decompress(args: Sequence[str]) -> int:
     from dct_jax import compression
     from dct_jax.trained_model import load
 
-    try:
-        size = command.file.stat().st_size
-        data = command.file.read_bytes() if size <= MOST_BYTES else b""
-    except OSError as error:
-        raise ValueError(f"{command.file}: the file cannot be read ({error.strerror})") from None
+    data = read_limited(command.file)
     model = load(command.run)
     try:
         sparse = compression.decompress(model, data)

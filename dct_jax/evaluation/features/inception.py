@@ -16,8 +16,8 @@ import numpy as np
 
 from dct_jax.evaluation.features.network import FeatureNetwork, fingerprint
 from dct_jax.evaluation.features.resize import legacy_bilinear
-from dct_jax.evaluation.features.restricted_pickle import read_file
 from dct_jax.evaluation.features.weights import inception_file, inception_notes, inception_variables, parse_weights
+from dct_jax.files import read_limited
 
 SIZE = (299, 299)
 SPATIAL_CHANNELS = 7  # of mixed_6/conv, as in sFID's definition (Nash et al., 2021)
@@ -175,7 +175,7 @@ def inception(path: Path | None = None) -> FeatureNetwork:
         ValueError: if it is not found, or has not exactly the network's arrays.
     """
     path = inception_file(path)
-    data = read_file(path)
+    data = read_limited(path)
     try:
         variables, used = inception_variables(parse_weights(data), variable_shapes())
     except ValueError as error:

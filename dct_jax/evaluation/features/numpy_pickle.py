@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dct_jax.evaluation.features.restricted_pickle import Named, Unpickler, read_file, reason
+from dct_jax.evaluation.features.restricted_pickle import Named, Unpickler, reason
+from dct_jax.files import read_limited
 
 _TYPES = {f"{order}{kind}": np.dtype(f"<{kind}") for order in ("", "<") for kind in ("f2", "f4", "f8", "i8")}
 
@@ -17,7 +18,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: if the file is missing, damaged, or holds anything else; the message names it.
     """
-    data = read_file(path)
+    data = read_limited(path)
     try:
         return _arrays(_flat(Unpickler(io.BytesIO(data), _names()).load()))
     # A damaged pickle raises nearly anything, IndexError and struct.error among it.

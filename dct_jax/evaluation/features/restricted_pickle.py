@@ -3,10 +3,8 @@
 import io
 import pickle
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-MAX_FILE = 1 << 30  # bytes
 Named = tuple[str, str]
 
 
@@ -36,24 +34,6 @@ class Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         return self._storage(pid)
-
-
-def read_file(path: Path) -> bytes:
-    """A file of weights as it is.
-
-    Raises:
-        ValueError: if it cannot be read or is too large; the message names it.
-    """
-    try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= MAX_FILE else b""
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
-    if size > MAX_FILE:
-        raise ValueError(f"{path}: this file has {size >> 20} MiB; a file of weights has at most {MAX_FILE >> 20}")
-    return data
 
 
 def reason(error: Exception) -> str:
