@@ -7,16 +7,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dct_jax.codec import DCTCodec
 
-LATER = frozenset(
-    {
-        "model.position_pointer",
-        "training.optimizer",
-        "training.muon_learning_rate",
-        "training.samples",
-        "training.features",
-    }
-)
-"""Fields that checkpoints of earlier versions lack; what those versions did is their default."""
+LATER = frozenset({"training.samples", "training.features"})
+"""Fields that checkpoints of earlier versions may lack; what those versions did is their default."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dct_jax.evaluation.breakdown import Estimate
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a line that a crash left half-written is left out."""
+    """The lines of a metrics.jsonl; a line that a crash left half-written is left out. None if there is no file."""
 
     def parsed() -> Iterator[dict[str, Any]]:
         for line in path.read_text().splitlines():
@@ -21,7 +21,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
             except ValueError:
                 continue
 
-    return list(parsed())
+    return list(parsed()) if path.exists() else []
 
 
 def minutes_of(records: Sequence[dict[str, Any]]) -> np.ndarray:

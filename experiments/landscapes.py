@@ -1,6 +1,6 @@
 """The quick start: 64 x 64 crops of the bundled landscapes on a laptop's CPU.
 
-Model: 1.68 M parameters.
+Model: 1.74 M parameters.
 Launch: `make quickstart`, or `python experiments/launch.py landscapes`.
 """
 
@@ -15,14 +15,22 @@ CONFIG = Config(
         width=128,
         heads=2,
         encoder=(1, 1),
+        position_pointer=True,
         channel_decoder=(1,),
         position_decoder=(1,),
         value_decoder=(1, 1),
-        chunk_size=160,
-        overlap=32,
-        max_chunks=16,
+        chunk_size=96,
+        overlap=16,
+        max_chunks=32,
     ),
     training=TrainingConfig(
-        steps=260, batch_size=40, learning_rate=4e-3, warmup_steps=50, evaluate_every=130, checkpoint_every=50
+        steps=800,
+        batch_size=16,
+        optimizer="muon",
+        learning_rate=4e-3,
+        muon_learning_rate=1.6e-2,
+        warmup_steps=50,
+        evaluate_every=400,
+        checkpoint_every=100,
     ),
 )

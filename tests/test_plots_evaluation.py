@@ -18,6 +18,7 @@ def test_minutes_go_on_when_a_run_does() -> None:
 def test_half_a_line_is_no_record(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 10, "seconds": 1.5}\n{"step": 20, "se')
     assert read_records(tmp_path / "metrics.jsonl") == [{"step": 10, "seconds": 1.5}]
+    assert read_records(tmp_path / "none.jsonl") == []
 
 
 def test_the_curve_has_a_point_for_each_evaluation_and_a_line_for_each_coder() -> None:
@@ -44,7 +45,7 @@ def test_every_part_of_the_bits_has_its_bar(error: float) -> None:
     components = dict(zip(("Y", "Cb", "Cr", "stop"), estimates(4, 1, 0.5, 0.25).values()))
     bands = estimates(1, 2, 3) | {"stop": Estimate(0.25, error)}
     total = Estimate(6, error)
-    bits = Bits(2, 128, 10, total, total, total, symbols, components, bands, estimates(4, 2))
+    bits = Bits(2, 2, 128, 10, total, total, total, symbols, components, bands, estimates(4, 2))
     figure = bits_figure(bits, [("arithmetic", Estimate(7, 0.1))])
     heights = [[round(bar.get_height(), 3) for bar in axis.patches] for axis in figure.axes[1:]]
     assert heights == [[1, 2, 3, 4, 1, 0.5, 0.25], [4, 2], [1, 2, 3]]

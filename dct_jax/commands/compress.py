@@ -18,7 +18,8 @@ SUFFIX = ".dct"
 class Compress:
     """Compresses a JPEG file without loss, with a model's probabilities.
 
-    What comes back is a JPEG file of the same coefficients, not of the same bytes: comments and profiles are left out.
+    What comes back is a JPEG file of the same coefficients, not of the same bytes: comments and profiles are left out,
+    and a picture that an Exif tag turns comes back upright.
 
     Attributes:
         run: folder of the run whose best checkpoint is used; `decompress` needs the same one.

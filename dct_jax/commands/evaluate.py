@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
 
 from dct_jax import plots_likelihood, plots_training
 from dct_jax.codec import SparseDCT
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from dct_jax.evaluation.breakdown import Bits
     from dct_jax.evaluation.coders import CodedSizes
     from dct_jax.trained_model import TrainedModel
+
+
+_OF_RUNS = ("data", "split", "num", "coders", "samples", "seed", "references")
 
 
 @dataclass(frozen=True)
@@ -69,20 +73,26 @@ def evaluate(args: Sequence[str]) -> int:
         raise ValueError(
             "evaluate takes a run, as in: evaluate runs/landscapes, or two folders: evaluate --real DIR --fake DIR"
         )
-    for name, least in (("batch_size", 1), ("samples", 0), ("references", 1)):
+    for name, least in (("batch_size", 1), ("samples", 0), ("references", 8)):
         if getattr(command, name) < least:
             raise ValueError(f"{name} is {getattr(command, name)}; it must be {least} or more")
     if folders:
-        out, report = command.out, {"real": command.real.name, "fake": command.fake.name}
+        for name in _OF_RUNS:
+            if getattr(command, name) != getattr(Evaluate, name):
+                raise ValueError(f"{name} says how to evaluate a run; with --real and --fake there is none")
+        out, figures, report = command.out, {}, {"real": command.real.resolve().name, "fake": command.fake.resolve().name}
         report["samples"] = compare_folders(command.real, command.fake, command.features, command.weights, command.batch_size)
     else:
         out = command.out or command.run / "evaluation"
-        report = _evaluate_run(command, command.run, out)
+        report, figures = _evaluate_run(command, command.run, out)
     if not out:
         return 0
+    for name, figure in figures.items():
+        with figure_file(out / name) as path:
+            figure.savefig(path)
     with replacing(out / "evaluation.json") as path:
         path.write_text(json.dumps(_without_nan(report), indent=1) + "\n")
-    return say(f"evaluation.json is in {out}" + (" with bits.png and curve.png" if command.run else ""))
+    return say(f"{out} has {', '.join(['evaluation.json', *figures])}")
 
 
 def _without_nan(report: Any) -> Any:
@@ -94,10 +104,10 @@ def _without_nan(report: Any) -> Any:
     return None if isinstance(report, float) and np.isnan(report) else report
 
 
-def _evaluate_run(command: Evaluate, run: Path, out: Path) -> dict[str, Any]:
-    """Prints the tables and draws the plot; what evaluation.json says."""
+def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, Any], dict[str, Figure]]:
+    """Prints the tables; what evaluation.json says, and the plots by the names of their files."""
     from dct_jax.evaluation.breakdown import break_down
-    from dct_jax.evaluation.coders import available, coded_sizes
+    from dct_jax.evaluation.coders import CODERS, available, coded_sizes
     from dct_jax.evaluation.features import feature_network
     from dct_jax.evaluation.likelihood import element_log_prob
     from dct_jax.parallel import all_devices
@@ -108,42 +118,54 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> dict[str, Any]:
     if command.samples:  # what can fail is tried before the long work
         network = feature_network(command.features, command.weights)
         check_folder(folder, command.samples)
-    lists, labels, name = _pictures(model, command)
+    lists, labels, pictures, name = _pictures(model, command)
     nats = element_log_prob(model.network, model.params, lists, labels, command.batch_size, all_devices())
-    bits = break_down(lists, nats, model.config.model.chunk_size)
-    rows = _compared(model, lists, bits, [coded_sizes(one, lists) for one in available(model.codec) if command.coders])
-    print(f"{len(lists)} pictures of {name}, {bits.triples / len(lists):.0f} triples each\n")
+    bits = break_down(lists, nats, model.config.model.chunk_size, pictures)
+    coders = available(model.codec) if command.coders else []
+    rows = _compared(model, lists, bits, [coded_sizes(coder, lists) for coder in coders], pictures)
+    images = f"{bits.images} images of {bits.pictures} pictures"
+    print(f"{images} of {name}, {bits.triples / bits.images:.0f} triples each\n")
     print(_bits_table(bits) + "\n")
-    print(_coders_table(rows) + "\n")
-    with figure_file(out / "bits.png") as path:
-        plots_likelihood.bits_figure(bits, _bars(rows)).savefig(path)
+    print(_coders_table(rows))
+    if command.coders and (missing := [coder.name for coder in CODERS if not coder.installed]):
+        print(f"not installed: {', '.join(missing)}")
+    print()
+    figures = {"bits.png": plots_likelihood.bits_figure(bits, _bars(rows))}
     records = plots_training.read_records(run / "metrics.jsonl")
     if any("held_out" in record for record in records):
-        with figure_file(out / "curve.png") as path:
-            plots_training.training_curve(records, _bars(rows)).savefig(path)
-    report = {"run": run.name, "fingerprint": model.fingerprint, "pictures": name, "bits": bits.to_dict(), "coders": rows}
+        # What other coders need is said of the pictures that the run itself was evaluated on, or not at all.
+        beside = [] if command.data or command.num else _bars(rows)
+        figures["curve.png"] = plots_training.training_curve(records, beside)
+    report = {
+        "run": run.resolve().name,
+        "fingerprint": model.fingerprint,
+        "source": name,
+        "bits": bits.to_dict(),
+        "coders": rows,
+    }
     if network:
         report["samples"] = compare_samples(
             model, network, command.samples, command.seed, command.references, command.batch_size, folder
         )
-    return report
+    return report, figures
 
 
-def _pictures(model: "TrainedModel", command: Evaluate) -> tuple[list[SparseDCT], np.ndarray, str]:
-    """The lists to measure, the class of each, and the name of their source."""
-    from dct_jax.data.pipeline import held_out_lists
+def _pictures(model: "TrainedModel", command: Evaluate) -> tuple[list[SparseDCT], np.ndarray, list[int], str]:
+    """The lists to measure, the class of each, which picture each is of, and the name of their source."""
+    from dct_jax.data.pipeline import held_out_lists, held_out_pictures
     from dct_jax.data.skipped import Skipped
     from dct_jax.data.sources import open_source
     from dct_jax.training.loop import open_sources
 
-    config = model.config
+    config, data = model.config, model.config.data
     if command.split and not command.data:
         raise ValueError(f"split is {command.split!r}, but data names no pictures, as in: --data tar:FILE --split NAME")
-    if command.num is not None:
-        if command.num < 1:
-            raise ValueError(f"num is {command.num}; it must be 1 or more")
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, held_out_crops=command.num))
-    source = open_source(command.data, command.split) if command.data else open_sources(config.data)[1]
+    if command.num is not None and command.num < 1:
+        raise ValueError(f"num is {command.num}; it must be 1 or more")
+    source = open_source(command.data, command.split) if command.data else open_sources(data)[1]
+    num = command.num or data.held_out_crops
+    num = min(num, len(source)) if data.fit == "whole" else num  # a whole picture twice would say nothing new
+    config = dataclasses.replace(config, data=dataclasses.replace(data, held_out_crops=num))
     classes = config.model.num_classes
     if classes and len(source.classes) not in (0, classes):
         raise ValueError(f"{source.name} has {len(source.classes)} classes; the model has {classes}")
@@ -151,7 +173,7 @@ def _pictures(model: "TrainedModel", command: Evaluate) -> tuple[list[SparseDCT]
     lists, labels = held_out_lists(source, config, skipped)
     if skipped:
         print(skipped.summary())
-    return lists, labels, source.name
+    return lists, labels, held_out_pictures(len(source), num), source.name
 
 
 def _bits_table(bits: "Bits") -> str:
@@ -168,7 +190,7 @@ def _bits_table(bits: "Bits") -> str:
 
 
 def _compared(
-    model: "TrainedModel", lists: Sequence[SparseDCT], bits: "Bits", sizes: Sequence["CodedSizes"]
+    model: "TrainedModel", lists: Sequence[SparseDCT], bits: "Bits", sizes: Sequence["CodedSizes"], pictures: Sequence[int]
 ) -> list[dict[str, Any]]:
     """For each coder and the model: mean bytes and bits per pixel of the entropy-coded data and of whole files."""
     from dct_jax.compression.stream import Stream
@@ -177,7 +199,7 @@ def _compared(
     pixels = np.array([sparse.size[0] * sparse.size[1] for sparse in lists], float)  # [N]
 
     def measured(sizes: np.ndarray) -> dict[str, float]:
-        rate = ratio(8.0 * sizes, pixels)
+        rate = ratio(8.0 * sizes, pixels, pictures)
         return {
             "bytes": float(sizes.mean()),
             "bits_per_pixel": rate.mean,
@@ -191,9 +213,9 @@ def _compared(
     ideal, rate = bits.bits_per_image.mean / 8, bits.bits_per_pixel
     scans = {"bytes": ideal, "bits_per_pixel": rate.mean, "standard_error": rate.standard_error}
     # What `compress` adds: the header, and on average half of the range coder's last word.
-    header = len(Stream(bytes(4), None, model.config.model.num_classes, 0, np.zeros(0, np.uint32)).to_bytes()) + 2
+    header = len(Stream(bytes(3), None, model.config.model.num_classes, 0, np.zeros(0, np.uint32)).to_bytes()) + 2
     files = scans | {"bytes": ideal + header, "bits_per_pixel": rate.mean + 8 * header / pixels.mean()}
-    return [*rows, {"coder": "this model", "scans": scans, "files": files}]
+    return [*rows, {"coder": "this model (files: estimated)", "scans": scans, "files": files}]
 
 
 def _coders_table(rows: Sequence[dict[str, Any]]) -> str:

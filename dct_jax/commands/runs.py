@@ -69,12 +69,14 @@ def train(args: Sequence[str]) -> int:
     import jax
 
     from dct_jax.evaluation.coders import ARITHMETIC, available, scan_bits_per_pixel
+    from dct_jax.judge import Judge
     from dct_jax.processes import joined
     from dct_jax.training.loop import train
 
     with joined():
-        outcome = train(command.config, command.run_dir)
         speaks = jax.process_index() == 0
+        judge = Judge(command.config) if command.config.training.samples and speaks else None
+        outcome = train(command.config, command.run_dir, judge=judge)
     if not speaks:
         return 128 + signal.Signals[outcome.signal] if outcome.signal else 0
     for line in outcome.skipped:
@@ -86,7 +88,7 @@ def train(args: Sequence[str]) -> int:
     if ARITHMETIC in available(command.config.codec):
         try:
             bits = f"{scan_bits_per_pixel(ARITHMETIC, outcome.held_out):.3f} bits per pixel"
-        except RuntimeError as error:
+        except ValueError as error:
             bits = f"not measured ({error})"
         print(f"JPEG's arithmetic coding of the same coefficients: {bits}")
     return say(f"the run is in {command.run_dir}: checkpoints/, metrics.jsonl, TensorBoard events")

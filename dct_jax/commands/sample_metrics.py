@@ -25,7 +25,7 @@ def compare_samples(
     """Draws samples into a folder and compares them with the model's training pictures. Prints the table.
 
     Args:
-        model: to draw from; classes by turns, if it has any.
+        model: to draw from; with classes, those of the training pictures.
         network: whose features are compared.
         num, seed: of the samples.
         references: how many training pictures at most.
@@ -38,17 +38,19 @@ def compare_samples(
     from dct_jax.data.sources import open_source
     from dct_jax.evaluation.pictures import SeenPictures, SourcePictures
     from dct_jax.evaluation.reference import cache_folder
-    from dct_jax.evaluation.sample_metrics import compare
+    from dct_jax.evaluation.sample_metrics import check_counts, compare
     from dct_jax.training.loop import open_sources
 
     real = SeenPictures(open_sources(model.config.data)[0], model.config, references)
-    classes = range(max(model.config.model.num_classes, 1))
-    for first in tqdm(range(0, num, batch_size), desc="samples", unit=f" x {batch_size}", disable=None):
-        lists = model.sample(min(batch_size, num - first), seed, label=classes, batch_size=batch_size, first=first)
-        for i, sparse in enumerate(lists, first):
+    check_counts(len(real), num)
+    labels, at_a_time = real.labels(num), min(batch_size, num)
+    for first in tqdm(range(0, num, at_a_time), desc="samples", unit=f" x {at_a_time}", disable=None):
+        # Whole batches, also at the end: another size would be another compiled program.
+        lists = model.sample(at_a_time, seed, label=labels, batch_size=at_a_time, first=first)
+        for i, sparse in enumerate(lists[: num - first], first):
             save_image(model.codec.decode(sparse), folder / _name(i))
     fake = SourcePictures(open_source(f"folder:{folder}"))
-    return _said(compare(network, real, fake, cache=cache_folder()))
+    return _said(compare(network, real, fake, batch_size=batch_size, cache=cache_folder()))
 
 
 def compare_folders(real: Path, fake: Path, features: str, weights: Path | None, batch_size: int) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def walk(model: DCTransformer, params: Any, blank: SparseDCT, label: int) -> Wal
     for index in range(num_chunks(vocabulary.longest_list, config.chunk_size)):
         chunk = make_chunks([sparse], [index], [label], vocabulary, config.chunk_size, config.overlap)
         encoding, caches, last = _begin(model, params, chunk)
+        last = jax.device_get(last)  # as it is after each triple: another kind of array would be another compiled program
         triples: list[tuple[int, int, int]] = []
         while len(triples) < config.chunk_size:
             row = config.overlap + len(triples)

@@ -1,12 +1,13 @@
 """The bytes of a compressed list.
 
-    "DCT" and the format's version       4 bytes
-    fingerprint of the model             4 bytes, the first of TrainedModel.fingerprint
-    CRC-32 of what follows it and of     4 bytes; it is checked last, and is why a wrong list is never given
-        the list that was compressed
-    check of the whole file              2 bytes of its CRC-32; it finds damage before the model is run
-    height, width                        variable; one 0 stands for the model's own canvas
-    label                                variable
+    0xDC and the format's version        2 bytes
+    fingerprint of the model             3 bytes, the first of TrainedModel.fingerprint
+    check of the list                    4 bytes, the CRC-32 of its triples and size; it is looked at last, and is why a wrong
+                                         list is never given
+    check of the file                    2 bytes of the CRC-32 of all others; it finds damage before the model is run
+    what follows                         1 byte: 1 for a size, 2 for a label, 3 for both
+    height, width                        variable; without them the model's own canvas
+    label                                variable; without it 0
     the range coder's words              big-endian, without zeros at the end
 
 Small images need some hundred bytes, so every byte of the header counts. Numbers of variable length have 7 bits a byte, the
@@ -20,8 +21,8 @@ import numpy as np
 
 from dct_jax.codec import SparseDCT
 
-MAGIC, VERSION = b"DCT", 1
-_FIXED = 14  # bytes before the numbers of variable length
+MAGIC, VERSION = 0xDC, 1
+_SIZE, _LABEL = 1, 2
 _LARGEST = 2**31  # of a number of variable length
 
 
@@ -30,10 +31,10 @@ class Stream:
     """What a compressed file holds.
 
     Attributes:
-        fingerprint: the first 4 bytes of the model's.
+        fingerprint: the model's, `short`.
         size: (H, W) in pixels; None for the model's own canvas.
         label: the image's class; 0 without classes.
-        list_check: `list_check` of the list, under this header.
+        list_check: `list_check` of the list.
         words: uint32 [N], the range coder's.
     """
 
@@ -45,9 +46,10 @@ class Stream:
 
     def to_bytes(self) -> bytes:
         """The file."""
-        start = MAGIC + bytes([VERSION]) + self.fingerprint + self.list_check.to_bytes(4, "big")
-        size = _number(0) if self.size is None else _number(self.size[0]) + _number(self.size[1])
-        rest = size + _number(self.label) + self.words.astype(">u4").tobytes().rstrip(b"\0")
+        start = bytes([MAGIC, VERSION]) + self.fingerprint + self.list_check.to_bytes(4, "big")
+        numbers = (*(self.size or ()), *((self.label,) if self.label else ()))
+        follows = (_SIZE if self.size else 0) | (_LABEL if self.label else 0)
+        rest = bytes([follows]) + b"".join(map(_number, numbers)) + self.words.astype(">u4").tobytes().rstrip(b"\0")
         return start + _damage_check(start + rest) + rest
 
     @classmethod
@@ -57,23 +59,36 @@ class Stream:
         Raises:
             ValueError: if it is none of ours, of another version of the format, damaged or truncated.
         """
-        if data[:3] != MAGIC:
-            raise ValueError("this is no compressed list (it does not begin with DCT)")
-        if data[3:4] != bytes([VERSION]):
-            version = data[3] if len(data) > 3 else "missing"
+        if data[:1] != bytes([MAGIC]):
+            raise ValueError(f"this is no compressed list (it does not begin with the byte {MAGIC:#x})")
+        if data[1:2] != bytes([VERSION]):
+            version = data[1] if len(data) > 1 else "missing"
             raise ValueError(f"the format's version is {version}; this version of dct_jax reads {VERSION}")
-        start, check, rest = data[: _FIXED - 2], data[_FIXED - 2 : _FIXED], data[_FIXED:]
-        if check != _damage_check(start + rest):
+        start, check, rest = data[:9], data[9:11], data[11:]
+        if not rest or check != _damage_check(start + rest):
             raise ValueError("the file is damaged or truncated (its checksum is wrong)")
-        height, rest = _read_number(rest)
-        width, rest = _read_number(rest) if height else (0, rest)
-        label, rest = _read_number(rest)
+        follows, rest = rest[0], rest[1:]
+        if follows > _SIZE | _LABEL:
+            raise ValueError(f"the file is damaged (its header says that {follows} follows; it must be 0 to {_SIZE | _LABEL})")
+        height = width = label = 0
+        if follows & _SIZE:
+            height, rest = _read_number(rest)
+            width, rest = _read_number(rest)
+        if follows & _LABEL:
+            label, rest = _read_number(rest)
         words = np.frombuffer(rest + bytes(-len(rest) % 4), ">u4").astype(np.uint32)
-        return cls(start[4:8], (height, width) if height else None, label, int.from_bytes(start[8:12], "big"), words)
+        size = (height, width) if follows & _SIZE else None
+        return cls(start[2:5], size, label, int.from_bytes(start[5:9], "big"), words)
+
+
+def short(fingerprint: str) -> bytes:
+    """What a file keeps of a model's fingerprint, given in hexadecimal digits. If another model has the same, which one in 16
+    million has, the check of the list still finds it out."""
+    return bytes.fromhex(fingerprint)[:3]
 
 
 def list_check(sparse: SparseDCT) -> int:
-    """CRC-32 of a list's triples, with its size."""
+    """CRC-32 of a list's size and triples."""
     numbers = np.concatenate([sparse.size, sparse.channels, sparse.positions, sparse.values])
     return zlib.crc32(numbers.astype("<i4").tobytes())
 

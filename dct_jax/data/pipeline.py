@@ -34,7 +34,7 @@ class Shard(NamedTuple):
     num: int = 1
 
 
-class _Drawn(NamedTuple):
+class Drawn(NamedTuple):
     """One place of a batch: the picture that the model sees there, and those that were tried before it."""
 
     seen: np.ndarray | SparseDCT
@@ -49,7 +49,7 @@ class _Made(NamedTuple):
     skips: list[Skip]
 
 
-def draw(source: Source, index: int, config: Config, flip: bool, rng: np.random.Generator) -> _Drawn:
+def draw(source: Source, index: int, config: Config, flip: bool, rng: np.random.Generator) -> Drawn:
     """The picture `index` as the model sees it, or if it cannot be used others, chosen at random, until one can.
 
     Raises:
@@ -63,8 +63,8 @@ def draw(source: Source, index: int, config: Config, flip: bool, rng: np.random.
             key = record.key
             label = label_of(record, config.model.num_classes)
             if config.data.own_coefficients:
-                return _Drawn(drawn_own_list(record, config, flip, rng), label, skips)
-            return _Drawn(drawn_image(record, config.data, flip, rng), label, skips)
+                return Drawn(drawn_own_list(record, config, flip, rng), label, skips)
+            return Drawn(drawn_image(record, config.data, flip, rng), label, skips)
         except ValueError as error:
             skips.append(skip_of(key, error))
         index = int(rng.integers(len(source)))
@@ -72,7 +72,7 @@ def draw(source: Source, index: int, config: Config, flip: bool, rng: np.random.
     raise ValueError(f"{source.name}: none of the {len(tried)} pictures that were tried can be used; {skips[0].message}")
 
 
-def _lists(drawn: Sequence[_Drawn], config: Config) -> list[SparseDCT]:
+def _lists(drawn: Sequence[Drawn], config: Config) -> list[SparseDCT]:
     if config.data.own_coefficients:
         return [one.seen for one in drawn]
     return encode_all(config.codec, [one.seen for one in drawn])
@@ -145,14 +145,18 @@ def _stay_until(parent: int, *_: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def held_out_pictures(pictures: int, crops: int) -> list[int]:
+    """Which picture each of so many crops is of: all of them by turns, or as many at even distances."""
+    return [place * pictures // crops if crops < pictures else place % pictures for place in range(crops)]
+
+
 def held_out_lists(source: Source, config: Config, skipped: Skipped) -> tuple[list[SparseDCT], np.ndarray]:
-    """The lists and the classes, int32 [N], of `held_out_crops` pictures, the same ones every time: the source's pictures by
-    turns, or as many of them at even distances, as the model sees them in training, unmirrored."""
+    """The lists and the classes, int32 [N], of the crops of `held_out_pictures`, the same ones every time, as the model sees
+    them in training, unmirrored."""
     lists, labels = [], []
-    crops, pictures = config.data.held_out_crops, len(source)
-    for place in range(crops):
+    for place, index in enumerate(held_out_pictures(len(source), config.data.held_out_crops)):
         rng = np.random.default_rng((config.seed, place))
-        one = draw(source, place * pictures // crops if crops < pictures else place % pictures, config, False, rng)
+        one = draw(source, index, config, False, rng)
         skipped.note(1, one.skips)
         lists += _lists([one], config)
         labels.append(one.label)

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +41,21 @@ def _jpegtran(*options: str) -> Callable[[bytes], bytes]:
     return code
 
 
+@lru_cache
+def _coefficients_alone() -> str:
+    """cjxl's option to leave out what only makes the same file, rather than the same coefficients, again."""
+    options = ("--allow_jpeg_reconstruction=0", "--jpeg_store_metadata=0")  # since version 0.9, and before
+    told = _run(["cjxl", "-v", "-v", "-v", "-v", "--help"])
+    text = (told.stdout + told.stderr).decode(errors="replace")
+    return next((option for option in options if option.partition("=")[0] in text), options[0])
+
+
 def _cjxl(jpeg: bytes) -> bytes:
-    """Without what is only needed to make the same file, rather than the same coefficients, again. cjxl wants files."""
+    """cjxl wants files."""
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "image.jpg", Path(folder) / "image.jxl"
         before.write_bytes(jpeg)
-        _run(["cjxl", str(before), str(after), "--lossless_jpeg=1", "-e", "9", "--quiet"])
+        _run(["cjxl", str(before), str(after), "--lossless_jpeg=1", _coefficients_alone(), "-e", "9", "--quiet"])
         return after.read_bytes()
 
 
@@ -53,7 +63,7 @@ def _run(command: Sequence[str], data: bytes = b"") -> subprocess.CompletedProce
     done = subprocess.run(command, input=data, capture_output=True)
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())
-        raise RuntimeError(f"{command[0]} failed: {said[:200]}")
+        raise ValueError(f"{command[0]} failed: {said[:200]}")
     return done
 
 
@@ -92,7 +102,7 @@ def coded_sizes(coder: Coder, lists: Sequence[SparseDCT]) -> CodedSizes:
         lists: of blocks of 8 x 8.
 
     Raises:
-        RuntimeError: if the coder's program fails.
+        ValueError: if the coder's program fails.
     """
     coded = [coder.code(sparse.to_jpeg()) for sparse in lists]
     scans = np.array([scan_bytes(file) for file in coded]) if coder.has_scans else None
@@ -100,7 +110,7 @@ def coded_sizes(coder: Coder, lists: Sequence[SparseDCT]) -> CodedSizes:
 
 
 def scan_bits_per_pixel(coder: Coder, lists: Sequence[SparseDCT]) -> float:
-    """The size of the scans of all lists together. Raises RuntimeError if the coder's program fails."""
+    """The size of the scans of all lists together. Raises ValueError if the coder's program fails."""
     pixels = sum(sparse.size[0] * sparse.size[1] for sparse in lists)
     return 8 * int(coded_sizes(coder, lists).scans.sum()) / pixels
 

@@ -64,14 +64,16 @@ def element_log_prob(
     shard = Shard(processes.index(jax.process_index()), len(processes))
     labels = np.zeros(len(lists), np.int32) if labels is None else labels
     log_prob, params = parallel_log_prob(model, devices), replicate(params, devices)
+    if not lists:
+        return []
     nats = [SymbolNats(*np.zeros((3, len(sparse) + 1), np.float32)) for sparse in lists]
     size, rows = model.config.chunk_size, -(-batch_size // len(devices)) * len(devices)
 
     def take(jobs: list[tuple[int, int]], found: SymbolNats) -> None:
         for ours, theirs in zip(range(3), jax.device_get(found)):
             for row, (i, k) in zip(theirs, jobs):
-                place = nats[i][ours][k * size : (k + 1) * size]
-                place[:] = row[: len(place)]
+                part = nats[i][ours][k * size : (k + 1) * size]
+                part[:] = row[: len(part)]
 
     pending: tuple[list[tuple[int, int]], SymbolNats] | None = None
     for jobs, batch in all_chunks(lists, labels, model.vocabulary, model.config, rows, shard):
@@ -98,7 +100,8 @@ def list_log_prob(
         float64 [N] for each symbol, in nats.
     """
     elements = element_log_prob(model, params, lists, labels, batch_size, devices)
-    return SymbolNats(*(np.array([x.sum(dtype=np.float64) for x in symbol]) for symbol in zip(*elements)))
+    sums = np.array([[x.sum(dtype=np.float64) for x in one] for one in elements]).reshape(-1, 3)  # [N, 3]
+    return SymbolNats(*sums.T)
 
 
 def bits_per_pixel(nats: SymbolNats, lists: Sequence[SparseDCT]) -> float:

@@ -5,7 +5,7 @@ import numpy as np
 from dct_jax.codec import SparseDCT
 from dct_jax.config import Config
 from dct_jax.data.lists import pixels
-from dct_jax.data.pipeline import draw
+from dct_jax.data.pipeline import Drawn, draw
 from dct_jax.data.sources import Source
 
 
@@ -40,6 +40,15 @@ class SeenPictures:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3]. A picture that cannot be used is replaced by another; see `data.pipeline.draw`."""
-        rng = np.random.default_rng((self._config.seed, index))
-        seen = draw(self._source, index * len(self._source) // self._num, self._config, False, rng).seen
+        seen = self._drawn(index).seen
         return self._config.codec.decode(seen) if isinstance(seen, SparseDCT) else seen
+
+    def labels(self, num: int) -> list[int]:
+        """The classes of so many of the pictures, at even distances, so that samples can have the same ones as often."""
+        if not self._config.model.num_classes:
+            return [0]
+        return [self._drawn(i * self._num // num % self._num).label for i in range(num)]
+
+    def _drawn(self, index: int) -> Drawn:
+        rng = np.random.default_rng((self._config.seed, index))
+        return draw(self._source, index * len(self._source) // self._num, self._config, False, rng)

@@ -27,7 +27,8 @@ class Measure:
         name: "FID", "sFID", "FD-AlexNet", "precision" or "recall".
         value: the headline: all fakes against all reals (of precision and recall, `neighbour_count` of each).
         matched: `floor_count` fakes against the floor's reference.
-        floor: that many other reals against the same reference. Perfect samples would have `matched` about equal to this.
+        floor: that many other reals against the same reference. Real pictures that the codec has
+            quantised would have `matched` a little above this; samples cannot be expected to be nearer.
     """
 
     name: str
@@ -102,13 +103,18 @@ def compare(
     """
     if k < 1 or keep < 2 * k + 2:
         raise ValueError(f"k is {k} and keep {keep}; k must be 1 or more, and keep {2 * k + 2} or more for that k")
-    for name, pictures, least in (("real", real, 2 * k + 2), ("fake", fake, k + 1)):
-        if len(pictures) < least:
-            raise ValueError(f"there are {len(pictures)} {name} pictures; with k = {k} there must be at least {least}")
+    check_counts(len(real), len(fake), k)
     batch_size = min(batch_size, max(len(real), len(fake)))
     reals = statistics(network, real, keep, batch_size, cache, "real")
     fakes = statistics(network, fake, keep, batch_size, None, "fake")
     return compare_statistics(network, reals, fakes, k, seed)
+
+
+def check_counts(real: int, fake: int, k: int = 3) -> None:
+    """Raises ValueError if so few pictures cannot be compared."""
+    for name, count, least in (("real", real, 2 * k + 2), ("fake", fake, k + 1)):
+        if count < least:
+            raise ValueError(f"there are {count} {name} pictures; with k = {k} there must be at least {least}")
 
 
 def compare_statistics(network: FeatureNetwork, real: Statistics, fake: Statistics, k: int = 3, seed: int = 0) -> SampleMetrics:

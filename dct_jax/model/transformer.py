@@ -225,8 +225,9 @@ class DCTransformer(nn.Module):
         """The decoder's stream [B, S, D] -> what its products with the encoder's features say of each position, float32
         [B, S, P]: a head alone has to carry what is at each of P positions through D numbers (pointer networks: Vinyals et
         al., 2015)."""
-        query = self.pointer_query(x) / np.sqrt(x.shape[-1])  # [B, S, D]
+        query = self.pointer_query(x)  # [B, S, D]
         scores = jnp.einsum("BSD,BTD->BST", query, encoding.pointers, preferred_element_type=jnp.float32)
+        scores = scores / np.sqrt(x.shape[-1])
         (height, width), stride = self.vocabulary.grid, self.config.encoder_stride
         token = np.arange(height)[:, None] // stride * encoding.features.shape[2] + np.arange(width) // stride  # [h, w]
         return scores[..., token.reshape(-1)]

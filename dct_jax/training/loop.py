@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +20,7 @@ from dct_jax.data.sources import NO_LABEL, Source, hold_out, open_source
 from dct_jax.evaluation.likelihood import bits_per_pixel, list_log_prob
 from dct_jax.model import network
 from dct_jax.parallel import all_devices, any_process, as_one, parallel, place, replicate
-from dct_jax.training.checkpoints import METRIC, Checkpoints
-from dct_jax.training.judge import Judge
+from dct_jax.training.checkpoints import METRIC, Checkpoints, Sizes
 from dct_jax.training.report import Report
 from dct_jax.training.step import init_state, make_optimizer, train_step
 
@@ -56,7 +55,12 @@ class Outcome:
     skipped: list[str]
 
 
-def train(config: Config, folder: Path, devices: Sequence[jax.Device] | None = None) -> Outcome:
+def train(
+    config: Config,
+    folder: Path,
+    devices: Sequence[jax.Device] | None = None,
+    judge: Callable[[Any, Sizes], dict[str, float]] | None = None,
+) -> Outcome:
     """Trains to the end, or until SIGTERM or SIGINT; goes on from the folder's latest checkpoint if it has one.
 
     If the run has several processes (`processes.joined`), all of them call this. Each makes its share of every batch; process 0
@@ -66,6 +70,7 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device] | None = N
         config: of the run.
         folder: for checkpoints/, metrics.jsonl and TensorBoard events; the same one for all processes.
         devices: to train on, of all processes; all that there are by default.
+        judge: is given the parameters and the pictures' sizes at each evaluation; its numbers are logged with the bits.
 
     Raises:
         ValueError: if the folder holds a run of another configuration or cannot be written, if the data cannot be used, or
@@ -92,8 +97,6 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device] | None = N
     program = partial(train_step, model, optimizer, seed=config.seed, accumulate=config.training.accumulate)
     step, any_stopped = parallel(program, devices, donate_first=True), any_process(devices)
 
-    judge = Judge(config, training, sizes) if config.training.samples and shard.index == 0 else None
-
     def evaluate() -> dict[str, float]:
         at_a_time = config.training.batch_size // config.training.accumulate
         nats = list_log_prob(model, state.params, lists, labels, at_a_time, devices)
@@ -102,7 +105,7 @@ def train(config: Config, folder: Path, devices: Sequence[jax.Device] | None = N
         for name, number in by_symbol.items():
             if not math.isfinite(number):
                 raise FloatingPointError(f"step {done}: the held-out loss of the {name} is {number}")
-        of_samples = judge(jax.device_get(state.params)) if judge else {}
+        of_samples = judge(jax.device_get(state.params), sizes) if judge else {}
         return {METRIC: bits_per_pixel(nats, lists), **by_symbol, **of_samples}
 
     report = Report(config, folder, done, silent=shard.index > 0)

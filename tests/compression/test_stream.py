@@ -9,7 +9,7 @@ from dct_jax.codec import SparseDCT
 from dct_jax.compression.stream import Stream, list_check
 from tests.toys import TINY_CODEC
 
-HEADER = b"DCT\x01" + bytes.fromhex("00112233") + bytes.fromhex("0000abcd")
+HEADER = b"\xdc\x01" + bytes.fromhex("001122") + bytes.fromhex("0000abcd")
 
 
 def checked(rest: bytes, header: bytes = HEADER) -> bytes:
@@ -18,28 +18,35 @@ def checked(rest: bytes, header: bytes = HEADER) -> bytes:
 
 @pytest.mark.parametrize(
     ("size", "label", "rest"),
-    [(None, 0, b"\x00\x00"), ((64, 300), 3, b"\x40\xac\x02\x03"), (None, 128, b"\x00\x80\x01")],
+    [
+        (None, 0, b"\x00"),
+        ((64, 300), 0, b"\x01\x40\xac\x02"),
+        ((64, 300), 3, b"\x03\x40\xac\x02\x03"),
+        (None, 128, b"\x02\x80\x01"),
+    ],
 )
 def test_the_bytes_are_the_documented_ones(size: tuple[int, int] | None, label: int, rest: bytes) -> None:
     words = np.array([0x01020304, 0x05060000], np.uint32)
     data = checked(rest + b"\x01\x02\x03\x04\x05\x06")
-    assert Stream(bytes.fromhex("00112233"), size, label, 0xABCD, words).to_bytes() == data
+    assert Stream(bytes.fromhex("001122"), size, label, 0xABCD, words).to_bytes() == data
     read = Stream.from_bytes(data)
-    assert (read.fingerprint.hex(), read.size, read.label, read.list_check) == ("00112233", size, label, 0xABCD)
+    assert (read.fingerprint.hex(), read.size, read.label, read.list_check) == ("001122", size, label, 0xABCD)
     assert read.words.tolist() == words.tolist()
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "does not begin with DCT"),
-        (b"\xff\xd8\xff", "does not begin with DCT"),
-        (b"DCT", "version is missing"),
-        (b"DCT\x02" + bytes(20), "version is 2"),
+        (b"", "does not begin with the byte 0xdc"),
+        (b"\xff\xd8\xff", "does not begin with the byte 0xdc"),
+        (b"\xdc", "version is missing"),
+        (b"\xdc\x02" + bytes(20), "version is 2"),
         (HEADER, "damaged or truncated"),
-        (checked(b""), "has no end"),
-        (checked(b"\x00\x80"), "has no end"),
-        (checked(b"\xff\xff\xff\xff\xff\x01\x01"), "has no end"),
+        (checked(b""), "checksum is wrong"),
+        (checked(b"\x04"), "says that 4 follows"),
+        (checked(b"\x01"), "has no end"),
+        (checked(b"\x01\x40\x80"), "has no end"),
+        (checked(b"\x02\xff\xff\xff\xff\xff\x01\x01"), "has no end"),
         (checked(b"\x00\x00")[:-1], "checksum is wrong"),
         (checked(b"\x00\x00") + b"\x00", "checksum is wrong"),
     ],

@@ -66,4 +66,7 @@ def test_standard_errors_are_the_spread_of_repeated_experiments() -> None:
     estimates = [ratio(*one) for one in zip(bits, pixels)]
     means, errors = np.array([(one.mean, one.standard_error) for one in estimates]).T
     assert means.std() == pytest.approx(errors.mean(), rel=0.05)
+    # Every image counted twice says nothing more: crops of one picture are no independent images.
+    twice = ratio(np.tile(bits[0], 2), np.tile(pixels[0], 2), np.tile(np.arange(50), 2))
+    assert twice.standard_error == pytest.approx(estimates[0].standard_error)
     assert ratio(bits[0]).standard_error == pytest.approx(bits[0].std(ddof=1) / np.sqrt(50))

@@ -186,6 +186,10 @@ def forged(shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, le
         (zip_file(b"\x80\x02" + number(3) + b".", {}), "no dictionary of tensors"),
         (zip_file(b"\x80\x02r\xff\xff\xff\x7f.", {}), "no PyTorch file"),  # the memo's entry 2^31 - 1
         (zip_file(b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b".", {}), "no PyTorch file"),  # 2^60 bytes
+        (
+            zip_file(b"\x80\x05\x96" + struct.pack("<Q", 1 << 60) + b".", {}),
+            "no PyTorch file",
+        ),  # the same, taken before reading
     ],
 )
 def test_forged_torch_files_are_refused(data: bytes, message: str) -> None:

@@ -21,6 +21,7 @@ from dct_jax.data.sources import LANDSCAPES
 from dct_jax.evaluation.features import feature_network
 from dct_jax.evaluation.pictures import SeenPictures
 from dct_jax.evaluation.sample_metrics import compare
+from dct_jax.judge import Judge
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.step import TrainState
@@ -123,7 +124,7 @@ def test_samples_are_measured_when_that_is_asked_for(tmp_path: Path, monkeypatch
     """The numbers in the log are those of the checkpoint's own samples."""
     monkeypatch.setenv("DCT_JAX_CACHE", str(tmp_path / "cache"))
     config = tiny_config(steps=2, warmup_steps=0, samples=6)
-    outcome = loop.train(config, tmp_path / "run", ONE)
+    outcome = loop.train(config, tmp_path / "run", ONE, Judge(config))
     (logged,) = [r["held_out"] for r in records(tmp_path / "run") if "held_out" in r]
     assert outcome.evaluation == logged
     model, source = dct_jax.load(tmp_path / "run"), loop.open_sources(config.data)[0]

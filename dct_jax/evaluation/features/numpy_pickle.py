@@ -9,6 +9,7 @@ import numpy as np
 from dct_jax.evaluation.features.restricted_pickle import Named, Unpickler, reason
 from dct_jax.files import read_limited
 
+_MOST_NAMES = 1000
 _TYPES = {f"{order}{kind}": np.dtype(f"<{kind}") for order in ("", "<") for kind in ("f2", "f4", "f8", "i8")}
 
 
@@ -55,6 +56,8 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
         if not isinstance(name, str) or prefix.count("/") > 8:
             raise ValueError("it has other names than text, or too many levels")
         flat |= _flat(branch, f"{prefix}/{name}" if prefix else name)
+        if len(flat) > _MOST_NAMES:  # a dictionary can stand in many places of a small file
+            raise ValueError(f"it has more than {_MOST_NAMES} names")
     return flat
 
 

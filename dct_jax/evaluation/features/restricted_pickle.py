@@ -3,9 +3,12 @@
 import io
 import pickle
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 Named = tuple[str, str]
+
+_REFUSED = (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.INST, pickle.OBJ)
+_REFUSED += (pickle.EXT1, pickle.EXT2, pickle.EXT4)
 
 
 def no_storage(_: Any) -> Any:
@@ -19,8 +22,11 @@ class Unpickler(pickle._Unpickler):
     """Builds numbers, strings, tuples, lists and dictionaries, and whatever the given names stand for.
 
     The names stand for functions and classes of ours that only keep what they are given. They should be made anew for each
-    file, as a pickle can set attributes of what it gets.
+    file, as a pickle can set attributes of what it gets. Opcodes that no file of weights needs are refused, above all
+    BYTEARRAY8, which takes as much memory as it says before it reads anything.
     """
+
+    dispatch: ClassVar = {code: load for code, load in pickle._Unpickler.dispatch.items() if bytes([code]) not in _REFUSED}
 
     def __init__(self, file: io.BytesIO, names: Mapping[Named, Any], storage: Callable[[Any], Any] = no_storage) -> None:
         """Args: the file, (module, name) -> what stands for it, and what a reference to data outside of the pickle becomes."""
