@@ -1,7 +1,7 @@
 """Tiny ImageNet in an hour on two CPU cores: 64 x 64 pixels, without classes. It is not in the paper.
 
-Data: an uncompressed tar file with train/ and validation/, as for tiny_imagenet. Of 20,000 pictures with 30 million triples, the run
-sees 12 million. Held-out figures and the curve are in docs/evaluation.md.
+Data: an uncompressed tar file with train/ and validation/, as for tiny_imagenet. Of 20,000 pictures with 30 million triples
+the run sees 12 million. Held-out figures and the curve are in docs/evaluation.md.
 Model: 1.74 M parameters.
 Launch: `python -m dct_jax train tiny_imagenet_64 --data.source tar:PATH`.
 """

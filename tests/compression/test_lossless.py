@@ -30,14 +30,14 @@ def model() -> TrainedModel:
 
 @pytest.fixture(scope="module")
 def lists(model: TrainedModel) -> list[SparseDCT]:
-    """100 lists, of 0 to 99 triples, so of one to five chunks."""
+    """100 lists, of 0 to some 70 triples, so of one to three chunks."""
     rng = np.random.default_rng(0)
     return [BLANK, *(model.codec.encode(random_image(rng))[:n] for n in range(1, 100))]
 
 
 def test_100_lists_come_back_and_are_as_short_as_their_likelihood_says(model: TrainedModel, lists: list[SparseDCT]) -> None:
     nats = model.log_prob(lists)
-    assert {len(sparse) // model.config.model.chunk_size for sparse in lists} == {0, 1, 2, 3, 4}
+    assert {len(sparse) // model.config.model.chunk_size for sparse in lists} == {0, 1, 2}
     for i, sparse in enumerate(lists):
         data = compress(model, sparse)
         assert decompress(model, data) == sparse
