@@ -11,7 +11,6 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
-from dct_jax import plots_likelihood, plots_training
 from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import figure_file, parse, say
 from dct_jax.commands.sample_metrics import check_folder, compare_folders, compare_samples
@@ -106,6 +105,7 @@ def _without_nan(report: Any) -> Any:
 
 def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Prints the tables; what evaluation.json says, and the plots by the names of their files."""
+    from dct_jax import plots_likelihood, plots_training
     from dct_jax.evaluation.breakdown import break_down
     from dct_jax.evaluation.coders import CODERS, available, coded_sizes
     from dct_jax.evaluation.features import feature_network

@@ -111,7 +111,7 @@ def test_a_smaller_image_lies_in_the_corner_of_the_canvas() -> None:
     assert batch.dct_image[0].transpose(1, 2, 0).tolist() == dense.tolist()
     dense[0, 0, 1], dense[1, 0, 2], dense[1, 1, 2] = 3, 1, -3
     assert batch.dct_image[1].transpose(1, 2, 0).tolist() == dense.tolist()
-    assert moved(np.array([1, 5, 0, 4]), (2, 2), (3, 4)).tolist() == [1, 3, 0, 2]
+    assert moved(np.array([1, 5, 0, 4]), (3, 4), (2, 2)).tolist() == [1, 3, 0, 2]
 
 
 def test_chunks_are_drawn_with_their_weights() -> None:
