@@ -75,7 +75,9 @@ class NormalizedEmbed(nn.Module):
         """int32 [...] -> [..., D]."""
         shape = (self.num_embeddings, self.features)
         table = self.param("embedding", nn.initializers.normal(0.1), shape)  # [N, D]
-        return nn.LayerNorm(dtype=self.dtype, use_bias=False)(table)[index]
+        norm = nn.LayerNorm(dtype=self.dtype, use_bias=False)
+        # The same numbers either way: the table is normalised once for many rows, and the rows alone if they are few.
+        return norm(jnp.asarray(table)[index]) if index.size < self.num_embeddings else norm(table)[index]
 
 
 class Encoder(nn.Module):

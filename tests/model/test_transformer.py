@@ -10,6 +10,7 @@ from dct_jax.codec import DCTCodec, Vocabulary
 from dct_jax.experiment import PAPER_MODEL
 from dct_jax.model import DCTransformer, Triples
 from dct_jax.model.support import IMPOSSIBLE
+from dct_jax.model.transformer import NormalizedEmbed
 from tests.toys import TINY, batch_of, random_list, random_params, tiny_model
 
 
@@ -66,6 +67,18 @@ def test_the_pointer_looks_at_each_position_where_it_is(stride: int) -> None:
         moved = logits(encoding.pointers.at[0, token].add(1.0)) != logits(encoding.pointers)
         inside = [(p // 3 // stride) * columns + p % 3 // stride == token for p in range(15)]
         assert moved.tolist() == inside
+
+
+def test_few_rows_are_embedded_as_many_are() -> None:
+    """Few are normalised by themselves, for many the whole table is."""
+    embed = NormalizedEmbed(7, 16, np.float32)
+    params = embed.init(jax.random.key(0), np.arange(7))
+    many = np.array([3, 1, 6, 0, 3, 2, 5, 4, 1])
+    rows = embed.apply(params, many)
+    np.testing.assert_allclose(embed.apply(params, many[:4]), rows[:4], rtol=1e-6, atol=1e-6)
+    table = params["params"]["embedding"]
+    expected = (table - table.mean(axis=1, keepdims=True)) / np.sqrt(table.var(axis=1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(rows, expected[many], rtol=1e-4, atol=1e-4)
 
 
 def test_bfloat16_activations_give_nearly_the_same_logits() -> None:
