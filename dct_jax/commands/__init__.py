@@ -22,16 +22,16 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 
 USAGE = """usage: python -m dct_jax COMMAND
 
-  train EXPERIMENT   train a model, or go on with it
-  sample RUN         draw samples from a run
-  evaluate RUN       measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
-  compress RUN IMAGE     compress a JPEG file without loss, with a run's model
-  decompress RUN FILE    make it again
-  encode IMAGE       turn an image into a file of triples
-  decode TRIPLES     turn a file of triples into an image
-  show IMAGE         draw an image's DCT, the traces of its list and its stages
-  stats SOURCE       tabulate list lengths and PSNR over block sizes and qualities
-  prepare SOURCE     make a TFDS data set: one of TFDS's own, or of a folder or a tar file
+  train EXPERIMENT     train a model, or go on with it
+  sample RUN           draw samples from a run
+  evaluate RUN         measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
+  compress RUN IMAGE   compress a JPEG file without loss, with a run's model
+  decompress RUN FILE  make the JPEG file again
+  encode IMAGE         turn an image into a file of triples
+  decode TRIPLES       turn a file of triples into an image
+  show IMAGE           draw an image's DCT, the traces of its list and its stages
+  stats SOURCE         tabulate list lengths and PSNR over block sizes and qualities
+  prepare SOURCE       make a TFDS data set: one of TFDS's own, or of a folder or a tar file
 
 COMMAND --help lists what each takes."""
 
