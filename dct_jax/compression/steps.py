@@ -18,9 +18,7 @@ import numpy as np
 from dct_jax.codec import SparseDCT
 from dct_jax.data.chunks import extended, make_chunks, moved, num_chunks
 from dct_jax.model import DCTransformer, Triples
-from dct_jax.model.blocks import Caches
 from dct_jax.model.support import IMPOSSIBLE
-from dct_jax.model.transformer import Encoding
 from dct_jax.sampling.prefill import prefill
 
 RESOLUTION = 2**22
@@ -47,42 +45,11 @@ _USED = {
 _begin = jax.jit(prefill, static_argnums=0)
 
 
-@partial(jax.jit, static_argnums=0)
-def _channel(
-    model: DCTransformer, params: Any, last: Triples, encoding: Encoding, caches: Caches, index: int
-) -> tuple[jax.Array, jax.Array, Caches]:
-    logits, stream, caches = model.apply(params, last, encoding, caches, index, method="predict_channel")
-    return integer_weights(logits[0, 0]), stream, caches
-
-
-@partial(jax.jit, static_argnums=0)
-def _position(
-    model: DCTransformer,
-    params: Any,
-    stream: jax.Array,
-    channel: np.ndarray,
-    last: Triples,
-    encoding: Encoding,
-    caches: Caches,
-    index: int,
-) -> tuple[jax.Array, jax.Array, Caches]:
-    logits, stream, caches = model.apply(params, stream, channel, last, encoding, caches, index, method="predict_position")
-    return integer_weights(logits[0, 0]), stream, caches
-
-
-@partial(jax.jit, static_argnums=0)
-def _value(
-    model: DCTransformer,
-    params: Any,
-    stream: jax.Array,
-    channel: np.ndarray,
-    position: np.ndarray,
-    encoding: Encoding,
-    caches: Caches,
-    index: int,
-) -> tuple[jax.Array, Caches]:
-    logits, caches = model.apply(params, stream, channel, position, encoding, caches, index, method="predict_value")
-    return integer_weights(logits[0, 0]), caches
+@partial(jax.jit, static_argnums=(0, 1))
+def _step(model: DCTransformer, method: str, params: Any, *args: Any) -> tuple[Any, ...]:
+    """What the model's method says of one symbol, with its logits as weights, int32 [N]."""
+    logits, *rest = model.apply(params, *args, method=method)
+    return integer_weights(logits[0, 0]), *rest
 
 
 def walk(model: DCTransformer, params: Any, blank: SparseDCT, label: int) -> Walk:
@@ -112,15 +79,17 @@ def walk(model: DCTransformer, params: Any, blank: SparseDCT, label: int) -> Wal
         triples: list[tuple[int, int, int]] = []
         while len(triples) < config.chunk_size:
             row = config.overlap + len(triples)
-            weights, stream, channel_caches = _channel(model, of_channel, last, encoding, caches.channel, row)
+            weights, stream, channel_caches = _step(model, "predict_channel", of_channel, last, encoding, caches.channel, row)
             channel = yield np.asarray(weights)
             if channel == vocabulary.stop:
                 return _extended(sparse, triples, vocabulary.grid)
             c = np.full((1, 1), channel, np.int32)
-            weights, stream, position_caches = _position(model, of_position, stream, c, last, encoding, caches.position, row)
+            weights, stream, position_caches = _step(
+                model, "predict_position", of_position, stream, c, last, encoding, caches.position, row
+            )
             position = yield np.asarray(weights)
             p = np.full((1, 1), position, np.int32)
-            weights, value_caches = _value(model, of_value, stream, c, p, encoding, caches.value, row)
+            weights, value_caches = _step(model, "predict_value", of_value, stream, c, p, encoding, caches.value, row)
             value = (yield np.asarray(weights)) - vocabulary.largest_value
             triples.append((channel, position, value))
             last = Triples(c, p, np.full((1, 1), value, np.int32))
