@@ -31,7 +31,7 @@ from dct_jax.codec import SparseDCT
 from dct_jax.data.chunks import Chunk, make_chunks
 from dct_jax.model import DCTransformer
 from dct_jax.sampling.policy import Policy
-from dct_jax.sampling.sampler import SampledChunk, sample_chunk
+from dct_jax.sampling.sampler import SampledChunk, Span, sample_chunk
 
 
 def empty_chunks(model: DCTransformer, size: int) -> Chunk:
@@ -87,9 +87,12 @@ def main(batch_size: int = 16, repeats: int = 2, json: Path | None = None) -> No
     chunks = jax.device_put(empty_chunks(model, batch_size))
     params = never_stopping(model, jax.jit(model.init)(jax.random.key(0), chunks))
     keys = jax.random.split(jax.random.key(1), batch_size)
+    nothing = jnp.zeros(batch_size, jnp.int32)
+    until = nothing + model.config.chunk_size
+    span = Span(nothing, until, nothing)
 
     def draw(finished: bool) -> SampledChunk:
-        drawn = sample_chunk(model, Policy(), params, chunks, keys, jnp.full(batch_size, finished))
+        drawn = sample_chunk(model, Policy(), False, params, chunks, keys, span._replace(until=until * (not finished)))
         lengths = np.asarray((drawn.channels < model.vocabulary.stop).sum(axis=1))  # [B]
         wanted = 0 if finished else model.config.chunk_size
         assert np.all(lengths == wanted), (

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dct_jax.codec import DCTCodec
 
-LATER = frozenset({"training.samples", "training.features"})
+LATER = frozenset({"training.samples", "training.features", "training.label_dropout"})
 """Fields that checkpoints of earlier versions may lack; what those versions did is their default."""
 
 
@@ -79,7 +79,7 @@ class ModelConfig:
         chunk_size: C, how many elements of the list one chunk predicts.
         overlap: O, how many elements before the chunk the decoders see besides.
         max_chunks: K of the chunk weights; chunks from K - 1 on share one chunk embedding.
-        num_classes: classes of a class-conditional model; 0 for none.
+        num_classes: classes of a class-conditional model; 0 for none. The number itself stands for a hidden class.
         dropout: probability of dropping a unit of a residual branch in training.
         dtype: of the activations; parameters, softmax and loss are float32 always.
     """
@@ -137,6 +137,8 @@ class TrainingConfig:
         muon_learning_rate: Muon's, likewise.
         warmup_steps: steps of linear warm-up from 0.
         clip_norm: the gradient's norm is clipped to this.
+        label_dropout: the share of training pictures whose class is hidden, so that a class-conditional model also learns to
+            draw without one; classifier-free guidance needs that.
         evaluate_every, checkpoint_every: steps between evaluations on held-out pictures, and between checkpoints.
         keep: how many of the latest checkpoints to keep, beside the best.
         samples: so many samples are drawn at each evaluation and compared with training pictures; 0 for none.
@@ -151,6 +153,7 @@ class TrainingConfig:
     muon_learning_rate: float = 1.6e-2
     warmup_steps: int = 100
     clip_norm: float = 1.0
+    label_dropout: float = 0.0
     evaluate_every: int = 500
     checkpoint_every: int = 100
     keep: int = 2
@@ -166,6 +169,7 @@ class TrainingConfig:
         _require(self.samples == 0 or self.samples >= 4, "training.samples", self.samples, "0, or 4 or more")
         _require(self.features in ("alexnet", "inception"), "training.features", self.features, "alexnet or inception")
         _require(self.clip_norm > 0, "training.clip_norm", self.clip_norm, "above 0")
+        _require(0 <= self.label_dropout < 1, "training.label_dropout", self.label_dropout, "at least 0 and below 1")
         if not 0 <= self.warmup_steps < self.steps:
             raise ValueError(
                 f"training.warmup_steps is {self.warmup_steps} and training.steps is {self.steps}; "
@@ -189,6 +193,11 @@ class Config:
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")
+        if self.training.label_dropout and not self.model.num_classes:
+            raise ValueError(
+                f"training.label_dropout is {self.training.label_dropout} and model.num_classes is 0; without classes nothing "
+                "can be hidden"
+            )
         if not self.data.own_coefficients:
             return
         if self.codec.block_size != 8:

@@ -1,8 +1,9 @@
 """TrainedModel: a configuration and parameters, ready to sample and to judge lists."""
 
+import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,8 @@ from dct_jax.config import Config
 from dct_jax.data.pipeline import example_batch
 from dct_jax.evaluation.likelihood import list_log_prob
 from dct_jax.model import DCTransformer, network
+from dct_jax.sampling.lists import Sample, Start, draw_lists
 from dct_jax.sampling.policy import Policy
-from dct_jax.sampling.sampler import sample_lists
 from dct_jax.training.checkpoints import Checkpoints
 
 
@@ -29,11 +30,13 @@ class TrainedModel:
         config: of the run that made it.
         params: the network's parameters.
         sizes: which sizes the training pictures had, and how often: (H, W, count), in pixels.
+        classes: their names, by label; empty if the training pictures had numbers alone, or no classes.
     """
 
     config: Config
     params: Any
     sizes: tuple[tuple[int, int, int], ...]
+    classes: tuple[str, ...] = ()
 
     @property
     def codec(self) -> DCTCodec:
@@ -73,7 +76,7 @@ class TrainedModel:
         size: tuple[int, int] | None = None,
         first: int = 0,
     ) -> list[SparseDCT]:
-        """Draws lists; `codec.decode` turns them into images.
+        """Draws lists; `codec.decode` turns them into images. `draw` is the same with more to choose.
 
         Args:
             num: how many.
@@ -87,27 +90,96 @@ class TrainedModel:
         Raises:
             ValueError: if num or the batch size is not positive, the model has no such class, or the size does not fit.
         """
-        if num < 1 or batch_size < 1:
-            raise ValueError(f"num is {num} and batch_size is {batch_size}; both must be 1 or more")
-        if not 0 <= seed < 2**32:
-            raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")
-        by_turns = np.atleast_1d(np.asarray(label, np.int32))
-        for one in by_turns.tolist():
-            self.check_label(one)
-        rows, lists = min(batch_size, num), []
-        for start in range(first, first + num, rows):
-            numbers = np.arange(start, start + rows)
-            blanks = [self.blank(size or self._drawn_size(seed, i)) for i in numbers.tolist()]
-            labels = by_turns[numbers % len(by_turns)]
-            lists += sample_lists(self.network, self.params, blanks, labels, seed, policy, start)[0]
-        return lists[:num]
+        labels = np.atleast_1d(np.asarray(label, np.int32)).tolist()
+        starts = self.starts(num, seed, labels, size, first)
+        ended = [one for grown in self.draw(starts, seed, policy, batch_size) for one in grown if one.state != "growing"]
+        return [one.sparse for one in sorted(ended, key=lambda one: one.start.number)]
+
+    def starts(
+        self,
+        num: int,
+        seed: int = 0,
+        labels: Sequence[int] = (0,),
+        size: tuple[int, int] | None = None,
+        first: int = 0,
+    ) -> list[Start]:
+        """The starts of samples that nothing is given of: of the classes by turns, of the size or of drawn ones.
+
+        Raises:
+            ValueError: if num is not positive, the seed is out of range, or the size does not fit.
+        """
+        if num < 1:
+            raise ValueError(f"num is {num}; it must be 1 or more")
+        _check_seed(seed)
+        numbers = range(first, first + num)
+        return [Start(i, self.blank(size or self._drawn_size(seed, i)), labels[i % len(labels)]) for i in numbers]
+
+    def draw(
+        self,
+        starts: Sequence[Start],
+        seed: int = 0,
+        policy: Policy = Policy(),
+        batch_size: int = 16,
+        limit: int | None = None,
+    ) -> Iterator[list[Sample]]:
+        """Draws samples that begin with anything, of which `batch_size` grow at a time.
+
+        Args:
+            starts: `self.starts`, or prefixes from `dct_jax.sampling.conditioning`.
+            seed: sample i of a seed, which begins in the same way, is the same whatever else is drawn.
+            policy: how to draw.
+            batch_size: how many grow at a time.
+            limit: they are cut off at so many triples.
+
+        Yields:
+            After each chunk, all samples that it went on with, in whatever state.
+
+        Raises:
+            ValueError: if the batch size or the limit is not positive, a start's list is not one of this model's or longer
+                than the limit, a label does not exist, or the policy has guidance and the model has seen no hidden classes.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
+        _check_seed(seed)
+        if limit is not None and limit < 1:
+            raise ValueError(f"the limit is {limit} triples; it must be 1 or more")
+        if policy.guidance != 1:
+            self._check_hides("guidance")
+        for start in starts:
+            self.check_label(start.label)
+            self.check_list(start.given, f"what sample {start.number} begins with")
+            if limit is not None and len(start.given) > limit:
+                raise ValueError(f"what is given has {len(start.given)} triples, more than the limit of {limit}")
+        rows = min(batch_size, len(starts))
+        return draw_lists(self.network, self.params, starts, seed, policy, rows, limit)
+
+    def label(self, name: str) -> int:
+        """The label of a class: its name, or its number; "none" hides it.
+
+        Raises:
+            ValueError: if there is no such class; the message offers the nearest names.
+        """
+        classes = self.config.model.num_classes
+        if not classes:
+            raise ValueError(f"the label is {name}; this model was trained without classes")
+        if name == "none":
+            self._check_hides("the label none")
+            return classes
+        if name in self.classes:
+            return self.classes.index(name)
+        if name.isdecimal() and int(name) < classes:
+            return int(name)
+        by_folded = {known.casefold(): known for known in self.classes}
+        near = [by_folded[folded] for folded in difflib.get_close_matches(name.casefold(), by_folded, cutoff=0.5)]
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        raise ValueError(f"there is no class {name!r}; this model has {classes}, 0 to {classes - 1}{hint}")
 
     def log_prob(self, lists: Sequence[SparseDCT], labels: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """Log-likelihood of each whole list, over all of its chunks.
 
         Args:
             lists: N lists of this model's codec and image size.
-            labels: the class of each, for a class-conditional model.
+            labels: the class of each, for a class-conditional model; the number of classes hides it.
 
         Returns:
             {"channel", "position", "value"}: float64 [N], in nats, with the stopping token in "channel".
@@ -119,8 +191,8 @@ class TrainedModel:
         if labels is None and classes:
             raise ValueError(f"the model has {classes} classes; log_prob needs the label of each list")
         given = np.zeros(len(lists), int) if labels is None else np.asarray(labels, int)
-        if given.shape != (len(lists),) or not ((given >= 0) & (given < max(classes, 1))).all():
-            raise ValueError(f"labels are {given.tolist()}; there must be {len(lists)} from 0 to {max(classes, 1) - 1}")
+        if given.shape != (len(lists),) or not ((given >= 0) & (given <= self._last_label)).all():
+            raise ValueError(f"labels are {given.tolist()}; there must be {len(lists)} from 0 to {self._last_label}")
         for i, sparse in enumerate(lists):
             self.check_list(sparse, f"list {i}")
         return list_log_prob(self.network, self.params, lists, given)._asdict()
@@ -144,7 +216,7 @@ class TrainedModel:
 
     def check_label(self, label: int) -> None:
         """Raises ValueError if the model has no such class."""
-        if not 0 <= label < max(self.config.model.num_classes, 1):
+        if not 0 <= label <= self._last_label:
             raise ValueError(f"label is {label}; the model has {self.config.model.num_classes} classes")
 
     def check_list(self, sparse: SparseDCT, name: str = "the list") -> None:
@@ -156,11 +228,29 @@ class TrainedModel:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 
+    @property
+    def _last_label(self) -> int:
+        """The largest number that a label can have: the hidden class's, if the model was trained with it."""
+        classes = self.config.model.num_classes
+        return classes if self.config.training.label_dropout else max(classes, 1) - 1
+
+    def _check_hides(self, what: str) -> None:
+        if not self.config.training.label_dropout:
+            raise ValueError(
+                f"{what} needs a model that was trained with hidden classes: model.num_classes and training.label_dropout "
+                f"(here {self.config.model.num_classes} and {self.config.training.label_dropout})"
+            )
+
     def _drawn_size(self, seed: int, index: int) -> tuple[int, int]:
         """The size of sample `index`, drawn from the training pictures' sizes."""
         counts = np.array([count for *_, count in self.sizes])
         chosen = np.random.default_rng((seed, index)).choice(len(counts), p=counts / counts.sum())
         return self.sizes[chosen][:2]
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")
 
 
 def load(run: str | Path) -> TrainedModel:
@@ -179,6 +269,6 @@ def load(run: str | Path) -> TrainedModel:
             raise ValueError(f"{folder}: there is no checkpoint yet")
         config = checkpoints.config(step)
         shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
-        return TrainedModel(config, checkpoints.params(step, shapes), checkpoints.sizes(step))
+        return TrainedModel(config, checkpoints.params(step, shapes), checkpoints.sizes(step), checkpoints.classes(step))
     finally:
         checkpoints.close()

@@ -10,7 +10,9 @@ import numpy as np
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
 from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
 from dct_jax.data.chunks import Chunk, make_chunks
-from dct_jax.model import DCTransformer
+from dct_jax.model import DCTransformer, SymbolNats
+from dct_jax.sampling.lists import Start, draw_lists
+from dct_jax.sampling.policy import Policy
 
 TINY = ModelConfig(
     width=16,
@@ -97,3 +99,14 @@ def random_params(model: DCTransformer, batch: Chunk, seed: int = 0, scale: floa
         return ((kind == "scale") + spread * rng.standard_normal(leaf.shape)).astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(model.init, jax.random.key(0), batch))
+
+
+def drawn_lists(
+    model: DCTransformer, params: Any, num: int, seed: int, policy: Policy = Policy(), rows: int | None = None
+) -> tuple[list[SparseDCT], SymbolNats]:
+    """Whole lists from nothing, and their log-likelihood, [num] each."""
+    starts = [Start(i, BLANK) for i in range(num)]
+    samples = [one for grown in draw_lists(model, params, starts, seed, policy, rows or num) for one in grown]
+    ended = sorted((one for one in samples if one.state == "complete"), key=lambda one: one.start.number)
+    assert [one.start.number for one in ended] == list(range(num))
+    return [one.sparse for one in ended], SymbolNats(*(np.array(x) for x in zip(*(one.nats for one in ended))))

@@ -1,9 +1,12 @@
 """SparseDCT <-> JPEG files, coefficient by coefficient: nothing is decoded to pixels and nothing is lost."""
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import jpeglib
 import numpy as np
@@ -29,6 +32,42 @@ _TURNS = {
 }
 
 
+class PartialJPEG(NamedTuple):
+    """What arrived of a JPEG file that ends early.
+
+    Attributes:
+        sparse: the coefficients, as far as the scans that arrived say them: a decoder would show this picture.
+        missing_bits: int32 [C], for each channel, how many low bits of its coefficients had not come; -1 for all of them.
+        scans: how many scans arrived whole.
+        whole: whether nothing is missing.
+    """
+
+    sparse: SparseDCT
+    missing_bits: np.ndarray
+    scans: int
+    whole: bool
+
+
+class _Arrived(NamedTuple):
+    """The scans of a file so far.
+
+    Attributes:
+        header: as it stands after the last scan.
+        coefficients: int16, of all components, as `Frame.parts` cuts them.
+        known: for each component, how many low bits of its 64 coefficients (by zigzag index) are unknown, -1 for all.
+        tables: of each component that had a scan.
+        scans: how many there were.
+        whole: whether the file came to its end.
+    """
+
+    header: Header
+    coefficients: np.ndarray
+    known: list[list[int]]
+    tables: dict[int, np.ndarray]
+    scans: int
+    whole: bool
+
+
 def read_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "banded", upright: bool = True) -> SparseDCT:
     """The coefficients of a JPEG file, which may be baseline or progressive, grey, 4:4:4, 4:2:2, 4:4:0 or 4:2:0.
 
@@ -44,14 +83,43 @@ def read_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "
         ValueError: if the file is missing, damaged or truncated; has a feature that lists have no place for (the message names
             it); or cannot be turned upright.
     """
+    with _named(source) as data:
+        arrived = _arrived(data, may_end=False)
+        need(all(bits[0] >= 0 for bits in arrived.known), "a component has no scan")
+        return _list(arrived, channel_order, upright)[0]
+
+
+def read_partial_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "banded") -> PartialJPEG:
+    """The same of a file that may end anywhere after its first scan; a scan that is cut is left out.
+
+    Args:
+        source, channel_order: as for `read_jpeg`; the picture is turned upright.
+
+    Raises:
+        ValueError: as for `read_jpeg`, or if no scan arrived whole, or a component has none.
+    """
+    with _named(source) as data:
+        arrived = _arrived(data, may_end=True)
+        if not arrived.scans or any(bits[0] < 0 for bits in arrived.known):
+            raise ValueError(
+                "this JPEG file ends before there is a whole scan of every component; a progressive file has them early, and "
+                "a baseline file at its very end"
+            )
+        sparse, missing_bits = _list(arrived, channel_order, True)
+        return PartialJPEG(sparse, missing_bits, arrived.scans, arrived.whole)
+
+
+@contextlib.contextmanager
+def _named(source: bytes | str | os.PathLike) -> Iterator[bytes]:
+    """The bytes of a file; errors begin with its path, if it has one."""
     if isinstance(source, (bytes, bytearray, memoryview)):
-        data, name = bytes(source), ""
-    else:
-        data, name = _contents(Path(source)), f"{source}: "
+        yield bytes(source)
+        return
+    data = _contents(Path(source))
     try:
-        return _read(data, channel_order, upright)
+        yield data
     except ValueError as error:
-        raise ValueError(f"{name}{error}") from None
+        raise ValueError(f"{source}: {error}") from None
 
 
 def write_jpeg(sparse: SparseDCT) -> bytes:
@@ -109,30 +177,59 @@ def _contents(path: Path) -> bytes:
         raise ValueError(f"{path}: the file cannot be read ({error.strerror})") from None
 
 
-def _read(data: bytes, channel_order: ChannelOrder, upright: bool) -> SparseDCT:
-    header, tables = Header(data), {}
-    while (scan := header.next_scan()) is not None:
+def _arrived(data: bytes, may_end: bool) -> _Arrived:
+    """The scans of a file: all of them, or if it `may_end` early those that come before."""
+    header, tables, scans = Header(data), {}, 0
+    coefficients, known = np.zeros(0, np.int16), [[-1]]
+    whole = True
+    while (scan := _next_scan(header, may_end)) is not None:
         frame = header.frame
         if not tables:
             header.check_colours()
             coefficients, known = np.zeros(frame.offsets[-1] + 64, np.int16), [[-1] * 64 for _ in frame.components]
-            steps = frame.steps
+        before = (coefficients.copy(), [list(bits) for bits in known]) if may_end else None
         _check_progress(frame, scan, known)
         for i in scan.components:
             number = frame.components[i].table
             need(number in header.quantization, f"quantisation table {number} is missing")
             tables.setdefault(i, header.quantization[number])
-        header.place = _decode(header, scan, coefficients)
-    need(len(tables) > 0 and all(bits[0] >= 0 for bits in known), "a component has no scan")
-    arrays = [coefficients[part].reshape(shape) for part, shape in frame.parts]
+        end, fault = _decode(header, scan, coefficients)
+        if fault != OK and may_end and len(data) - end < 2:  # bits that were made up after the end can look like any fault
+            (coefficients, known), whole = before, False
+            break
+        need(fault == OK, FAULTS.get(fault, ""))
+        header.place, scans = end, scans + 1
+    else:
+        whole = not header.truncated
+    return _Arrived(header, coefficients, known, tables, scans, whole)
+
+
+def _list(arrived: _Arrived, channel_order: ChannelOrder, upright: bool) -> tuple[SparseDCT, np.ndarray]:
+    """The list of what arrived, and the unknown bits of its channels, int32 [C]."""
+    header, frame, tables = arrived.header, arrived.header.frame, arrived.tables
+    arrays, steps = [arrived.coefficients[part].reshape(shape) for part, shape in frame.parts], frame.steps
     squares, size = [tables[i].reshape(8, 8) for i in range(len(arrays))], frame.size
+    missing = np.empty((len(arrays), 64), np.int32)  # by raster index
+    missing[:, zigzag(8)] = arrived.known
     if upright and header.orientation in _TURNS:
         arrays, squares, steps, size = _turned(_TURNS[header.orientation], arrays, squares, steps, size)
+        if _TURNS[header.orientation][0]:
+            missing = missing.reshape(-1, 8, 8).transpose(0, 2, 1).reshape(-1, 64)
     codec = _codec(b"".join(square.tobytes() for square in squares), steps, channel_order)
     try:
-        return codec.from_coefficients(arrays, size)
+        return codec.from_coefficients(arrays, size), missing[:, zigzag(8)].reshape(-1)
     except ValueError as error:
         raise ValueError(f"this JPEG file has a coefficient that no 8-bit picture has ({error})") from None
+
+
+def _next_scan(header: Header, may_end: bool) -> Scan | None:
+    """As `Header.next_scan`; None also where a file that may end early does."""
+    try:
+        return header.next_scan()
+    except ValueError:
+        if may_end and header.truncated:
+            return None
+        raise
 
 
 @lru_cache(maxsize=256)
@@ -155,14 +252,14 @@ def _check_progress(frame: Frame, scan: Scan, known: list[list[int]]) -> None:
         known[i][band] = [scan.low] * count
 
 
-def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> int:
-    """Decodes a scan into the coefficients; returns where its data end."""
+def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> tuple[int, int]:
+    """Decodes a scan into the coefficients; returns where its data end, and what is wrong with them (see FAULTS)."""
     frame, chosen = header.frame, list(scan.components)
     used = {*scan.dc} if scan.first == scan.high == 0 else set()
     used |= {4 + number for number in scan.ac} if scan.last else set()
     for number in used:
         need(number in header.defined, f"Huffman table {number % 4} of {('DC', 'AC')[number // 4]} is missing")
-    end, fault = decode_scan(
+    return decode_scan(
         np.frombuffer(header.data, np.uint8),
         header.place,
         coefficients,
@@ -176,8 +273,6 @@ def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> int:
         frame.progressive,
         header.restart,
     )
-    need(fault == OK, FAULTS.get(fault, ""))
-    return end
 
 
 def _turned(

@@ -151,6 +151,7 @@ class Header:
         jfif: whether there is a JFIF segment.
         adobe_transform: of an Adobe segment, if there is one.
         scans: how many scans there have been.
+        truncated: whether the file was found to end before its end-of-image marker.
     """
 
     data: bytes
@@ -164,6 +165,7 @@ class Header:
     jfif: bool = False
     adobe_transform: int | None = None
     scans: int = 0
+    truncated: bool = False
 
     def __post_init__(self) -> None:
         if self.data[:2] != bytes((0xFF, _START_OF_IMAGE)):
@@ -213,6 +215,7 @@ class Header:
         while True:
             place = data.find(b"\xff", place)
             if place < 0 or place + 1 >= len(data):
+                self.truncated = True
                 raise ValueError("the JPEG file ends without its end-of-image marker: it is truncated")
             marker = data[place + 1]
             if marker not in _ALONE:
@@ -223,6 +226,7 @@ class Header:
             return marker, b""
         length = int.from_bytes(data[self.place : self.place + 2], "big")
         body = data[self.place + 2 : self.place + length]
+        self.truncated = len(body) < length - 2
         need(length >= 2 and len(body) == length - 2, f"the segment at byte {place} is longer than the file")
         self.place += length
         return marker, body

@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
         is_target: bool [B, W], which of the last W elements the likelihood counts.
         chunk_index: int32 [B], k.
         grid: int32 [B, 2], the rows and columns of blocks that the image has.
-        label: int32 [B], the class, or 0.
+        label: int32 [B], the class, or the number of classes if it is hidden; 0 without classes.
     """
 
     dct_image: np.ndarray

@@ -91,9 +91,15 @@ class _BatchMaker:
         drawn = [draw(self.source, index, config, config.data.flip, rng) for (_, index), rng in zip(places, rngs)]
         lists = _lists(drawn, config)
         indices = [draw_chunk(len(one), model.chunk_size, model.max_chunks, rng) for one, rng in zip(lists, rngs)]
-        labels = [one.label for one in drawn]
+        labels = [_perhaps_hidden(one.label, config, rng) for one, rng in zip(drawn, rngs)]
         batch = make_chunks(lists, indices, labels, _canvas(config), model.chunk_size, model.overlap)
         return _Made(batch, [skip for one in drawn for skip in one.skips])
+
+
+def _perhaps_hidden(label: int, config: Config, rng: np.random.Generator) -> int:
+    """The label, or with the probability of `training.label_dropout` the number that hides it."""
+    dropout = config.training.label_dropout
+    return config.model.num_classes if dropout and rng.random() < dropout else label
 
 
 def training_batches(

@@ -138,7 +138,7 @@ class DCTransformer(nn.Module):
         self.chunk_index = embed(c.max_chunks)
         self.grid_height, self.grid_width = embed(v.grid[0] + 1), embed(v.grid[1] + 1)
         if c.num_classes:
-            self.label = embed(c.num_classes)
+            self.label = embed(c.num_classes + 1)  # the last row: of a hidden class
 
         self.last_channel, self.last_position, self.last_value = embed(v.start + 1), embed(v.num_positions), embed(v.num_values)
         self.channel_decoder = decoder(c.channel_decoder)

@@ -47,8 +47,20 @@ class SymbolPolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """One policy for each symbol."""
+    """One policy for each symbol, after guidance.
+
+    Attributes:
+        channel, position, value: how each is drawn from its logits.
+        guidance: w of classifier-free guidance (Ho and Salimans, 2021), for a model that was trained with hidden classes: all
+            logits become u + w (c - u), where c are those with the class and u those without. 1 draws from the model with the
+            class; above 1 pictures are more like their class and less varied, and cost twice as much.
+    """
 
     channel: SymbolPolicy = field(default_factory=SymbolPolicy)
     position: SymbolPolicy = field(default_factory=SymbolPolicy)
     value: SymbolPolicy = field(default_factory=SymbolPolicy)
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.guidance <= 100:
+            raise ValueError(f"guidance is {self.guidance}; it must be from 0 (without the class) to 100")

@@ -16,8 +16,8 @@ class Prefilled(NamedTuple):
 
     Attributes:
         encoding: of everything before the chunk.
-        caches: of the decoders, with room for the window; the rows of the overlap are filled.
-        last: [B, 1], the element before the chunk.
+        caches: of the decoders, with room for the window; the rows of the known elements are filled.
+        last: [B, 1], the last element of those.
     """
 
     encoding: Encoding
@@ -25,17 +25,22 @@ class Prefilled(NamedTuple):
     last: Triples
 
 
-def prefill(model: DCTransformer, params: Any, chunk: Chunk) -> Prefilled:
-    """Encodes the partial DCT image and runs the overlap through the decoders, in parallel. A chunk's target elements are not
-    looked at."""
-    overlap, batch = model.config.overlap, len(chunk.chunk_index)
+def prefill(model: DCTransformer, params: Any, chunk: Chunk, known: int | None = None) -> Prefilled:
+    """Encodes the partial DCT image and runs the window's first elements through the decoders, in parallel.
+
+    Args:
+        model, params: the network.
+        chunk: [B, ...].
+        known: how many elements; by default those of the overlap, so that the chunk's target elements are not looked at.
+    """
+    known, batch = model.config.overlap if known is None else known, len(chunk.chunk_index)
     encoding = model.apply(params, chunk, method="encode")
-    known = Triples(*(x[:, : overlap + 1] for x in (chunk.channels, chunk.positions, chunk.values)))  # [B, O + 1]
+    elements = Triples(*(x[:, : known + 1] for x in (chunk.channels, chunk.positions, chunk.values)))  # [B, known + 1]
     caches = _empty_caches(model, batch)
-    if overlap:
-        _, prefix = model.apply(params, known, encoding, method="decode")
-        caches = jax.tree.map(lambda room, rows: room.at[:, :, :overlap].set(rows.astype(room.dtype)), caches, prefix)
-    return Prefilled(encoding, caches, Triples(*(x[:, -1:] for x in known)))
+    if known:
+        _, prefix = model.apply(params, elements, encoding, method="decode")
+        caches = jax.tree.map(lambda room, rows: room.at[:, :, :known].set(rows.astype(room.dtype)), caches, prefix)
+    return Prefilled(encoding, caches, Triples(*(x[:, -1:] for x in elements)))
 
 
 def _empty_caches(model: DCTransformer, batch: int) -> DecoderCaches:

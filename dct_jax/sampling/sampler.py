@@ -1,33 +1,48 @@
-"""The cached sampler: chunk by chunk, a batch of lists at a time.
+"""The cached sampler of one chunk, for a batch of lists.
 
-For each chunk the partial DCT image is encoded and the overlap is run through the decoders in one parallel pass, which
-fills their caches; a loop then draws one triple a step, until the chunk is full or every list of the batch has stopped.
+The partial DCT image is encoded and the overlap is run through the decoders in one parallel pass, which fills their caches; a
+loop then draws one triple a step, until every list of the batch has stopped or has what it may have of the chunk. A chunk whose
+first elements are given goes through the parallel pass with them.
 
 Axes: B batch, C chunk, O overlap.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from dct_jax.codec import SparseDCT
-from dct_jax.data.chunks import Chunk, extended, make_chunks, num_chunks
+from dct_jax.data.chunks import Chunk
 from dct_jax.model import DCTransformer, SymbolNats, Triples
+from dct_jax.model.support import IMPOSSIBLE
 from dct_jax.model.transformer import DecoderCaches
 from dct_jax.sampling.policy import Policy, SymbolPolicy
 from dct_jax.sampling.prefill import prefill
 
 
+class Span(NamedTuple):
+    """Which elements of each chunk are drawn, and from what; int32 [B] each.
+
+    Attributes:
+        given: elements of the target chunk that are known already.
+        until: where drawing ends, at most C; 0 for a list that gets nothing.
+        next_rank: drawn channels have at least this rank in the channel order: 0 for all, more if a prefix is complete up to
+            there.
+    """
+
+    given: jax.Array
+    until: jax.Array
+    next_rank: jax.Array
+
+
 class SampledChunk(NamedTuple):
-    """What one call of sample_chunk drew. After a list's stopping token its channels are stopping tokens, the rest 0.
+    """The elements of a chunk, given or drawn. After a list's stopping token its channels are stopping tokens, the rest 0.
 
     Attributes:
         channels, positions, values: int32 [B, C].
-        nats: the model's own log-likelihood (whatever the policy) of each drawn symbol, float32 [B, C] each.
+        nats: the model's own log-likelihood (whatever the policy) of each drawn symbol, among those that `Span.next_rank`
+            allows; float32 [B, C] each, 0 for what is given.
     """
 
     channels: jax.Array
@@ -39,103 +54,97 @@ class SampledChunk(NamedTuple):
 class _Loop(NamedTuple):
     """What the loop over the chunk's elements carries."""
 
-    step: jax.Array  # int32 [], elements drawn
+    step: jax.Array  # int32 [], elements done
     last: Triples  # [B, 1]
     caches: DecoderCaches
     drawn: SampledChunk
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def sample_chunk(
-    model: DCTransformer, policy: Policy, params: Any, chunk: Chunk, keys: jax.Array, finished: jax.Array
+    model: DCTransformer, policy: Policy, resumes: bool, params: Any, chunk: Chunk, keys: jax.Array, span: Span
 ) -> SampledChunk:
     """Draws the target elements of a batch of chunks.
 
     Args:
         model, policy, params: what to draw from, and how.
-        chunk: the lists so far; its target elements are not looked at.
+        resumes: whether any list has given elements in its chunk; without, the parallel pass is over the overlap alone.
+        chunk: the lists so far; of its target elements the given ones.
         keys: [B], one random key a list, so that a draw does not depend on the rest of the batch.
-        finished: bool [B], lists that have stopped before.
+        span: what to draw.
     """
     config, stop, largest = model.config, model.vocabulary.stop, model.vocabulary.largest_value
-    apply = partial(model.apply, params)
-    encoding, caches, last = prefill(model, params, chunk)
+    batch, size, rank = len(keys), config.chunk_size, jnp.asarray(model.vocabulary.rank[: stop + 1])
+    given, until, next_rank = (x[:, None] for x in span)  # [B, 1] each
+    targets = Triples(*(x[:, config.overlap + 1 :] for x in (chunk.channels, chunk.positions, chunk.values)))  # [B, C] each
+    # Guidance runs every list twice, the second time without its class: G = 1 or 2 copies.
+    seen = [chunk] if policy.guidance == 1 else [chunk, chunk._replace(label=jnp.full_like(chunk.label, config.num_classes))]
+    copies = len(seen)
+    encoding, caches, _ = prefill(
+        model, params, jax.tree.map(lambda *x: jnp.concatenate(x), *seen), config.window if resumes else None
+    )
+
+    def apply(method: str, *args: Any) -> Any:
+        return model.apply(params, *args, method=method)
+
+    def repeated(x: Any) -> Any:
+        """[B, 1] -> [G B, 1]."""
+        return jax.tree.map(lambda leaf: jnp.tile(leaf, (copies, 1)), x)
 
     def draw(policy: SymbolPolicy, logits: jax.Array, step: jax.Array, symbol: int) -> tuple[jax.Array, jax.Array]:
-        """[B, 1, N] -> the drawn symbols, int32 [B, 1], and their log-likelihood under the model, [B, 1]."""
+        """[G B, 1, N] -> the drawn symbols, int32 [B, 1], and their log-likelihood under the model, [B, 1]."""
+        own, other = logits[:batch, 0], logits[-batch:, 0]  # [B, N] each
         step_keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, step), symbol))(keys)
-        drawn = jax.vmap(jax.random.categorical)(step_keys, policy(logits[:, 0]))[:, None]  # [B, 1]
-        return drawn, jnp.take_along_axis(jax.nn.log_softmax(logits), drawn[..., None], axis=-1)[..., 0]
+        drawn = jax.vmap(jax.random.categorical)(step_keys, policy(_guided(own, other, guidance)))[:, None]  # [B, 1]
+        return drawn, jnp.take_along_axis(jax.nn.log_softmax(own), drawn, axis=-1)
 
     def going(loop: _Loop) -> jax.Array:
-        return (loop.step < config.chunk_size) & ~jnp.all(finished | (loop.last.channels[:, 0] == stop))
+        return jnp.any((loop.step < until) & (loop.last.channels != stop))
 
     def step(loop: _Loop) -> _Loop:
-        index, last, caches = config.overlap + loop.step, loop.last, loop.caches
-        over = finished[:, None] | (last.channels == stop)  # [B, 1]
-        logits, stream, channel_caches = apply(last, encoding, caches.channel, index, method="predict_channel")
+        index, last, caches = config.overlap + loop.step, repeated(loop.last), loop.caches
+        over = (loop.step >= until) | (loop.last.channels == stop)  # [B, 1]
+        known = loop.step < given  # [B, 1]
+        target = Triples(*(jax.lax.dynamic_slice_in_dim(x, loop.step, 1, 1) for x in targets))  # [B, 1] each
+
+        logits, stream, channel_caches = apply("predict_channel", last, encoding, caches.channel, index)
+        logits = jnp.where(rank >= repeated(next_rank)[..., None], logits, IMPOSSIBLE)
         channel, channel_nats = draw(policy.channel, logits, loop.step, 0)
-        channel = jnp.where(over, stop, channel)
+        channel = jnp.where(over, stop, jnp.where(known, target.channels, channel))
         logits, stream, position_caches = apply(
-            stream, channel, last, encoding, caches.position, index, method="predict_position"
+            "predict_position", stream, repeated(channel), last, encoding, caches.position, index
         )
         position, position_nats = draw(policy.position, logits, loop.step, 1)
         ends = channel == stop
-        position = jnp.where(ends, 0, position)
-        logits, value_caches = apply(stream, channel, position, encoding, caches.value, index, method="predict_value")
+        position = jnp.where(ends, 0, jnp.where(known, target.positions, position))
+        logits, value_caches = apply(
+            "predict_value", stream, repeated(channel), repeated(position), encoding, caches.value, index
+        )
         value, value_nats = draw(policy.value, logits, loop.step, 2)
-        value = jnp.where(ends, 0, value - largest)
-        nats = SymbolNats(jnp.where(over, 0, channel_nats), jnp.where(ends, 0, position_nats), jnp.where(ends, 0, value_nats))
+        value = jnp.where(ends, 0, jnp.where(known, target.values, value - largest))
+
+        nats = SymbolNats(
+            jnp.where(over | known, 0, channel_nats), *(jnp.where(ends | known, 0, x) for x in (position_nats, value_nats))
+        )
         new = SampledChunk(channel, position, value, nats)  # [B, 1]
         drawn = jax.tree.map(lambda rows, row: jax.lax.dynamic_update_slice_in_dim(rows, row, loop.step, 1), loop.drawn, new)
         caches = DecoderCaches(channel_caches, position_caches, value_caches)
         return _Loop(loop.step + 1, Triples(channel, position, value), caches, drawn)
 
-    shape = (len(finished), config.chunk_size)
+    guidance = policy.guidance
+    # Elements that all lists have are in the caches; where one has fewer, the others are led through theirs.
+    first = jnp.min(jnp.where(until > given, given, size))  # []
+    is_known = jnp.arange(size) < given  # [B, C]
     nothing = SampledChunk(
-        jnp.full(shape, stop), jnp.zeros(shape, int), jnp.zeros(shape, int), SymbolNats(*[jnp.zeros(shape)] * 3)
+        jnp.where(is_known, targets.channels, stop),
+        *(jnp.where(is_known, x, 0) for x in targets[1:]),
+        SymbolNats(*[jnp.zeros((batch, size))] * 3),
     )
-    start = _Loop(jnp.int32(0), last, caches, nothing)
-    return jax.lax.while_loop(going, step, start).drawn
+    elements = (chunk.channels, chunk.positions, chunk.values)
+    last = Triples(*(jax.lax.dynamic_slice_in_dim(x, config.overlap + first, 1, 1) for x in elements))
+    return jax.lax.while_loop(going, step, _Loop(first, last, caches, nothing)).drawn
 
 
-def sample_lists(
-    model: DCTransformer,
-    params: Any,
-    blanks: Sequence[SparseDCT],
-    labels: np.ndarray,
-    seed: int,
-    policy: Policy,
-    first: int = 0,
-) -> tuple[list[SparseDCT], SymbolNats]:
-    """Draws a batch of whole lists.
-
-    Args:
-        model, params: what to draw from.
-        blanks: B lists without triples, `SparseDCT.empty`, of the sizes to draw, which fit on the model's canvas.
-        labels: int32 [B], the class of each list (0 without classes).
-        seed: sample i of a seed is the same list in whatever batch it is drawn.
-        policy: how to draw.
-        first: the number i of the first list.
-
-    Returns:
-        B lists, and their log-likelihood under the model, float64 [B] for each symbol, in nats.
-    """
-    vocabulary, config, batch = model.vocabulary, model.config, len(blanks)
-    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(first + jnp.arange(batch))  # [B]
-    lists = list(blanks)
-    finished, totals = np.zeros(batch, bool), np.zeros((3, batch))
-    for index in range(num_chunks(vocabulary.longest_list, config.chunk_size)):
-        made = make_chunks(lists, [index] * batch, labels, vocabulary, config.chunk_size, config.overlap)
-        chunk_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
-        drawn = jax.device_get(sample_chunk(model, policy, params, made, chunk_keys, finished))
-        is_triple = drawn.channels < vocabulary.stop  # [B, C]
-        lists = [
-            extended(sparse, *(x[i][is_triple[i]].astype(np.int32) for x in drawn[:3]), vocabulary.grid)
-            for i, sparse in enumerate(lists)
-        ]
-        totals += [nats.sum(axis=1, dtype=np.float64) for nats in drawn.nats]
-        finished = finished | ~is_triple.all(axis=1)
-        if finished.all():
-            break
-    return lists, SymbolNats(*totals)
+def _guided(own: jax.Array, other: jax.Array, guidance: float) -> jax.Array:
+    """Logits with and without the class, [B, N] each -> those to draw from. What is impossible stays so."""
+    return own if guidance == 1 else other + guidance * (own - other)

@@ -22,9 +22,9 @@ Sizes = Sequence[tuple[int, int, int]]
 class Checkpoints:
     """The checkpoints below a folder: the latest few, and the best by held-out bits per pixel.
 
-    Each is a folder named by its step with the items params, optimizer, sizes (of the training pictures) and config. The
-    position of the input is the step. Orbax writes to a temporary name and renames, so a checkpoint that exists is whole.
-    If a run has several processes, all of them must call each method.
+    Each is a folder named by its step with the items params, optimizer, sizes and classes (of the training pictures) and
+    config. The position of the input is the step. Orbax writes to a temporary name and renames, so a checkpoint that exists
+    is whole. If a run has several processes, all of them must call each method.
     """
 
     def __init__(self, folder: str | Path, keep: int | None = None) -> None:
@@ -46,7 +46,7 @@ class Checkpoints:
             enable_async_checkpointing=False,
         )
         self.folder = Path(folder).absolute()
-        trees, texts = ("params", "optimizer"), ("sizes", "config")
+        trees, texts = ("params", "optimizer"), ("sizes", "classes", "config")
         handlers = {name: ocp.StandardCheckpointHandler() for name in trees} | {
             name: ocp.JsonCheckpointHandler() for name in texts
         }
@@ -68,7 +68,14 @@ class Checkpoints:
         """What `save` was told of that checkpoint's evaluation."""
         return self._manager.metrics(step)
 
-    def save(self, state: TrainState, sizes: Sizes, config: Config, metrics: dict[str, float] | None) -> None:
+    def save(
+        self,
+        state: TrainState,
+        sizes: Sizes,
+        config: Config,
+        metrics: dict[str, float] | None,
+        classes: Sequence[str] = (),
+    ) -> None:
         """Writes a checkpoint, unless that step has one.
 
         Args:
@@ -76,6 +83,7 @@ class Checkpoints:
             sizes: of the training pictures.
             config: of the run.
             metrics: of the evaluation at this step, if there was one; must have "bits_per_pixel".
+            classes: the names of the training pictures' classes, if they have any.
         """
         step = int(state.step)
         if step in self._manager.all_steps():
@@ -84,6 +92,7 @@ class Checkpoints:
             params=ocp.args.StandardSave(state.params),
             optimizer=ocp.args.StandardSave(state.optimizer),
             sizes=ocp.args.JsonSave(sizes),
+            classes=ocp.args.JsonSave(list(classes)),
             config=ocp.args.JsonSave(config.to_dict()),
         )
         self._manager.save(step, args=items, metrics=metrics)
@@ -121,6 +130,22 @@ class Checkpoints:
             return tuple(map(tuple, sizes))
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.folder / str(step)}: this checkpoint has no readable sizes ({error})") from None
+
+    def classes(self, step: int) -> tuple[str, ...]:
+        """The names of the training pictures' classes, by label; empty if they have none, or the checkpoint is older.
+
+        Raises:
+            ValueError: if they cannot be read.
+        """
+        if not (self.folder / str(step) / "classes").exists():
+            return ()
+        try:
+            classes = self._manager.restore(step, args=ocp.args.Composite(classes=ocp.args.JsonRestore()))["classes"]
+            if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+                raise ValueError("it must be a list of names")
+            return tuple(classes)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.folder / str(step)}: this checkpoint has no readable classes ({error})") from None
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of the run, on one device. `like` gives shapes and types.

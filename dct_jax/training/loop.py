@@ -134,7 +134,7 @@ def train(
                     evaluation = evaluate() if due else None
                     if evaluation:
                         report.evaluation(done, evaluation)
-                    checkpoints.save(as_one(state, devices), sizes, config, evaluation)
+                    checkpoints.save(as_one(state, devices), sizes, config, evaluation, training.classes)
                 if stopping:
                     break
         return Outcome(

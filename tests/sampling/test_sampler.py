@@ -10,8 +10,8 @@ import pytest
 from dct_jax.evaluation.likelihood import list_log_prob
 from dct_jax.model import Triples, log_likelihood
 from dct_jax.sampling.policy import Policy, SymbolPolicy
-from dct_jax.sampling.sampler import sample_chunk, sample_lists
-from tests.toys import BLANK, TINY, batch_of, random_list, random_params, tiny_model
+from dct_jax.sampling.sampler import Span, sample_chunk
+from tests.toys import TINY, batch_of, drawn_lists, random_list, random_params, tiny_model
 
 # Random models jump over many channels at a time, so their lists are short: short chunks make them cross borders.
 SHORT = dataclasses.replace(TINY, chunk_size=2, overlap=2)
@@ -24,7 +24,7 @@ def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None
     batch = batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)])
     params = random_params(model, batch) if trained else jax.jit(model.init)(jax.random.key(0), batch)
     one = SymbolPolicy(temperature)
-    lists, _ = sample_lists(model, params, [BLANK] * 8, np.zeros(8, np.int32), 3, Policy(one, one, one))
+    lists, _ = drawn_lists(model, params, 8, 3, Policy(one, one, one))
     for sparse in lists:
         sparse.validate(model.vocabulary)
     assert max(map(len, lists)) > model.config.chunk_size  # several chunks were drawn
@@ -35,7 +35,7 @@ def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None
 def test_the_sampler_reports_the_likelihood_of_the_parallel_pass(overlap: int) -> None:
     model = tiny_model(dataclasses.replace(SHORT, overlap=overlap))
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
-    lists, sampled = sample_lists(model, params, [BLANK] * 8, np.zeros(8, np.int32), 0, Policy())
+    lists, sampled = drawn_lists(model, params, 8, 0)
     assert max(map(len, lists)) >= 2 * model.config.chunk_size
     for ours, theirs in zip(sampled, list_log_prob(model, params, lists)):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
@@ -49,8 +49,8 @@ def test_every_draw_of_the_loop_has_the_likelihood_of_the_parallel_pass(chunk_si
     lists = [random_list(rng, model.vocabulary, 60)[:chunk_size] for _ in range(8)]
     chunk = batch_of(model, lists, index=1)
     params = random_params(model, chunk, scale=0.1)
-    keys = jax.random.split(jax.random.key(0), 8)
-    drawn = sample_chunk(model, Policy(), params, chunk, keys, np.zeros(8, bool))
+    keys, zeros = jax.random.split(jax.random.key(0), 8), np.zeros(8, np.int32)
+    drawn = sample_chunk(model, Policy(), False, params, chunk, keys, Span(zeros, zeros + chunk_size, zeros))
     symbols = {
         name: np.concatenate([getattr(chunk, name)[:, : overlap + 1], getattr(drawn, name)], axis=1)
         for name in ("channels", "positions", "values")
@@ -70,8 +70,8 @@ def test_each_symbol_has_its_own_policy() -> None:
     model = tiny_model(SHORT)
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
     policy = Policy(value=SymbolPolicy(top_k=1))
-    lists, nats = sample_lists(model, params, [BLANK] * 8, np.zeros(8, np.int32), 0, policy)
-    plain, plain_nats = sample_lists(model, params, [BLANK] * 8, np.zeros(8, np.int32), 0, Policy())
+    lists, nats = drawn_lists(model, params, 8, 0, policy)
+    plain, plain_nats = drawn_lists(model, params, 8, 0)
     assert len({tuple(sparse.channels) for sparse in lists}) > 4
     per_value, plain_per_value = (n.value.sum() / sum(map(len, s)) for s, n in ((lists, nats), (plain, plain_nats)))
     assert per_value > plain_per_value + 0.5
@@ -82,7 +82,7 @@ def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
     model = tiny_model(SHORT)
     overlap, window = model.config.overlap, model.config.window
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
-    lists, _ = sample_lists(model, params, [BLANK] * 8, np.zeros(8, np.int32), 0, Policy())
+    lists, _ = drawn_lists(model, params, 8, 0)
     lists = [sparse for sparse in lists if len(sparse) >= 2 * model.config.chunk_size][:2]
     assert lists
 
@@ -104,13 +104,3 @@ def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
             caches = type(caches)(c, p, v)
             for cached, whole in zip((channel, position, value), parallel):
                 np.testing.assert_allclose(cached[:, 0], whole[:, step], atol=1e-4, rtol=1e-4)
-
-
-def test_a_sample_does_not_depend_on_its_batch() -> None:
-    model = tiny_model(SHORT)
-    params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
-    together, _ = sample_lists(model, params, [BLANK] * 4, np.zeros(4, np.int32), 7, Policy())
-    alone, _ = sample_lists(model, params, [BLANK] * 2, np.zeros(2, np.int32), 7, Policy(), first=2)
-    assert together[2:] == alone
-    other, _ = sample_lists(model, params, [BLANK] * 4, np.zeros(4, np.int32), 8, Policy())
-    assert other != together

@@ -15,9 +15,8 @@ from dct_jax.model import DCTransformer, Triples, log_likelihood
 from dct_jax.model.transformer import Logits
 from dct_jax.parallel import parallel, place, replicate
 from dct_jax.sampling.policy import Policy, SymbolPolicy
-from dct_jax.sampling.sampler import sample_lists
 from dct_jax.training.step import TrainState, init_state, make_optimizer, train_step
-from tests.toys import BLANK, TINY, batch_of, random_image, random_list, random_params, tiny_config, tiny_model
+from tests.toys import TINY, batch_of, drawn_lists, random_image, random_list, random_params, tiny_config, tiny_model
 
 
 def fit(model: DCTransformer, batches: list[Chunk], config: TrainingConfig, devices: int = 1) -> tuple[TrainState, list]:
@@ -93,7 +92,7 @@ def test_it_overfits_two_images_and_gives_one_back() -> None:
     state, metrics = fit(model, [batch], TrainingConfig(steps=300, warmup_steps=20, learning_rate=5e-3))
     assert sum(metrics[-1].nats) / metrics[-1].elements < 0.1
     cold = SymbolPolicy(temperature=0.1)
-    drawn, _ = sample_lists(model, state.params, [BLANK] * 4, np.zeros(4, np.int32), 0, Policy(cold, cold, cold))
+    drawn, _ = drawn_lists(model, state.params, 4, 0, Policy(cold, cold, cold))
     assert any(sparse in lists for sparse in drawn)
 
 
