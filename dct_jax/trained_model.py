@@ -71,7 +71,7 @@ class TrainedModel:
         num: int,
         seed: int = 0,
         policy: Policy = Policy(),
-        label: int | Sequence[int] = 0,
+        label: int | Sequence[int] | None = None,
         batch_size: int = 16,
         size: tuple[int, int] | None = None,
         first: int = 0,
@@ -82,7 +82,7 @@ class TrainedModel:
             num: how many.
             seed: sample i of a seed is the same whatever num, the batch size and `first`.
             policy: temperature, top-k and top-p for each symbol.
-            label: the class, or those of the samples by turns, for a class-conditional model.
+            label: the class, or those of the samples by turns, for a class-conditional model; None draws one for each.
             batch_size: how many to draw at a time.
             size: (H, W) of the images; None draws one for each from the training pictures' sizes.
             first: the number i of the first one.
@@ -90,7 +90,7 @@ class TrainedModel:
         Raises:
             ValueError: if num or the batch size is not positive, the model has no such class, or the size does not fit.
         """
-        labels = np.atleast_1d(np.asarray(label, np.int32)).tolist()
+        labels = None if label is None else np.atleast_1d(np.asarray(label, np.int32)).tolist()
         starts = self.starts(num, seed, labels, size, first)
         ended = [one for grown in self.draw(starts, seed, policy, batch_size) for one in grown if one.state != "growing"]
         return [one.sparse for one in sorted(ended, key=lambda one: one.start.number)]
@@ -99,11 +99,18 @@ class TrainedModel:
         self,
         num: int,
         seed: int = 0,
-        labels: Sequence[int] = (0,),
+        labels: Sequence[int] | None = None,
         size: tuple[int, int] | None = None,
         first: int = 0,
     ) -> list[Start]:
-        """The starts of samples that nothing is given of: of the classes by turns, of the size or of drawn ones.
+        """The starts of samples that nothing is given of.
+
+        Args:
+            num: how many.
+            seed: of what is drawn.
+            labels: of the samples by turns; None draws one for each, if the model has classes.
+            size: (H, W) of the images; None draws one for each from the training pictures' sizes.
+            first: the number of the first one.
 
         Raises:
             ValueError: if num is not positive, the seed is out of range, or the size does not fit.
@@ -111,8 +118,21 @@ class TrainedModel:
         if num < 1:
             raise ValueError(f"num is {num}; it must be 1 or more")
         _check_seed(seed)
-        numbers = range(first, first + num)
-        return [Start(i, self.blank(size or self._drawn_size(seed, i)), labels[i % len(labels)]) for i in numbers]
+        return [
+            Start(
+                i, self.blank(size or self._drawn_size(seed, i)), labels[i % len(labels)] if labels else self.any_label(seed, i)
+            )
+            for i in range(first, first + num)
+        ]
+
+    def any_label(self, seed: int, number: int) -> int:
+        """The class of sample `number` of a seed if none is asked for; 0 without classes."""
+        return int(np.random.default_rng((seed, number, 1)).integers(max(self.config.model.num_classes, 1)))
+
+    def unspecified_label(self, seed: int, number: int) -> int:
+        """The label of a sample that begins with a picture, if none is asked for: hidden if the model was trained so."""
+        hides = self.config.training.label_dropout > 0
+        return self.config.model.num_classes if hides else self.any_label(seed, number)
 
     def draw(
         self,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dct_jax.commands.arguments import parse
-from dct_jax.commands.runs import Train
+from dct_jax.commands.train import Train
 from dct_jax.experiment import load_experiment
 from dct_jax.launching import processes_of, supervise, without_srun
 

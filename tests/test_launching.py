@@ -197,5 +197,5 @@ def test_how_it_ended() -> None:
 
 
 def test_the_launcher_starts_without_jax() -> None:
-    code = "import sys, dct_jax.launching, dct_jax.commands.runs; sys.exit('jax' in sys.modules)"
+    code = "import sys, dct_jax.launching, dct_jax.commands.train; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dct_jax.evaluation.breakdown import Bits, Estimate
-from dct_jax.plots_likelihood import bits_figure
-from dct_jax.plots_training import minutes_of, read_records, training_curve
+from dct_jax.plots.likelihood import bits_figure
+from dct_jax.plots.training import minutes_of, read_records, training_curve
 
 
 def test_minutes_go_on_when_a_run_does() -> None:

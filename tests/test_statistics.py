@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dct_jax import DCTCodec, plots_statistics
+from dct_jax import DCTCodec
 from dct_jax.data.pixels import decode_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import LANDSCAPES, open_source
+from dct_jax.plots.statistics import overview
 from dct_jax.statistics import ListStatistics, join, measure, psnr, sampled_images, survey, sweep, table
 from tests.toys import random_image
 
@@ -138,13 +139,13 @@ def test_the_plot_of_lists_that_are_empty_or_exact() -> None:
     own = DCTCodec(2, quality=None, tables=(3,) * 12)
     for level, codec in ((128, DCTCodec()), (201, own), (200, DCTCodec(chroma_subsampling="4:0:0"))):
         rows = survey([flat(level)], sweep(codec, (8, 16), (20, 80)))
-        plots_statistics.overview(rows, codec).canvas.draw()
+        overview(rows, codec).canvas.draw()
 
 
 def test_the_plot_shows_the_numbers() -> None:
     codec = DCTCodec(8, quality=80)
     rows = survey([random_image(np.random.default_rng(0), 64, 64)], sweep(codec, (8, 16), (20, 80)))
-    left, right = plots_statistics.overview(rows, codec).axes
+    left, right = overview(rows, codec).axes
     lines = [np.transpose(line.get_data()).tolist() for line in left.lines[:2]]
     points = [[row.lengths.mean(), row.mean_psnr] for row in rows]
     assert lines == [points[:2], points[2:]]

@@ -4,12 +4,15 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from dct_jax.commands import compress, evaluate, pictures, prepare, runs
+from dct_jax.commands import compress, evaluate, pictures, prepare, sample, steer, train
 from dct_jax.commands.arguments import say
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "train": runs.train,
-    "sample": runs.sample,
+    "train": train.train,
+    "sample": sample.sample,
+    "upsample": steer.upsample,
+    "colorize": steer.colorize,
+    "continue": steer.continue_,
     "evaluate": evaluate.evaluate,
     "compress": compress.compress,
     "decompress": compress.decompress,
@@ -24,6 +27,9 @@ USAGE = """usage: python -m dct_jax COMMAND
 
   train EXPERIMENT     train a model, or go on with it
   sample RUN           draw samples from a run
+  upsample RUN SMALL   draw pictures whose reduction is given
+  colorize RUN GREY    draw colours for a grey picture
+  continue RUN IMAGE   keep the coarse part of a picture, or of a file that ends early, and draw the rest
   evaluate RUN         measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
   compress RUN IMAGE   compress a JPEG file without loss, with a run's model
   decompress RUN FILE  make the JPEG file again

@@ -105,12 +105,13 @@ def _without_nan(report: Any) -> Any:
 
 def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Prints the tables; what evaluation.json says, and the plots by the names of their files."""
-    from dct_jax import plots_likelihood, plots_training
     from dct_jax.evaluation.breakdown import break_down
     from dct_jax.evaluation.coders import CODERS, available, coded_sizes
     from dct_jax.evaluation.features import feature_network
     from dct_jax.evaluation.likelihood import element_log_prob
     from dct_jax.parallel import all_devices
+    from dct_jax.plots.likelihood import bits_figure
+    from dct_jax.plots.training import read_records, training_curve
     from dct_jax.trained_model import load
 
     model = load(run)
@@ -130,12 +131,12 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, An
     if command.coders and (missing := [coder.name for coder in CODERS if not coder.installed]):
         print(f"not installed: {', '.join(missing)}")
     print()
-    figures = {"bits.png": plots_likelihood.bits_figure(bits, _bars(rows))}
-    records = plots_training.read_records(run / "metrics.jsonl")
+    figures = {"bits.png": bits_figure(bits, _bars(rows))}
+    records = read_records(run / "metrics.jsonl")
     if any("held_out" in record for record in records):
         # What other coders need is said of the pictures that the run itself was evaluated on, or not at all.
         beside = [] if command.data or command.num else _bars(rows)
-        figures["curve.png"] = plots_training.training_curve(records, beside)
+        figures["curve.png"] = training_curve(records, beside)
     report = {
         "run": run.resolve().name,
         "fingerprint": model.fingerprint,

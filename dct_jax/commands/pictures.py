@@ -8,13 +8,14 @@ from typing import Annotated
 import tyro
 from tqdm import tqdm
 
-from dct_jax import plots, plots_statistics, statistics
+from dct_jax import plots, statistics
 from dct_jax.codec import DCTCodec, SparseDCT, load_npz, save_npz
 from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, save_image, say
 from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
 from dct_jax.files import replacing
+from dct_jax.plots.statistics import overview
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def stats(args: Sequence[str]) -> int:
     with figure_file(command.out) as path:  # the place is tried before the long work
         images = statistics.sampled_images(source, number, command.size, skipped)
         rows = statistics.survey(tqdm(images, total=number, unit=" pictures", disable=None), codecs)
-        plots_statistics.overview(rows, command.codec).savefig(path)
+        overview(rows, command.codec).savefig(path)
     print(f"{number - len(skipped)} of {len(source)} pictures; lengths are in triples")
     if skipped:
         print(skipped.summary())

@@ -7,6 +7,7 @@ luma there is, say, with its zeros), no more triples of these channels may follo
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.codec.channel_order import zigzag
@@ -84,8 +85,22 @@ def small_picture(small: np.ndarray, codec: DCTCodec, size: tuple[int, int]) -> 
             f"the model's channel order is {codec.channel_order}; for upsampling it must list all DCs first, as banded and "
             "interleaved do"
         )
-    enlarged = small.repeat(block, axis=0).repeat(block, axis=1)[: size[0], : size[1]]
-    return complete_prefix(codec.encode(enlarged), len(first))
+    blocks = small.repeat(block, axis=0).repeat(block, axis=1)[: size[0], : size[1]]
+    return complete_prefix(codec.encode(blocks), len(first))
+
+
+def reduced(image: np.ndarray, block_size: int) -> np.ndarray:
+    """The small picture of a larger one: the mean of each block, which is what its DC says. uint8 [H, W, 3] -> [h, w, 3]."""
+    rows, cols = (-(-side // block_size) for side in image.shape[:2])
+    whole = np.pad(image, ((0, rows * block_size - image.shape[0]), (0, cols * block_size - image.shape[1]), (0, 0)), "edge")
+    blocks = whole.reshape(rows, block_size, cols, block_size, 3)
+    return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
+
+
+def enlarged(small: np.ndarray, block_size: int, size: tuple[int, int]) -> np.ndarray:
+    """What can be done without a model: bicubic interpolation. uint8 [h, w, 3] -> [H, W, 3]."""
+    whole = Image.fromarray(small).resize((small.shape[1] * block_size, small.shape[0] * block_size), Image.Resampling.BICUBIC)
+    return np.asarray(whole)[: size[0], : size[1]]
 
 
 def luma(sparse: SparseDCT) -> Prefix:

@@ -10,7 +10,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from dct_jax.codec import DCTCodec
-from dct_jax.plots import COLORS
+from dct_jax.plots.lists import COLORS
 from dct_jax.statistics import ListStatistics
 
 _LINES = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#66a61e", "#a6761d")  # ColorBrewer's Dark2, one a block size

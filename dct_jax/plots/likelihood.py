@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dct_jax.evaluation.breakdown import STOP, Bits, Estimate
-from dct_jax.plots import COLORS
+from dct_jax.plots.lists import COLORS
 
 _BAR = "#2b6cb0"
 _SYMBOLS = {"channel": "#7570b3", "position": "#1b9e77", "value": "#d95f02"}

@@ -140,7 +140,7 @@ def _draw_blocks(figure: SubFigure, sparse: SparseDCT, image: np.ndarray) -> Non
         axis.set_yticks([])
 
 
-def _draw_traces(figure: SubFigure, sparse: SparseDCT, marks: Sequence[int]) -> None:
+def _draw_traces(figure: Figure | SubFigure, sparse: SparseDCT, marks: Sequence[int]) -> None:
     codec = sparse.codec
     vocabulary = codec.vocabulary(sparse.size)
     index = np.arange(len(sparse))
@@ -167,3 +167,10 @@ def _draw_traces(figure: SubFigure, sparse: SparseDCT, marks: Sequence[int]) -> 
     axes[-1].minorticks_off()
     axes[-1].set_xlabel("index in the list")
     axes[0].legend(loc="lower right", markerscale=5, ncols=3)
+
+
+def traces(sparse: SparseDCT) -> Figure:
+    """Channel, position and value of a list's triples against their index (the paper's traces)."""
+    figure = Figure(figsize=(10, 6), dpi=110, layout="constrained")
+    _draw_traces(figure, sparse, ())
+    return figure

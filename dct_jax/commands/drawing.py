@@ -1,0 +1,162 @@
+"""What the commands that draw samples share: how to draw, and a folder that fills while they are drawn."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tqdm import tqdm
+
+from dct_jax.commands.arguments import save_image
+from dct_jax.files import replacing
+
+if TYPE_CHECKING:
+    from dct_jax.sampling.lists import Sample, Start
+    from dct_jax.sampling.policy import Policy
+    from dct_jax.trained_model import TrainedModel
+
+MANIFEST = "samples.jsonl"
+_NAME = re.compile(r"\d{4,}\.(png|jpg)")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How to draw.
+
+    Attributes:
+        seed: sample i of a seed is always the same.
+        temperature: one number for all symbols, or three: channel, position, value.
+        top_k: only the k likeliest symbols can be drawn; 0 for all; one number or three.
+        top_p: only the likeliest symbols with this probability together can be drawn; one number or three.
+        guidance: of classifier-free guidance, 1 for none; above 1 samples are more like their class and less varied. It needs a
+            model that was trained with training.label_dropout.
+        max_triples: samples are cut off at so many triples.
+        max_chunks: samples are cut off at so many chunks of the model.
+        batch_size: samples that grow at a time.
+        format: of the images; "jpg" has exactly the sample's coefficients.
+    """
+
+    seed: int = 0
+    temperature: tuple[float, ...] = (1.0,)
+    top_k: tuple[int, ...] = (0,)
+    top_p: tuple[float, ...] = (1.0,)
+    guidance: float = 1.0
+    max_triples: int | None = None
+    max_chunks: int | None = None
+    batch_size: int = 16
+    format: Literal["png", "jpg"] = "png"
+
+    def policy(self) -> "Policy":
+        """How to draw each symbol."""
+        from dct_jax.sampling.policy import Policy, SymbolPolicy
+
+        settings = zip(*(_three(name, getattr(self, name)) for name in ("temperature", "top_k", "top_p")))
+        return Policy(*(SymbolPolicy(*setting) for setting in settings), guidance=self.guidance)
+
+    def limit(self, chunk_size: int) -> int | None:
+        """The number of triples at which samples are cut off."""
+        for name in ("max_triples", "max_chunks"):
+            if (most := getattr(self, name)) is not None and most < 1:
+                raise ValueError(f"{name} is {most}; it must be 1 or more")
+        limits = [self.max_triples, self.max_chunks and self.max_chunks * chunk_size]
+        return min((limit for limit in limits if limit), default=None)
+
+
+def check_folder(out: Path) -> None:
+    """Raises ValueError if this cannot be a folder to write into."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} cannot be written (it is a file); name a folder")
+
+
+def draw_into(
+    out: Path,
+    model: "TrainedModel",
+    starts: Sequence["Start"],
+    drawing: Drawing,
+    made_from: Callable[["Start"], dict[str, Any]] = lambda start: {},
+) -> list["Sample"]:
+    """Draws samples; each is written when it ends: samples/NUMBER.png and a line in samples.jsonl. Earlier ones are removed.
+
+    Args:
+        out: the folder.
+        model: to draw from.
+        starts: what the samples begin with.
+        drawing: how to draw.
+        made_from: what else a sample's line says of its start.
+
+    Returns:
+        The samples in the order of `starts`.
+    """
+    if drawing.format == "jpg" and model.codec.block_size != 8:
+        raise ValueError(f"the model's blocks have {model.codec.block_size} pixels; a JPEG file's have 8: write png")
+    policy, limit = drawing.policy(), drawing.limit(model.config.model.chunk_size)
+    chunks = model.draw(starts, drawing.seed, policy, drawing.batch_size, limit)
+    for old in (out / "samples").glob("*"):
+        if _NAME.fullmatch(old.name):
+            old.unlink()
+    done: dict[int, Sample] = {}
+    drawn = 0
+    with tqdm(total=len(starts), desc="samples", unit="", disable=None) as bar:
+        for number, grown in enumerate(chunks, 1):
+            ended = [sample for sample in grown if sample.state != "growing"]
+            for sample in ended:
+                drawn += len(sample.sparse) - len(sample.start.given)
+                _save(out / "samples" / _file(sample, drawing), sample, model)
+            if ended:
+                done |= {sample.start.number: sample for sample in ended}
+                with replacing(out / MANIFEST) as path:
+                    lines = (_line(done[i], drawing, model, made_from) for i in sorted(done))
+                    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            growing = sum(len(one.sparse) - len(one.start.given) for one in grown if one.state == "growing")
+            bar.set_postfix_str(f"chunk {number}, {drawn + growing} triples")
+            bar.update(len(ended))
+    return [done[start.number] for start in starts]
+
+
+def ended_well(samples: Sequence["Sample"]) -> str:
+    """For a command's last line: how many were cut off, if any."""
+    cut = sum(sample.state == "cut" for sample in samples)
+    return f" ({cut} cut off at the limit)" if cut else ""
+
+
+def _file(sample: "Sample", drawing: Drawing) -> str:
+    return f"{sample.start.number:04d}.{drawing.format}"
+
+
+def _save(out: Path, sample: "Sample", model: "TrainedModel") -> None:
+    if out.suffix == ".png":
+        save_image(model.codec.decode(sample.sparse), out)
+        return
+    with replacing(out) as path:
+        path.write_bytes(sample.sparse.to_jpeg())
+
+
+def _line(sample: "Sample", drawing: Drawing, model: "TrainedModel", made_from: Callable) -> dict[str, Any]:
+    start, classes = sample.start, model.config.model.num_classes
+    of_class: dict[str, Any] = {}
+    if classes:
+        hidden = start.label == classes
+        of_class["label"] = None if hidden else start.label
+        of_class["class"] = model.classes[start.label] if model.classes and not hidden else None
+    return {
+        "file": f"samples/{_file(sample, drawing)}",
+        "seed": drawing.seed,
+        "number": start.number,
+        **of_class,
+        **made_from(start),
+        "size": list(sample.sparse.size),
+        "given": len(start.given),
+        "triples": len(sample.sparse),
+        "nats": {name: round(nats, 4) for name, nats in sample.nats._asdict().items()},
+        "state": sample.state,
+    }
+
+
+def _three(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(values) not in (1, 3):
+        raise ValueError(
+            f"--{name.replace('_', '-')} has {len(values)} numbers; it must have one, or three: channel position value"
+        )
+    return values * (3 // len(values))

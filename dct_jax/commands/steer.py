@@ -1,0 +1,228 @@
+"""Commands that give a sample its beginning: upsample, colorize and continue."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import tyro
+
+from dct_jax import plots
+from dct_jax.codec.jpeg import read_partial_jpeg
+from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, say
+from dct_jax.commands.drawing import Drawing, check_folder, draw_into, ended_well
+from dct_jax.data.pixels import read_image
+
+if TYPE_CHECKING:
+    from dct_jax.sampling.conditioning import Prefix
+    from dct_jax.trained_model import TrainedModel
+
+FIGURE = "comparison.png"
+
+
+@dataclass(frozen=True)
+class Steered:
+    """What the three commands share.
+
+    Attributes:
+        num: samples of each picture.
+        label: the class of the samples, by name or number; by default hidden if the model was trained so, else drawn at random.
+        drawing: how to draw.
+        out: folder for comparison.png, samples.jsonl and samples/; RUN/COMMAND by default.
+    """
+
+    num: int = 4
+    label: str | None = None
+    drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(default_factory=Drawing)
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Upsample(Steered):
+    """Draws pictures whose reduction by the block size B is given: it becomes the DCs of all components.
+
+    Attributes:
+        run: folder of a run whose channel order lists all DCs first (banded or interleaved).
+        small: pictures of one pixel for each block of the result.
+        from_large: larger pictures, from which the small ones are made; comparison.png then shows these, too.
+        size: height and width of the result in pixels; by default as many whole blocks as the small picture has pixels.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
+    small: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    from_large: tuple[Path, ...] = ()
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Colorize(Steered):
+    """Draws colours for grey pictures; every sample has exactly their luma.
+
+    Attributes:
+        run: folder of a run with the channel order luma_first.
+        grey: pictures to colour; of one that has colours, the luma is taken, and comparison.png shows it as the original.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
+    grey: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+
+
+@dataclass(frozen=True)
+class Continue(Steered):
+    """Draws pictures that begin as a given one does, and go on otherwise.
+
+    Attributes:
+        run: folder of the run.
+        image: a picture of which a part is kept, or a progressive JPEG file that ends in the middle: all scans that arrived are
+            kept, as far as the model's channel order allows.
+        keep: the share of the picture's list to keep.
+        keep_bands: the number of frequency bands to keep, from 1.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
+    image: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
+    keep: float | None = None
+    keep_bands: int | None = None
+
+
+@dataclass(frozen=True)
+class _Given:
+    """One picture of the command.
+
+    Attributes:
+        name: of its file.
+        prefix: what its samples begin with.
+        shown: what the figure shows of that.
+        original: likewise.
+    """
+
+    name: str
+    prefix: "Prefix"
+    shown: np.ndarray
+    original: np.ndarray | None = None
+
+
+def upsample(args: Sequence[str]) -> int:
+    """`upsample RUN SMALL`."""
+    command = parse(Upsample, args, "upsample")
+    if bool(command.small) == bool(command.from_large):
+        raise ValueError("upsample takes small pictures, as in: upsample RUN SMALL.png, or --from-large PICTURE")
+
+    def given(model: "TrainedModel", path: Path) -> _Given:
+        from dct_jax.sampling.conditioning import enlarged, reduced, seen, small_picture
+
+        image, original = read_image(path), None
+        if command.from_large:
+            original = seen(image, model.config.data)
+            image = reduced(original, model.codec.block_size)
+        size = original.shape[:2] if original is not None else command.size or _whole_blocks(image, model)
+        model.blank(size)  # it must fit on the canvas
+        prefix = small_picture(image, model.codec, size)
+        return _Given(path.name, prefix, enlarged(image, model.codec.block_size, size), original)
+
+    return _steer(command, "upsampled", command.small or command.from_large, given, "given, enlarged")
+
+
+def colorize(args: Sequence[str]) -> int:
+    """`colorize RUN GREY`."""
+    command = parse(Colorize, args, "colorize")
+    if not command.grey:
+        raise ValueError("colorize takes pictures, as in: colorize RUN GREY.png")
+
+    def given(model: "TrainedModel", path: Path) -> _Given:
+        from dct_jax.sampling.conditioning import luma, seen
+
+        image = seen(read_image(path), model.config.data)
+        prefix = luma(model.codec.encode(image))
+        is_grey = (image == image[..., :1]).all()
+        return _Given(path.name, prefix, model.codec.decode(prefix.given), None if is_grey else image)
+
+    return _steer(command, "colorized", command.grey, given, "given")
+
+
+def continue_(args: Sequence[str]) -> int:
+    """`continue RUN IMAGE`."""
+    command = parse(Continue, args, "continue")
+    if command.keep is not None and command.keep_bands is not None:
+        raise ValueError("--keep and --keep-bands both say what to keep; give one of them")
+
+    def given(model: "TrainedModel", path: Path) -> _Given:
+        from dct_jax.sampling.conditioning import bands, seen, share
+
+        if command.keep is None and command.keep_bands is None:
+            return _given_of_scans(model, path)
+        image = seen(read_image(path), model.config.data)
+        sparse = model.codec.encode(image)
+        prefix = bands(sparse, command.keep_bands) if command.keep is None else share(sparse, command.keep)
+        return _Given(path.name, prefix, model.codec.decode(prefix.given), image)
+
+    return _steer(command, "continued", (command.image,), given, "given")
+
+
+def _given_of_scans(model: "TrainedModel", path: Path) -> _Given:
+    """What arrived of a progressive JPEG file; says how much of it is of use."""
+    from dct_jax.sampling.conditioning import scans
+
+    if path.exists() and path.suffix.lower() not in JPEG_SUFFIXES:
+        raise ValueError(f"{path}: say what to keep of it, with --keep or --keep-bands")
+    partial = read_partial_jpeg(path, model.codec.channel_order)
+    if partial.whole:
+        raise ValueError(f"{path}: this JPEG file is whole; say what to keep of it, with --keep or --keep-bands")
+    prefix, useless = scans(partial, model.codec)
+    print(
+        f"{path.name}: {partial.scans} scans arrived; given are {prefix.next_rank} of {len(partial.missing_bits)} channels "
+        f"({len(prefix.given)} triples)"
+        + (f"; {useless} more arrived, but a channel before them lacks bits" if useless else "")
+    )
+    return _Given(path.name, prefix, model.codec.decode(prefix.given))
+
+
+def _steer(
+    command: Upsample | Colorize | Continue,
+    name: str,
+    paths: Sequence[Path],
+    given: Callable[["TrainedModel", Path], _Given],
+    title: str,
+) -> int:
+    if command.num < 1:
+        raise ValueError(f"num is {command.num}; it must be 1 or more")
+    out = command.out or command.run / name
+    check_folder(out)
+    from dct_jax.sampling.lists import Start
+    from dct_jax.trained_model import load
+
+    model, pictures = load(command.run), []
+    label = None if command.label is None else model.label(command.label)
+    for path in paths:
+        try:
+            pictures.append(given(model, path))
+        except ValueError as error:
+            message = str(error)
+            raise ValueError(message if message.startswith(str(path)) else f"{path}: {message}") from None
+    starts = []
+    for number in range(command.num * len(pictures)):
+        prefix = pictures[number // command.num].prefix
+        own = model.unspecified_label(command.drawing.seed, number) if label is None else label
+        starts.append(Start(number, prefix.given, own, prefix.next_rank))
+    samples = draw_into(
+        out, model, starts, command.drawing, lambda start: {"picture": pictures[start.number // command.num].name}
+    )
+    images = [model.codec.decode(sample.sparse) for sample in samples]
+    rows = [
+        plots.Row(picture.shown, images[i * command.num : (i + 1) * command.num], picture.original)
+        for i, picture in enumerate(pictures)
+    ]
+    with figure_file(out / FIGURE) as path:
+        plots.comparison(rows, title).savefig(path)
+    return say(f"{len(samples)} samples are in {out}{ended_well(samples)}: {FIGURE}, samples.jsonl, samples/")
+
+
+def _whole_blocks(small: np.ndarray, model: "TrainedModel") -> tuple[int, int]:
+    """The size of the picture that a small one is to become: whole blocks, or what the model's canvas has of them."""
+    block, canvas = model.codec.block_size, model.config.data.image_size
+    full = model.codec.grid(canvas)
+    height, width = (
+        side if pixels == blocks else pixels * block for pixels, blocks, side in zip(small.shape[:2], full, canvas)
+    )
+    return height, width

@@ -1,0 +1,64 @@
+"""The command train."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dct_jax.commands.arguments import parse, say
+from dct_jax.config import Config
+from dct_jax.experiment import load_experiment
+
+
+@dataclass(frozen=True)
+class Train:
+    """Trains an experiment, or goes on with it.
+
+    Attributes:
+        config: of the run; every field can be overridden.
+        run_dir: folder of the run; runs/EXPERIMENT by default.
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    run_dir: Path
+
+
+def train(args: Sequence[str]) -> int:
+    """`train EXPERIMENT [overrides]`."""
+    if not args or args[0].startswith("-"):
+        if any(arg in ("-h", "--help") for arg in args):
+            return say("usage: python -m dct_jax train EXPERIMENT [overrides]; train EXPERIMENT --help lists the overrides")
+        raise ValueError("train needs the name of an experiment, as in: python -m dct_jax train landscapes")
+    config = load_experiment(args[0])
+    default = Train(config, Path("runs") / Path(args[0]).stem)
+    command = parse(Train, args[1:], f"train {args[0]}", default)
+    # JAX starts here and not with the command line, which answers at once.
+    import jax
+
+    from dct_jax.evaluation.coders import ARITHMETIC, available, scan_bits_per_pixel
+    from dct_jax.judge import Judge
+    from dct_jax.processes import joined
+    from dct_jax.training.loop import train
+
+    with joined():
+        speaks = jax.process_index() == 0
+        judge = Judge(command.config) if command.config.training.samples and speaks else None
+        outcome = train(command.config, command.run_dir, judge=judge)
+    if not speaks:
+        return 128 + signal.Signals[outcome.signal] if outcome.signal else 0
+    for line in outcome.skipped:
+        print(f"{line}; the log above names them")
+    if outcome.signal:
+        print(f"stopped by {outcome.signal} after step {outcome.step}, saved; the same command goes on from there")
+        return 128 + signal.Signals[outcome.signal]
+    print(f"held-out pictures: {outcome.evaluation['bits_per_pixel']:.3f} bits per pixel (the best checkpoint)")
+    if ARITHMETIC in available(command.config.codec):
+        try:
+            bits = f"{scan_bits_per_pixel(ARITHMETIC, outcome.held_out):.3f} bits per pixel"
+        except ValueError as error:
+            bits = f"not measured ({error})"
+        print(f"JPEG's arithmetic coding of the same coefficients: {bits}")
+    return say(f"the run is in {command.run_dir}: checkpoints/, metrics.jsonl, TensorBoard events")
