@@ -92,7 +92,7 @@ def main(batch_size: int = 16, repeats: int = 2, json: Path | None = None) -> No
     span = Span(nothing, until, nothing)
 
     def draw(finished: bool) -> SampledChunk:
-        drawn = sample_chunk(model, Policy(), False, params, chunks, keys, span._replace(until=until * (not finished)))
+        drawn = sample_chunk(model, False, Policy(), params, chunks, keys, span._replace(until=until * (not finished)))
         lengths = np.asarray((drawn.channels < model.vocabulary.stop).sum(axis=1))  # [B]
         wanted = 0 if finished else model.config.chunk_size
         assert np.all(lengths == wanted), (

@@ -129,11 +129,6 @@ class TrainedModel:
         """The class of sample `number` of a seed if none is asked for; 0 without classes."""
         return int(np.random.default_rng((seed, number, 1)).integers(max(self.config.model.num_classes, 1)))
 
-    def unspecified_label(self, seed: int, number: int) -> int:
-        """The label of a sample that begins with a picture, if none is asked for: hidden if the model was trained so."""
-        hides = self.config.training.label_dropout > 0
-        return self.config.model.num_classes if hides else self.any_label(seed, number)
-
     def draw(
         self,
         starts: Sequence[Start],

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from dct_jax.commands import compress, evaluate, pictures, prepare, sample, steer, train
+from dct_jax.commands import compress, demo, evaluate, pictures, prepare, sample, steer, train
 from dct_jax.commands.arguments import say
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -13,6 +13,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "upsample": steer.upsample,
     "colorize": steer.colorize,
     "continue": steer.continue_,
+    "demo": demo.demo,
     "evaluate": evaluate.evaluate,
     "compress": compress.compress,
     "decompress": compress.decompress,
@@ -30,6 +31,7 @@ USAGE = """usage: python -m dct_jax COMMAND
   upsample RUN SMALL   draw pictures whose reduction is given
   colorize RUN GREY    draw colours for a grey picture
   continue RUN IMAGE   keep the coarse part of a picture, or of a file that ends early, and draw the rest
+  demo RUN             a web page on this machine that does all of these
   evaluate RUN         measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
   compress RUN IMAGE   compress a JPEG file without loss, with a run's model
   decompress RUN FILE  make the JPEG file again

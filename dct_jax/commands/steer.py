@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import tyro
 
 from dct_jax import plots
@@ -15,7 +15,7 @@ from dct_jax.commands.drawing import Drawing, check_folder, draw_into, ended_wel
 from dct_jax.data.pixels import read_image
 
 if TYPE_CHECKING:
-    from dct_jax.sampling.conditioning import Prefix
+    from dct_jax.steering import Given
     from dct_jax.trained_model import TrainedModel
 
 FIGURE = "comparison.png"
@@ -86,40 +86,17 @@ class Continue(Steered):
     keep_bands: int | None = None
 
 
-@dataclass(frozen=True)
-class _Given:
-    """One picture of the command.
-
-    Attributes:
-        name: of its file.
-        prefix: what its samples begin with.
-        shown: what the figure shows of that.
-        original: likewise.
-    """
-
-    name: str
-    prefix: "Prefix"
-    shown: np.ndarray
-    original: np.ndarray | None = None
-
-
 def upsample(args: Sequence[str]) -> int:
     """`upsample RUN SMALL`."""
     command = parse(Upsample, args, "upsample")
     if bool(command.small) == bool(command.from_large):
         raise ValueError("upsample takes small pictures, as in: upsample RUN SMALL.png, or --from-large PICTURE")
 
-    def given(model: "TrainedModel", path: Path) -> _Given:
-        from dct_jax.sampling.conditioning import enlarged, reduced, seen, small_picture
+    def given(model: "TrainedModel", path: Path) -> "Given":
+        from dct_jax.steering import to_restore, to_upsample
 
-        image, original = read_image(path), None
-        if command.from_large:
-            original = seen(image, model.config.data)
-            image = reduced(original, model.codec.block_size)
-        size = original.shape[:2] if original is not None else command.size or _whole_blocks(image, model)
-        model.blank(size)  # it must fit on the canvas
-        prefix = small_picture(image, model.codec, size)
-        return _Given(path.name, prefix, enlarged(image, model.codec.block_size, size), original)
+        image = read_image(path)
+        return to_restore(model, image) if command.from_large else to_upsample(model, image, command.size)
 
     return _steer(command, "upsampled", command.small or command.from_large, given, "given, enlarged")
 
@@ -130,13 +107,10 @@ def colorize(args: Sequence[str]) -> int:
     if not command.grey:
         raise ValueError("colorize takes pictures, as in: colorize RUN GREY.png")
 
-    def given(model: "TrainedModel", path: Path) -> _Given:
-        from dct_jax.sampling.conditioning import luma, seen
+    def given(model: "TrainedModel", path: Path) -> "Given":
+        from dct_jax.steering import to_colorize
 
-        image = seen(read_image(path), model.config.data)
-        prefix = luma(model.codec.encode(image))
-        is_grey = (image == image[..., :1]).all()
-        return _Given(path.name, prefix, model.codec.decode(prefix.given), None if is_grey else image)
+        return to_colorize(model, read_image(path))
 
     return _steer(command, "colorized", command.grey, given, "given")
 
@@ -147,49 +121,50 @@ def continue_(args: Sequence[str]) -> int:
     if command.keep is not None and command.keep_bands is not None:
         raise ValueError("--keep and --keep-bands both say what to keep; give one of them")
 
-    def given(model: "TrainedModel", path: Path) -> _Given:
-        from dct_jax.sampling.conditioning import bands, seen, share
+    def given(model: "TrainedModel", path: Path) -> "Given":
+        from dct_jax.sampling.conditioning import bands, share
+        from dct_jax.steering import to_continue
 
-        if command.keep is None and command.keep_bands is None:
-            return _given_of_scans(model, path)
-        image = seen(read_image(path), model.config.data)
-        sparse = model.codec.encode(image)
-        prefix = bands(sparse, command.keep_bands) if command.keep is None else share(sparse, command.keep)
-        return _Given(path.name, prefix, model.codec.decode(prefix.given), image)
+        if command.keep_bands is not None:
+            return to_continue(model, read_image(path), partial(bands, keep=command.keep_bands))
+        if command.keep is not None:
+            return to_continue(model, read_image(path), partial(share, keep=command.keep))
+        return _arrived(model, path)
 
     return _steer(command, "continued", (command.image,), given, "given")
 
 
-def _given_of_scans(model: "TrainedModel", path: Path) -> _Given:
+def _arrived(model: "TrainedModel", path: Path) -> "Given":
     """What arrived of a progressive JPEG file; says how much of it is of use."""
     from dct_jax.sampling.conditioning import scans
+    from dct_jax.steering import Given
 
     if path.exists() and path.suffix.lower() not in JPEG_SUFFIXES:
         raise ValueError(f"{path}: say what to keep of it, with --keep or --keep-bands")
-    partial = read_partial_jpeg(path, model.codec.channel_order)
-    if partial.whole:
+    file = read_partial_jpeg(path, model.codec.channel_order)
+    if file.whole:
         raise ValueError(f"{path}: this JPEG file is whole; say what to keep of it, with --keep or --keep-bands")
-    prefix, useless = scans(partial, model.codec)
+    prefix, useless = scans(file, model.codec)
     print(
-        f"{path.name}: {partial.scans} scans arrived; given are {prefix.next_rank} of {len(partial.missing_bits)} channels "
-        f"({len(prefix.given)} triples)"
-        + (f"; {useless} more arrived, but a channel before them lacks bits" if useless else "")
+        f"{path.name}: scans that arrived: {file.scans}; given are {prefix.next_rank} of {len(file.missing_bits)} channels, "
+        f"{len(prefix.given)} triples" + (f"; {useless} more arrived, but a channel before them lacks bits" if useless else "")
     )
-    return _Given(path.name, prefix, model.codec.decode(prefix.given))
+    return Given(prefix, model.codec.decode(prefix.given))
 
 
 def _steer(
     command: Upsample | Colorize | Continue,
     name: str,
     paths: Sequence[Path],
-    given: Callable[["TrainedModel", Path], _Given],
+    given: Callable[["TrainedModel", Path], "Given"],
     title: str,
 ) -> int:
-    if command.num < 1:
-        raise ValueError(f"num is {command.num}; it must be 1 or more")
-    out = command.out or command.run / name
+    """Draws the samples of all pictures, and the figure that compares them."""
+    num, drawing, out = command.num, command.drawing, command.out or command.run / name
+    if num < 1:
+        raise ValueError(f"num is {num}; it must be 1 or more")
     check_folder(out)
-    from dct_jax.sampling.lists import Start
+    from dct_jax.steering import starts_of
     from dct_jax.trained_model import load
 
     model, pictures = load(command.run), []
@@ -200,29 +175,10 @@ def _steer(
         except ValueError as error:
             message = str(error)
             raise ValueError(message if message.startswith(str(path)) else f"{path}: {message}") from None
-    starts = []
-    for number in range(command.num * len(pictures)):
-        prefix = pictures[number // command.num].prefix
-        own = model.unspecified_label(command.drawing.seed, number) if label is None else label
-        starts.append(Start(number, prefix.given, own, prefix.next_rank))
-    samples = draw_into(
-        out, model, starts, command.drawing, lambda start: {"picture": pictures[start.number // command.num].name}
-    )
+    starts = starts_of(model, [picture.prefix for picture in pictures], num, drawing.seed, label)
+    samples = draw_into(out, model, starts, drawing, lambda start: {"picture": paths[start.number // num].name})
     images = [model.codec.decode(sample.sparse) for sample in samples]
-    rows = [
-        plots.Row(picture.shown, images[i * command.num : (i + 1) * command.num], picture.original)
-        for i, picture in enumerate(pictures)
-    ]
+    rows = [plots.Row(picture.shown, images[i * num : (i + 1) * num], picture.original) for i, picture in enumerate(pictures)]
     with figure_file(out / FIGURE) as path:
         plots.comparison(rows, title).savefig(path)
     return say(f"{len(samples)} samples are in {out}{ended_well(samples)}: {FIGURE}, samples.jsonl, samples/")
-
-
-def _whole_blocks(small: np.ndarray, model: "TrainedModel") -> tuple[int, int]:
-    """The size of the picture that a small one is to become: whole blocks, or what the model's canvas has of them."""
-    block, canvas = model.codec.block_size, model.config.data.image_size
-    full = model.codec.grid(canvas)
-    height, width = (
-        side if pixels == blocks else pixels * block for pixels, blocks, side in zip(small.shape[:2], full, canvas)
-    )
-    return height, width

@@ -92,7 +92,7 @@ def draw_lists(
         chunk = make_chunks(lists, indices, labels, vocabulary, chunk_size, model.config.overlap)
         keys = _chunk_keys(seed, np.array([start.number for start in begun_with], np.uint32), indices.astype(np.uint32))
         span = Span(*(x.astype(np.int32) for x in (given, until, next_rank)))
-        drawn = jax.device_get(sample_chunk(model, policy, bool(given.any()), params, chunk, keys, span))
+        drawn = jax.device_get(sample_chunk(model, bool(given.any()), policy, params, chunk, keys, span))
         grown = [
             sample and _grown(sample, _row(drawn, i, slice(given[i], until[i])), longest, vocabulary.grid)
             for i, sample in enumerate(growing)

@@ -1,6 +1,12 @@
-"""How a symbol is drawn from its logits."""
+"""How a symbol is drawn from its logits.
 
+Policies are pytrees: temperatures and the strength of guidance are data, so that another one needs no other program. Whether
+there is a top-k, a top-p or guidance decides which program it is.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +14,7 @@ import jax.numpy as jnp
 from dct_jax.model.support import IMPOSSIBLE
 
 
+@jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class SymbolPolicy:
     """Temperature, then top-k, then top-p. The defaults draw from the model's own distribution, as the paper does.
@@ -44,7 +51,15 @@ class SymbolPolicy:
             logits = jnp.where(logits >= smallest, logits, IMPOSSIBLE)
         return logits
 
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return (self.temperature,), (self.top_k, self.top_p)
 
+    @classmethod
+    def tree_unflatten(cls, program: tuple[Any, ...], data: tuple[Any, ...]) -> "SymbolPolicy":
+        return _unchecked(cls, zip(("temperature", "top_k", "top_p"), (*data, *program)))
+
+
+@jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class Policy:
     """One policy for each symbol, after guidance.
@@ -60,7 +75,24 @@ class Policy:
     position: SymbolPolicy = field(default_factory=SymbolPolicy)
     value: SymbolPolicy = field(default_factory=SymbolPolicy)
     guidance: float = 1.0
+    is_guided: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.guidance <= 100:
             raise ValueError(f"guidance is {self.guidance}; it must be from 0 (without the class) to 100")
+        object.__setattr__(self, "is_guided", self.guidance != 1)
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], bool]:
+        return (self.channel, self.position, self.value, self.guidance), self.is_guided
+
+    @classmethod
+    def tree_unflatten(cls, is_guided: bool, data: tuple[Any, ...]) -> "Policy":
+        return _unchecked(cls, zip(("channel", "position", "value", "guidance", "is_guided"), (*data, is_guided)))
+
+
+def _unchecked(policy: type, fields: Iterable[tuple[str, Any]]) -> Any:
+    """A policy whose fields may be tracers, which cannot be compared."""
+    made = object.__new__(policy)
+    for name, value in fields:
+        object.__setattr__(made, name, value)
+    return made

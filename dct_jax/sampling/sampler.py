@@ -60,15 +60,16 @@ class _Loop(NamedTuple):
     drawn: SampledChunk
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1))
 def sample_chunk(
-    model: DCTransformer, policy: Policy, resumes: bool, params: Any, chunk: Chunk, keys: jax.Array, span: Span
+    model: DCTransformer, resumes: bool, policy: Policy, params: Any, chunk: Chunk, keys: jax.Array, span: Span
 ) -> SampledChunk:
     """Draws the target elements of a batch of chunks.
 
     Args:
-        model, policy, params: what to draw from, and how.
+        model, params: what to draw from.
         resumes: whether any list has given elements in its chunk; without, the parallel pass is over the overlap alone.
+        policy: how to draw.
         chunk: the lists so far; of its target elements the given ones.
         keys: [B], one random key a list, so that a draw does not depend on the rest of the batch.
         span: what to draw.
@@ -78,7 +79,8 @@ def sample_chunk(
     given, until, next_rank = (x[:, None] for x in span)  # [B, 1] each
     targets = Triples(*(x[:, config.overlap + 1 :] for x in (chunk.channels, chunk.positions, chunk.values)))  # [B, C] each
     # Guidance runs every list twice, the second time without its class: G = 1 or 2 copies.
-    seen = [chunk] if policy.guidance == 1 else [chunk, chunk._replace(label=jnp.full_like(chunk.label, config.num_classes))]
+    hidden = chunk._replace(label=jnp.full_like(chunk.label, config.num_classes))
+    seen = [chunk, hidden] if policy.is_guided else [chunk]
     copies = len(seen)
     encoding, caches, _ = prefill(
         model, params, jax.tree.map(lambda *x: jnp.concatenate(x), *seen), config.window if resumes else None
@@ -91,11 +93,12 @@ def sample_chunk(
         """[B, 1] -> [G B, 1]."""
         return jax.tree.map(lambda leaf: jnp.tile(leaf, (copies, 1)), x)
 
-    def draw(policy: SymbolPolicy, logits: jax.Array, step: jax.Array, symbol: int) -> tuple[jax.Array, jax.Array]:
+    def draw(of: SymbolPolicy, logits: jax.Array, step: jax.Array, symbol: int) -> tuple[jax.Array, jax.Array]:
         """[G B, 1, N] -> the drawn symbols, int32 [B, 1], and their log-likelihood under the model, [B, 1]."""
-        own, other = logits[:batch, 0], logits[-batch:, 0]  # [B, N] each
+        own, other = logits[:batch, 0], logits[-batch:, 0]  # [B, N] each, with the class and without
+        mixed = other + policy.guidance * (own - other) if policy.is_guided else own  # what is impossible stays so
         step_keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, step), symbol))(keys)
-        drawn = jax.vmap(jax.random.categorical)(step_keys, policy(_guided(own, other, guidance)))[:, None]  # [B, 1]
+        drawn = jax.vmap(jax.random.categorical)(step_keys, of(mixed))[:, None]  # [B, 1]
         return drawn, jnp.take_along_axis(jax.nn.log_softmax(own), drawn, axis=-1)
 
     def going(loop: _Loop) -> jax.Array:
@@ -131,7 +134,6 @@ def sample_chunk(
         caches = DecoderCaches(channel_caches, position_caches, value_caches)
         return _Loop(loop.step + 1, Triples(channel, position, value), caches, drawn)
 
-    guidance = policy.guidance
     # Elements that all lists have are in the caches; where one has fewer, the others are led through theirs.
     first = jnp.min(jnp.where(until > given, given, size))  # []
     is_known = jnp.arange(size) < given  # [B, C]
@@ -143,8 +145,3 @@ def sample_chunk(
     elements = (chunk.channels, chunk.positions, chunk.values)
     last = Triples(*(jax.lax.dynamic_slice_in_dim(x, config.overlap + first, 1, 1) for x in elements))
     return jax.lax.while_loop(going, step, _Loop(first, last, caches, nothing)).drawn
-
-
-def _guided(own: jax.Array, other: jax.Array, guidance: float) -> jax.Array:
-    """Logits with and without the class, [B, N] each -> those to draw from. What is impossible stays so."""
-    return own if guidance == 1 else other + guidance * (own - other)

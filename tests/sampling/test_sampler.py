@@ -50,7 +50,7 @@ def test_every_draw_of_the_loop_has_the_likelihood_of_the_parallel_pass(chunk_si
     chunk = batch_of(model, lists, index=1)
     params = random_params(model, chunk, scale=0.1)
     keys, zeros = jax.random.split(jax.random.key(0), 8), np.zeros(8, np.int32)
-    drawn = sample_chunk(model, Policy(), False, params, chunk, keys, Span(zeros, zeros + chunk_size, zeros))
+    drawn = sample_chunk(model, False, Policy(), params, chunk, keys, Span(zeros, zeros + chunk_size, zeros))
     symbols = {
         name: np.concatenate([getattr(chunk, name)[:, : overlap + 1], getattr(drawn, name)], axis=1)
         for name in ("channels", "positions", "values")

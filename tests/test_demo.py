@@ -1,0 +1,145 @@
+"""The demo page, driven as a visitor does: in a headless browser where there is one, and through its interface."""
+
+import io
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dct_jax.commands.demo import serve
+from dct_jax.demo import LARGEST_FILE, growing, uploaded
+from dct_jax.sampling.policy import Policy
+from dct_jax.steering import to_restore
+from dct_jax.trained_model import TrainedModel, load
+from tests.conftest import Refused
+
+gradio = pytest.importorskip("gradio")
+
+
+@pytest.fixture(scope="module")
+def model(debug_run: Path) -> TrainedModel:
+    return load(debug_run)
+
+
+@pytest.fixture(scope="module")
+def address(model: TrainedModel) -> Iterator[str]:
+    page = serve(model, "127.0.0.1", 0, blocking=False)
+    yield page.local_url
+    page.close()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def broken(tmp_path: Path, picture: Path) -> Path:
+    path = tmp_path / "broken.png"
+    path.write_bytes(picture.read_bytes()[:200])
+    return path
+
+
+def test_frames_grow_and_end_with_the_sample(model: TrainedModel) -> None:
+    image = np.full((32, 32, 3), 90, np.uint8)
+    given = to_restore(model, image)
+    starts = [start for start in model.starts(2)]
+    frames = list(growing(model, starts, 0, Policy(), given))
+    assert frames[-1][1].startswith("complete: ") and len(frames) > 2
+    assert all(frame.shape == frames[0][0].shape for frame, _ in frames)
+    assert not np.array_equal(frames[0][0], frames[-1][0])
+
+
+def test_uploads_are_looked_at_before_they_are_decoded(tmp_path: Path, broken: Path) -> None:
+    with pytest.raises(ValueError, match="upload a picture first"):
+        uploaded(None)
+    with pytest.raises(ValueError, match=r"cannot be read|no image"):
+        uploaded(str(broken))
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(LARGEST_FILE + 1))
+    with pytest.raises(ValueError, match="more than 8 MiB"):
+        uploaded(str(large))
+    bomb = tmp_path / "bomb.png"
+    Image.new("1", (5000, 5000)).save(bomb)
+    assert bomb.stat().st_size < 10_000
+    with pytest.raises(ValueError, match="this picture has 5000 x 5000 pixels"):
+        uploaded(str(bomb))
+
+
+def test_the_interface_draws_and_names_what_is_wrong(address: str, picture: Path, broken: Path) -> None:
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    client, settings = Client(address, verbose=False), ("any", 1.0, 1.0, 3)
+    job = client.submit(*settings, api_name="/draw")
+    image, line = job.result()
+    assert line.startswith("complete") and "seed 3" in line
+    assert len(job.outputs()) > 2
+    assert Image.open(image).size[0] > 64
+    assert client.predict(handle_file(picture), *settings, api_name="/upsample")[1].startswith("complete")
+    assert client.predict(handle_file(picture), 0.3, *settings, api_name="/continue")[1].startswith("complete")
+    with pytest.raises(AppError, match="channel order is banded"):
+        client.predict(handle_file(picture), *settings, api_name="/colorize")
+    with pytest.raises(AppError, match=r"cannot be read|no image"):
+        client.predict(handle_file(broken), *settings, api_name="/upsample")
+    with pytest.raises(AppError, match="upload a picture first"):
+        client.predict(None, *settings, api_name="/upsample")
+
+
+@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs Chromium and its driver")
+def test_a_visitor_sees_a_picture_and_for_a_broken_file_a_message(address: str, picture: Path, broken: Path) -> None:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,1000"):
+        options.add_argument(argument)
+    browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+
+    def found(css: str) -> list[Any]:
+        return browser.find_elements("css selector", css)
+
+    def wait(holds: Callable[[], Any], what: str) -> Any:
+        end = time.monotonic() + 120
+        while not (result := holds()):
+            assert time.monotonic() < end, f"waited for {what} in vain"
+            time.sleep(0.1)
+        return result
+
+    def line() -> str:
+        return "".join(element.text for element in found("#line"))
+
+    try:
+        browser.get(address)
+        wait(lambda: found("#draw"), "the page")
+        next(tab for tab in found("button[role=tab]") if tab.text == "Upsample").click()
+        wait(lambda: found("#upsample-file input[type=file]"), "the upload")[0].send_keys(str(picture))
+        wait(lambda: "picture" in found("#upsample-file")[0].text and "KB" in found("#upsample-file")[0].text, "the file")
+        found("#upsample")[0].click()
+        wait(lambda: line().startswith("complete"), "samples")
+        shown = wait(lambda: found("#shown img"), "the picture")[0]
+        assert int(shown.get_property("naturalWidth")) > 64
+        data = browser.get_screenshot_as_png()
+        assert Image.open(io.BytesIO(data)).size[0] >= 1000
+
+        next(tab for tab in found("button[role=tab]") if tab.text == "Continue").click()
+        wait(lambda: found("#continue-file input[type=file]"), "the upload")[0].send_keys(str(broken))
+        wait(lambda: "broken" in found("#continue-file")[0].text and "B" in found("#continue-file")[0].text, "the file")
+        found("#continue")[0].click()
+        wait(
+            lambda: any("cannot be read" in toast.text or "no image" in toast.text for toast in found(".toast-body")),
+            "a message",
+        )
+    finally:
+        browser.quit()
+
+
+def test_what_the_command_refuses(debug_run: Path, refused: Refused, tmp_path: Path) -> None:
+    assert "port is 70000; it must be from 1 to 65535" in refused("demo", debug_run, "--port", 70000)
+    assert "there is no run here" in refused("demo", tmp_path / "nothing")
