@@ -14,7 +14,7 @@ OTHER = Config(
         *("folder:/pictures", "train", "test", 7, 33, (48, 96), "whole", (0.25, 0.5), 1.5, False, False, 3, 4, 0.25),
     ),
     model=ModelConfig(64, 8, (1, 2), (3,), (0, 1), (1, 1, 4), 2, True, 128, 0, 5, 10, 0.1, "bfloat16"),
-    training=TrainingConfig(77, 6, 3, "muon", 3e-4, 5e-3, 0, 0.5, 6, 8, 9, 12, "inception"),
+    training=TrainingConfig(77, 6, 3, "muon", 3e-4, 5e-3, 0, 0.5, 0.1, 6, 8, 9, 12, "inception"),
     seed=3,
 )
 
@@ -44,7 +44,7 @@ def test_a_missing_field_is_named(room: str | None, name: str) -> None:
 
 def test_configurations_of_earlier_versions_are_read() -> None:
     values = Config().to_dict()
-    for field in ("samples", "features"):
+    for field in ("samples", "features", "label_dropout"):
         del values["training"][field]
     assert Config.from_dict(values) == Config()
 
@@ -142,6 +142,7 @@ def test_from_dict_checks_the_values_too() -> None:
         (TrainingConfig, "training", {"learning_rate": 0.0}),
         (TrainingConfig, "training", {"learning_rate": float("nan")}),
         (TrainingConfig, "training", {"clip_norm": -1.0}),
+        (TrainingConfig, "training", {"label_dropout": 1.0}),
         (TrainingConfig, "training", {"optimizer": "sgd"}),
         (TrainingConfig, "training", {"muon_learning_rate": 0.0}),
         (TrainingConfig, "training", {"samples": 3}),
@@ -162,3 +163,8 @@ def test_a_bad_value_is_named_with_its_field(room: type, prefix: str, bad: dict[
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match=r"model\.width is 64 and model\.heads is 3"):
         ModelConfig(width=64, heads=3)
+
+
+def test_hidden_classes_need_classes() -> None:
+    with pytest.raises(ValueError, match=r"training.label_dropout is 0.1 and model.num_classes is 0"):
+        Config(training=TrainingConfig(label_dropout=0.1))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dct_jax
+from dct_jax.sampling.policy import Policy
 from tests.toys import random_image, tiny_config
 
 
@@ -69,6 +70,28 @@ def test_sizes_are_drawn_from_those_of_the_training_pictures_or_given(model: dct
     assert {sparse.size for sparse in varied.sample(4, size=(5, 12), batch_size=4)} == {(5, 12)}
     assert all(varied.codec.decode(sparse).shape == (*sparse.size, 3) for sparse in lists)
     assert np.isfinite(varied.log_prob(lists)["position"]).all()
+
+
+def test_labels_by_name_and_number(model: dct_jax.TrainedModel) -> None:
+    config = dataclasses.replace(model.config, model=dataclasses.replace(model.config.model, num_classes=3))
+    named = dataclasses.replace(model, config=config, classes=("tabby cat", "7", "beach"))
+    assert [named.label(name) for name in ("beach", "0", "2", "7")] == [2, 0, 2, 1]  # a name comes before a number
+    with pytest.raises(ValueError, match="there is no class 'Tabby'; this model has 3, 0 to 2; the nearest are tabby cat"):
+        named.label("Tabby")
+    with pytest.raises(ValueError, match=r"there is no class '3'; this model has 3, 0 to 2$"):
+        named.label("3")
+    with pytest.raises(ValueError, match="the label none needs a model that was trained with hidden classes"):
+        named.label("none")
+    with pytest.raises(ValueError, match="label is 3; the model has 3 classes"):
+        named.sample(1, label=3)
+    with pytest.raises(ValueError, match="guidance needs a model that was trained with hidden classes"):
+        named.draw(named.starts(1), policy=Policy(guidance=2.0))
+    with pytest.raises(ValueError, match="this model was trained without classes"):
+        model.label("0")
+    hides = dataclasses.replace(config, training=dataclasses.replace(config.training, label_dropout=0.1))
+    assert dataclasses.replace(named, config=hides).label("none") == 3
+    drawn = [start.label for start in named.starts(60)]
+    assert set(drawn) == {0, 1, 2} and drawn == [start.label for start in named.starts(60)]
 
 
 def test_loading_what_is_no_run(tmp_path) -> None:

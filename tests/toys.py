@@ -2,17 +2,23 @@
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
 from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
 from dct_jax.data.chunks import Chunk, make_chunks
-from dct_jax.model import DCTransformer, SymbolNats
+from dct_jax.data.pipeline import example_batch
+from dct_jax.model import DCTransformer, SymbolNats, network
 from dct_jax.sampling.lists import Start, draw_lists
 from dct_jax.sampling.policy import Policy
+from dct_jax.trained_model import TrainedModel
+from dct_jax.training.checkpoints import Checkpoints
+from dct_jax.training.step import TrainState
 
 TINY = ModelConfig(
     width=16,
@@ -110,3 +116,18 @@ def drawn_lists(
     ended = sorted((one for one in samples if one.state == "complete"), key=lambda one: one.start.number)
     assert [one.start.number for one in ended] == list(range(num))
     return [one.sparse for one in ended], SymbolNats(*(np.array(x) for x in zip(*(one.nats for one in ended))))
+
+
+def untrained(config: Config, classes: tuple[str, ...] = ()) -> TrainedModel:
+    """A model with random parameters."""
+    params = random_params(network(config), example_batch(config))
+    return TrainedModel(config, params, ((*config.data.image_size, 1),), classes)
+
+
+def save_run(folder: Path, model: TrainedModel) -> Path:
+    """A run's folder with one checkpoint of this model."""
+    checkpoints = Checkpoints(folder / "checkpoints", keep=1)
+    state = TrainState(jnp.int32(1), jax.tree.map(jnp.asarray, model.params), {"none": jnp.zeros(1)})
+    checkpoints.save(state, model.sizes, model.config, None, model.classes)
+    checkpoints.close()
+    return folder

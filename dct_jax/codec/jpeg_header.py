@@ -226,7 +226,7 @@ class Header:
             return marker, b""
         length = int.from_bytes(data[self.place : self.place + 2], "big")
         body = data[self.place + 2 : self.place + length]
-        self.truncated = len(body) < length - 2
+        self.truncated = len(data) < self.place + 2 or len(body) < length - 2
         need(length >= 2 and len(body) == length - 2, f"the segment at byte {place} is longer than the file")
         self.place += length
         return marker, body

@@ -1,4 +1,4 @@
-"""Crops, batches that are the same however they are made, pictures that cannot be used, and the chunks of an evaluation."""
+"""Batches that are the same however they are made, pictures that cannot be used, and the chunks of an evaluation."""
 
 import dataclasses
 import itertools
@@ -19,21 +19,14 @@ from PIL import Image
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.config import Config
 from dct_jax.data.chunks import Chunk
-from dct_jax.data.crops import central_crop, fitted, fitted_size, mirrored, random_crop
 from dct_jax.data.pipeline import Shard, all_chunks, held_out_lists, training_batches, training_sizes
-from dct_jax.data.skipped import Skip, Skipped, Unusable
+from dct_jax.data.skipped import Skip, Skipped
 from dct_jax.data.sources import LANDSCAPES, Source, open_source
 from tests.toys import tiny_config
 
 
 def with_data(config: Config, **changes: Any) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
-
-
-def coordinates(height: int, width: int) -> np.ndarray:
-    """uint8 [H, W, 3] whose pixels say where they are."""
-    row, col = np.mgrid[:height, :width]
-    return np.stack([row, col, row + col], axis=-1).astype(np.uint8)
 
 
 def folder_of(path: Path, count: int, size: tuple[int, int] = (20, 24)) -> Source:
@@ -59,68 +52,6 @@ def take(iterator: Iterator[Chunk], count: int) -> list[Chunk]:
     return list(itertools.islice(iterator, count))
 
 
-def test_a_crop_at_half_the_size_takes_native_pixels() -> None:
-    image, rng, seen = coordinates(40, 48), np.random.default_rng(0), set()
-    for _ in range(100):
-        crop = random_crop(image, (20, 24), (0.5, 0.5), 1.0, rng)
-        top, left, _ = crop[0, 0].tolist()
-        np.testing.assert_array_equal(crop, image[top : top + 20, left : left + 24], strict=True)
-        seen.add((top, left))
-    assert min(top for top, _ in seen) <= 2 and max(top for top, _ in seen) >= 18  # all over the picture
-    assert min(left for _, left in seen) <= 2 and max(left for _, left in seen) >= 22
-
-
-@pytest.mark.parametrize(("height", "width"), [(20, 24), (20, 60), (50, 24), (25, 30)])
-def test_a_crop_is_not_enlarged(height: int, width: int) -> None:
-    image = coordinates(height, width)
-    crop = random_crop(image, (20, 24), (0.01, 0.01), 1.0, np.random.default_rng(0))
-    top, left, _ = crop[0, 0].tolist()
-    np.testing.assert_array_equal(crop, image[top : top + 20, left : left + 24], strict=True)
-
-
-def test_the_largest_crop_is_the_reduced_picture() -> None:
-    for crop in (
-        random_crop(coordinates(80, 120), (20, 30), (1.0, 1.0), 1.0, np.random.default_rng(0)),
-        central_crop(coordinates(80, 120), (20, 30)),
-        fitted(coordinates(80, 120), (20, 40), 1.0),
-    ):
-        middle = crop[5:-5, 5:-5].astype(float)  # away from the edges, where the filter's window is cut
-        row, col = np.mgrid[5:15, 5:25]
-        np.testing.assert_allclose(middle[..., 0], 4 * row + 1.5, atol=0.51)
-        np.testing.assert_allclose(middle[..., 1], 4 * col + 1.5, atol=0.51)
-
-
-def test_a_picture_that_is_too_small_is_refused_unless_it_may_be_enlarged() -> None:
-    small, rng = coordinates(19, 48), np.random.default_rng(0)
-    with pytest.raises(Unusable, match="the picture has 19 x 48 pixels; it must have at least 20 x 24"):
-        random_crop(small, (20, 24), (0.5, 1.0), 1.0, rng)
-    assert random_crop(small, (20, 24), (0.5, 1.0), 1.1, rng).shape == (20, 24, 3)
-    with pytest.raises(
-        Unusable, match=r"19 x 48 pixels and would become 2\.00 times larger to fit 96 x 96; data.enlarge allows 1.5"
-    ):
-        fitted(small, (96, 96), 1.5)
-    assert fitted(small, (96, 96), 2.0).shape == (38, 96, 3)
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        ((600, 800), (288, 384)),
-        ((800, 600), (384, 288)),
-        ((384, 384), (384, 384)),
-        ((5000, 7), (384, 1)),
-        ((400, 384), (384, 369)),
-    ],
-)
-def test_a_whole_picture_keeps_its_aspect_ratio(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert fitted_size(size, (384, 384), 1.0) == expected
-
-
-def test_mirrored() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(mirrored(image), image[:, ::-1], strict=True)
-
-
 def test_batches_have_fixed_shapes_and_depend_on_the_seed(tmp_path: Path) -> None:
     pictures, config = folder_of(tmp_path, 5), tiny_config()
     batches = take(batches_of(pictures, config), 3)
@@ -136,6 +67,18 @@ def test_batches_have_fixed_shapes_and_depend_on_the_seed(tmp_path: Path) -> Non
 
 def with_classes(config: Config, classes: int) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=classes))
+
+
+def test_classes_are_hidden_as_often_as_asked_for_and_nothing_else_changes(tmp_path: Path) -> None:
+    pictures, config = folder_of(tmp_path, 4), with_classes(tiny_config(), 4)
+    hiding = dataclasses.replace(config, training=dataclasses.replace(config.training, label_dropout=0.3))
+    plain, hidden = (take(batches_of(pictures, one), 100) for one in (config, hiding))
+    labels, seen = (np.concatenate([batch.label for batch in batches]) for batches in (plain, hidden))  # [400] each
+    assert set(seen) == {0, 1, 2, 3, 4}
+    assert abs((seen == 4).mean() - 0.3) < 0.1  # four standard deviations
+    np.testing.assert_array_equal(seen[seen < 4], labels[seen < 4])
+    assert_same([batch._replace(label=0) for batch in hidden], [batch._replace(label=0) for batch in plain])
+    assert_same(take(batches_of(pictures, hiding, first=3), 2), hidden[3:5])
 
 
 def test_every_picture_comes_once_an_epoch_in_a_new_order(tmp_path: Path) -> None:
