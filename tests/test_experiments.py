@@ -44,9 +44,11 @@ SIZES = {
     "plant_leaves": ((64, 64), 3072, 4096, 755, 1024, 1024),
     "tiny_imagenet": ((8, 8), 192, 64, 189, 1024, 64),
     "tiny_imagenet_64": ((8, 8), 192, 64, 189, 112, 64),
+    "tiny_imagenet_64_classes": ((8, 8), 192, 64, 189, 112, 64),
+    "tiny_imagenet_64_luma_first": ((8, 8), 192, 64, 189, 112, 64),
 }
 NAMES = sorted(SIZES)
-NOT_IN_THE_PAPER = {"debug", "landscapes", "tiny_imagenet", "tiny_imagenet_64"}
+NOT_IN_THE_PAPER = {"debug", "landscapes"} | {name for name in NAMES if name.startswith("tiny")}
 
 
 def test_these_are_the_experiments() -> None:
@@ -169,8 +171,9 @@ KINDS = (
         "tiny_imagenet_64",
     ),
     ("diabetic_retinopathy", "ffhq", "plant_leaves"),  # encoder_stride 2
-    ("imagenet", "tiny_imagenet"),  # classes
+    ("imagenet", "tiny_imagenet", "tiny_imagenet_64_classes"),  # classes
     ("openimages_colorization",),  # luma_first
+    ("tiny_imagenet_64_luma_first",),  # both
 )
 
 
