@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dct_jax.data.pixels import decode_image, image_size
+from dct_jax.data.pixels import decode_image
 from dct_jax.plots import image_grid
 from dct_jax.sampling.conditioning import share
 from dct_jax.sampling.lists import Start
@@ -26,7 +26,8 @@ SAMPLES = 4
 
 LARGEST_FILE = 8 * 2**20
 MOST_PIXELS = 2**24
-"""Larger uploads are refused."""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""Larger uploads are refused, and others: some of Pillow's decoders start other programs."""
 
 Frame = tuple[np.ndarray, str]
 """What the page shows: a picture, uint8 [H, W, 3], and a line below it."""
@@ -36,17 +37,13 @@ def uploaded(path: str | None) -> np.ndarray:
     """The pixels of an uploaded file, uint8 [H, W, 3].
 
     Raises:
-        ValueError: if there is none, or it is too large, or no image; its size is looked at before it is decoded.
+        ValueError: if there is none, or it is too large, or no image; its header is looked at before it is decoded.
     """
     if not path:
         raise ValueError("upload a picture first")
     if Path(path).stat().st_size > LARGEST_FILE:
         raise ValueError(f"this file has more than {LARGEST_FILE >> 20} MiB")
-    data = Path(path).read_bytes()
-    height, width = image_size(data)
-    if height * width > MOST_PIXELS:
-        raise ValueError(f"this picture has {height} x {width} pixels; at most {MOST_PIXELS} are read")
-    return decode_image(data)
+    return decode_image(Path(path).read_bytes(), FORMATS, MOST_PIXELS)
 
 
 def upsampling(model: TrainedModel, image: np.ndarray) -> Given:
@@ -78,25 +75,22 @@ def growing(
 
 def build(model: TrainedModel) -> "gradio.Blocks":
     """The page."""
-    try:
-        import gradio as gr
-    except ImportError:
-        raise ValueError("the demo needs Gradio: pip install 'dct_jax[demo]'") from None
+    import gradio as gr
 
     classes = model.config.model.num_classes
-    hides = model.config.training.label_dropout > 0
-    names = list(model.classes) or [str(label) for label in range(classes)]
-    choices = ["any", *(["none"] if hides else []), *names] if classes else ["any"]
+    choices = ["any", *(["none"] if model.hides else []), *map(model.class_name, range(classes))]
 
     def frames(
         starts: Callable[[int, int | None], tuple[Sequence[Start], Given | None]],
-        name: str,
+        name: str | None,
         temperature: float,
         guidance: float,
-        seed: float,
+        seed: float | None,
     ) -> Iterator[Frame]:
         """Runs one request; what is wrong with it becomes a message on the page."""
         try:
+            if name is None or seed is None:
+                raise ValueError("choose a class and a seed")
             label = None if name == "any" else model.label(name)
             one = SymbolPolicy(float(temperature))
             begun, given = starts(int(seed), label)
@@ -128,7 +122,7 @@ def build(model: TrainedModel) -> "gradio.Blocks":
                 settings = [
                     gr.Dropdown(choices, value="any", label="class", visible=classes > 0),
                     gr.Slider(0.1, 2.0, value=1.0, step=0.05, label="temperature"),
-                    gr.Slider(1.0, 6.0, value=1.0, step=0.25, label="guidance", visible=hides),
+                    gr.Slider(1.0, 6.0, value=1.0, step=0.25, label="guidance", visible=model.hides),
                     gr.Number(value=0, precision=0, minimum=0, maximum=2**32 - 1, label="seed"),
                 ]
                 with gr.Tab("Sample"):
@@ -150,7 +144,8 @@ def build(model: TrainedModel) -> "gradio.Blocks":
             with gr.Column():
                 shown = gr.Image(label="samples", format="png", elem_id="shown", interactive=False)
                 line = gr.Markdown(elem_id="line")
-        for button, draw, inputs in buttons:
+                stop = gr.Button("Stop", elem_id="stop")
+        drawing = [
             button.click(
                 draw,
                 [*inputs, *settings],
@@ -160,8 +155,11 @@ def build(model: TrainedModel) -> "gradio.Blocks":
                 concurrency_limit=1,
                 concurrency_id="draw",
             )
+            for button, draw, inputs in buttons
+        ]
+        stop.click(None, cancels=drawing)
     return page
 
 
 def _upload(gr: "gradio", name: str) -> "gradio.File":
-    return gr.File(label="picture", file_count="single", type="filepath", elem_id=f"{name}-file")
+    return gr.File(label="picture", file_count="single", type="filepath", file_types=["image"], elem_id=f"{name}-file")

@@ -73,9 +73,10 @@ def to_continue(model: TrainedModel, image: np.ndarray, keep: Callable[[SparseDC
 
 def starts_of(model: TrainedModel, prefixes: Sequence[Prefix], num: int, seed: int, label: int | None = None) -> list[Start]:
     """`num` samples of each prefix; without a label it is hidden if the model was trained so, and else drawn at random."""
-    hides, starts = model.config.training.label_dropout > 0, []
+    starts = []
+    if label is None and model.hides:
+        label = model.config.model.num_classes
     for number in range(num * len(prefixes)):
         given, next_rank = prefixes[number // num]
-        unspecified = model.config.model.num_classes if hides else model.any_label(seed, number)
-        starts.append(Start(number, given, unspecified if label is None else label, next_rank))
+        starts.append(Start(number, given, model.any_label(seed, number) if label is None else label, next_rank))
     return starts

@@ -127,6 +127,7 @@ class TrainedModel:
 
     def any_label(self, seed: int, number: int) -> int:
         """The class of sample `number` of a seed if none is asked for; 0 without classes."""
+        _check_seed(seed)
         return int(np.random.default_rng((seed, number, 1)).integers(max(self.config.model.num_classes, 1)))
 
     def draw(
@@ -151,17 +152,21 @@ class TrainedModel:
 
         Raises:
             ValueError: if the batch size or the limit is not positive, a start's list is not one of this model's or longer
-                than the limit, a label does not exist, or the policy has guidance and the model has seen no hidden classes.
+                than the limit, a label does not exist, or the policy has guidance and a start no class or the model no
+                hidden ones.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
         _check_seed(seed)
         if limit is not None and limit < 1:
             raise ValueError(f"the limit is {limit} triples; it must be 1 or more")
-        if policy.guidance != 1:
+        if policy.is_guided:
             self._check_hides("guidance")
+            if any(start.label == self.config.model.num_classes for start in starts):
+                raise ValueError(f"guidance is {policy.guidance} and the class is hidden; guidance needs a class: name one")
         for start in starts:
             self.check_label(start.label)
+            self.blank(start.given.size)
             self.check_list(start.given, f"what sample {start.number} begins with")
             if limit is not None and len(start.given) > limit:
                 raise ValueError(f"what is given has {len(start.given)} triples, more than the limit of {limit}")
@@ -243,14 +248,25 @@ class TrainedModel:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 
+    def class_name(self, label: int) -> str:
+        """The name of a class, its number if it has none, "none" for the hidden one."""
+        if label == self.config.model.num_classes:
+            return "none"
+        return self.classes[label] if self.classes else str(label)
+
+    @property
+    def hides(self) -> bool:
+        """Whether the model was trained with hidden classes, too."""
+        return self.config.training.label_dropout > 0
+
     @property
     def _last_label(self) -> int:
         """The largest number that a label can have: the hidden class's, if the model was trained with it."""
         classes = self.config.model.num_classes
-        return classes if self.config.training.label_dropout else max(classes, 1) - 1
+        return classes if self.hides else max(classes, 1) - 1
 
     def _check_hides(self, what: str) -> None:
-        if not self.config.training.label_dropout:
+        if not self.hides:
             raise ValueError(
                 f"{what} needs a model that was trained with hidden classes: model.num_classes and training.label_dropout "
                 f"(here {self.config.model.num_classes} and {self.config.training.label_dropout})"

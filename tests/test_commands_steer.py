@@ -48,7 +48,7 @@ def luma_first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """photo.png, 64 x 64; grey.png, 32 x 32; small.png, 4 x 4; whole.jpg and cut.jpg, progressive; wide.png."""
+    """photo.png, 64 x 64; grey.png, 32 x 32; small.png, 4 x 4; wide.png; whole.jpg, progressive; others that end early."""
     folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     photo = Image.fromarray(random_image(rng, 64, 64))
     photo.save(folder / "photo.png")
@@ -58,6 +58,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photo.resize((32, 32)).save(folder / "whole.jpg", progressive=True, quality=30)
     data = (folder / "whole.jpg").read_bytes()
     (folder / "cut.jpg").write_bytes(data[: len(data) * 2 // 3])
+    for name, image in (("grey", photo.resize((32, 32)).convert("L")), ("large", photo), ("cut16", photo.resize((16, 16)))):
+        image.save(folder / f"{name}.jpg", progressive=True)
+        data = (folder / f"{name}.jpg").read_bytes()
+        (folder / f"{name}.jpg").write_bytes(data[: len(data) * 9 // 10])
     return folder
 
 
@@ -67,20 +71,24 @@ def manifest(out: Path) -> list[dict[str, Any]]:
 
 def test_samples_by_class_and_what_is_left_of_them(run: Path, model: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "samples").mkdir()
-    for stale in ("0007.png", "0000.jpg", "mine.png"):
+    for stale in ("0007.png", "0000.jpg", "mine.png", "20240101.jpg"):
         (tmp_path / "samples" / stale).write_bytes(b"")
+    (tmp_path / "samples.jsonl").write_text(
+        '{"file": "samples/0007.png"}\n{"file": "/etc/passwd"}\n{"file": "samples/../me"}\n'
+    )
     command = ["sample", run, "--label", "forest", "0", "--num", "4", "--seed", "5", "--format", "jpg", "--out", tmp_path]
     assert main([str(x) for x in command]) == 0
     assert {p.name for p in tmp_path.iterdir()} == {
         "samples", "samples.jsonl", "samples.png", "progressive.png", "positions.png", "classes.png",
     }  # fmt: skip
     names = {p.name for p in (tmp_path / "samples").iterdir()}
-    assert names == {"mine.png", "0000.jpg", "0001.jpg", "0002.jpg", "0003.jpg"}  # older samples are gone
+    assert names == {"mine.png", "20240101.jpg", "0000.jpg", "0001.jpg", "0002.jpg", "0003.jpg"}  # the older sample is gone
     lists = model.sample(4, seed=5, label=[2, 0])
     nats = model.log_prob(lists, [2, 0, 2, 0])
     for i, (line, sparse) in enumerate(zip(manifest(tmp_path), lists)):
         assert SparseDCT.from_jpeg(tmp_path / line["file"]) == sparse  # exactly the sample's coefficients
         known = {"number": i, "seed": 5, "label": (2, 0)[i % 2], "class": ("forest", "beach")[i % 2], "given": 0}
+        known |= {"temperature": [1.0], "guidance": 1.0}
         assert line | known == line
         assert (line["triples"], line["state"], line["size"]) == (len(sparse), "complete", [32, 32])
         for name, of_lists in nats.items():
@@ -160,4 +168,11 @@ def test_what_cannot_be_drawn_is_refused_in_a_line(run: Path, luma_first: Path, 
     assert "more than the limit of 5" in refused("continue", run, photo, "--keep", 0.9, "--max-triples", 5)
     assert "say what to keep of it" in refused("continue", run, photo)
     assert "this JPEG file is whole; say what to keep" in refused("continue", run, folder / "whole.jpg")
+    assert "--size is for small pictures" in refused("upsample", run, "--from-large", photo, "--size", 32, 32)
+    assert "guidance needs a class: name one" in refused("upsample", run, small, "--guidance", 2)
+    assert "seed is -1" in refused("upsample", run, small, "--seed", -1)
+    assert "cannot be written" in refused("sample", run, "--out", small / "x")
+    assert "has chroma subsampled 4:0:0; for this model it must be 4:2:0" in refused("continue", run, folder / "grey.jpg")
+    assert "large.jpg: the size is 64 x 64 pixels; this model draws" in refused("continue", run, folder / "large.jpg")
+    assert "cut16.jpg: the size is 16 x 16 pixels; this model has seen" in refused("continue", run, folder / "cut16.jpg")
     assert "num is 0; it must be 1 or more" in refused("upsample", run, small, "--num", 0)

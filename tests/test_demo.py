@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from dct_jax.commands.demo import serve
 from dct_jax.demo import LARGEST_FILE, growing, uploaded
@@ -28,7 +30,7 @@ def model(debug_run: Path) -> TrainedModel:
 
 @pytest.fixture(scope="module")
 def address(model: TrainedModel) -> Iterator[str]:
-    page = serve(model, "127.0.0.1", 0, blocking=False)
+    page = serve(model, "127.0.0.1", 0)
     yield page.local_url
     page.close()
 
@@ -57,7 +59,7 @@ def test_frames_grow_and_end_with_the_sample(model: TrainedModel) -> None:
     assert not np.array_equal(frames[0][0], frames[-1][0])
 
 
-def test_uploads_are_looked_at_before_they_are_decoded(tmp_path: Path, broken: Path) -> None:
+def test_uploads_are_looked_at_before_they_are_decoded(tmp_path: Path, broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="upload a picture first"):
         uploaded(None)
     with pytest.raises(ValueError, match=r"cannot be read|no image"):
@@ -69,8 +71,13 @@ def test_uploads_are_looked_at_before_they_are_decoded(tmp_path: Path, broken: P
     bomb = tmp_path / "bomb.png"
     Image.new("1", (5000, 5000)).save(bomb)
     assert bomb.stat().st_size < 10_000
-    with pytest.raises(ValueError, match="this picture has 5000 x 5000 pixels"):
+    monkeypatch.setattr(ImageFile, "load", lambda image: pytest.fail("it was decoded"))  # Pillow's Exif of a PNG would do that
+    with pytest.raises(ValueError, match="this image has 5000 x 5000 pixels"):
         uploaded(str(bomb))
+    drawing = tmp_path / "drawing.png"  # PostScript, which Pillow gives to Ghostscript
+    drawing.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(ValueError, match="no image that Pillow can read"):
+        uploaded(str(drawing))
 
 
 def test_the_interface_draws_and_names_what_is_wrong(address: str, picture: Path, broken: Path) -> None:
@@ -89,6 +96,8 @@ def test_the_interface_draws_and_names_what_is_wrong(address: str, picture: Path
         client.predict(handle_file(picture), *settings, api_name="/colorize")
     with pytest.raises(AppError, match=r"cannot be read|no image"):
         client.predict(handle_file(broken), *settings, api_name="/upsample")
+    with pytest.raises(AppError, match="choose a class and a seed"):
+        client.predict("any", 1.0, 1.0, None, api_name="/draw")
     with pytest.raises(AppError, match="upload a picture first"):
         client.predict(None, *settings, api_name="/upsample")
 
@@ -141,5 +150,8 @@ def test_a_visitor_sees_a_picture_and_for_a_broken_file_a_message(address: str, 
 
 
 def test_what_the_command_refuses(debug_run: Path, refused: Refused, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        free = other.getsockname()[1]  # when it is closed
+        assert "cannot listen at 127.0.0.1" in refused("demo", debug_run, "--port", free)
     assert "port is 70000; it must be from 1 to 65535" in refused("demo", debug_run, "--port", 70000)
-    assert "there is no run here" in refused("demo", tmp_path / "nothing")
+    assert "there is no run here" in refused("demo", tmp_path / "nothing", "--port", free)

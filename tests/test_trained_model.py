@@ -91,6 +91,9 @@ def test_labels_by_name_and_number(model: dct_jax.TrainedModel) -> None:
     hides = dataclasses.replace(config, training=dataclasses.replace(config.training, label_dropout=0.1))
     assert dataclasses.replace(named, config=hides).label("none") == 3
     drawn = [start.label for start in named.starts(60)]
+    with pytest.raises(ValueError, match="guidance needs a class: name one"):
+        hiding = dataclasses.replace(named, config=hides)
+        hiding.draw(hiding.starts(1, labels=[3]), policy=Policy(guidance=2.0))
     assert set(drawn) == {0, 1, 2} and drawn == [start.label for start in named.starts(60)]
 
 

@@ -24,13 +24,13 @@ class Compress:
     Attributes:
         run: folder of the run whose best checkpoint is used; `decompress` needs the same one.
         image: a JPEG file with the quantisation tables and the chroma subsampling that the model was trained with.
-        label: the class, for a class-conditional model.
+        label: the class by name or number, for a class-conditional model.
         out: the file to write; the image's name with the suffix .dct by default.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
     image: Annotated[Path, tyro.conf.Positional]
-    label: int = 0
+    label: str = ""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
 
 
@@ -58,7 +58,7 @@ def compress(args: Sequence[str]) -> int:
     model = load(command.run)
     sparse = SparseDCT.from_jpeg(command.image, model.codec.channel_order)
     try:
-        data = compression.compress(model, sparse, command.label)
+        data = compression.compress(model, sparse, model.label(command.label) if command.label else 0)
     except ValueError as error:
         raise ValueError(f"{command.image}: {error}") from None
     out = command.out or command.image.with_suffix(SUFFIX)

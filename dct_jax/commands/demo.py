@@ -1,8 +1,10 @@
 """The command demo."""
 
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,37 +38,37 @@ def demo(args: Sequence[str]) -> int:
     command = parse(Demo, args, "demo")
     if not 0 < command.port < 2**16:
         raise ValueError(f"port is {command.port}; it must be from 1 to 65535")
+    if find_spec("gradio") is None:
+        raise ValueError("the demo needs Gradio: pip install 'dct_jax[demo]'")
+    try:
+        socket.create_server((command.host, command.port)).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"the demo cannot listen at {command.host}:{command.port} ({reason}); name another --port") from None
     from dct_jax.trained_model import load
 
-    model = load(command.run)
+    page = serve(load(command.run), command.host, command.port)
     print(f"http://{command.host}:{command.port} (Ctrl-C ends it)", flush=True)
-    serve(model, command.host, command.port)
+    page.block_thread()
     return say("the demo has ended")
 
 
-def serve(model: "TrainedModel", host: str, port: int, blocking: bool = True) -> "gradio.Blocks":
-    """Starts the page; port 0 takes any that is free.
-
-    Raises:
-        ValueError: if Gradio is missing, or there is something else at that port.
-    """
+def serve(model: "TrainedModel", host: str, port: int) -> "gradio.Blocks":
+    """Starts the page in the background; port 0 takes any that is free."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nobody is told that it runs
+    import gradio as gr
+
     from dct_jax.demo import LARGEST_FILE, build
 
     page = build(model)
-    import gradio as gr
-
-    try:
-        page.queue(max_size=16).launch(
-            server_name=host,
-            server_port=port or None,
-            max_file_size=LARGEST_FILE,
-            share=False,
-            quiet=True,
-            prevent_thread_lock=not blocking,
-            footer_links=[],
-            theme=gr.themes.Default(font="sans-serif", font_mono="monospace"),  # the usual one fetches fonts elsewhere
-        )
-    except OSError as error:
-        raise ValueError(f"the demo cannot listen at {host}:{port} ({error}); name another --port") from None
+    page.queue(max_size=16).launch(
+        server_name=host,
+        server_port=port or None,
+        max_file_size=LARGEST_FILE,
+        share=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        footer_links=[],
+        theme=gr.themes.Default(font="sans-serif", font_mono="monospace"),  # the usual one fetches fonts elsewhere
+    )
     return page

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dct_jax.trained_model import TrainedModel
 
 MANIFEST = "samples.jsonl"
-_NAME = re.compile(r"\d{4,}\.(png|jpg)")
+_NAME = re.compile(r'\{"file": "(samples/\d{4,}\.(?:png|jpg))"')
 
 
 @dataclass(frozen=True)
@@ -64,23 +64,19 @@ class Drawing:
         return min((limit for limit in limits if limit), default=None)
 
 
-def check_folder(out: Path) -> None:
-    """Raises ValueError if this cannot be a folder to write into."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} cannot be written (it is a file); name a folder")
-
-
 def draw_into(
     out: Path,
+    figures: Sequence[str],
     model: "TrainedModel",
     starts: Sequence["Start"],
     drawing: Drawing,
     made_from: Callable[["Start"], dict[str, Any]] = lambda start: {},
 ) -> list["Sample"]:
-    """Draws samples; each is written when it ends: samples/NUMBER.png and a line in samples.jsonl. Earlier ones are removed.
+    """Draws samples; each is written when it ends: samples/NUMBER.png and a line in samples.jsonl.
 
     Args:
-        out: the folder.
+        out: the folder. What an earlier call left there is removed: the samples that its manifest names, and its figures.
+        figures: their names.
         model: to draw from.
         starts: what the samples begin with.
         drawing: how to draw.
@@ -90,35 +86,52 @@ def draw_into(
         The samples in the order of `starts`.
     """
     if drawing.format == "jpg" and model.codec.block_size != 8:
-        raise ValueError(f"the model's blocks have {model.codec.block_size} pixels; a JPEG file's have 8: write png")
+        raise ValueError(f"the model's blocks have {model.codec.block_size} pixels; a JPEG file's have 8: use --format png")
+    if drawing.format == "jpg" and model.network.vocabulary.largest_value > 1023:
+        raise ValueError("the model's values can be larger than a JPEG file has room for (quality above 97): use --format png")
     policy, limit = drawing.policy(), drawing.limit(model.config.model.chunk_size)
     chunks = model.draw(starts, drawing.seed, policy, drawing.batch_size, limit)
-    for old in (out / "samples").glob("*"):
-        if _NAME.fullmatch(old.name):
-            old.unlink()
+    _prepare(out, figures)  # all else has been checked
     done: dict[int, Sample] = {}
+    lines: dict[int, str] = {}
     drawn = 0
-    with tqdm(total=len(starts), desc="samples", unit="", disable=None) as bar:
+    with (out / MANIFEST).open("w") as manifest, tqdm(total=len(starts), desc="samples", unit="", disable=None) as bar:
         for number, grown in enumerate(chunks, 1):
             ended = [sample for sample in grown if sample.state != "growing"]
             for sample in ended:
                 drawn += len(sample.sparse) - len(sample.start.given)
                 _save(out / "samples" / _file(sample, drawing), sample, model)
-            if ended:
-                done |= {sample.start.number: sample for sample in ended}
-                with replacing(out / MANIFEST) as path:
-                    lines = (_line(done[i], drawing, model, made_from) for i in sorted(done))
-                    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+                done[sample.start.number] = sample
+                lines[sample.start.number] = json.dumps(_line(sample, drawing, model, made_from)) + "\n"
+                manifest.write(lines[sample.start.number])
+                manifest.flush()
             growing = sum(len(one.sparse) - len(one.start.given) for one in grown if one.state == "growing")
             bar.set_postfix_str(f"chunk {number}, {drawn + growing} triples")
             bar.update(len(ended))
+    with replacing(out / MANIFEST) as path:  # in order
+        path.write_text("".join(lines[number] for number in sorted(lines)))
     return [done[start.number] for start in starts]
 
 
-def ended_well(samples: Sequence["Sample"]) -> str:
+def cut_note(samples: Sequence["Sample"]) -> str:
     """For a command's last line: how many were cut off, if any."""
     cut = sum(sample.state == "cut" for sample in samples)
     return f" ({cut} cut off at the limit)" if cut else ""
+
+
+def _prepare(out: Path, figures: Sequence[str]) -> None:
+    """Makes the folder, and removes what an earlier call left there. Raises ValueError if it cannot be written."""
+    try:
+        (out / "samples").mkdir(parents=True, exist_ok=True)
+        manifest = out / MANIFEST
+        lines = manifest.read_text(errors="replace").splitlines() if manifest.exists() else []
+        for name in [name for line in lines if (name := _NAME.match(line))]:
+            (out / name[1]).unlink(missing_ok=True)
+        for name in (*figures, MANIFEST):
+            (out / name).unlink(missing_ok=True)
+        manifest.touch()
+    except OSError as error:
+        raise ValueError(f"{out} cannot be written ({error.strerror}); name another --out") from None
 
 
 def _file(sample: "Sample", drawing: Drawing) -> str:
@@ -139,11 +152,15 @@ def _line(sample: "Sample", drawing: Drawing, model: "TrainedModel", made_from: 
     if classes:
         hidden = start.label == classes
         of_class["label"] = None if hidden else start.label
-        of_class["class"] = model.classes[start.label] if model.classes and not hidden else None
+        of_class["class"] = model.class_name(start.label)
     return {
         "file": f"samples/{_file(sample, drawing)}",
         "seed": drawing.seed,
         "number": start.number,
+        "temperature": drawing.temperature,
+        "top_k": drawing.top_k,
+        "top_p": drawing.top_p,
+        "guidance": drawing.guidance,
         **of_class,
         **made_from(start),
         "size": list(sample.sparse.size),

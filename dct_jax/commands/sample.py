@@ -9,11 +9,12 @@ import tyro
 
 from dct_jax import plots
 from dct_jax.commands.arguments import figure_file, parse, save_image, say
-from dct_jax.commands.drawing import Drawing, check_folder, draw_into, ended_well
+from dct_jax.commands.drawing import Drawing, cut_note, draw_into
 
 if TYPE_CHECKING:
     from dct_jax.trained_model import TrainedModel
 
+FIGURES = ("samples.png", "progressive.png", "positions.png", "classes.png")
 MOST_CLASSES = 50
 """More are not drawn in one grid."""
 
@@ -26,11 +27,11 @@ class Sample:
         run: folder of the run.
         num: how many samples; 16 by default, or 8 of each class that is named.
         label: classes by name or number, "all", or "none" to hide the class; drawn at random by default. Of several,
-            classes.png shows a row each.
+            up to 50, classes.png shows a row each.
         size: height and width in pixels; by default each sample's is drawn from the training pictures' sizes.
         drawing: how to draw.
-        out: folder for samples.png (a grid), progressive.png, positions.png, samples.jsonl and samples/; the run's folder by
-            default.
+        out: folder for samples.png (a grid), progressive.png, positions.png, samples.jsonl and samples/, in place of those of
+            an earlier call; the run's folder by default.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -45,26 +46,25 @@ def sample(args: Sequence[str]) -> int:
     """`sample RUN`."""
     command = parse(Sample, args, "sample")
     out = command.out or command.run
-    check_folder(out)
     from dct_jax.trained_model import load
 
     model = load(command.run)
     labels = _labels(model, command.label)
     num = (8 * len(labels) if len(labels) > 1 else 16) if command.num is None else command.num
-    samples = draw_into(out, model, model.starts(num, command.drawing.seed, labels, command.size), command.drawing)
+    samples = draw_into(out, FIGURES, model, model.starts(num, command.drawing.seed, labels, command.size), command.drawing)
     lists = [one.sparse for one in samples]
     images = [model.codec.decode(sparse) for sparse in lists]
     scale = max(1, 160 // max(max(image.shape[:2]) for image in images))
     save_image(plots.image_grid(images, columns=max(1, round(len(images) ** 0.5)), scale=scale), out / "samples.png")
     figures = {"progressive.png": plots.progressive(lists[:4]), "positions.png": plots.positions(lists[:2])}
     if 1 < len(labels) <= min(MOST_CLASSES, num):
-        names = command.label if command.label != ("all",) else [_name(model, label) for label in labels]
+        names = [model.class_name(label) for label in labels]
         figures["classes.png"] = plots.class_grid([images[i :: len(labels)] for i in range(len(labels))], names)
     for name, figure in figures.items():
         with figure_file(out / name) as path:
             figure.savefig(path)
     return say(
-        f"{num} samples are in {out}{ended_well(samples)}: {', '.join(['samples.png', *figures])}, samples.jsonl, samples/"
+        f"{num} samples are in {out}{cut_note(samples)}: {', '.join(['samples.png', *figures])}, samples.jsonl, samples/"
     )
 
 
@@ -72,7 +72,3 @@ def _labels(model: "TrainedModel", names: Sequence[str]) -> list[int]:
     if tuple(names) == ("all",) and model.config.model.num_classes:
         return list(range(model.config.model.num_classes))
     return [model.label(name) for name in names]
-
-
-def _name(model: "TrainedModel", label: int) -> str:
-    return model.classes[label] if model.classes else str(label)

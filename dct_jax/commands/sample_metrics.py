@@ -43,12 +43,12 @@ def compare_samples(
 
     real = SeenPictures(open_sources(model.config.data)[0], model.config, references)
     check_counts(len(real), num)
-    labels, at_a_time = real.labels(num), min(batch_size, num)
-    for first in tqdm(range(0, num, at_a_time), desc="samples", unit=f" x {at_a_time}", disable=None):
-        # Whole batches, also at the end: another size would be another compiled program.
-        lists = model.sample(at_a_time, seed, label=labels, batch_size=at_a_time, first=first)
-        for i, sparse in enumerate(lists[: num - first], first):
-            save_image(model.codec.decode(sparse), folder / _name(i))
+    with tqdm(total=num, desc="samples", unit="", disable=None) as bar:
+        for grown in model.draw(model.starts(num, seed, real.labels(num)), seed, batch_size=batch_size):
+            for sample in grown:
+                if sample.state != "growing":
+                    save_image(model.codec.decode(sample.sparse), folder / _name(sample.start.number))
+                    bar.update()
     fake = SourcePictures(open_source(f"folder:{folder}"))
     return _said(compare(network, real, fake, batch_size=batch_size, cache=cache_folder()))
 

@@ -11,7 +11,7 @@ import tyro
 from dct_jax import plots
 from dct_jax.codec.jpeg import read_partial_jpeg
 from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, say
-from dct_jax.commands.drawing import Drawing, check_folder, draw_into, ended_well
+from dct_jax.commands.drawing import Drawing, cut_note, draw_into
 from dct_jax.data.pixels import read_image
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class Steered:
         num: samples of each picture.
         label: the class of the samples, by name or number; by default hidden if the model was trained so, else drawn at random.
         drawing: how to draw.
-        out: folder for comparison.png, samples.jsonl and samples/; RUN/COMMAND by default.
+        out: folder for comparison.png, samples.jsonl and samples/, in place of those of an earlier call; by default
+            RUN/upsampled, RUN/colorized or RUN/continued.
     """
 
     num: int = 4
@@ -74,8 +75,8 @@ class Continue(Steered):
 
     Attributes:
         run: folder of the run.
-        image: a picture of which a part is kept, or a progressive JPEG file that ends in the middle: all scans that arrived are
-            kept, as far as the model's channel order allows.
+        image: a picture of which a part is kept, or a progressive JPEG file that ends in the middle: of what arrived, all
+            channels are kept before the first one, in the model's order, of which bits are missing.
         keep: the share of the picture's list to keep.
         keep_bands: the number of frequency bands to keep, from 1.
     """
@@ -91,6 +92,8 @@ def upsample(args: Sequence[str]) -> int:
     command = parse(Upsample, args, "upsample")
     if bool(command.small) == bool(command.from_large):
         raise ValueError("upsample takes small pictures, as in: upsample RUN SMALL.png, or --from-large PICTURE")
+    if command.size and command.from_large:
+        raise ValueError("--size is for small pictures; the samples of --from-large have the size of the picture itself")
 
     def given(model: "TrainedModel", path: Path) -> "Given":
         from dct_jax.steering import to_restore, to_upsample
@@ -144,6 +147,7 @@ def _arrived(model: "TrainedModel", path: Path) -> "Given":
     file = read_partial_jpeg(path, model.codec.channel_order)
     if file.whole:
         raise ValueError(f"{path}: this JPEG file is whole; say what to keep of it, with --keep or --keep-bands")
+    model.blank(file.sparse.size)  # it must fit on the canvas
     prefix, useless = scans(file, model.codec)
     print(
         f"{path.name}: scans that arrived: {file.scans}; given are {prefix.next_rank} of {len(file.missing_bits)} channels, "
@@ -163,7 +167,6 @@ def _steer(
     num, drawing, out = command.num, command.drawing, command.out or command.run / name
     if num < 1:
         raise ValueError(f"num is {num}; it must be 1 or more")
-    check_folder(out)
     from dct_jax.steering import starts_of
     from dct_jax.trained_model import load
 
@@ -176,9 +179,9 @@ def _steer(
             message = str(error)
             raise ValueError(message if message.startswith(str(path)) else f"{path}: {message}") from None
     starts = starts_of(model, [picture.prefix for picture in pictures], num, drawing.seed, label)
-    samples = draw_into(out, model, starts, drawing, lambda start: {"picture": paths[start.number // num].name})
+    samples = draw_into(out, (FIGURE,), model, starts, drawing, lambda start: {"picture": paths[start.number // num].name})
     images = [model.codec.decode(sample.sparse) for sample in samples]
     rows = [plots.Row(picture.shown, images[i * num : (i + 1) * num], picture.original) for i, picture in enumerate(pictures)]
     with figure_file(out / FIGURE) as path:
         plots.comparison(rows, title).savefig(path)
-    return say(f"{len(samples)} samples are in {out}{ended_well(samples)}: {FIGURE}, samples.jsonl, samples/")
+    return say(f"{len(samples)} samples are in {out}{cut_note(samples)}: {FIGURE}, samples.jsonl, samples/")

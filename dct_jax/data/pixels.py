@@ -1,6 +1,7 @@
 """Image files -> RGB pixels, or the reason why these are not certain."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +34,24 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ValueError(f"{path}: {error}") from None
 
 
-def decode_image(data: bytes) -> np.ndarray:
+def decode_image(data: bytes, formats: Sequence[str] | None = None, most_pixels: int | None = None) -> np.ndarray:
     """The RGB pixels of an encoded image, uint8 [H, W, 3], turned as its EXIF orientation says; of several frames the first.
 
     Grey, palette, 1-bit, YCbCr, HSV and CMYK images become RGB, CMYK without its colour profile. What is transparent is laid
     over white. 16-bit samples lose their lower 8 bits.
 
+    Args:
+        data: a file.
+        formats: those of Pillow's that are tried; all by default.
+        most_pixels: an image with more is refused by its header; by default Pillow's own limit holds.
+
     Raises:
         ValueError: if this is damaged or no image, or if its samples have no certain meaning as RGB (32-bit numbers, Lab).
     """
-    with _opened(data) as image:
+    with _opened(data, formats) as image:
+        width, height = image.size
+        if most_pixels is not None and width * height > most_pixels:
+            raise ValueError(f"this image has {height} x {width} pixels; at most {most_pixels} are read")
         try:
             reason = why_not(image)
             if not reason:
@@ -54,7 +63,7 @@ def decode_image(data: bytes) -> np.ndarray:
 
 
 def image_size(data: bytes) -> tuple[int, int]:
-    """(H, W) of an encoded image, turned upright, from its header alone.
+    """(H, W) of an encoded image, turned upright, from its header (of a PNG file without Exif in front, after decoding it).
 
     Raises:
         ValueError: if this is no image.
@@ -68,9 +77,9 @@ def image_size(data: bytes) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def _opened(data: bytes) -> ImageFile:
+def _opened(data: bytes, formats: Sequence[str] | None = None) -> ImageFile:
     try:
-        return Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
         raise ValueError("this is no image that Pillow can read") from None
     except Exception as error:

@@ -122,7 +122,7 @@ def luma(sparse: SparseDCT) -> Prefix:
 
 def scans(partial: PartialJPEG, codec: DCTCodec) -> tuple[Prefix, int]:
     """What arrived of a progressive JPEG file, as far as the channel order allows: the channels before the first one of which
-    low bits are missing. A DC may lack one, as it does in most files until their end: it is then off by half a step at most.
+    low bits are missing. A DC may lack one, as it does in most files until late: it may then be a step of quantisation too low.
 
     Args:
         partial: of the file, in the codec's channel order.
@@ -134,6 +134,9 @@ def scans(partial: PartialJPEG, codec: DCTCodec) -> tuple[Prefix, int]:
     Raises:
         ValueError: if the subsamplings differ, or not even the first channel arrived.
     """
+    theirs, ours = partial.sparse.codec.chroma_subsampling, codec.chroma_subsampling
+    if theirs != ours:
+        raise ValueError(f"the file has chroma subsampled {theirs}; for this model it must be {ours}")
     allowed = np.where(np.arange(len(partial.missing_bits)) % codec.block_size**2 == 0, 1, 0)  # [C]
     known = (partial.missing_bits >= 0) & (partial.missing_bits <= allowed)  # [C]
     sparse = partial.sparse if partial.sparse.codec == codec else codec.requantize(partial.sparse)
@@ -158,6 +161,13 @@ def seen(image: np.ndarray, data: DataConfig) -> np.ndarray:
     Raises:
         ValueError: if the picture is too small, or of another aspect than a model of crops has seen.
     """
+    if data.own_coefficients and data.fit == "whole":  # such a model has seen pictures as they are
+        if image.shape[0] > data.image_size[0] or image.shape[1] > data.image_size[1]:
+            raise ValueError(
+                f"the picture has {image.shape[0]} x {image.shape[1]} pixels; it must fit into {data.image_size[0]} x "
+                f"{data.image_size[1]}"
+            )
+        return image
     reduced = fitted(image, data.image_size, data.enlarge)
     if data.fit == "crop" and reduced.shape[:2] != tuple(data.image_size):
         height, width = data.image_size

@@ -90,7 +90,9 @@ def draw_lists(
 
         labels = [start.label for start in begun_with]
         chunk = make_chunks(lists, indices, labels, vocabulary, chunk_size, model.config.overlap)
-        keys = _chunk_keys(seed, np.array([start.number for start in begun_with], np.uint32), indices.astype(np.uint32))
+        keys = _chunk_keys(
+            np.uint32(seed), np.array([start.number for start in begun_with], np.uint32), indices.astype(np.uint32)
+        )
         span = Span(*(x.astype(np.int32) for x in (given, until, next_rank)))
         drawn = jax.device_get(sample_chunk(model, bool(given.any()), policy, params, chunk, keys, span))
         grown = [

@@ -77,6 +77,26 @@ def test_upsampled_samples_have_the_given_dcs_exactly() -> None:
     np.testing.assert_array_equal(dense, model.codec.to_dct_image(given.prefix.given))
 
 
+def test_prefixes_on_a_part_of_the_canvas() -> None:
+    """A model of whole pictures: the small one has fewer blocks than the canvas, where positions are other numbers."""
+    cropped = with_order("banded")
+    config = dataclasses.replace(cropped.config, data=dataclasses.replace(cropped.config.data, fit="whole"))
+    model = dataclasses.replace(cropped, config=config)
+    given = to_upsample(model, RNG.integers(0, 256, (4, 3, 3), np.uint8), (15, 11))
+    assert given.shown.shape == (15, 11, 3) and given.prefix.given.grid == (4, 3)
+    samples = ended(model, starts_of(model, [given.prefix], 4, seed=0))
+    assert max(len(one.sparse) for one in samples) > len(given.prefix.given)
+    for one in samples:
+        assert one.sparse.size == (15, 11)
+        one.sparse.validate(model.network.vocabulary)
+        dense, expected = (model.codec.to_dct_image(sparse) for sparse in (one.sparse, given.prefix.given))
+        np.testing.assert_array_equal(dense[..., ::16], expected[..., ::16])
+    starts = starts_of(model, [given.prefix], 4, seed=0)
+    limit = len(given.prefix.given)
+    at_once = [one for grown in model.draw(starts, batch_size=4, limit=limit) for one in grown]
+    assert [(one.state, one.sparse == given.prefix.given, sum(one.nats)) for one in at_once] == [("cut", True, 0.0)] * 4
+
+
 def test_colorized_samples_have_the_given_luma_exactly() -> None:
     model = with_order("luma_first")
     image = random_image(RNG)
