@@ -9,7 +9,7 @@ quickstart: $(VENV)/installed  ## train on the bundled photographs and sample: r
 	$(RUN) -m dct_jax sample runs/landscapes
 
 test: lint  ## the linter and all tests
-	$(RUN) -m pytest -q -n 2
+	$(RUN) -m pytest -q -n 2 --dist worksteal
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

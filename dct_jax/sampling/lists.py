@@ -1,6 +1,7 @@
 """Whole lists, chunk by chunk: the rows of a batch go on independently, and one that ends makes room for the next."""
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -70,37 +71,52 @@ def draw_lists(
     Yields:
         After each chunk, the samples that got triples or ended, as they are then.
     """
+    chunk_size = model.config.chunk_size
+    longest = model.vocabulary.longest_list + chunk_size if limit is None else limit
+    step = functools.partial(_advanced, model, params, seed, policy, longest)
+    waiting = iter([Sample(start, start.given, SymbolNats(0.0, 0.0, 0.0)) for start in starts])
+    ready: list[Sample] = []
+    growing: list[Sample | None] = [None] * rows
+    while True:
+        if len(ready) < growing.count(None) and (begun := list(itertools.islice(waiting, rows))):
+            # Lists that end within a chunk are first brought to its end, together: going through what is given in parallel
+            # costs a batch as much for one of them as for all, and few steps are left.
+            within = [sample if len(sample.sparse) % chunk_size else None for sample in begun]
+            if any(within):
+                brought = step(within + [None] * (rows - len(within)))
+                yield [sample for sample in brought if sample]
+                begun = [one or other for one, other in zip(brought, begun)]
+            ready += [sample for sample in begun if sample.state == "growing"]
+        growing = [sample or (ready.pop(0) if ready else None) for sample in growing]
+        if any(growing):
+            grown = step(growing)
+            yield [sample for sample in grown if sample]
+            growing = [sample if sample and sample.state == "growing" else None for sample in grown]
+        elif not begun:
+            return
+
+
+def _advanced(
+    model: DCTransformer, params: Any, seed: int, policy: Policy, longest: int, samples: Sequence[Sample | None]
+) -> list[Sample | None]:
+    """The rows of a batch, each brought to the end of its chunk, or of its list, or to the limit."""
     chunk_size, vocabulary = model.config.chunk_size, model.vocabulary
-    longest = vocabulary.longest_list + chunk_size if limit is None else limit
-    waiting = iter(starts)
+    filler = next(sample for sample in samples if sample)  # rows without a sample need some list
+    lists, starts = [(sample or filler).sparse for sample in samples], [(sample or filler).start for sample in samples]
+    indices, given = np.divmod([len(sparse) for sparse in lists], chunk_size)  # [B] each
+    is_sample = np.array([sample is not None for sample in samples])
+    until = np.where(is_sample, np.minimum(chunk_size, longest - indices * chunk_size), 0)
+    next_rank = np.array([start.next_rank for start in starts])
 
-    def begun() -> Sample | None:
-        start = next(waiting, None)
-        return start and Sample(start, start.given, SymbolNats(0.0, 0.0, 0.0))
-
-    growing = [begun() for _ in range(rows)]
-    while any(growing):
-        filler = next(sample for sample in growing if sample)  # rows without a sample need some list
-        now = [sample or filler for sample in growing]
-        lists, begun_with = [sample.sparse for sample in now], [sample.start for sample in now]
-        indices, given = np.divmod([len(sparse) for sparse in lists], chunk_size)  # [B] each
-        is_growing = np.array([sample is not None for sample in growing])
-        until = np.where(is_growing, np.minimum(chunk_size, longest - indices * chunk_size), 0)
-        next_rank = np.array([start.next_rank for start in begun_with])
-
-        labels = [start.label for start in begun_with]
-        chunk = make_chunks(lists, indices, labels, vocabulary, chunk_size, model.config.overlap)
-        keys = _chunk_keys(
-            np.uint32(seed), np.array([start.number for start in begun_with], np.uint32), indices.astype(np.uint32)
-        )
-        span = Span(*(x.astype(np.int32) for x in (given, until, next_rank)))
-        drawn = jax.device_get(sample_chunk(model, bool(given.any()), policy, params, chunk, keys, span))
-        grown = [
-            sample and _grown(sample, _row(drawn, i, slice(given[i], until[i])), longest, vocabulary.grid)
-            for i, sample in enumerate(growing)
-        ]
-        yield [sample for sample in grown if sample]
-        growing = [sample if sample and sample.state == "growing" else begun() for sample in grown]
+    labels = [start.label for start in starts]
+    chunk = make_chunks(lists, indices, labels, vocabulary, chunk_size, model.config.overlap)
+    keys = _chunk_keys(np.uint32(seed), np.array([start.number for start in starts], np.uint32), indices.astype(np.uint32))
+    span = Span(*(x.astype(np.int32) for x in (given, until, next_rank)))
+    drawn = jax.device_get(sample_chunk(model, bool(given.any()), policy, params, chunk, keys, span))
+    return [
+        sample and _grown(sample, _row(drawn, i, slice(given[i], until[i])), longest, vocabulary.grid)
+        for i, sample in enumerate(samples)
+    ]
 
 
 @jax.jit
