@@ -142,7 +142,7 @@ def build(model: TrainedModel) -> "gradio.Blocks":
                     keep = gr.Slider(0.0, 1.0, value=0.2, step=0.05, label="share of the list to keep")
                     buttons.append((gr.Button("Continue", elem_id="continue"), continued, [file, keep]))
             with gr.Column():
-                shown = gr.Image(label="samples", format="png", elem_id="shown", interactive=False)
+                shown = gr.Image(label="samples", show_label=False, format="png", elem_id="shown", interactive=False)
                 line = gr.Markdown(elem_id="line")
                 stop = gr.Button("Stop", elem_id="stop")
         drawing = [
