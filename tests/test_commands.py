@@ -26,7 +26,7 @@ def test_a_run_leaves_what_the_readme_says(debug_run: Path, tmp_path: Path, caps
     assert main(["sample", str(debug_run), "--num", "3", "--temperature", "1", "1", "0.5", "--out", str(tmp_path)]) == 0
     assert "3 samples are in" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.rglob("*.png")) == [
-        "0000.png", "0001.png", "0002.png", "progressive.png", "samples.png",
+        "0000.png", "0001.png", "0002.png", "positions.png", "progressive.png", "samples.png",
     ]  # fmt: skip
     assert Image.open(tmp_path / "samples" / "0000.png").size == (32, 32)
 

@@ -48,7 +48,7 @@ def test_bad_input(debug_run: Path, photo: Path, tmp_path: Path, refused: Refuse
     assert f"{png}: " in refused("compress", debug_run, png)
     assert "the list has the codec" in refused("compress", debug_run, fine)
     assert f"{large}: " in refused("compress", debug_run, large)
-    assert "label is 3; the model has 0 classes" in refused("compress", debug_run, photo, "--label", 3)
+    assert "the label is 3; this model was trained without classes" in refused("compress", debug_run, photo, "--label", 3)
     assert "missing.jpg" in refused("compress", debug_run, tmp_path / "missing.jpg")
     assert "no run here" in refused("compress", tmp_path, photo)
     assert "does not begin with the byte 0xdc" in refused("decompress", debug_run, photo)

@@ -1,6 +1,7 @@
 """The commands that draw samples: what they leave, and one clear line for each kind of bad input."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dct_jax import DCTCodec
+from dct_jax import DCTCodec, trained_model
 from dct_jax.codec import SparseDCT
 from dct_jax.commands import main
 from dct_jax.trained_model import TrainedModel
@@ -17,6 +18,7 @@ from tests.conftest import Refused
 from tests.toys import TINY, random_image, save_run, tiny_config, untrained
 
 NAMES = ("beach", "canyon", "forest")
+cached_load = functools.cache(trained_model.load)
 
 
 def model_of(order: str) -> TrainedModel:
@@ -25,7 +27,8 @@ def model_of(order: str) -> TrainedModel:
         plain,
         codec=DCTCodec(quality=30, channel_order=order),
         data=dataclasses.replace(plain.data, image_size=(32, 32)),
-        model=dataclasses.replace(TINY, num_classes=3, channel_decoder=(1,)),
+        # One chunk holds any list: what goes on from it would be another program to compile.
+        model=dataclasses.replace(TINY, num_classes=3, channel_decoder=(1,), chunk_size=1600),
         training=dataclasses.replace(plain.training, label_dropout=0.1),
     )
     return untrained(config, NAMES)
@@ -63,6 +66,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         data = (folder / f"{name}.jpg").read_bytes()
         (folder / f"{name}.jpg").write_bytes(data[: len(data) * 9 // 10])
     return folder
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trained_model, "load", cached_load)
 
 
 def manifest(out: Path) -> list[dict[str, Any]]:

@@ -155,7 +155,8 @@ def shrunk(config: Config) -> Config:
     """The same experiment on 4 x 4 blocks of 4 x 4 pixels, with the smallest network. Experiments of one kind become equal but
     for their data, so that a kind is compiled once."""
     smallest = ModelConfig(width=16, heads=2, encoder=(0,), channel_decoder=(0,), position_decoder=(0,), value_decoder=(1,))
-    kept = {"encoder_stride": config.model.encoder_stride, "num_classes": 1000 if config.model.num_classes else 0}
+    has_classes = config.model.num_classes and config.codec.channel_order == "banded"
+    kept = {"encoder_stride": config.model.encoder_stride, "num_classes": 1000 if has_classes else 0}
     return replace(
         config,
         codec=replace(config.codec, block_size=4, quality=50),
@@ -172,8 +173,7 @@ KINDS = (
     ),
     ("diabetic_retinopathy", "ffhq", "plant_leaves"),  # encoder_stride 2
     ("imagenet", "tiny_imagenet", "tiny_imagenet_64_classes"),  # classes
-    ("openimages_colorization",),  # luma_first
-    ("tiny_imagenet_64_luma_first",),  # both
+    ("openimages_colorization", "tiny_imagenet_64_luma_first"),  # luma_first
 )
 
 

@@ -235,7 +235,7 @@ class Header:
         # Every block takes a bit at least. So a forged size cannot take more memory than the file's length allows.
         if self.frame.offsets[-1] // 64 > 8 * len(self.data):
             height, width = self.frame.size
-            raise ValueError(f"{height} x {width} pixels cannot be coded in {len(self.data)} bytes, all that this file has")
+            raise ValueError(f"{height} x {width} pixels cannot be coded in a file of {len(self.data)} bytes")
 
     def check_colours(self) -> None:
         """Raises ValueError if the components are not grey or YCbCr; the rules are libjpeg's."""
