@@ -2,13 +2,16 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: quickstart test lint
+.PHONY: quickstart test test-all lint
 
 quickstart: $(VENV)/installed  ## train on the bundled photographs and sample: runs/landscapes/
 	$(RUN) -m dct_jax train landscapes
 	$(RUN) -m dct_jax sample runs/landscapes
 
-test: lint  ## the linter and all tests
+test: lint  ## the linter and the tests, but for the slowest
+	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
+
+test-all: lint  ## the linter and all tests
 	$(RUN) -m pytest -q -n 2 --dist worksteal
 
 lint: $(VENV)/installed

@@ -141,6 +141,7 @@ def test_two_processes_train_as_one_does(runs: Runs, uninterrupted: Path) -> Non
     assert_same_params(uninterrupted, one, lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4))
 
 
+@pytest.mark.slow
 def test_runs_go_on_after_a_stop_and_after_the_death_of_a_process(runs: Runs, uninterrupted: Path) -> None:
     """One run that is interrupted again and again and in the end equals one that was not."""
     run = runs.bare("interrupted")
