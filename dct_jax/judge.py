@@ -3,10 +3,11 @@
 from functools import cached_property
 from typing import Any
 
+from dct_jax.caches import cache_folder
 from dct_jax.config import Config
 from dct_jax.evaluation.features import feature_network
 from dct_jax.evaluation.pictures import SeenPictures
-from dct_jax.evaluation.reference import Statistics, cache_folder, statistics
+from dct_jax.evaluation.reference import Statistics, statistics
 from dct_jax.evaluation.sample_metrics import KEEP, REFERENCES, check_counts, compare_statistics
 from dct_jax.trained_model import TrainedModel
 from dct_jax.training.checkpoints import Sizes

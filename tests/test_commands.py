@@ -1,5 +1,6 @@
 """The command line: what each command leaves, and one clear line for each kind of bad input."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -148,3 +149,20 @@ def _triples(folder: Path) -> Path:
     path = folder / "a.npz"
     assert main(["encode", LANDSCAPE, "--out", str(path)]) == 0
     return path
+
+
+def test_programs_are_kept_for_the_next_process(debug_run: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"DCT_JAX_CACHE": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
+    for name in ("JAX_COMPILATION_CACHE_DIR", "TF_CPP_MIN_LOG_LEVEL"):  # JAX itself has set the second one, in this process
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "dct_jax", "sample", str(debug_run), "--num", "1", "--max-triples", "2"]
+    errors, programs = [], []
+    for _ in range(2):
+        process = subprocess.run(
+            [*command, "--out", str(tmp_path)], check=True, capture_output=True, text=True, env=environment
+        )
+        errors += [line for line in process.stderr.splitlines() if "cpu_aot" in line]
+        programs.append(sorted(path.name for path in (tmp_path / "cache" / "programs").glob("*/*-cache")))
+    assert not errors  # what XLA said of each program that it read
+    assert any("sample_chunk" in name for name in programs[0])
+    assert programs[0] == programs[1]

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
+from dct_jax.caches import keep_programs
 from dct_jax.commands import compress, demo, evaluate, pictures, prepare, sample, steer, train
 from dct_jax.commands.arguments import say
 
@@ -48,6 +49,7 @@ def main(args: Sequence[str]) -> int:
     """Runs one command; returns the exit code: 0, 2 for anything wrong with what the user gave, 128 + n after signal n."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    keep_programs()
     try:
         if not args or args[0] in ("-h", "--help"):
             return say(USAGE)

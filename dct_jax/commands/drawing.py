@@ -35,6 +35,8 @@ class Drawing:
         max_triples: samples are cut off at so many triples.
         max_chunks: samples are cut off at so many chunks of the model.
         batch_size: samples that grow at a time.
+        dtype: of the network's weights, activations and caches; by default as in training. bfloat16 needs half of
+            the memory.
         format: of the images; "jpg" has exactly the sample's coefficients.
     """
 
@@ -46,6 +48,7 @@ class Drawing:
     max_triples: int | None = None
     max_chunks: int | None = None
     batch_size: int = 16
+    dtype: Literal["float32", "bfloat16"] | None = None
     format: Literal["png", "jpg"] = "png"
 
     def policy(self) -> "Policy":

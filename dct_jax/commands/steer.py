@@ -170,7 +170,7 @@ def _steer(
     from dct_jax.steering import starts_of
     from dct_jax.trained_model import load
 
-    model, pictures = load(command.run), []
+    model, pictures = load(command.run, drawing.dtype), []
     label = None if command.label is None else model.label(command.label)
     for path in paths:
         try:

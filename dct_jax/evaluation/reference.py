@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -45,13 +44,6 @@ class Statistics:
     count: int
     moments: Mapping[str, Moments]
     kept: Mapping[str, np.ndarray]
-
-
-def cache_folder() -> Path:
-    """Where statistics are kept: DCT_JAX_CACHE, or dct_jax in the user's folder for caches."""
-    if named := os.environ.get("DCT_JAX_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dct_jax"
 
 
 def statistics(

@@ -96,7 +96,7 @@ def compare(
         keep: features of so many pictures are kept in memory, chosen at random: 163 MB for each set with Inception and 10,000.
         seed: draws the floor's pictures.
         batch_size: pictures that the network takes at a time.
-        cache: a folder for the statistics of the reals (230 MB with Inception); see `reference.cache_folder`.
+        cache: a folder for the statistics of the reals (230 MB with Inception); see `caches.cache_folder`.
 
     Raises:
         ValueError: if there are too few pictures, or one is not uint8 [H, W, 3].

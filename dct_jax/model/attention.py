@@ -11,60 +11,67 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.model.support import IMPOSSIBLE
-
-QUERY_BLOCK = 256
+from dct_jax.model.tiled_attention import tiled_attention
 
 
 class KeysValues(NamedTuple):
-    """What attention reads. The sampler's caches are made of these: rows are overwritten, the shape never changes."""
+    """What attention reads. The sampler's caches are made of these: columns are overwritten, the shape never changes.
 
-    keys: jax.Array  # [B, H, T, K]
-    values: jax.Array  # [B, H, T, K]
+    T comes last, as a sampler's step, which has one query a head, then reads them as fast as memory can give them. With rows
+    of K numbers, XLA's products of a vector and a matrix are half as fast on CPUs.
+    """
+
+    keys: jax.Array  # [B, H, K, T]
+    values: jax.Array  # [B, H, K, T]
 
     def write(self, new: "KeysValues", index: jax.Array | int) -> "KeysValues":
-        """A copy with rows index .. index + S - 1 replaced by `new`, which has S rows."""
+        """A copy with columns index .. index + S - 1 replaced by `new`, which has S of them."""
         update = jax.lax.dynamic_update_slice_in_dim
-        return KeysValues(*(update(old, row.astype(old.dtype), index, axis=2) for old, row in zip(self, new)))
+        return KeysValues(*(update(old, row.astype(old.dtype), index, axis=3) for old, row in zip(self, new)))
 
 
-def attend(queries: jax.Array, memory: KeysValues, mask: jax.Array | None = None) -> jax.Array:
-    """softmax(Q K^T / sqrt(K)) V, the softmax in float32.
+def attend(queries: jax.Array, memory: KeysValues, visible: jax.Array | None = None, causal: bool = False) -> jax.Array:
+    """softmax(Q K^T / sqrt(K)) V for many queries at once, the softmax in float32.
 
     Args:
         queries: [B, H, S, K].
         memory: T keys and values.
-        mask: bool, broadcastable to [B, H, S, T]: which keys each query may see; None for all.
+        visible: bool [B, T], the keys that can be seen, one or more of each b; None for all.
+        causal: whether query i sees the keys 0 .. i only.
 
     Returns:
         [B, H, S, K].
     """
-    scores = jnp.einsum("BHSK,BHTK->BHST", queries, memory.keys, preferred_element_type=jnp.float32)
-    scores = scores / np.sqrt(queries.shape[-1])
-    if mask is not None:
-        scores = jnp.where(mask, scores, IMPOSSIBLE)
-    weights = jax.nn.softmax(scores).astype(queries.dtype)  # [B, H, S, T]
-    return jnp.einsum("BHST,BHTK->BHSK", weights, memory.values)
+    if not _cudnn_fits(queries):
+        return tiled_attention(queries, memory.keys, memory.values, visible, causal)
+    q, (k, v) = queries.transpose(0, 2, 1, 3), (x.transpose(0, 3, 1, 2) for x in memory)  # [B, S or T, H, K] each
+    mask = None if visible is None else visible[:, None, None]  # [B, 1, 1, T]
+    return jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=causal, implementation="cudnn").transpose(0, 2, 1, 3)
 
 
-def causal_attend(queries: jax.Array, memory: KeysValues) -> jax.Array:
-    """`attend` where query i sees keys 0..i. Queries go in blocks, each of which leaves out the keys after its end: that
-    skips nearly half of the work, exactly.
+def attend_step(queries: jax.Array, memory: KeysValues, mask: jax.Array) -> jax.Array:
+    """`attend` for a few queries, without a backward pass of its own: the weights of all heads at once.
 
     Args:
         queries: [B, H, S, K].
-        memory: S keys and values.
+        memory: T keys and values.
+        mask: bool, broadcastable to [B, H, S, T]: which keys each query sees.
 
     Returns:
         [B, H, S, K].
     """
-    length = queries.shape[2]
-    blocks = []
-    for first in range(0, length, QUERY_BLOCK):
-        end = min(first + QUERY_BLOCK, length)
-        mask = np.arange(end)[None, :] <= np.arange(first, end)[:, None]  # [S', T']
-        seen = KeysValues(memory.keys[:, :, :end], memory.values[:, :, :end])
-        blocks.append(attend(queries[:, :, first:end], seen, mask))
-    return jnp.concatenate(blocks, axis=2)
+    scores = jnp.einsum("BHSK,BHKT->BHST", queries, memory.keys, preferred_element_type=jnp.float32)
+    scores = jnp.where(mask, scores / np.sqrt(queries.shape[-1]), IMPOSSIBLE)
+    weights = jax.nn.softmax(scores).astype(queries.dtype)  # [B, H, S, T]
+    return jnp.einsum("BHST,BHKT->BHSK", weights, memory.values)
+
+
+def _cudnn_fits(queries: jax.Array) -> bool:
+    """Whether cuDNN's fused attention can be used: on NVIDIA GPUs since Ampere, in bfloat16, for heads of up to 128."""
+    device = jax.devices()[0]
+    if device.platform != "gpu" or not device.device_kind.startswith("NVIDIA") or queries.dtype != jnp.bfloat16:
+        return False
+    return float(device.compute_capability) >= 8 and queries.shape[-1] <= 128 and queries.shape[-1] % 8 == 0
 
 
 class Attention(nn.Module):
@@ -85,17 +92,14 @@ class Attention(nn.Module):
 
     def remember(self, x: jax.Array) -> KeysValues:
         """[B, T, D] -> the keys and values of its T rows."""
-        return KeysValues(*map(self._split, jnp.split(self.key_value(x), 2, axis=-1)))
+        rows = self.key_value(x).reshape(*x.shape[:2], 2, self.heads, -1)  # [B, T, 2, H, K]
+        return KeysValues(*rows.transpose(2, 0, 3, 4, 1))
 
     def queries(self, x: jax.Array) -> jax.Array:
         """[B, S, D] -> [B, H, S, K]."""
-        return self._split(self.query(x))
+        return self.query(x).reshape(*x.shape[:2], self.heads, -1).transpose(0, 2, 1, 3)
 
     def merge(self, heads: jax.Array) -> jax.Array:
         """[B, H, S, K] -> [B, S, D]."""
         batch, _, length, _ = heads.shape
         return self.out(heads.transpose(0, 2, 1, 3).reshape(batch, length, self.width))
-
-    def _split(self, x: jax.Array) -> jax.Array:
-        """[B, S, D] -> [B, H, S, K]."""
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(0, 2, 1, 3)

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dct_jax.model.attention import Attention, KeysValues, attend, causal_attend
+from dct_jax.model.attention import Attention, KeysValues, attend, attend_step
 
 Caches = tuple[KeysValues, ...]
 """One KeysValues a block."""
@@ -54,7 +54,7 @@ class EncoderBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, visible: jax.Array, train: bool) -> jax.Array:
-        """[B, T, D] -> [B, T, D]; `visible`, bool [B, 1, 1, T], are the rows that are attended to."""
+        """[B, T, D] -> [B, T, D]; `visible`, bool [B, T], are the rows that are attended to."""
         attention = Attention(x.shape[-1], self.heads, self.dtype, name="attention")
         branch = Branch(self.dropout, self.dtype, name="attention_branch")
         y = branch.norm(x)
@@ -107,14 +107,16 @@ class DecoderBlock(nn.Module):
         attention, y = self.self_attention, self.self_branch.norm(x)
         queries, memory = attention.queries(y), attention.remember(y)
         if cache is None:
-            heads = causal_attend(queries, memory)  # [B, H, S, K]
+            heads = attend(queries, memory, causal=True)  # [B, H, S, K]
         else:
             memory = cache.write(memory, index)
             rows = index + jnp.arange(x.shape[1])  # [S]
-            heads = attend(queries, memory, jnp.arange(memory.keys.shape[2]) <= rows[:, None])
+            heads = attend_step(queries, memory, jnp.arange(memory.keys.shape[3]) <= rows[:, None])
         x = self.self_branch.add(x, attention.merge(heads), train)
         attention, y = self.cross_attention, self.cross_branch.norm(x)
-        x = self.cross_branch.add(x, attention.merge(attend(attention.queries(y), encoding, visible)), train)
+        queries = attention.queries(y)
+        heads = attend(queries, encoding, visible) if cache is None else attend_step(queries, encoding, visible[:, None, None])
+        x = self.cross_branch.add(x, attention.merge(heads), train)
         return self.feed_forward(x, train), memory
 
 
@@ -127,9 +129,11 @@ class Decoder(nn.Module):
     layers: Sequence[int]
     dropout: float
     dtype: jnp.dtype
+    rematerialise: bool = False
 
     def setup(self) -> None:
-        self.blocks = [DecoderBlock(self.width, self.heads, n, self.dropout, self.dtype) for n in self.layers]
+        block = nn.remat(DecoderBlock, static_argnums=(6,)) if self.rematerialise else DecoderBlock  # `train` is static
+        self.blocks = [block(self.width, self.heads, n, self.dropout, self.dtype) for n in self.layers]
         self.norm = nn.LayerNorm(dtype=self.dtype)
 
     def remember(self, encoding: jax.Array) -> Caches:
@@ -150,7 +154,7 @@ class Decoder(nn.Module):
         Args:
             x: [B, S, D].
             encoding: from `remember`.
-            visible: bool [B, 1, 1, T], which of the T rows of the encoding may be attended to.
+            visible: bool [B, T], which of the T rows of the encoding may be attended to.
             caches: the keys and values of earlier rows, with room for the new ones; None if there are no earlier rows.
             index: the place of the first new row in the caches.
             train: whether to drop units.

@@ -42,7 +42,7 @@ class Encoding(NamedTuple):
     """What the decoders know of everything before the target chunk; it stays the same while a chunk is sampled."""
 
     grid: jax.Array  # int32 [B, 2], the blocks that each image has of the canvas
-    visible: jax.Array  # bool [B, 1, 1, T], which of the encoder's tokens belong to the image
+    visible: jax.Array  # bool [B, T], which of the encoder's tokens belong to the image
     features: jax.Array  # [B, h', w', D], the encoder's output
     context: jax.Array  # [B, 1, D], the chunk index, the grid (and the class)
     pointers: jax.Array | None  # [B, T, D], what the position decoder points at, if it does
@@ -88,7 +88,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, dct_image: jax.Array, visible: jax.Array, train: bool) -> jax.Array:
         """[B, 3 B^2, h, w] -> [B, h', w', D], normalised; h' = ceil(h / stride). Only tokens that are visible, bool
-        [B, 1, 1, h' w'], are attended to."""
+        [B, h' w'], are attended to."""
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         # Values are heavy-tailed: their logarithm keeps a DC of 60 and an AC of 1 in the same range. What is large near here
         # matters more than its sign, and a linear map cannot take magnitudes from signed values; so it is given both.
@@ -105,8 +105,9 @@ class Encoder(nn.Module):
         x = x + NormalizedEmbed(height, c.width, dtype, name="row")(jnp.arange(height))[:, None]
         x = x + NormalizedEmbed(width, c.width, dtype, name="column")(jnp.arange(width))
         x = x.reshape(batch, height * width, c.width)  # [B, T, D]
+        block = nn.remat(EncoderBlock, static_argnums=(3,)) if c.rematerialise else EncoderBlock  # `train` is static
         for i, layers in enumerate(c.encoder):
-            x = EncoderBlock(c.heads, layers, c.dropout, dtype, name=f"block_{i}")(x, visible, train)
+            x = block(c.heads, layers, c.dropout, dtype, name=f"block_{i}")(x, visible, train)
         return nn.LayerNorm(dtype=dtype)(x).reshape(batch, height, width, c.width)
 
 
@@ -128,7 +129,7 @@ class DCTransformer(nn.Module):
             return NormalizedEmbed(size, c.width, dtype)
 
         def decoder(layers: tuple[int, ...]) -> Decoder:
-            return Decoder(c.width, c.heads, layers, c.dropout, dtype)
+            return Decoder(c.width, c.heads, layers, c.dropout, dtype, c.rematerialise)
 
         def head(size: int) -> nn.Dense:
             return nn.Dense(size, dtype=jnp.float32, kernel_init=nn.initializers.normal(0.02))
@@ -159,7 +160,7 @@ class DCTransformer(nn.Module):
         """Reads everything before the target chunk: the batch's dct_image, chunk_index, grid and (with classes) label."""
         stride = self.config.encoder_stride
         tokens = tuple(-(-side // stride) for side in self.vocabulary.grid)  # h', w'
-        visible = on_image(tokens, -(-batch.grid // stride))[:, None, None]  # [B, 1, 1, T]
+        visible = on_image(tokens, -(-batch.grid // stride))  # [B, T]
         features = self.encoder(batch.dct_image, visible, train)  # [B, h', w', D]
         context = self.chunk_index(jnp.minimum(batch.chunk_index, self.config.max_chunks - 1))  # [B, D]
         context = context + self.grid_height(batch.grid[:, 0]) + self.grid_width(batch.grid[:, 1])

@@ -39,12 +39,12 @@ def prefill(model: DCTransformer, params: Any, chunk: Chunk, known: int | None =
     caches = _empty_caches(model, batch)
     if known:
         _, prefix = model.apply(params, elements, encoding, method="decode")
-        caches = jax.tree.map(lambda room, rows: room.at[:, :, :known].set(rows.astype(room.dtype)), caches, prefix)
+        caches = jax.tree.map(lambda room, rows: room.at[..., :known].set(rows.astype(room.dtype)), caches, prefix)
     return Prefilled(encoding, caches, Triples(*(x[:, -1:] for x in elements)))
 
 
 def _empty_caches(model: DCTransformer, batch: int) -> DecoderCaches:
     """Zeros, with room for the window."""
     c = model.config
-    room = KeysValues(*[jnp.zeros((batch, c.heads, c.window, c.width // c.heads), c.dtype)] * 2)
+    room = KeysValues(*[jnp.zeros((batch, c.heads, c.width // c.heads, c.window), c.dtype)] * 2)
     return DecoderCaches(*((room,) * len(layers) for layers in (c.channel_decoder, c.position_decoder, c.value_decoder)))

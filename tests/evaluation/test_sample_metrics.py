@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dct_jax.caches import cache_folder
 from dct_jax.evaluation.distances import Moments, frechet_distance, precision_recall
 from dct_jax.evaluation.features import FeatureNetwork
-from dct_jax.evaluation.reference import cache_folder, statistics
+from dct_jax.evaluation.reference import statistics
 from dct_jax.evaluation.sample_metrics import Measure, SampleMetrics, compare, table
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from dct_jax.data.chunks import Chunk
 from dct_jax.model import DCTransformer
-from dct_jax.model.attention import QUERY_BLOCK, KeysValues, attend, causal_attend
 from dct_jax.model.support import IMPOSSIBLE
 from tests.toys import TINY, batch_of, random_list, random_params, tiny_model
 
@@ -97,13 +96,6 @@ def test_the_grid_is_told(model: DCTransformer, logits_of) -> None:
     for logits in logits_of(taller):
         both = (logits[:1] > IMPOSSIBLE) & (logits[1:] > IMPOSSIBLE)
         assert np.abs(np.where(both, logits[:1] - logits[1:], 0)).max(axis=-1)[:, 8:28].min() > 0  # where there are triples
-
-
-def test_blockwise_causal_attention_equals_masked_attention() -> None:
-    length = 2 * QUERY_BLOCK + 17
-    q, k, v = jax.random.normal(jax.random.key(0), (3, 1, 2, length, 4))
-    mask = np.tril(np.ones((length, length), bool))
-    np.testing.assert_allclose(causal_attend(q, KeysValues(k, v)), attend(q, KeysValues(k, v), mask), atol=1e-6)
 
 
 def test_a_class_conditional_model_uses_the_class(chunk: Chunk) -> None:

@@ -95,7 +95,7 @@ def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
         encoding = apply("encode", batch)
         parallel, _ = apply("decode", elements, encoding)
         _, caches = apply("decode", Triples(*(x[:, : overlap + 1] for x in elements)), encoding)
-        caches = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, window - overlap), (0, 0))), caches)
+        caches = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, window - overlap))), caches)
         for step in range(overlap, window):
             last, now = (Triples(*(x[:, i : i + 1] for x in elements)) for i in (step, step + 1))
             channel, stream, c = apply("predict_channel", last, encoding, caches.channel, step)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,28 @@ def test_devices_and_parts_of_a_batch_give_the_parameters_of_one(devices: int, a
         np.testing.assert_allclose(a, b, atol=2e-5)
     for a, b in zip(jax.tree.leaves(metrics_one), jax.tree.leaves(metrics_other)):
         np.testing.assert_allclose(a, b, rtol=1e-4)
+
+
+def test_rematerialisation_changes_nothing() -> None:
+    """With dropout, whose units must be the same when a block runs again."""
+    plain = tiny_model(dataclasses.replace(TINY, dropout=0.3))
+    batch = batch_of(plain, [random_list(np.random.default_rng(i), plain.vocabulary, 40) for i in range(2)])
+    params = random_params(plain, batch, scale=0.1)
+
+    def gradient(model: DCTransformer) -> tuple[Any, int]:
+        def loss(params: Any) -> jax.Array:
+            logits = model.apply(params, batch, train=True, rngs={"dropout": jax.random.key(1)})
+            return -sum(x.sum() for x in log_likelihood(logits, batch, model.vocabulary))
+
+        backward = jax.jit(lambda params: jax.vjp(loss, params)[1])(params)
+        return jax.jit(lambda backward: backward(1.0)[0])(backward), sum(x.size for x in jax.tree.leaves(backward))
+
+    again = tiny_model(dataclasses.replace(TINY, dropout=0.3, rematerialise=True))
+    (one, kept), (other, kept_again) = gradient(plain), gradient(again)
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other)):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert kept_again < 0.5 * kept
 
 
 def test_muon_orthogonalises_what_moves_the_matrices_of_layers() -> None:
