@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: quickstart test test-all lint
+.PHONY: quickstart test test-all bench lint
 
 quickstart: $(VENV)/installed  ## train on the bundled photographs and sample: runs/landscapes/
 	$(RUN) -m dct_jax train landscapes
@@ -13,6 +13,15 @@ test: lint  ## the linter and the tests, but for the slowest
 
 test-all: lint  ## the linter and all tests
 	$(RUN) -m pytest -q -n 2 --dist worksteal
+
+bench: $(VENV)/installed  ## times, beside this machine's limits, of all that needs no trained model: runs/bench/*.json
+	mkdir -p runs/bench
+	$(RUN) benchmarks/codec.py --repeats 9 --json runs/bench/codec.json
+	$(RUN) benchmarks/data.py --repeats 3 --json runs/bench/data.json
+	$(RUN) benchmarks/compile.py landscapes --json runs/bench/compile.json
+	$(RUN) benchmarks/train_step.py --json runs/bench/train_step.json
+	$(RUN) benchmarks/scaling.py --repeats 3 --json runs/bench/scaling.json
+	$(RUN) benchmarks/sampling.py --repeats 1 --json runs/bench/sampling.json
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

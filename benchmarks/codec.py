@@ -118,8 +118,8 @@ def main(image: Path | None = None, quality: int = 50, repeats: int = 15, json: 
         seconds, theirs, ratio = paired(ours, pillows, repeats)
         figures += [
             Figure(name, 1e3 * seconds, "ms"),
-            Figure("  Pillow", 1e3 * theirs, "ms"),
-            Figure("  ours / Pillow's", ratio),
+            Figure(f"{name}: Pillow", 1e3 * theirs, "ms"),
+            Figure(f"{name}: ours / Pillow's", ratio),
         ]
     _, _, ratio = paired(lambda: codec.encode_batch(small), lambda: codec.encode(covered), repeats)
     figures.append(Figure(f"cost of a pixel, {TILE} x {TILE} / whole", ratio))
@@ -133,7 +133,7 @@ def main(image: Path | None = None, quality: int = 50, repeats: int = 15, json: 
         grown = working_memory(run)
         if grown is not None:
             figures.append(Figure(f"{name}: working memory, result included", grown / samples, "bytes a sample"))
-            figures.append(Figure("  the result alone", size / samples, "bytes a sample"))
+            figures.append(Figure(f"{name}: the result alone", size / samples, "bytes a sample"))
     report(figures, json)
 
 

@@ -7,6 +7,7 @@ time, turn them into ratios that carry over from one machine to another.
 import json
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -82,6 +83,12 @@ def median_seconds(fn: Callable[[], Any], repeats: int) -> float:
     return statistics.median(timings(fn, repeats))
 
 
+def spread(name: str, values: list[float], unit: str, scale: float = 1) -> Figure:
+    """The median of several measurements, and between what they lie."""
+    low, middle, high = (scale * x for x in (min(values), statistics.median(values), max(values)))
+    return Figure(name, middle, f"{unit} ({low:.4g} to {high:.4g})")
+
+
 def matmul_rate(size: int = 2048, repeats: int = 7) -> float:
     """FLOP/s of a plain XLA matrix product of float32 matrices, at the backend's default precision."""
     a, b = (jax.random.normal(key, (size, size)) for key in jax.random.split(jax.random.key(0)))
@@ -101,19 +108,27 @@ def memory_bandwidth(mebibytes: int = 512, repeats: int = 7) -> float:
     return x.nbytes / median_seconds(lambda: read(x), repeats)
 
 
+def peak_memory() -> Figure:
+    """Of this process so far, on Linux. Ask before `memory_bandwidth`, which takes half a gigabyte."""
+    return Figure("peak memory", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9, "GB")
+
+
 def machine_figures() -> list[Figure]:
-    """The machine in words."""
+    """The machine in words, and its limits as they are now."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = jax.devices()[0]
     return [
         Figure("CPU", _cpu_model()),
         Figure("cores", cores or 0),
         Figure("JAX", f"{jax.__version__} on {device.platform} ({device.device_kind})"),
+        Figure("matrix product", matmul_rate() / 1e9, "GF/s"),
+        Figure("memory bandwidth", memory_bandwidth() / 1e9, "GB/s"),
     ]
 
 
 def report(figures: list[Figure], file: Path | None) -> None:
-    """Prints the table, and writes the same figures as JSON if a file is named."""
+    """Prints the table, and writes the same figures as JSON if a file is named. Their names must differ."""
+    assert len({figure.name for figure in figures}) == len(figures), "two figures of one name"
     name_width = max(len(figure.name) for figure in figures)
     for name, value, unit in figures:
         if isinstance(value, str):

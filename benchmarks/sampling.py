@@ -6,6 +6,7 @@ A step draws one triple of every list and does little arithmetic: what it must d
 caches once. The time that the machine's memory would need for that is the floor; the ratio to it is what can be won.
 """
 
+import dataclasses
 import statistics
 import time
 from pathlib import Path
@@ -20,25 +21,37 @@ from machine import (
     REFERENCE_CODEC,
     Figure,
     machine_figures,
-    median_seconds,
+    matmul_rate,
     memory_bandwidth,
+    peak_memory,
     reference_model,
     report,
-    timings,
+    spread,
 )
 
 from dct_jax.codec import SparseDCT
 from dct_jax.data.chunks import Chunk, make_chunks
 from dct_jax.model import DCTransformer
 from dct_jax.sampling.policy import Policy
-from dct_jax.sampling.sampler import SampledChunk, Span, sample_chunk
+from dct_jax.sampling.sampler import Span, sample_chunk
+
+IMAGE_TRIPLES = 1000
+"""About those of a 64 x 64 image."""
+
+FLOOR_BAR, GROWTH_BAR = 1.5, 1.3
+"""A step by its floor, and late steps of a chunk by early ones."""
 
 
-def empty_chunks(model: DCTransformer, size: int) -> Chunk:
-    """Chunk 0 of lists of which nothing is known."""
-    config = model.config
-    sparse = SparseDCT.empty(IMAGE_SIZE, REFERENCE_CODEC)
-    return make_chunks([sparse] * size, [0] * size, [0] * size, model.vocabulary, config.chunk_size, config.overlap)
+def chunks_of(model: DCTransformer, size: int, index: int) -> Chunk:
+    """Chunk `index` of lists that `never_stopping` has drawn up to there."""
+    config, given = model.config, index * model.config.chunk_size
+    vocabulary = model.vocabulary
+    rank, positions = np.nonzero(vocabulary.on_grid[vocabulary.is_chroma[vocabulary.channels]])
+    blank = SparseDCT.empty(IMAGE_SIZE, REFERENCE_CODEC)
+    triples = (vocabulary.channels[rank[:given]], positions[:given], np.ones(given))
+    sparse = dataclasses.replace(blank, **dict(zip(("channels", "positions", "values"), (x.astype(np.int32) for x in triples))))
+    chunk = make_chunks([sparse] * size, [index] * size, [0] * size, vocabulary, config.chunk_size, config.overlap)
+    return jax.device_put(chunk)
 
 
 def never_stopping(model: DCTransformer, params: Any) -> Any:
@@ -75,62 +88,88 @@ def cache_bytes(model: DCTransformer, batch: int) -> int:
     return blocks * 2 * batch * (config.window + tokens) * config.width * jnp.dtype(config.dtype).itemsize
 
 
+def step_flops(model: DCTransformer, params: Any, batch: int) -> float:
+    """Operations of a step: two a weight and list, and two for each number of the caches."""
+    return batch * 2 * parameter_bytes(params) / 4 + 2 * cache_bytes(model, batch) / 4
+
+
+class Sampler:
+    """A batch of lists of the reference network that never stop."""
+
+    def __init__(self, batch: int) -> None:
+        self.model, self.batch = reference_model(), batch
+        self.chunks = [chunks_of(self.model, batch, index) for index in range(2)]
+        params = jax.jit(self.model.init)(jax.random.key(0), self.chunks[0])
+        self.params, self.keys = never_stopping(self.model, params), jax.random.split(jax.random.key(1), batch)
+
+    def seconds(self, index: int, until: int) -> float:
+        """Of the start of a chunk and so many steps."""
+        row = jnp.ones(self.batch, jnp.int32)
+        span = Span(0 * row, until * row, 0 * row)
+        start = time.perf_counter()
+        drawn = sample_chunk(self.model, False, Policy(), self.params, self.chunks[index], self.keys, span)
+        lengths = np.asarray((drawn.channels < self.model.vocabulary.stop).sum(axis=1))  # [B]
+        seconds = time.perf_counter() - start
+        assert np.all(lengths == until), f"the lists have {lengths} triples; each must have {until}, or steps are missing"
+        return seconds
+
+
 def main(batch_size: int = 16, repeats: int = 2, json: Path | None = None) -> None:
-    """Times a step of the sampler with the reference network.
+    """Times the sampler with the reference network.
 
     Args:
         batch_size: lists drawn at once.
-        repeats: timed chunks of 896 steps; what comes before them compiles, and takes no step.
+        repeats: of a chunk of 896 steps, and of half of it.
         json: where to write the figures.
     """
-    model = reference_model()
-    chunks = jax.device_put(empty_chunks(model, batch_size))
-    params = never_stopping(model, jax.jit(model.init)(jax.random.key(0), chunks))
-    keys = jax.random.split(jax.random.key(1), batch_size)
-    nothing = jnp.zeros(batch_size, jnp.int32)
-    until = nothing + model.config.chunk_size
-    span = Span(nothing, until, nothing)
+    sampler, one = Sampler(batch_size), Sampler(1)
+    model, size = sampler.model, sampler.model.config.chunk_size
+    compilation = sampler.seconds(0, 0)
+    read = (parameter_bytes(sampler.params), cache_bytes(model, batch_size))
+    flops = step_flops(model, sampler.params, batch_size)
+    bandwidths, rates = [], []
 
-    def draw(finished: bool) -> SampledChunk:
-        drawn = sample_chunk(model, False, Policy(), params, chunks, keys, span._replace(until=until * (not finished)))
-        lengths = np.asarray((drawn.channels < model.vocabulary.stop).sum(axis=1))  # [B]
-        wanted = 0 if finished else model.config.chunk_size
-        assert np.all(lengths == wanted), (
-            f"the lists got {lengths} triples; each must get {wanted}, or the time is not that of all steps"
-        )
-        return drawn
+    def limits() -> None:
+        bandwidths.append(memory_bandwidth())
+        rates.append(matmul_rate())
 
-    start = time.perf_counter()
-    jax.block_until_ready(draw(finished=True))  # the warm-up: it compiles the loop too, but takes none of its steps
-    compilation = time.perf_counter() - start
-    before = memory_bandwidth()
-    steps = model.config.chunk_size
-    chunk_timings = timings(lambda: draw(finished=False), repeats)
-    chunk_seconds = statistics.median(chunk_timings)
-    start_seconds = median_seconds(lambda: draw(finished=True), 3)
-    after = memory_bandwidth()
-
-    step_seconds = (chunk_seconds - start_seconds) / steps
-    bandwidth = (before + after) / 2
-    read = (parameter_bytes(params), cache_bytes(model, batch_size))
-    floor = sum(read) / bandwidth
+    starts, halves, wholes = [], [], []
+    limits()
+    for _ in range(repeats):
+        starts.append(sampler.seconds(0, 0))
+        halves.append(sampler.seconds(0, size // 2))
+        limits()
+        wholes.append(sampler.seconds(0, size))
+        limits()
+    floor = max(sum(read) / statistics.median(bandwidths), flops / statistics.median(rates))
+    start = statistics.median(starts)
+    steps = [(whole - start) / size for whole in wholes]
+    growth = [(whole - half) / (half - start) for whole, half in zip(wholes, halves)]
+    by_floor = statistics.median(steps) / floor
+    image = statistics.median(wholes) + sampler.seconds(1, IMAGE_TRIPLES - size)
+    one.seconds(0, 0)  # compiles
+    alone = one.seconds(0, size) + one.seconds(1, IMAGE_TRIPLES - size)
+    peak = peak_memory()
     report(
         [
             *machine_figures(),
-            Figure("batch", batch_size, f"lists, {steps} triples of each drawn"),
+            peak,
+            Figure("batch", batch_size, "lists"),
             Figure("compilation and first start", compilation, "s"),
-            Figure("chunk, median", chunk_seconds, "s"),
-            Figure("chunk, fastest", min(chunk_timings), "s"),
-            Figure("chunk, slowest", max(chunk_timings), "s"),
-            Figure("of which encoding and prefill", start_seconds, "s"),
-            Figure("step", 1e3 * step_seconds, "ms"),
-            Figure("speed", batch_size / step_seconds, "triples/s"),
+            spread("start of a chunk", starts, "s"),
+            spread("step", steps, "ms", 1e3),
+            spread("steps of a chunk's second half by those of the first", growth, "times"),
+            Figure(f"bar of {GROWTH_BAR}", "met" if statistics.median(growth) <= GROWTH_BAR else "MISSED"),
             Figure("parameters read a step", read[0] / 1e6, "MB"),
             Figure("caches read a step", read[1] / 1e6, "MB"),
-            Figure("memory bandwidth before", before / 1e9, "GB/s"),
-            Figure("memory bandwidth after", after / 1e9, "GB/s"),
-            Figure("step at that bandwidth", 1e3 * floor, "ms (mean of before and after)"),
-            Figure("step by that", step_seconds / floor, "times the floor"),
+            Figure("arithmetic of a step", flops / 1e9, "GF"),
+            spread("memory bandwidth beside the steps", bandwidths, "GB/s", 1e-9),
+            spread("matrix product beside the steps", rates, "GF/s", 1e-9),
+            Figure("floor of a step", 1e3 * floor, "ms, the larger of bytes by bandwidth and arithmetic by rate"),
+            Figure("step by that", by_floor, "times the floor"),
+            Figure(f"bar of {FLOOR_BAR}", "met" if by_floor <= FLOOR_BAR else "MISSED"),
+            Figure(f"{batch_size} images of {IMAGE_TRIPLES} triples", image, f"s, {image / batch_size:.3g} s an image"),
+            Figure(f"one image of {IMAGE_TRIPLES} triples", alone, "s"),
         ],
         json,
     )

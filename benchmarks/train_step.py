@@ -2,9 +2,10 @@
 
     python benchmarks/train_step.py [--batch-size 2 --repeats 5 --json FILE]
 
-The bar: at least 400 triples/s where plain XLA matrix products reach 400 GF/s, that is 1 triple/s for each GF/s.
+The bars: half of the rate of plain XLA matrix products, and 800 triples/s where these reach 400 GF/s.
 """
 
+import itertools
 import statistics
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from machine import Figure, machine_figures, matmul_rate, random_list, reference_model, report, timings
+from machine import Figure, machine_figures, matmul_rate, peak_memory, random_list, reference_model, report, spread, timings
 
 from dct_jax.config import TrainingConfig
 from dct_jax.data.chunks import Chunk, make_chunks
@@ -21,8 +22,11 @@ from dct_jax.model import DCTransformer
 from dct_jax.parallel import parallel, place, replicate
 from dct_jax.training.step import StepMetrics, init_state, make_optimizer, train_step
 
-BAR = 1.0
-"""Triples/s for each GF/s of matrix products."""
+SHARE_BAR = 0.5
+"""The model's arithmetic by what matrix products reach."""
+
+SPEED_BAR = 2.0
+"""Triples/s for each GF/s of matrix products: 800 triples/s at 400 GF/s."""
 
 
 def make_batch(model: DCTransformer, size: int) -> Chunk:
@@ -80,31 +84,34 @@ def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> Non
         return metrics
 
     timings(take_step, 2)
-    before = matmul_rate()
-    seconds = timings(take_step, repeats)
-    after = matmul_rate()
+    # The machine's speed varies from one second to the next: each step is compared with the products around it.
+    rates, seconds = [matmul_rate()], []
+    for _ in range(repeats):
+        seconds += timings(take_step, 1)
+        rates.append(matmul_rate())
+    beside = [(before + after) / 2 for before, after in itertools.pairwise(rates)]
 
     nats = sum(jax.device_get(take_step().nats))
     assert np.isfinite(nats), f"the loss is {nats} after {repeats + 3} steps; these timings are of a broken run"
-    median, rate = statistics.median(seconds), (before + after) / 2
-    triples = int(batch.is_target.sum()) / median
-    ratio = triples / (rate / 1e9)
+    triples = int(batch.is_target.sum())
+    by_rate = [triples / t / (rate / 1e9) for t, rate in zip(seconds, beside)]
+    share = [flops / t / rate for t, rate in zip(seconds, beside)]
+    peak = peak_memory()
     report(
         [
             *machine_figures(),
+            peak,
             Figure("parameters", parameters),
             Figure("batch", batch_size, f"chunks of {model.config.chunk_size} triples, windows of {model.config.window} rows"),
-            Figure("step, median", median, "s"),
-            Figure("step, fastest", min(seconds), "s"),
-            Figure("step, slowest", max(seconds), "s"),
-            Figure("speed", triples, "triples/s"),
-            Figure("matrix product before", before / 1e9, "GF/s"),
-            Figure("matrix product after", after / 1e9, "GF/s"),
-            Figure("speed by matrix product", ratio, "triples/s per GF/s (mean of before and after)"),
-            Figure(f"bar of {BAR:.1f}", "met" if ratio >= BAR else "MISSED"),
+            spread("step", seconds, "s"),
+            spread("speed", [triples / t for t in seconds], "triples/s"),
+            spread("matrix product beside the steps", rates, "GF/s", 1e-9),
             Figure("model arithmetic", flops / 1e9, "GF a step"),
-            Figure("model arithmetic rate", flops / median / 1e9, "GF/s"),
-            Figure("share of matrix product", 100 * flops / median / rate, "%"),
+            spread("model arithmetic rate", [flops / t for t in seconds], "GF/s", 1e-9),
+            spread("share of matrix product", share, "%", 100),
+            Figure(f"bar of {100 * SHARE_BAR:.0f} %", "met" if statistics.median(share) >= SHARE_BAR else "MISSED"),
+            spread("speed by matrix product", by_rate, "triples/s per GF/s"),
+            Figure(f"bar of {SPEED_BAR}", "met" if statistics.median(by_rate) >= SPEED_BAR else "MISSED"),
         ],
         json,
     )

@@ -1,5 +1,6 @@
 """The command line: what each command leaves, and one clear line for each kind of bad input."""
 
+import json
 import os
 import subprocess
 import sys
@@ -152,7 +153,7 @@ def _triples(folder: Path) -> Path:
 
 
 def test_programs_are_kept_for_the_next_process(debug_run: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"DCT_JAX_CACHE": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
+    environment = os.environ | {"DCT_JAX_CACHE": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     for name in ("JAX_COMPILATION_CACHE_DIR", "TF_CPP_MIN_LOG_LEVEL"):  # JAX itself has set the second one, in this process
         environment.pop(name, None)
     command = [sys.executable, "-m", "dct_jax", "sample", str(debug_run), "--num", "1", "--max-triples", "2"]
@@ -166,3 +167,15 @@ def test_programs_are_kept_for_the_next_process(debug_run: Path, tmp_path: Path)
     assert not errors  # what XLA said of each program that it read
     assert any("sample_chunk" in name for name in programs[0])
     assert programs[0] == programs[1]
+
+
+def test_bfloat16_draws_and_evaluates(debug_run: Path, tmp_path: Path) -> None:
+    low = ["--dtype", "bfloat16", "--out", str(tmp_path / "low")]
+    assert main(["sample", str(debug_run), "--num", "2", "--max-triples", "8", *low]) == 0
+    bits = []
+    for args in (low, ["--out", str(tmp_path / "full")]):
+        assert main(["evaluate", str(debug_run), "--num", "10", "--no-coders", *args]) == 0
+        report = json.loads((Path(args[-1]) / "evaluation.json").read_text())
+        bits.append(report["bits"]["bits_per_pixel"]["mean"])
+    assert bits[0] != bits[1]
+    assert bits[0] == pytest.approx(bits[1], rel=0.01)

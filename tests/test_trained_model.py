@@ -103,3 +103,9 @@ def test_loading_what_is_no_run(tmp_path) -> None:
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ValueError, match="there is no checkpoint yet"):
         dct_jax.load(tmp_path)
+
+
+def test_rematerialisation_is_the_same_model() -> None:
+    config = tiny_config()
+    again = dataclasses.replace(config, model=dataclasses.replace(config.model, rematerialise=True))
+    assert dct_jax.TrainedModel.init(config).fingerprint == dct_jax.TrainedModel.init(again).fingerprint

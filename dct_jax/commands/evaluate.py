@@ -142,6 +142,7 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, An
     report = {
         "run": run.resolve().name,
         "fingerprint": model.fingerprint,
+        "dtype": model.config.model.dtype,
         "source": name,
         "bits": bits.to_dict(),
         "coders": rows,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.model.support import IMPOSSIBLE
-from dct_jax.model.tiled_attention import tiled_attention
+from dct_jax.model.tiled_attention import product, tiled_attention
 
 
 class KeysValues(NamedTuple):
@@ -37,16 +37,25 @@ def attend(queries: jax.Array, memory: KeysValues, visible: jax.Array | None = N
         queries: [B, H, S, K].
         memory: T keys and values.
         visible: bool [B, T], the keys that can be seen, one or more of each b; None for all.
-        causal: whether query i sees the keys 0 .. i only.
+        causal: whether query i sees the keys 0 .. i only; S = T then.
 
     Returns:
         [B, H, S, K].
     """
-    if not _cudnn_fits(queries):
+    if not _cudnn_fits(queries, memory):
         return tiled_attention(queries, memory.keys, memory.values, visible, causal)
     q, (k, v) = queries.transpose(0, 2, 1, 3), (x.transpose(0, 3, 1, 2) for x in memory)  # [B, S or T, H, K] each
-    mask = None if visible is None else visible[:, None, None]  # [B, 1, 1, T]
-    return jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=causal, implementation="cudnn").transpose(0, 2, 1, 3)
+    lengths = None
+    if visible is not None:
+        # The keys' order makes no difference: with the visible ones first their number is all that cuDNN has to know. It would
+        # take a mask as numbers to add to all scores, and make their gradient.
+        order = jnp.argsort(~visible, axis=1)[..., None, None]  # [B, T, 1, 1]
+        k, v = (jnp.take_along_axis(x, order, axis=1) for x in (k, v))
+        lengths = visible.sum(axis=1, dtype=jnp.int32)  # [B]
+    attended = jax.nn.dot_product_attention(
+        q, k, v, is_causal=causal, key_value_seq_lengths=lengths, implementation="cudnn"
+    )  # [B, S, H, K]
+    return attended.transpose(0, 2, 1, 3)
 
 
 def attend_step(queries: jax.Array, memory: KeysValues, mask: jax.Array) -> jax.Array:
@@ -60,18 +69,20 @@ def attend_step(queries: jax.Array, memory: KeysValues, mask: jax.Array) -> jax.
     Returns:
         [B, H, S, K].
     """
-    scores = jnp.einsum("BHSK,BHKT->BHST", queries, memory.keys, preferred_element_type=jnp.float32)
+    scores = product("BHSK,BHKT->BHST", queries, memory.keys)
     scores = jnp.where(mask, scores / np.sqrt(queries.shape[-1]), IMPOSSIBLE)
     weights = jax.nn.softmax(scores).astype(queries.dtype)  # [B, H, S, T]
-    return jnp.einsum("BHST,BHKT->BHSK", weights, memory.values)
+    return product("BHST,BHKT->BHSK", weights, memory.values).astype(queries.dtype)
 
 
-def _cudnn_fits(queries: jax.Array) -> bool:
-    """Whether cuDNN's fused attention can be used: on NVIDIA GPUs since Ampere, in bfloat16, for heads of up to 128."""
-    device = jax.devices()[0]
-    if device.platform != "gpu" or not device.device_kind.startswith("NVIDIA") or queries.dtype != jnp.bfloat16:
+def _cudnn_fits(queries: jax.Array, memory: KeysValues) -> bool:
+    """Whether cuDNN's fused attention can be used: on NVIDIA GPUs since Ampere, in bfloat16, for heads of up to 128 and even
+    lengths."""
+    if jax.default_backend() != "gpu" or queries.dtype != jnp.bfloat16:
         return False
-    return float(device.compute_capability) >= 8 and queries.shape[-1] <= 128 and queries.shape[-1] % 8 == 0
+    device, size = jax.devices()[0], queries.shape[-1]
+    is_ampere = device.device_kind.startswith("NVIDIA") and float(device.compute_capability) >= 8
+    return is_ampere and size <= 128 and size % 8 == 0 and queries.shape[2] % 2 == memory.keys.shape[3] % 2 == 0
 
 
 class Attention(nn.Module):

@@ -48,9 +48,9 @@ def tiled_attention(
 
     Args:
         queries: [B, H, S, K].
-        keys, values: [B, H, K, T] each, of the same dtype.
+        keys, values: [B, H, K, T] each, of the queries' dtype.
         visible: bool [B, T], the keys that can be seen, one or more of each b; None for all.
-        causal: whether query i sees the keys 0 .. i only.
+        causal: whether query i sees the keys 0 .. i only; S = T then.
 
     Returns:
         [B, H, S, K], of the queries' dtype.
@@ -110,13 +110,13 @@ def _tile_forward(tile: _Tiles, causal: bool) -> _Results:
     scale = 1 / np.sqrt(q.shape[-1])
     outputs, logs = [], []
     for block, seen, mask in _blocks(tile, causal):
-        scores = _dot("GSK,GKT->GST", q[:, block], k[:, :, seen])
+        scores = product("GSK,GKT->GST", q[:, block], k[:, :, seen])
         scores = scores if mask is None else jnp.where(mask, scores, IMPOSSIBLE)
         highest = scores.max(axis=-1)  # [G, S']
         weights = jnp.exp(scale * (scores - highest[..., None]))  # [G, S', T']
         total = weights.sum(axis=-1)  # [G, S']
         # Divided after the product, which has K numbers a query instead of T'.
-        outputs.append((_dot("GST,GKT->GSK", weights.astype(v.dtype), v[:, :, seen]) / total[..., None]).astype(q.dtype))
+        outputs.append((product("GST,GKT->GSK", weights.astype(v.dtype), v[:, :, seen]) / total[..., None]).astype(q.dtype))
         logs.append(scale * highest + jnp.log(total))
     return _Results(jnp.concatenate(outputs, axis=1), jnp.concatenate(logs, axis=1))
 
@@ -132,20 +132,20 @@ def _tile_backward(
     means = jnp.sum(results.outputs.astype(jnp.float32) * gradient.astype(jnp.float32), axis=-1)  # [G, S]
     of_q, of_k, of_v = [], *(jnp.zeros((x.shape[0], x.shape[2], x.shape[1]), jnp.float32) for x in (k, v))  # [G, T, K]
     for block, seen, mask in _blocks(tile, causal):
-        scores = _dot("GKT,GSK->GTS", k[:, :, seen], q[:, block])
+        scores = product("GKT,GSK->GTS", k[:, :, seen], q[:, block])
         weights = jnp.exp(scale * scores - results.logs[:, None, block])  # [G, T', S']
         weights = weights if mask is None else jnp.where(mask.swapaxes(1, 2), weights, 0)
-        of_weights = _dot("GKT,GSK->GTS", v[:, :, seen], gradient[:, block])
+        of_weights = product("GKT,GSK->GTS", v[:, :, seen], gradient[:, block])
         of_scores = (scale * weights * (of_weights - means[:, None, block])).astype(dtype)
-        of_q.append(_dot("GKT,GTS->GKS", k[:, :, seen], of_scores))
-        of_k = of_k.at[:, seen].add(_dot("GTS,GSK->GTK", of_scores, q[:, block]))
-        of_v = of_v.at[:, seen].add(_dot("GTS,GSK->GTK", weights.astype(dtype), gradient[:, block]))
+        of_q.append(product("GKT,GTS->GKS", k[:, :, seen], of_scores))
+        of_k = of_k.at[:, seen].add(product("GTS,GSK->GTK", of_scores, q[:, block]))
+        of_v = of_v.at[:, seen].add(product("GTS,GSK->GTK", weights.astype(dtype), gradient[:, block]))
     return tuple(x.swapaxes(1, 2).astype(dtype) for x in (jnp.concatenate(of_q, axis=2), of_k, of_v))
 
 
-def _dot(form: str, a: jax.Array, b: jax.Array) -> jax.Array:
-    """An einsum that adds up in float32. XLA's CPU backend has no such product of some bfloat16 matrices (JAX 0.10), and it is
-    no faster with them."""
+def product(form: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    """An einsum that adds up in float32, and has a float32 result. XLA's CPU backend has none of some bfloat16 matrices (JAX
+    0.10), and is no faster with them."""
     if jax.default_backend() == "cpu":
         a, b = a.astype(jnp.float32), b.astype(jnp.float32)
     return jnp.einsum(form, a, b, preferred_element_type=jnp.float32)

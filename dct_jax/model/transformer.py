@@ -19,6 +19,7 @@ from dct_jax.codec import Vocabulary
 from dct_jax.config import Config, ModelConfig
 from dct_jax.data.chunks import Chunk
 from dct_jax.model.blocks import Caches, Decoder, EncoderBlock
+from dct_jax.model.embedding import NormalizedEmbed
 from dct_jax.model.support import IMPOSSIBLE, channel_support, on_image, position_support, value_support
 
 
@@ -57,27 +58,6 @@ class DecoderCaches(NamedTuple):
     channel: Caches
     position: Caches
     value: Caches
-
-
-class NormalizedEmbed(nn.Module):
-    """An embedding whose rows are normalised before they are looked up.
-
-    Every field that is summed into a decoder's input is normalised, streams and embeddings alike: otherwise the stream of
-    the previous decoder can outgrow the embedding of the current symbol until the next decoder ignores it.
-    """
-
-    num_embeddings: int
-    features: int
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, index: jax.Array) -> jax.Array:
-        """int32 [...] -> [..., D]."""
-        shape = (self.num_embeddings, self.features)
-        table = self.param("embedding", nn.initializers.normal(0.1), shape)  # [N, D]
-        norm = nn.LayerNorm(dtype=self.dtype, use_bias=False)
-        # The same numbers either way: the table is normalised once for many rows, and the rows alone if they are few.
-        return norm(jnp.asarray(table)[index]) if index.size < self.num_embeddings else norm(table)[index]
 
 
 class Encoder(nn.Module):

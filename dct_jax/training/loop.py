@@ -28,6 +28,7 @@ MAY_CHANGE = (
     "data.threads",
     "data.workers",
     "data.max_skipped",
+    "model.rematerialise",
     "training.accumulate",
     "training.samples",
     "training.features",

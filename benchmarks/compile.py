@@ -1,0 +1,127 @@
+"""Times the compilation of experiments' programs, and accounts for their memory. Nothing is run, and no memory for it is taken.
+
+    python benchmarks/compile.py [EXPERIMENT ...] [--chunks 1 --samples 16 --json FILE]
+
+A device needs the parameters, the optimiser's numbers, and what XLA plans for a training step beside these: the gradients, and
+more for every chunk that it does at once. A sampler needs the parameters and its caches. XLA's plan is that of this machine's
+backend; others differ.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+from machine import Figure, machine_figures, report
+
+from dct_jax.config import Config
+from dct_jax.data.pipeline import example_batch
+from dct_jax.experiment import load_experiment
+from dct_jax.model import DCTransformer, log_likelihood, network
+from dct_jax.parallel import parallel
+from dct_jax.sampling.policy import Policy
+from dct_jax.sampling.prefill import prefill
+from dct_jax.sampling.sampler import Span, sample_chunk
+from dct_jax.training.step import init_state, make_optimizer, train_step
+
+BARS = {"landscapes": 60, "lsun_bedrooms": 180}
+"""Seconds for the training step and the sampler together."""
+
+
+def size_of(tree: Any) -> int:
+    """Bytes of arrays or of their shapes."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def timed(compile_it: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and the compiled program."""
+    start = time.perf_counter()
+    program = compile_it()
+    return time.perf_counter() - start, program
+
+
+def shapes_of(config: Config, rows: int) -> Any:
+    """A batch of so many chunks, as shapes."""
+    one = jax.eval_shape(lambda: example_batch(config))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), one)
+
+
+def kept(model: DCTransformer, rematerialise: bool, params: Any, batch: Any) -> int:
+    """Bytes of a batch that the forward pass leaves for the backward pass, if XLA repeats no work by itself.
+
+    For CPUs XLA plans as much memory with rematerialisation as without (JAX 0.10), so its plan cannot tell.
+    """
+    model = DCTransformer(model.vocabulary, dataclasses.replace(model.config, rematerialise=rematerialise))
+
+    def backward(params: Any, batch: Any) -> Any:
+        def loss(params: Any) -> jax.Array:
+            logits = model.apply(params, batch, train=True, rngs={"dropout": jax.random.key(0)})
+            return -sum(x.sum() for x in log_likelihood(logits, batch, model.vocabulary))
+
+        return jax.vjp(loss, params)[1]
+
+    twice = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2 * len(x), *x.shape[1:]), x.dtype), batch)
+    return size_of(jax.eval_shape(backward, params, twice)) - size_of(jax.eval_shape(backward, params, batch))
+
+
+def measure(name: str, chunks: int, samples: int) -> list[Figure]:
+    """The rows of one experiment."""
+    config = load_experiment(name)
+    model, optimizer, devices = network(config), make_optimizer(config.training), jax.local_devices()[:1]
+    batch, drawn = shapes_of(config, chunks), shapes_of(config, samples)
+    initial, _ = timed(lambda: jax.jit(model.init).lower(jax.random.key(0), batch).compile())
+    state = jax.eval_shape(lambda batch: init_state(model, optimizer, batch, seed=0), batch)
+    shards = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), batch)
+
+    program = parallel(partial(train_step, model, optimizer, seed=0), devices, donate_first=True)
+    step_seconds, step = timed(lambda: program.lower(state, shards).compile())
+    numbers = jax.ShapeDtypeStruct((samples,), jnp.int32)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), samples))
+    span = Span(numbers, numbers, numbers)
+    sampler_seconds, _ = timed(lambda: sample_chunk.lower(model, False, Policy(), state.params, drawn, keys, span).compile())
+    begun = jax.eval_shape(partial(prefill, model), state.params, drawn)
+    together = step_seconds + sampler_seconds
+    bar = f" (bar {BARS[name]}: {'met' if together <= BARS[name] else 'MISSED'})" if name in BARS else ""
+    return [
+        Figure(f"{name}: parameters", size_of(state.params) // 4),
+        Figure(f"{name}: compilation of initialisation", initial, "s"),
+        Figure(f"{name}: compilation of the training step", step_seconds, "s"),
+        Figure(f"{name}: compilation of the sampler", sampler_seconds, "s"),
+        Figure(f"{name}: compilation of step and sampler", together, f"s{bar}"),
+        Figure(f"{name}: parameters in memory", size_of(state.params) / 1e9, "GB"),
+        Figure(f"{name}: the optimiser's state", size_of(state.optimizer) / 1e9, "GB"),
+        Figure(f"{name}: a step beside these, {chunks} chunks", step.memory_analysis().temp_size_in_bytes / 1e9, "GB"),
+        *(
+            Figure(f"{name}: kept for the backward pass, {how}", kept(model, again, state.params, batch) / 1e9, "GB")
+            for how, again in (("all", False), ("rematerialised", True))
+        ),
+        Figure(f"{name}: a sampler's caches, {samples} lists", size_of((begun.caches, begun.encoding)) / 1e9, "GB"),
+    ]
+
+
+def main(
+    experiments: Annotated[tuple[str, ...], tyro.conf.Positional] = ("landscapes", "lsun_bedrooms"),
+    chunks: int = 1,
+    samples: int = 16,
+    json: Path | None = None,
+) -> None:
+    """Compiles, and counts bytes.
+
+    Args:
+        experiments: names or files.
+        chunks: that a device does at once in training.
+        samples: that grow at a time.
+        json: where to write the figures.
+    """
+    jax.config.update("jax_enable_compilation_cache", False)
+    rows = [row for name in experiments for row in measure(name, chunks, samples)]
+    report([*machine_figures(), *rows], json)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
