@@ -1,7 +1,7 @@
 """CLEVR, the paper's rendered scenes: 70,000 pictures, all of 480 x 320 pixels.
 
 Data: `python -m dct_jax prepare clevr`.
-Model: 402 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 11.0 GB a chunk that a device does at once.
+Model: 402 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 3.2 GB a chunk that a device does at once.
 Launch: `python experiments/launch.py clevr` on 8 devices of 80 GB; on one, add `--training.accumulate 128`.
 """
 

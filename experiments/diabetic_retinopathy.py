@@ -2,7 +2,7 @@
 
 Data: from kaggle.com by hand, as TFDS explains; then
 `python -m dct_jax prepare diabetic_retinopathy_detection/original`.
-Model: 411 M parameters. Memory: 6.6 GB for parameters, gradients and Adam; 5.8 GB a chunk that a device does at once.
+Model: 411 M parameters. Memory: 6.6 GB for parameters, gradients and Adam; 2.6 GB a chunk that a device does at once.
 Launch: `python experiments/launch.py diabetic_retinopathy` on 8 devices of 80 GB; on one, add `--training.accumulate 128`.
 """
 

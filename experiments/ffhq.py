@@ -1,7 +1,7 @@
 """FFHQ, the paper's faces: 70,000 pictures of 1024 x 1024 pixels.
 
 Data: not in TFDS. Put the files of images1024x1024 below data/ffhq, or give `--data.source folder:PATH`.
-Model: 410 M parameters. Memory: 6.6 GB for parameters, gradients and Adam; 5.8 GB a chunk that a device does at once.
+Model: 410 M parameters. Memory: 6.6 GB for parameters, gradients and Adam; 2.6 GB a chunk that a device does at once.
 Launch: `python experiments/launch.py ffhq` on 8 devices of 80 GB; on one, add `--training.accumulate 128`.
 """
 

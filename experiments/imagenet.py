@@ -2,7 +2,7 @@
 
 Data: ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, from image-net.org by hand, into TFDS's folder downloads/manual; then
 `python -m dct_jax prepare imagenet2012`.
-Model: 402 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 10.5 GB a chunk that a device does at once.
+Model: 402 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 3.1 GB a chunk that a device does at once.
 Launch: `python experiments/launch.py imagenet` on 8 devices of 80 GB; on one, add `--training.accumulate 128`.
 """
 

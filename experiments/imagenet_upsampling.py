@@ -4,7 +4,7 @@ The banded order lists all DCs first, Y, Cr, Cb, and they are the picture at an 
 writes the rest. The model is trained on whole lists, DCs included, and has no classes, as a small picture shows what it is of.
 
 Data: as for imagenet: `python -m dct_jax prepare imagenet2012`.
-Model: 401 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 10.5 GB a chunk that a device does at once.
+Model: 401 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 3.1 GB a chunk that a device does at once.
 Launch: `python experiments/launch.py imagenet_upsampling` on 8 devices of 80 GB; on one, add `--training.accumulate 128`.
 """
 

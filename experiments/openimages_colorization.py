@@ -4,7 +4,7 @@ All luma comes first in the list: a sampler that is given it writes the chroma. 
 lists, luma included.
 
 Data: `python -m dct_jax prepare open_images_v4`; more than 500 GB.
-Model: 401 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 10.5 GB a chunk that a device does at once.
+Model: 401 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 3.1 GB a chunk that a device does at once.
 Launch: `python experiments/launch.py openimages_colorization` on 8 devices of 80 GB; on one, add `--training.accumulate 128`.
 """
 

@@ -2,7 +2,7 @@
 
 Data: `python -m dct_jax prepare plant_leaves`. Its files are far larger than 2048 pixels, and are
 reduced each time one is drawn: reducing them once, into a folder, saves that (`--data.source folder:PATH --data.split ''`).
-Model: 439 M parameters. Memory: 6.8 GB for parameters, gradients and Adam; 5.8 GB a chunk that a device does at once.
+Model: 439 M parameters. Memory: 6.8 GB for parameters, gradients and Adam; 2.6 GB a chunk that a device does at once.
 Launch: `python experiments/launch.py plant_leaves` on 8 devices of 80 GB; on one, add `--training.accumulate 32`.
 """
 

@@ -152,6 +152,7 @@ def _triples(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_programs_are_kept_for_the_next_process(debug_run: Path, tmp_path: Path) -> None:
     environment = os.environ | {"DCT_JAX_CACHE": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     for name in ("JAX_COMPILATION_CACHE_DIR", "TF_CPP_MIN_LOG_LEVEL"):  # JAX itself has set the second one, in this process
