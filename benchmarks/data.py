@@ -111,10 +111,15 @@ def part_of(tar: Path, number: int, out: Path) -> None:
             part.addfile(member, whole.extractfile(member))
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """Its PNG and JPEG files, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+
+
 def photographs(folder: Path, out: Path) -> None:
     """Every picture as a JPEG file of 2048 x 1536 pixels."""
     height, width = LARGE
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg")):
+    for path in pictures_in(folder):
         image = Image.open(path).convert("RGB")
         image = image if image.width >= image.height else image.transpose(Image.Transpose.ROTATE_90)
         scale = max(width / image.width, height / image.height)
@@ -125,7 +130,7 @@ def photographs(folder: Path, out: Path) -> None:
 def tiles_of(photos: Path, out: Path) -> None:
     """A tar file of 64 x 64 pixels of the photographs each, as JPEG files in a folder train/."""
     with tarfile.open(out, "w") as tar:
-        for path in sorted(p for p in photos.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg")):
+        for path in pictures_in(photos):
             image = Image.open(path).convert("RGB")
             top = (image.height - 64) // 2
             for left in range(0, image.width - 63, 64):
@@ -179,15 +184,12 @@ def main(
                 Figure(f"{title}: by Pillow", ratio, f"times (bar {bar}: {'met' if ratio <= bar else 'MISSED'})"),
             ]
         os.sched_setaffinity(0, cores)
+        workers = [("photographs of 2048 x 1536, batch 4", large, 10)]
         if not is_small:
             part_of(tar, 2000, work / "part.tar")
-        fewer = dataclasses.replace(small, data=dataclasses.replace(small.data, source=f"tar:{work / 'part.tar'}"))
-        workers = [
-            ("2,000 images of 64 x 64", fewer, 150),
-            ("20,000 images of 64 x 64", small, 150),
-            ("photographs of 2048 x 1536, batch 4", large, 10),
-        ]
-        for title, config, batches in workers[-1:] if is_small else workers:
+            fewer = dataclasses.replace(small, data=dataclasses.replace(small.data, source=f"tar:{work / 'part.tar'}"))
+            workers += [("2,000 images of 64 x 64", fewer, 150), ("20,000 images of 64 x 64", small, 150)]
+        for title, config, batches in workers:
             config = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=1, threads=2))
             worker = peak_memory(config, batches)
             figures.append(Figure(f"{title}: a worker's peak memory", worker / 1e6, "MB (bar 1,000)"))

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
 from dct_jax.config import ModelConfig
 from dct_jax.model import DCTransformer
 
@@ -51,17 +51,23 @@ def reference_model() -> DCTransformer:
     return DCTransformer(REFERENCE_CODEC.vocabulary(IMAGE_SIZE), REFERENCE)
 
 
+def places(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
+    """The channel and the position of every place in the order of the list, int32 [longest_list] each."""
+    rank, positions = np.nonzero(vocabulary.on_grid[vocabulary.is_chroma[vocabulary.channels]])
+    return vocabulary.channels[rank].astype(np.int32), positions.astype(np.int32)
+
+
 def random_list(
     rng: np.random.Generator, length: int, codec: DCTCodec = REFERENCE_CODEC, size: tuple[int, int] = IMAGE_SIZE
 ) -> SparseDCT:
     """A valid list of that many triples at uniformly chosen places; its content makes no difference to the time."""
     vocabulary = codec.vocabulary(size)
-    rank, positions = np.nonzero(vocabulary.on_grid[vocabulary.is_chroma[vocabulary.channels]])  # [longest_list] each
-    chosen = np.sort(rng.choice(len(rank), length, replace=False))  # [L]
+    channels, positions = places(vocabulary)
+    chosen = np.sort(rng.choice(len(channels), length, replace=False))  # [L]
     values = rng.integers(1, vocabulary.largest_value + 1, length) * rng.choice([-1, 1], length)
     return SparseDCT(
-        channels=vocabulary.channels[rank[chosen]],
-        positions=positions[chosen].astype(np.int32),
+        channels=channels[chosen],
+        positions=positions[chosen],
         values=values.astype(np.int32),
         size=size,
         codec=codec,

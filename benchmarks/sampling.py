@@ -24,6 +24,7 @@ from machine import (
     matmul_rate,
     memory_bandwidth,
     peak_memory,
+    places,
     reference_model,
     report,
     spread,
@@ -45,12 +46,10 @@ FLOOR_BAR, GROWTH_BAR = 1.5, 1.3
 def chunks_of(model: DCTransformer, size: int, index: int) -> Chunk:
     """Chunk `index` of lists that `never_stopping` has drawn up to there."""
     config, given = model.config, index * model.config.chunk_size
-    vocabulary = model.vocabulary
-    rank, positions = np.nonzero(vocabulary.on_grid[vocabulary.is_chroma[vocabulary.channels]])
+    channels, positions = (x[:given] for x in places(model.vocabulary))
     blank = SparseDCT.empty(IMAGE_SIZE, REFERENCE_CODEC)
-    triples = (vocabulary.channels[rank[:given]], positions[:given], np.ones(given))
-    sparse = dataclasses.replace(blank, **dict(zip(("channels", "positions", "values"), (x.astype(np.int32) for x in triples))))
-    chunk = make_chunks([sparse] * size, [index] * size, [0] * size, vocabulary, config.chunk_size, config.overlap)
+    sparse = dataclasses.replace(blank, channels=channels, positions=positions, values=np.ones(given, np.int32))
+    chunk = make_chunks([sparse] * size, [index] * size, [0] * size, model.vocabulary, config.chunk_size, config.overlap)
     return jax.device_put(chunk)
 
 

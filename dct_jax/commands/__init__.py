@@ -49,12 +49,12 @@ def main(args: Sequence[str]) -> int:
     """Runs one command; returns the exit code: 0, 2 for anything wrong with what the user gave, 128 + n after signal n."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("absl").setLevel(logging.ERROR)
-    keep_programs()
     try:
         if not args or args[0] in ("-h", "--help"):
             return say(USAGE)
         if args[0] not in COMMANDS:
             raise ValueError(f"there is no command {args[0]!r}; known are {', '.join(COMMANDS)}")
+        keep_programs()
         return COMMANDS[args[0]](args[1:])
     except (ValueError, FloatingPointError, OSError) as error:
         print(f"dct_jax: {error}", file=sys.stderr)
