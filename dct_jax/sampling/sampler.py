@@ -17,6 +17,7 @@ from dct_jax.data.chunks import Chunk
 from dct_jax.model import DCTransformer, SymbolNats, Triples
 from dct_jax.model.support import IMPOSSIBLE
 from dct_jax.model.transformer import DecoderCaches
+from dct_jax.sampling.few_rows import apply_to_few_rows
 from dct_jax.sampling.policy import Policy, SymbolPolicy
 from dct_jax.sampling.prefill import prefill
 
@@ -86,8 +87,7 @@ def sample_chunk(
         model, params, jax.tree.map(lambda *x: jnp.concatenate(x), *seen), config.window if resumes else None
     )
 
-    def apply(method: str, *args: Any) -> Any:
-        return model.apply(params, *args, method=method)
+    apply = apply_to_few_rows(model, params)
 
     def repeated(x: Any) -> Any:
         """[B, 1] -> [G B, 1]."""
@@ -110,18 +110,18 @@ def sample_chunk(
         known = loop.step < given  # [B, 1]
         target = Triples(*(jax.lax.dynamic_slice_in_dim(x, loop.step, 1, 1) for x in targets))  # [B, 1] each
 
-        logits, stream, channel_caches = apply("predict_channel", last, encoding, caches.channel, index)
+        logits, stream, channel_caches = apply(last, encoding, caches.channel, index, method="predict_channel")
         logits = jnp.where(rank >= repeated(next_rank)[..., None], logits, IMPOSSIBLE)
         channel, channel_nats = draw(policy.channel, logits, loop.step, 0)
         channel = jnp.where(over, stop, jnp.where(known, target.channels, channel))
         logits, stream, position_caches = apply(
-            "predict_position", stream, repeated(channel), last, encoding, caches.position, index
+            stream, repeated(channel), last, encoding, caches.position, index, method="predict_position"
         )
         position, position_nats = draw(policy.position, logits, loop.step, 1)
         ends = channel == stop
         position = jnp.where(ends, 0, jnp.where(known, target.positions, position))
         logits, value_caches = apply(
-            "predict_value", stream, repeated(channel), repeated(position), encoding, caches.value, index
+            stream, repeated(channel), repeated(position), encoding, caches.value, index, method="predict_value"
         )
         value, value_nats = draw(policy.value, logits, loop.step, 2)
         value = jnp.where(ends, 0, jnp.where(known, target.values, value - largest))
