@@ -22,7 +22,8 @@ from machine import Figure, machine_figures, report
 from PIL import Image
 
 from dct_jax.codec import DCTCodec, SparseDCT
-from dct_jax.data.sources import LANDSCAPES, read_image
+from dct_jax.data.pixels import read_image
+from dct_jax.data.sources import LANDSCAPES
 
 SIZE = (1536, 2048)
 TILE = 64

@@ -53,43 +53,37 @@ class Row(NamedTuple):
 
 
 class Case:
-    """A network for one image size, and batches for it."""
+    """A network for one image size, compiled, and a batch for it."""
 
-    def __init__(self, side: int, block_size: int) -> None:
-        self.codec, self.size = DCTCodec(block_size=block_size, quality=50), (side, side)
-        config = dataclasses.replace(REFERENCE, encoder_stride=2)
-        self.model = DCTransformer(self.codec.vocabulary(self.size), config)
-        self.optimizer, self.devices = make_optimizer(TrainingConfig()), jax.local_devices()[:1]
-        program = partial(train_step, self.model, self.optimizer, seed=0)
-        self.step = parallel(program, self.devices, donate_first=True)
+    def __init__(self, side: int, block_size: int, chunks: int) -> None:
+        self.side, self.codec = side, DCTCodec(block_size=block_size, quality=50)
+        self.model = DCTransformer(self.codec.vocabulary((side, side)), dataclasses.replace(REFERENCE, encoder_stride=2))
+        optimizer, devices = make_optimizer(TrainingConfig()), jax.local_devices()[:1]
+        batch = self._chunks(chunks)
+        self._state = replicate(init_state(self.model, optimizer, batch, seed=0), devices)
+        self._batch = place(batch, devices)
+        program = partial(train_step, self.model, optimizer, seed=0)
+        self._step = parallel(program, devices, donate_first=True).lower(self._state, self._batch).compile()
 
-    def batch(self, chunks: int) -> Chunk:
+    def _chunks(self, chunks: int) -> Chunk:
         """Chunk 1 of lists of 2,000 triples: every target element is a triple."""
         rng, config = np.random.default_rng(0), self.model.config
-        lists = [random_list(rng, 2000, self.codec, self.size) for _ in range(chunks)]
+        lists = [random_list(rng, 2000, self.codec, (self.side, self.side)) for _ in range(chunks)]
         made = make_chunks(lists, [1] * chunks, [0] * chunks, self.model.vocabulary, config.chunk_size, config.overlap)
         assert made.is_target.sum() == chunks * config.chunk_size
-        return place(made, self.devices)
+        return made
 
-
-def measure(side: int, block_size: int, chunks: int, repeats: int) -> Row:
-    """One row of the table."""
-    case = Case(side, block_size)
-    batch = case.batch(chunks)
-    example = jax.tree.map(lambda x: x[0], batch)
-    state = replicate(init_state(case.model, case.optimizer, example, seed=0), case.devices)
-    parameters = sum(x.size for x in jax.tree.leaves(state.params))
-    step = case.step.lower(state, batch).compile()
-    memory = step.memory_analysis().temp_size_in_bytes + sum(x.nbytes for x in jax.tree.leaves(batch))
-
-    def take_step() -> Any:
-        nonlocal state  # the step overwrites it
-        state, metrics = step(state, batch)
+    def take_step(self) -> Any:
+        """A training step's metrics."""
+        self._state, metrics = self._step(self._state, self._batch)
         return metrics
 
-    timings(take_step, 1)
-    seconds = statistics.median(timings(take_step, repeats))
-    return Row(side, block_size, parameters, seconds, chunks * case.model.config.chunk_size, memory)
+    def row(self, seconds: list[float]) -> Row:
+        """The table's row, given the times of some steps."""
+        memory = self._step.memory_analysis().temp_size_in_bytes + sum(x.nbytes for x in jax.tree.leaves(self._batch))
+        parameters = sum(x.size for x in jax.tree.leaves(self._state.params))
+        triples = int(np.sum(self._batch.is_target))
+        return Row(self.side, self.codec.block_size, parameters, statistics.median(seconds), triples, memory)
 
 
 def draw(rows: list[Row]) -> Plot:
@@ -119,11 +113,16 @@ def main(batch_size: int = 1, repeats: int = 5, json: Path | None = None, plot: 
 
     Args:
         batch_size: chunks in a step.
-        repeats: timed steps of each, after two that are not timed.
+        repeats: timed steps of each, after one that is not timed.
         json: where to write the figures.
         plot: where to draw them.
     """
-    rows = [measure(side, block_size, batch_size, repeats) for side, block_size in CASES]
+    cases = [Case(side, block_size, batch_size) for side, block_size in CASES]
+    for case in cases:
+        timings(case.take_step, 1)
+    # By turns, as the machine's speed varies from one minute to the next.
+    seconds = [[timings(case.take_step, 1)[0] for case in cases] for _ in range(repeats)]
+    rows = [case.row(list(times)) for case, times in zip(cases, zip(*seconds))]
     figures = [*machine_figures(), Figure("batch", batch_size, "chunks of 896 triples")]
     for row in rows:
         name = f"{row.side} x {row.side}, B = {row.block_size}"
@@ -133,7 +132,10 @@ def main(batch_size: int = 1, repeats: int = 5, json: Path | None = None, plot: 
             Figure(f"{name}: memory", row.memory / row.triples / 1e6, "MB a triple"),
         ]
     first, last = rows[0], rows[-1]
-    for what, ratio in (("time", last.seconds / first.seconds), ("memory", last.memory / first.memory)):
+    for what, ratio in (
+        ("time", statistics.median(turn[-1] / turn[0] for turn in seconds)),
+        ("memory", last.memory / first.memory),
+    ):
         name = f"{what}, {last.side} x {last.side} by {first.side} x {first.side}"
         figures.append(Figure(name, ratio, f"times (bar {1 + BAR}: {'met' if abs(ratio - 1) <= BAR else 'MISSED'})"))
     report(figures, json)

@@ -70,17 +70,16 @@ class Encoder(nn.Module):
         """[B, 3 B^2, h, w] -> [B, h', w', D], normalised; h' = ceil(h / stride). Only tokens that are visible, bool
         [B, h' w'], are attended to."""
         c, dtype = self.config, jnp.dtype(self.config.dtype)
-        # Values are heavy-tailed: their logarithm keeps a DC of 60 and an AC of 1 in the same range. What is large near here
-        # matters more than its sign, and a linear map cannot take magnitudes from signed values; so it is given both.
-        x = dct_image.astype(jnp.float32)
-        magnitudes = jnp.log1p(jnp.abs(x))
-        x = jnp.concatenate([jnp.sign(x) * magnitudes, magnitudes], axis=1).astype(dtype)  # [B, 6 B^2, h, w]
         # A convolution whose kernel is as large as its stride s is a matrix product over squares of s x s blocks: block (i, j)
         # belongs to token (i // s, j // s). XLA's convolutions of many channels are several times slower on CPUs.
         s = c.encoder_stride
-        x = jnp.pad(x, ((0, 0), (0, 0), *((0, -side % s) for side in x.shape[2:])))
+        x = jnp.pad(dct_image, ((0, 0), (0, 0), *((0, -side % s) for side in dct_image.shape[2:])))
         batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] // s, x.shape[3] // s  # h', w'
-        x = x.reshape(batch, channels, height, s, width, s).transpose(0, 2, 4, 3, 5, 1)  # [B, h', w', s, s, 6 B^2]
+        x = x.reshape(batch, channels, height, s, width, s).transpose(0, 2, 4, 3, 5, 1)  # [B, h', w', s, s, 3 B^2]
+        # Values are heavy-tailed: their logarithm keeps a DC of 60 and an AC of 1 in the same range. What is large near here
+        # matters more than its sign, and a linear map cannot take magnitudes from signed values; so it is given both.
+        magnitudes = jnp.log1p(jnp.abs(x.astype(jnp.float32)))
+        x = jnp.concatenate([jnp.sign(x) * magnitudes, magnitudes], axis=-1).astype(dtype)  # [B, h', w', s, s, 6 B^2]
         x = nn.Dense(c.width, dtype=dtype, name="blocks")(x.reshape(batch, height, width, -1))  # [B, h', w', D]
         x = x + NormalizedEmbed(height, c.width, dtype, name="row")(jnp.arange(height))[:, None]
         x = x + NormalizedEmbed(width, c.width, dtype, name="column")(jnp.arange(width))

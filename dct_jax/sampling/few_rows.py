@@ -1,4 +1,4 @@
-"""The dense layers of a sampler's steps, which have no more rows than the batch has lists.
+"""The dense layers of a sampler's steps, which have one row a list (two with guidance).
 
 XLA's CPU backend copies the second matrix of a product into panels before it multiplies, which is most of the work when the
 first has few rows. So a loop gets the layers' kernels transposed, once, and multiplies (W^T x^T)^T: then W is the first matrix,
@@ -10,6 +10,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from flax.linen.module import InterceptorContext
 
 
 def apply_to_few_rows(model: nn.Module, params: Any) -> Callable[..., Any]:
@@ -19,8 +20,7 @@ def apply_to_few_rows(model: nn.Module, params: Any) -> Callable[..., Any]:
     """
     if jax.default_backend() != "cpu":
         return lambda *args, method: model.apply(params, *args, method=method)
-    # Without the barriers here and below XLA would turn the products back into those that it is told to avoid.
-    transposed = jax.lax.optimization_barrier(jax.tree_util.tree_map_with_path(_transposed, params))
+    transposed = jax.tree_util.tree_map_with_path(_transposed, params)
 
     def apply(*args: Any, method: str) -> Any:
         with nn.intercept_methods(_multiply_from_the_left):
@@ -30,18 +30,21 @@ def apply_to_few_rows(model: nn.Module, params: Any) -> Callable[..., Any]:
 
 
 def _transposed(path: Any, leaf: jax.Array) -> jax.Array:
-    return leaf.T if jax.tree_util.keystr(path, simple=True, separator="/").endswith("kernel") else leaf
+    """Kernels [K, N] -> [N, K]; the rest as it is. What the loop does not use, XLA leaves out."""
+    is_kernel = jax.tree_util.keystr(path, simple=True, separator="/").endswith("kernel")
+    # Without the barriers here and below XLA turns the products back into those that it is told to avoid.
+    return jax.lax.optimization_barrier(leaf.T) if is_kernel else leaf
 
 
 def _multiply_from_the_left(
-    layer: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: nn.module.InterceptorContext
+    layer: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: InterceptorContext
 ) -> Any:
     """In place of a dense layer: [..., K] -> [..., N], with a kernel [N, K]."""
     dense = context.module
     if not isinstance(dense, nn.Dense):
         return layer(*args, **kwargs)
     weights = dense.variables["params"]
-    x, kernel, bias = nn.dtypes.promote_dtype(args[0], weights["kernel"], weights.get("bias"), dtype=dense.dtype)
+    x, kernel, bias = dense.promote_dtype(args[0], weights["kernel"], weights.get("bias"), dtype=dense.dtype)
     columns = jax.lax.optimization_barrier(kernel @ x.reshape(-1, x.shape[-1]).T)  # [N, ...]
     y = columns.T.reshape(*x.shape[:-1], -1)  # [..., N]
     return y if bias is None else y + bias
