@@ -3,8 +3,8 @@
     python benchmarks/compile.py [EXPERIMENT ...] [--chunks 1 --samples 16 --json FILE]
 
 A device needs the parameters, the optimiser's numbers, and what XLA plans for a training step beside these: the gradients, and
-more for every chunk that it does at once. A sampler needs the parameters and its caches. XLA's plan is that of this machine's
-backend; others differ.
+more for every chunk that it does at once. A sampler needs the parameters, on CPUs the decoders' kernels once more, and its
+caches. XLA's plan is that of this machine's backend; others differ.
 """
 
 import dataclasses

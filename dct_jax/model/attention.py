@@ -17,8 +17,8 @@ from dct_jax.model.tiled_attention import product, tiled_attention
 class KeysValues(NamedTuple):
     """What attention reads. The sampler's caches are made of these: columns are overwritten, the shape never changes.
 
-    T comes last, as a sampler's step, which has one query a head, then reads them as fast as memory can give them. With rows
-    of K numbers, XLA's products of a vector and a matrix are half as fast on CPUs.
+    T comes last, as a sampler's step, which has one query a head, then reads them faster: on CPUs XLA's products of a vector
+    and a matrix are slower with rows of K numbers.
     """
 
     keys: jax.Array  # [B, H, K, T]
