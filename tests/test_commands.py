@@ -170,6 +170,7 @@ def test_programs_are_kept_for_the_next_process(debug_run: Path, tmp_path: Path)
     assert programs[0] == programs[1]
 
 
+@pytest.mark.slow
 def test_bfloat16_draws_and_evaluates(debug_run: Path, tmp_path: Path) -> None:
     low = ["--dtype", "bfloat16", "--out", str(tmp_path / "low")]
     assert main(["sample", str(debug_run), "--num", "2", "--max-triples", "8", *low]) == 0

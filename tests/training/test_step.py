@@ -60,6 +60,7 @@ def test_devices_and_parts_of_a_batch_give_the_parameters_of_one(devices: int, a
         np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_nothing() -> None:
     """With dropout, whose units must be the same when a block runs again."""
     plain = tiny_model(dataclasses.replace(TINY, dropout=0.3))
