@@ -6,6 +6,7 @@ is read once, where it lies, and only the rows are copied.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +20,7 @@ def apply_to_few_rows(model: nn.Module, params: Any) -> Callable[..., Any]:
     On accelerators the layers stay as they are.
     """
     if jax.default_backend() != "cpu":
-        return lambda *args, method: model.apply(params, *args, method=method)
+        return partial(model.apply, params)
     transposed = jax.tree_util.tree_map_with_path(_transposed, params)
 
     def apply(*args: Any, method: str) -> Any:
