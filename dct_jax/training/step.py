@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-import optax.contrib
 
 from dct_jax.config import TrainingConfig
 from dct_jax.data.chunks import Chunk
 from dct_jax.model import DCTransformer, SymbolNats, log_likelihood
 from dct_jax.parallel import DATA_AXIS
+from dct_jax.training.muon import stacked_muon
 
 
 class TrainState(NamedTuple):
@@ -53,22 +53,18 @@ def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
         rule = optax.adam(schedule)
     else:
         ratio = config.muon_learning_rate / config.learning_rate
-        rule = optax.contrib.muon(
-            lambda step: ratio * schedule(step),
-            adam_learning_rate=schedule,
-            # Updates then have the same size whatever a matrix's shape, 0.2 times the learning rate (Liu et al., 2025).
-            consistent_rms=0.2,
-            muon_weight_dimension_numbers=_matrices_of_layers,
+        rule = optax.partition(
+            {"muon": stacked_muon(lambda step: ratio * schedule(step)), "adam": optax.nadam(schedule)}, _kinds
         )
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
 
 
-def _matrices_of_layers(params: Any) -> Any:
-    """What Muon is for: matrices between layers, and not those from and to symbols."""
+def _kinds(params: Any) -> Any:
+    """What Muon is for, the matrices between layers and not those from and to symbols, and the rest."""
 
-    def one(path: Any, leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
+    def one(path: Any, leaf: Any) -> str:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return optax.contrib.MuonDimensionNumbers() if name.endswith("kernel") and "_head/" not in name else None
+        return "muon" if name.endswith("kernel") and "_head/" not in name else "adam"
 
     return jax.tree_util.tree_map_with_path(one, params)
 
