@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dct_jax.codec import DCTCodec
 
-LATER = frozenset({"training.samples", "training.features", "training.label_dropout", "model.rematerialise"})
+LATER = frozenset({"training.samples", "training.features", "training.label_dropout", "model.rematerialise", "model.products"})
 """Fields that checkpoints of earlier versions may lack; what those versions did is their default."""
 
 
@@ -82,6 +82,8 @@ class ModelConfig:
         num_classes: classes of a class-conditional model; 0 for none. The number itself stands for a hidden class.
         dropout: probability of dropping a unit of a residual branch in training.
         dtype: of the activations; in training, parameters, softmax and loss are float32 always.
+        products: the type of the operands of matrix products; their sums are float32 always. With activations in float32,
+            "bfloat16" makes training faster on processors that have units for it (AMX, AVX512-BF16); others stay with float32.
         rematerialise: keep only the inputs of each block for the backward pass and compute the rest again: a step takes about a
             third longer, and what it keeps needs a tenth of the memory. On CPUs XLA plans as much memory as without.
     """
@@ -100,6 +102,7 @@ class ModelConfig:
     num_classes: int = 0
     dropout: float = 0.0
     dtype: Literal["float32", "bfloat16"] = "float32"
+    products: Literal["float32", "bfloat16"] = "float32"
     rematerialise: bool = False
 
     def __post_init__(self) -> None:
@@ -119,6 +122,7 @@ class ModelConfig:
         _require(self.num_classes >= 0, "model.num_classes", self.num_classes, "0 or more")
         _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
         _require(self.dtype in ("float32", "bfloat16"), "model.dtype", self.dtype, "float32 or bfloat16")
+        _require(self.products in ("float32", "bfloat16"), "model.products", self.products, "float32 or bfloat16")
 
     @property
     def window(self) -> int:

@@ -46,6 +46,8 @@ def test_configurations_of_earlier_versions_are_read() -> None:
     values = Config().to_dict()
     for field in ("samples", "features", "label_dropout"):
         del values["training"][field]
+    for field in ("rematerialise", "products"):
+        del values["model"][field]
     assert Config.from_dict(values) == Config()
 
 
@@ -133,6 +135,7 @@ def test_from_dict_checks_the_values_too() -> None:
         (ModelConfig, "model", {"overlap": -1}),
         (ModelConfig, "model", {"max_chunks": 0}),
         (ModelConfig, "model", {"num_classes": -1}),
+        (ModelConfig, "model", {"products": "float16"}),
         (ModelConfig, "model", {"dropout": 1.0}),
         (ModelConfig, "model", {"dtype": "float16"}),
         *[

@@ -3,10 +3,13 @@
 import dataclasses
 from collections import Counter
 
+import jax
 import numpy as np
 import pytest
 
 import dct_jax
+from dct_jax.data.pipeline import example_batch
+from dct_jax.model import network
 from dct_jax.sampling.policy import Policy
 from tests.toys import random_image, tiny_config
 
@@ -109,3 +112,14 @@ def test_rematerialisation_is_the_same_model() -> None:
     config = tiny_config()
     again = dataclasses.replace(config, model=dataclasses.replace(config.model, rematerialise=True))
     assert dct_jax.TrainedModel.init(config).fingerprint == dct_jax.TrainedModel.init(again).fingerprint
+
+
+def test_the_fingerprint_is_that_of_earlier_versions() -> None:
+    """Compressed files carry it. It was made before `model.products` was there, which changes it if it is not float32."""
+    config = tiny_config()
+    shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
+    params = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
+    model = dct_jax.TrainedModel(config, params, ((16, 16, 1),))
+    assert model.fingerprint == "5f2cd9e6de90a8bec33599ee2f7e5fcb81ebfce3f2be61d7188b528858e78566"
+    mixed = dataclasses.replace(config, model=dataclasses.replace(config.model, products="bfloat16"))
+    assert dataclasses.replace(model, config=mixed).fingerprint != model.fingerprint

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dct_jax.model.precision import Precision, product
 from dct_jax.model.support import IMPOSSIBLE
-from dct_jax.model.tiled_attention import product, tiled_attention
+from dct_jax.model.tiled_attention import tiled_attention
 
 
 class KeysValues(NamedTuple):
@@ -30,21 +31,30 @@ class KeysValues(NamedTuple):
         return KeysValues(*(update(old, row.astype(old.dtype), index, axis=3) for old, row in zip(self, new)))
 
 
-def attend(queries: jax.Array, memory: KeysValues, visible: jax.Array | None = None, causal: bool = False) -> jax.Array:
+def attend(
+    queries: jax.Array,
+    memory: KeysValues,
+    operands: jnp.dtype,
+    visible: jax.Array | None = None,
+    causal: bool = False,
+) -> jax.Array:
     """softmax(Q K^T / sqrt(K)) V for many queries at once, the softmax in float32.
 
     Args:
         queries: [B, H, S, K].
         memory: T keys and values.
+        operands: of the products.
         visible: bool [B, T], the keys that can be seen, one or more of each b; None for all.
         causal: whether query i sees the keys 0 .. i only; S = T then.
 
     Returns:
         [B, H, S, K].
     """
-    if not _cudnn_fits(queries, memory):
-        return tiled_attention(queries, memory.keys, memory.values, visible, causal)
-    q, (k, v) = queries.transpose(0, 2, 1, 3), (x.transpose(0, 3, 1, 2) for x in memory)  # [B, S or T, H, K] each
+    dtype = queries.dtype
+    queries, keys, values = (x.astype(operands) for x in (queries, *memory))
+    if not _cudnn_fits(queries, keys):
+        return tiled_attention(queries, keys, values, visible, causal).astype(dtype)
+    q, k, v = queries.transpose(0, 2, 1, 3), *(x.transpose(0, 3, 1, 2) for x in (keys, values))  # [B, S or T, H, K] each
     lengths = None
     if visible is not None:
         # The keys' order makes no difference: with the visible ones first their number is all that cuDNN has to know. It would
@@ -55,7 +65,7 @@ def attend(queries: jax.Array, memory: KeysValues, visible: jax.Array | None = N
     attended = jax.nn.dot_product_attention(
         q, k, v, is_causal=causal, key_value_seq_lengths=lengths, implementation="cudnn"
     )  # [B, S, H, K]
-    return attended.transpose(0, 2, 1, 3)
+    return attended.transpose(0, 2, 1, 3).astype(dtype)
 
 
 def attend_step(queries: jax.Array, memory: KeysValues, mask: jax.Array) -> jax.Array:
@@ -75,14 +85,14 @@ def attend_step(queries: jax.Array, memory: KeysValues, mask: jax.Array) -> jax.
     return product("BHST,BHKT->BHSK", weights, memory.values).astype(queries.dtype)
 
 
-def _cudnn_fits(queries: jax.Array, memory: KeysValues) -> bool:
+def _cudnn_fits(queries: jax.Array, keys: jax.Array) -> bool:
     """Whether cuDNN's fused attention can be used: on NVIDIA GPUs since Ampere, in bfloat16, for heads of up to 128 and even
     lengths."""
     if jax.default_backend() != "gpu" or queries.dtype != jnp.bfloat16:
         return False
     device, size = jax.devices()[0], queries.shape[-1]
     is_ampere = device.device_kind.startswith("NVIDIA") and float(device.compute_capability) >= 8
-    return is_ampere and size <= 128 and size % 8 == 0 and queries.shape[2] % 2 == memory.keys.shape[3] % 2 == 0
+    return is_ampere and size <= 128 and size % 8 == 0 and queries.shape[2] % 2 == keys.shape[3] % 2 == 0
 
 
 class Attention(nn.Module):
@@ -94,12 +104,12 @@ class Attention(nn.Module):
 
     width: int
     heads: int
-    dtype: jnp.dtype
+    precision: Precision
 
     def setup(self) -> None:
-        self.query = nn.Dense(self.width, use_bias=False, dtype=self.dtype)
-        self.key_value = nn.Dense(2 * self.width, use_bias=False, dtype=self.dtype)
-        self.out = nn.Dense(self.width, dtype=self.dtype)
+        self.query = self.precision.dense(self.width, use_bias=False)
+        self.key_value = self.precision.dense(2 * self.width, use_bias=False)
+        self.out = self.precision.dense(self.width)
 
     def remember(self, x: jax.Array) -> KeysValues:
         """[B, T, D] -> the keys and values of its T rows."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dct_jax.model.attention import Attention, KeysValues, attend, attend_step
+from dct_jax.model.precision import Precision
 
 Caches = tuple[KeysValues, ...]
 """One KeysValues a block."""
@@ -19,29 +20,29 @@ Caches = tuple[KeysValues, ...]
 class FeedForward(nn.Module):
     """D -> 4 D -> D."""
 
-    dtype: jnp.dtype
+    precision: Precision
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
-        hidden = nn.relu(nn.Dense(4 * width, dtype=self.dtype)(x))  # [B, S, 4 D]
-        return nn.Dense(width, dtype=self.dtype)(hidden)  # [B, S, D]
+        hidden = nn.relu(self.precision.dense(4 * width)(x))  # [B, S, 4 D]
+        return self.precision.dense(width)(hidden)  # [B, S, D]
 
 
 class Branch(nn.Module):
     """What surrounds the function f of a residual branch: x + gate * dropout(f(LayerNorm(x)))."""
 
     dropout: float
-    dtype: jnp.dtype
+    precision: Precision
 
     def setup(self) -> None:
-        self.norm = nn.LayerNorm(dtype=self.dtype)
+        self.norm = nn.LayerNorm(dtype=self.precision.activations)
         self.gate = self.param("gate", nn.initializers.zeros, ())
         self.drop = nn.Dropout(self.dropout)
 
     def add(self, x: jax.Array, f_x: jax.Array, train: bool) -> jax.Array:
         """[B, S, D] twice -> [B, S, D]."""
-        return x + self.gate.astype(self.dtype) * self.drop(f_x, deterministic=not train)
+        return x + self.gate.astype(self.precision.activations) * self.drop(f_x, deterministic=not train)
 
 
 class EncoderBlock(nn.Module):
@@ -50,16 +51,17 @@ class EncoderBlock(nn.Module):
     heads: int
     layers: int
     dropout: float
-    dtype: jnp.dtype
+    precision: Precision
 
     @nn.compact
     def __call__(self, x: jax.Array, visible: jax.Array, train: bool) -> jax.Array:
         """[B, T, D] -> [B, T, D]; `visible`, bool [B, T], are the rows that are attended to."""
-        attention = Attention(x.shape[-1], self.heads, self.dtype, name="attention")
-        branch = Branch(self.dropout, self.dtype, name="attention_branch")
+        attention = Attention(x.shape[-1], self.heads, self.precision, name="attention")
+        branch = Branch(self.dropout, self.precision, name="attention_branch")
         y = branch.norm(x)
-        x = branch.add(x, attention.merge(attend(attention.queries(y), attention.remember(y), visible)), train)
-        return FeedForwardLayers(self.layers, self.dropout, self.dtype, name="feed_forward")(x, train)
+        heads = attend(attention.queries(y), attention.remember(y), self.precision.operands, visible)  # [B, H, T, K]
+        x = branch.add(x, attention.merge(heads), train)
+        return FeedForwardLayers(self.layers, self.dropout, self.precision, name="feed_forward")(x, train)
 
 
 class FeedForwardLayers(nn.Module):
@@ -67,14 +69,14 @@ class FeedForwardLayers(nn.Module):
 
     layers: int
     dropout: float
-    dtype: jnp.dtype
+    precision: Precision
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[B, S, D] -> [B, S, D]."""
         for i in range(self.layers):
-            branch = Branch(self.dropout, self.dtype, name=f"branch_{i}")
-            x = branch.add(x, FeedForward(self.dtype, name=f"layer_{i}")(branch.norm(x)), train)
+            branch = Branch(self.dropout, self.precision, name=f"branch_{i}")
+            x = branch.add(x, FeedForward(self.precision, name=f"layer_{i}")(branch.norm(x)), train)
         return x
 
 
@@ -85,14 +87,14 @@ class DecoderBlock(nn.Module):
     heads: int
     layers: int
     dropout: float
-    dtype: jnp.dtype
+    precision: Precision
 
     def setup(self) -> None:
-        self.self_attention = Attention(self.width, self.heads, self.dtype)
-        self.self_branch = Branch(self.dropout, self.dtype)
-        self.cross_attention = Attention(self.width, self.heads, self.dtype)
-        self.cross_branch = Branch(self.dropout, self.dtype)
-        self.feed_forward = FeedForwardLayers(self.layers, self.dropout, self.dtype)
+        self.self_attention = Attention(self.width, self.heads, self.precision)
+        self.self_branch = Branch(self.dropout, self.precision)
+        self.cross_attention = Attention(self.width, self.heads, self.precision)
+        self.cross_branch = Branch(self.dropout, self.precision)
+        self.feed_forward = FeedForwardLayers(self.layers, self.dropout, self.precision)
 
     def __call__(
         self,
@@ -104,10 +106,11 @@ class DecoderBlock(nn.Module):
         train: bool,
     ) -> tuple[jax.Array, KeysValues]:
         """One block over S new rows; see Decoder."""
+        operands = self.precision.operands
         attention, y = self.self_attention, self.self_branch.norm(x)
         queries, memory = attention.queries(y), attention.remember(y)
         if cache is None:
-            heads = attend(queries, memory, causal=True)  # [B, H, S, K]
+            heads = attend(queries, memory, operands, causal=True)  # [B, H, S, K]
         else:
             memory = cache.write(memory, index)
             rows = index + jnp.arange(x.shape[1])  # [S]
@@ -115,7 +118,10 @@ class DecoderBlock(nn.Module):
         x = self.self_branch.add(x, attention.merge(heads), train)
         attention, y = self.cross_attention, self.cross_branch.norm(x)
         queries = attention.queries(y)
-        heads = attend(queries, encoding, visible) if cache is None else attend_step(queries, encoding, visible[:, None, None])
+        if cache is None:
+            heads = attend(queries, encoding, operands, visible)
+        else:
+            heads = attend_step(queries, encoding, visible[:, None, None])
         x = self.cross_branch.add(x, attention.merge(heads), train)
         return self.feed_forward(x, train), memory
 
@@ -128,13 +134,13 @@ class Decoder(nn.Module):
     heads: int
     layers: Sequence[int]
     dropout: float
-    dtype: jnp.dtype
+    precision: Precision
     rematerialise: bool = False
 
     def setup(self) -> None:
         block = nn.remat(DecoderBlock, static_argnums=(6,)) if self.rematerialise else DecoderBlock  # `train` is static
-        self.blocks = [block(self.width, self.heads, n, self.dropout, self.dtype) for n in self.layers]
-        self.norm = nn.LayerNorm(dtype=self.dtype)
+        self.blocks = [block(self.width, self.heads, n, self.dropout, self.precision) for n in self.layers]
+        self.norm = nn.LayerNorm(dtype=self.precision.activations)
 
     def remember(self, encoding: jax.Array) -> Caches:
         """[B, T, D], the encoder's output -> what the blocks' cross-attention reads, the same at every step."""

@@ -9,12 +9,13 @@ Axes: B batch, H heads, N = B * H, G heads of a tile, S queries, T keys, K head 
 
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dct_jax.model.precision import product
 from dct_jax.model.support import IMPOSSIBLE
 
 QUERY_BLOCK = 256
@@ -62,18 +63,33 @@ def _forward(
     queries: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array | None, causal: bool
 ) -> tuple[jax.Array, tuple[_Tiles, _Results]]:
     tiles = _tiles(queries, keys, values, visible)
-    results = jax.lax.map(lambda tile: _tile_forward(tile, causal), tiles)
-    return results.outputs.reshape(queries.shape), (tiles, results)
+    outputs, logs = jax.lax.map(lambda tile: _tile_forward(_numbers(tile), causal), _bits(tiles))
+    outputs = outputs.astype(queries.dtype)
+    return outputs.reshape(queries.shape), (tiles, _Results(outputs, logs))
 
 
 def _backward(causal: bool, saved: tuple[_Tiles, _Results], gradient: jax.Array) -> tuple[jax.Array | None, ...]:
     tiles, results = saved
-    parts = (tiles, results, gradient.reshape(results.outputs.shape))
-    gradients = jax.lax.map(lambda part: _tile_backward(*part, causal), parts)
+    parts = _bits((tiles, results, gradient.reshape(results.outputs.shape)))
+    of_q, of_k, of_v = jax.lax.map(lambda part: _tile_backward(*_numbers(part), causal), parts)
+    gradients = (
+        x.swapaxes(2, 3).astype(gradient.dtype) for x in (of_q, of_k, of_v)
+    )  # [N / G, G, S, K], [N / G, G, K, T] twice
     return *(x.reshape(*gradient.shape[:2], *x.shape[2:]) for x in gradients), None
 
 
 tiled_attention.defvjp(_forward, _backward)
+
+
+def _bits(tree: Any) -> Any:
+    """The tree with bfloat16 arrays as integers: XLA's CPU backend takes them into loops as float32, and converts every slice
+    again."""
+    return jax.tree.map(lambda x: jax.lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x, tree)
+
+
+def _numbers(tree: Any) -> Any:
+    """The inverse of `_bits`."""
+    return jax.tree.map(lambda x: jax.lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x, tree)
 
 
 def _tiles(queries: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array | None) -> _Tiles:
@@ -116,7 +132,7 @@ def _tile_forward(tile: _Tiles, causal: bool) -> _Results:
         weights = jnp.exp(scale * (scores - highest[..., None]))  # [G, S', T']
         total = weights.sum(axis=-1)  # [G, S']
         # Divided after the product, which has K numbers a query instead of T'.
-        outputs.append((product("GST,GKT->GSK", weights.astype(v.dtype), v[:, :, seen]) / total[..., None]).astype(q.dtype))
+        outputs.append(product("GST,GKT->GSK", weights.astype(v.dtype), v[:, :, seen]) / total[..., None])
         logs.append(scale * highest + jnp.log(total))
     return _Results(jnp.concatenate(outputs, axis=1), jnp.concatenate(logs, axis=1))
 
@@ -124,28 +140,21 @@ def _tile_forward(tile: _Tiles, causal: bool) -> _Results:
 def _tile_backward(
     tile: _Tiles, results: _Results, gradient: jax.Array, causal: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The gradients of queries, keys and values. Weights are made with the keys first, [G, T', S']: then no product has to
-    transpose them."""
+    """The gradients of queries [G, K, S], keys and values [G, T, K]. Weights are made with the keys first, [G, T', S']: then
+    no product has to transpose them."""
     q, k, v, _ = tile
     scale, dtype = 1 / np.sqrt(q.shape[-1]), q.dtype
     # A query's sum of weights times their gradients is that of its output times the output's gradient.
     means = jnp.sum(results.outputs.astype(jnp.float32) * gradient.astype(jnp.float32), axis=-1)  # [G, S]
-    of_q, of_k, of_v = [], *(jnp.zeros((x.shape[0], x.shape[2], x.shape[1]), jnp.float32) for x in (k, v))  # [G, T, K]
+    keys, values = k.swapaxes(1, 2), v.swapaxes(1, 2)  # [G, T, K] each
+    of_q, of_k, of_v = [], *[jnp.zeros(keys.shape, jnp.float32)] * 2
     for block, seen, mask in _blocks(tile, causal):
-        scores = product("GKT,GSK->GTS", k[:, :, seen], q[:, block])
+        scores = product("GTK,GSK->GTS", keys[:, seen], q[:, block])
         weights = jnp.exp(scale * scores - results.logs[:, None, block])  # [G, T', S']
         weights = weights if mask is None else jnp.where(mask.swapaxes(1, 2), weights, 0)
-        of_weights = product("GKT,GSK->GTS", v[:, :, seen], gradient[:, block])
+        of_weights = product("GTK,GSK->GTS", values[:, seen], gradient[:, block])
         of_scores = (scale * weights * (of_weights - means[:, None, block])).astype(dtype)
         of_q.append(product("GKT,GTS->GKS", k[:, :, seen], of_scores))
         of_k = of_k.at[:, seen].add(product("GTS,GSK->GTK", of_scores, q[:, block]))
         of_v = of_v.at[:, seen].add(product("GTS,GSK->GTK", weights.astype(dtype), gradient[:, block]))
-    return tuple(x.swapaxes(1, 2).astype(dtype) for x in (jnp.concatenate(of_q, axis=2), of_k, of_v))
-
-
-def product(form: str, a: jax.Array, b: jax.Array) -> jax.Array:
-    """An einsum that adds up in float32, and has a float32 result. XLA's CPU backend has none of some bfloat16 matrices (JAX
-    0.10), and is no faster with them."""
-    if jax.default_backend() == "cpu":
-        a, b = a.astype(jnp.float32), b.astype(jnp.float32)
-    return jnp.einsum(form, a, b, preferred_element_type=jnp.float32)
+    return jnp.concatenate(of_q, axis=2), of_k, of_v

@@ -20,6 +20,7 @@ from dct_jax.config import Config, ModelConfig
 from dct_jax.data.chunks import Chunk
 from dct_jax.model.blocks import Caches, Decoder, EncoderBlock
 from dct_jax.model.embedding import NormalizedEmbed
+from dct_jax.model.precision import precision_of, product
 from dct_jax.model.support import IMPOSSIBLE, channel_support, on_image, position_support, value_support
 
 
@@ -69,7 +70,8 @@ class Encoder(nn.Module):
     def __call__(self, dct_image: jax.Array, visible: jax.Array, train: bool) -> jax.Array:
         """[B, 3 B^2, h, w] -> [B, h', w', D], normalised; h' = ceil(h / stride). Only tokens that are visible, bool
         [B, h' w'], are attended to."""
-        c, dtype = self.config, jnp.dtype(self.config.dtype)
+        c, precision = self.config, precision_of(self.config)
+        dtype = precision.activations
         # A convolution whose kernel is as large as its stride s is a matrix product over squares of s x s blocks: block (i, j)
         # belongs to token (i // s, j // s). XLA's convolutions of many channels are several times slower on CPUs.
         s = c.encoder_stride
@@ -80,13 +82,13 @@ class Encoder(nn.Module):
         # matters more than its sign, and a linear map cannot take magnitudes from signed values; so it is given both.
         magnitudes = jnp.log1p(jnp.abs(x.astype(jnp.float32)))
         x = jnp.concatenate([jnp.sign(x) * magnitudes, magnitudes], axis=-1).astype(dtype)  # [B, h', w', s, s, 6 B^2]
-        x = nn.Dense(c.width, dtype=dtype, name="blocks")(x.reshape(batch, height, width, -1))  # [B, h', w', D]
+        x = precision.dense(c.width, name="blocks")(x.reshape(batch, height, width, -1))  # [B, h', w', D]
         x = x + NormalizedEmbed(height, c.width, dtype, name="row")(jnp.arange(height))[:, None]
         x = x + NormalizedEmbed(width, c.width, dtype, name="column")(jnp.arange(width))
         x = x.reshape(batch, height * width, c.width)  # [B, T, D]
         block = nn.remat(EncoderBlock, static_argnums=(3,)) if c.rematerialise else EncoderBlock  # `train` is static
         for i, layers in enumerate(c.encoder):
-            x = block(c.heads, layers, c.dropout, dtype, name=f"block_{i}")(x, visible, train)
+            x = block(c.heads, layers, c.dropout, precision, name=f"block_{i}")(x, visible, train)
         return nn.LayerNorm(dtype=dtype)(x).reshape(batch, height, width, c.width)
 
 
@@ -102,16 +104,16 @@ class DCTransformer(nn.Module):
     config: ModelConfig
 
     def setup(self) -> None:
-        v, c, dtype = self.vocabulary, self.config, jnp.dtype(self.config.dtype)
+        v, c, precision = self.vocabulary, self.config, precision_of(self.config)
 
         def embed(size: int) -> NormalizedEmbed:
-            return NormalizedEmbed(size, c.width, dtype)
+            return NormalizedEmbed(size, c.width, precision.activations)
 
         def decoder(layers: tuple[int, ...]) -> Decoder:
-            return Decoder(c.width, c.heads, layers, c.dropout, dtype, c.rematerialise)
+            return Decoder(c.width, c.heads, layers, c.dropout, precision, c.rematerialise)
 
         def head(size: int) -> nn.Dense:
-            return nn.Dense(size, dtype=jnp.float32, kernel_init=nn.initializers.normal(0.02))
+            return precision.with_float32_activations().dense(size, kernel_init=nn.initializers.normal(0.02))
 
         self.encoder = Encoder(c)
         self.window_index = embed(c.window)
@@ -128,8 +130,8 @@ class DCTransformer(nn.Module):
         self.position_decoder = decoder(c.position_decoder)
         self.position_head = head(v.num_positions)
         if c.position_pointer:
-            self.pointer_key = nn.Dense(c.width, use_bias=False, dtype=dtype)
-            self.pointer_query = nn.Dense(c.width, dtype=dtype, kernel_init=nn.initializers.normal(0.02))
+            self.pointer_key = precision.dense(c.width, use_bias=False)
+            self.pointer_query = precision.dense(c.width, kernel_init=nn.initializers.normal(0.02))
 
         self.value_channel, self.value_position = embed(v.start + 1), embed(v.num_positions)
         self.value_decoder = decoder(c.value_decoder)
@@ -208,7 +210,7 @@ class DCTransformer(nn.Module):
         [B, S, P]: a head alone has to carry what is at each of P positions through D numbers (pointer networks: Vinyals et
         al., 2015)."""
         query = self.pointer_query(x)  # [B, S, D]
-        scores = jnp.einsum("BSD,BTD->BST", query, encoding.pointers, preferred_element_type=jnp.float32)
+        scores = product("BSD,BTD->BST", query, encoding.pointers)
         scores = scores / np.sqrt(x.shape[-1])
         (height, width), stride = self.vocabulary.grid, self.config.encoder_stride
         token = np.arange(height)[:, None] // stride * encoding.features.shape[2] + np.arange(width) // stride  # [h, w]

@@ -29,11 +29,13 @@ MAY_CHANGE = (
     "data.workers",
     "data.max_skipped",
     "model.rematerialise",
+    "model.products",
     "training.accumulate",
     "training.samples",
     "training.features",
 )
-"""Fields that a run may go on with other values of: they change how fast it is, not what it learns (dropout's masks aside)."""
+"""Fields that a run may go on with other values of: they change how fast it is, not what it learns (dropout's masks and
+rounding aside)."""
 
 
 @dataclass(frozen=True)

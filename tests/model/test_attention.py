@@ -65,11 +65,13 @@ def test_bfloat16_stays_near_float32() -> None:
 def test_no_weights_are_kept_for_the_backward_pass() -> None:
     """The largest array that the forward pass leaves is as large as the queries."""
     q, k, v = example(1024, 1024)
-    _, backward = jax.vjp(lambda *x: attend(x[0], KeysValues(*x[1:]), causal=True), q, k, v)
+    _, backward = jax.vjp(lambda *x: attend(x[0], KeysValues(*x[1:]), q.dtype, causal=True), q, k, v)
     assert max(x.size for x in jax.tree.leaves(backward)) <= q.size
 
 
 def test_a_step_is_the_same_attention() -> None:
     q, k, v = example(40, 40)
     mask = np.tril(np.ones((40, 40), bool))
-    np.testing.assert_allclose(attend_step(q, KeysValues(k, v), mask), attend(q, KeysValues(k, v), causal=True), atol=2e-5)
+    np.testing.assert_allclose(
+        attend_step(q, KeysValues(k, v), mask), attend(q, KeysValues(k, v), q.dtype, causal=True), atol=2e-5
+    )
