@@ -18,6 +18,7 @@ import numpy as np
 from dct_jax.codec import Vocabulary
 from dct_jax.config import Config, ModelConfig
 from dct_jax.data.chunks import Chunk
+from dct_jax.model.block_projection import BlockProjection
 from dct_jax.model.blocks import Caches, Decoder, EncoderBlock
 from dct_jax.model.embedding import NormalizedEmbed
 from dct_jax.model.precision import precision_of, product
@@ -72,17 +73,12 @@ class Encoder(nn.Module):
         [B, h' w'], are attended to."""
         c, precision = self.config, precision_of(self.config)
         dtype = precision.activations
-        # A convolution whose kernel is as large as its stride s is a matrix product over squares of s x s blocks: block (i, j)
-        # belongs to token (i // s, j // s). XLA's convolutions of many channels are several times slower on CPUs.
         s = c.encoder_stride
+        # A convolution whose kernel is as large as its stride is a matrix product over squares of s x s blocks. XLA's
+        # convolutions of many channels are several times slower on CPUs.
         x = jnp.pad(dct_image, ((0, 0), (0, 0), *((0, -side % s) for side in dct_image.shape[2:])))
-        batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] // s, x.shape[3] // s  # h', w'
-        x = x.reshape(batch, channels, height, s, width, s).transpose(0, 2, 4, 3, 5, 1)  # [B, h', w', s, s, 3 B^2]
-        # Values are heavy-tailed: their logarithm keeps a DC of 60 and an AC of 1 in the same range. What is large near here
-        # matters more than its sign, and a linear map cannot take magnitudes from signed values; so it is given both.
-        magnitudes = jnp.log1p(jnp.abs(x.astype(jnp.float32)))
-        x = jnp.concatenate([jnp.sign(x) * magnitudes, magnitudes], axis=-1).astype(dtype)  # [B, h', w', s, s, 6 B^2]
-        x = precision.dense(c.width, name="blocks")(x.reshape(batch, height, width, -1))  # [B, h', w', D]
+        x = BlockProjection(c.width, s, precision, name="blocks")(x)  # [B, h', w', D]
+        batch, height, width, _ = x.shape
         x = x + NormalizedEmbed(height, c.width, dtype, name="row")(jnp.arange(height))[:, None]
         x = x + NormalizedEmbed(width, c.width, dtype, name="column")(jnp.arange(width))
         x = x.reshape(batch, height * width, c.width)  # [B, T, D]
