@@ -1,10 +1,13 @@
-"""Times one training step of the reference network on one device, and the machine's matrix products beside it.
+"""Times training steps with products of float32 and of bfloat16 operands, by turns, and plain matrix products beside them.
 
     python benchmarks/train_step.py [--batch-size 2 --repeats 5 --json FILE]
 
-The bars: half of the rate of plain XLA matrix products, and 800 triples/s where these reach 400 GF/s.
+The reference network takes steps with Adam, the quick start's small one with Muon. The bars: half of the rate of plain XLA
+matrix products in float32, and where the processor has units for bfloat16, at most half of that time, or three quarters for
+the small network.
 """
 
+import dataclasses
 import itertools
 import statistics
 from functools import partial
@@ -18,15 +21,20 @@ from machine import Figure, machine_figures, matmul_rate, peak_memory, random_li
 
 from dct_jax.config import TrainingConfig
 from dct_jax.data.chunks import Chunk, make_chunks
-from dct_jax.model import DCTransformer
+from dct_jax.data.pipeline import Shard, training_batches
+from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import open_source
+from dct_jax.experiment import load_experiment
+from dct_jax.model import DCTransformer, network
+from dct_jax.model.precision import has_bfloat16_units
 from dct_jax.parallel import parallel, place, replicate
 from dct_jax.training.step import StepMetrics, init_state, make_optimizer, train_step
 
 SHARE_BAR = 0.5
-"""The model's arithmetic by what matrix products reach."""
+"""The model's arithmetic by what matrix products reach, in float32."""
 
-SPEED_BAR = 2.0
-"""Triples/s for each GF/s of matrix products: 800 triples/s at 400 GF/s."""
+MIXED_BARS = {"reference": 0.5, "landscapes": 0.75}
+"""A step with bfloat16 operands by one with float32."""
 
 
 def make_batch(model: DCTransformer, size: int) -> Chunk:
@@ -61,60 +69,72 @@ def step_flops(model: DCTransformer, params: Any, batch: int) -> float:
     return float(batch * (products + 12 * config.width * pairs))
 
 
-def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> None:
-    """Times a training step of the reference network.
+class Steps:
+    """A network in training, with one kind of products."""
 
-    Args:
-        batch_size: chunks in the step.
-        repeats: timed steps, after two that are not timed.
-        json: where to write the figures.
-    """
-    model, optimizer = reference_model(), make_optimizer(TrainingConfig(batch_size=batch_size))
-    batch = make_batch(model, batch_size)
-    devices = jax.local_devices()[:1]
-    state = replicate(init_state(model, optimizer, batch, seed=0), devices)
-    flops = step_flops(model, state.params, batch_size)
-    parameters = sum(x.size for x in jax.tree.leaves(state.params))
-    step = parallel(partial(train_step, model, optimizer, seed=0), devices, donate_first=True)
-    shards = place(batch, devices)
+    def __init__(self, model: DCTransformer, training: TrainingConfig, batch: Chunk, products: str) -> None:
+        self.model = DCTransformer(model.vocabulary, dataclasses.replace(model.config, products=products))
+        optimizer, devices = make_optimizer(training), jax.local_devices()[:1]
+        self.state = replicate(init_state(self.model, optimizer, batch, seed=0), devices)
+        self._step = parallel(partial(train_step, self.model, optimizer, seed=0), devices, donate_first=True)
+        self._batch = place(batch, devices)
 
-    def take_step() -> StepMetrics:
-        nonlocal state  # the step overwrites it
-        state, metrics = step(state, shards)
+    def take(self) -> StepMetrics:
+        """One step."""
+        self.state, metrics = self._step(self.state, self._batch)  # the step overwrites the state
         return metrics
 
-    timings(take_step, 2)
-    # The machine's speed varies from one second to the next: each step is compared with the products around it.
-    rates, seconds = [matmul_rate()], []
-    for _ in range(repeats):
-        seconds += timings(take_step, 1)
-        rates.append(matmul_rate())
-    beside = [(before + after) / 2 for before, after in itertools.pairwise(rates)]
 
-    nats = sum(jax.device_get(take_step().nats))
-    assert np.isfinite(nats), f"the loss is {nats} after {repeats + 3} steps; these timings are of a broken run"
+def measured(name: str, model: DCTransformer, training: TrainingConfig, batch: Chunk, repeats: int) -> list[Figure]:
+    """The rows of one network."""
+    forms = {products: Steps(model, training, batch, products) for products in ("float32", "bfloat16")}
+    for steps in forms.values():
+        timings(steps.take, 2)
+    # The machine's speed varies from one second to the next: each step is compared with what is around it.
+    rates, seconds = [matmul_rate()], {products: [] for products in forms}
+    for _ in range(repeats):
+        for products, steps in forms.items():
+            seconds[products] += timings(steps.take, 1)
+        rates.append(matmul_rate())
+    for products, steps in forms.items():
+        nats = sum(jax.device_get(steps.take().nats))
+        assert np.isfinite(nats), f"the loss is {nats} with products in {products}; these timings are of a broken run"
+    beside = [(before + after) / 2 for before, after in itertools.pairwise(rates)]
+    flops = step_flops(model, forms["float32"].state.params, len(batch.chunk_index))
     triples = int(batch.is_target.sum())
-    by_rate = [triples / t / (rate / 1e9) for t, rate in zip(seconds, beside)]
-    share = [flops / t / rate for t, rate in zip(seconds, beside)]
-    peak = peak_memory()
-    report(
-        [
-            *machine_figures(),
-            peak,
-            Figure("parameters", parameters),
-            Figure("batch", batch_size, f"chunks of {model.config.chunk_size} triples, windows of {model.config.window} rows"),
-            spread("step", seconds, "s"),
-            spread("speed", [triples / t for t in seconds], "triples/s"),
-            spread("matrix product beside the steps", rates, "GF/s", 1e-9),
-            Figure("model arithmetic", flops / 1e9, "GF a step"),
-            spread("model arithmetic rate", [flops / t for t in seconds], "GF/s", 1e-9),
-            spread("share of matrix product", share, "%", 100),
-            Figure(f"bar of {100 * SHARE_BAR:.0f} %", "met" if statistics.median(share) >= SHARE_BAR else "MISSED"),
-            spread("speed by matrix product", by_rate, "triples/s per GF/s"),
-            Figure(f"bar of {SPEED_BAR}", "met" if statistics.median(by_rate) >= SPEED_BAR else "MISSED"),
-        ],
-        json,
-    )
+    share = [flops / t / rate for t, rate in zip(seconds["float32"], beside)]
+    ratio = [mixed / plain for plain, mixed in zip(seconds["float32"], seconds["bfloat16"])]
+    bar, met = MIXED_BARS[name], statistics.median(ratio) <= MIXED_BARS[name]
+    return [
+        Figure(f"{name}: parameters", sum(x.size for x in jax.tree.leaves(forms["float32"].state.params))),
+        Figure(f"{name}: batch", len(batch.chunk_index), f"chunks of {model.config.chunk_size} triples"),
+        Figure(f"{name}: model arithmetic", flops / 1e9, "GF a step"),
+        spread(f"{name}: matrix product beside the steps", rates, "GF/s", 1e-9),
+        *(spread(f"{name}: step, {products}", times, "s") for products, times in seconds.items()),
+        *(
+            spread(f"{name}: speed, {products}", [triples / t for t in times], "triples/s")
+            for products, times in seconds.items()
+        ),
+        spread(f"{name}: share of matrix product, float32", share, "%", 100),
+        spread(f"{name}: bfloat16 by float32", ratio, f"times, bar {bar}: {'met' if met else 'MISSED'}"),
+    ]
+
+
+def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> None:
+    """Times training steps.
+
+    Args:
+        batch_size: chunks in a step of the reference network.
+        repeats: timed steps of each form, after two that are not timed.
+        json: where to write the figures.
+    """
+    small = load_experiment("landscapes")
+    figures = measured("reference", reference_model(), TrainingConfig(), make_batch(reference_model(), batch_size), repeats)
+    training = open_source(small.data.source)
+    batches = training_batches(training, small, Skipped(len(training), small.data.max_skipped), 0, Shard(0, 1))
+    figures += measured("landscapes", network(small), small.training, next(batches), 3 * repeats)
+    units = "yes" if has_bfloat16_units() else "no, so bfloat16 operands stay float32"
+    report([*machine_figures(), peak_memory(), Figure("units for bfloat16", units), *figures], json)
 
 
 if __name__ == "__main__":
