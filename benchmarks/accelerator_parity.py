@@ -1,0 +1,256 @@
+"""Compares what this device computes with what a CPU computes in float32, from the same numbers and the same random keys.
+
+    python benchmarks/accelerator_parity.py [--json FILE]
+
+Another process, which has the CPU alone, makes the reference. An error is the norm of the difference by the norm of the
+reference; the exit code is 1 if one is larger than it may be.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from accelerator_device import large_config
+from machine import Figure, Record
+from random_network import random_batch, random_params, with_long_lists
+
+from dct_jax.config import Config, ModelConfig, TrainingConfig
+from dct_jax.data.pipeline import example_batch
+from dct_jax.experiment import load_experiment
+from dct_jax.files import replacing
+from dct_jax.model import network
+from dct_jax.model.attention import KeysValues, attend
+from dct_jax.model.embedding import rows_of
+from dct_jax.parallel import parallel, place, replicate
+from dct_jax.sampling.policy import Policy
+from dct_jax.sampling.sampler import Span, sample_chunk
+from dct_jax.training.step import TrainState, make_optimizer, train_step
+
+SMALL = ModelConfig(
+    width=128,
+    heads=2,
+    channel_decoder=(1,),
+    position_decoder=(1,),
+    value_decoder=(1,),
+    chunk_size=192,
+    overlap=64,
+    dropout=0.1,
+)
+"""Heads of 64, as in the large models."""
+
+Arrays = dict[str, np.ndarray]
+
+ATTENTION = {"plain": (False, False), "causal": (False, True), "hidden keys": (True, False)}
+"""Whether keys are hidden, and causality."""
+
+FLOAT32, DEFAULT, BFLOAT16 = "float32", "float32 at default precision", "bfloat16"
+"""How a device multiplies: at JAX's highest precision; as the package's float32 models do, in TF32 on NVIDIA GPUs and in bfloat16
+on TPUs; and as `model.dtype` bfloat16 does."""
+
+TOLERANCES = {
+    FLOAT32: {"attention": 2e-5, "embedding": 1e-6, "loss": 1e-5, "gradient norm": 1e-4, "gradient": 1e-4, "update": 5e-2},
+    DEFAULT: {"loss": 1e-2, "gradient norm": 3e-2, "gradient": 5e-2},
+    BFLOAT16: {"attention": 1e-2, "loss": 1e-2, "gradient norm": 5e-2, "gradient": 1e-1},
+}
+"""Rounding is 6e-8 a number in float32, 5e-4 in TF32 and 4e-3 in bfloat16. Sums of hundreds of numbers in another order add up
+to some ten of them in attention, and the layers of a network to some hundred in its gradient. Adam's first step moves each
+parameter by the gradient's sign, so that the few whose gradient is smaller than its rounding make up the update's error: of n in
+a million, 2 sqrt(n / 10^6). In products of few bits they are too many to compare."""
+
+NATS = 1e-4
+"""How much a symbol's log-likelihood may differ on average, in nats."""
+
+
+def small_config(tiny: bool, dtype: str = "float32") -> Config:
+    """A network that compiles soon, with dropout."""
+    config = large_config(tiny) if tiny else dataclasses.replace(load_experiment("landscapes"), model=SMALL)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
+
+
+def attention(name: str, dtype: str, tiny: bool) -> Arrays:
+    """The output of `attend` and its gradients, from numbers that bfloat16 has."""
+    hides, causal = ATTENTION[name]
+    rng, (batch, heads, size) = np.random.default_rng(1), (2, 2, 64)
+    length = 16 if tiny else 320  # S = T, more than a tile
+    shapes = [(batch, heads, length, size), *[(batch, heads, size, length)] * 2, (batch, heads, length, size)]
+    q, k, v, gradient = (jnp.asarray(rng.standard_normal(shape), jnp.bfloat16).astype(dtype) for shape in shapes)
+    visible = jnp.asarray(rng.random((batch, length)) < 0.7).at[:, 0].set(True) if hides else None
+
+    @jax.jit
+    def both_ways(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, ...]:
+        out, backward = jax.vjp(lambda q, k, v: attend(q, KeysValues(k, v), visible, causal), q, k, v)
+        return out, *backward(gradient)
+
+    names = ("output", "queries' gradient", "keys' gradient", "values' gradient")
+    return dict(zip(names, both_ways(q, k, v)))
+
+
+def embedding(tiny: bool) -> Arrays:
+    """Rows of a table, most of them several times, and the table's gradient."""
+    rng, rows = np.random.default_rng(2), 20 if tiny else 500
+    table = jnp.asarray(rng.standard_normal((rows, 64)), jnp.float32)  # [N, D]
+    index = jnp.asarray(rng.integers(0, rows, (4, 2 * rows)))
+    gradient = jnp.asarray(rng.standard_normal((*index.shape, 64)), jnp.float32)
+    out, backward = jax.jit(lambda table: jax.vjp(lambda table: rows_of(table, index), table))(table)
+    return {"rows": out, "table's gradient": jax.jit(backward)(gradient)[0]}
+
+
+def step(dtype: str, tiny: bool) -> Arrays:
+    """A training step: minus log-likelihood by symbol, the gradient, and what Adam adds to the parameters."""
+    config = small_config(tiny, dtype)
+    # Without a warm-up, whose first learning rate is 0. What is clipped is the gradient's direction, which stays.
+    optimizer = make_optimizer(TrainingConfig(warmup_steps=0))
+    devices, params = jax.local_devices()[:1], random_params(config)
+    state = TrainState(jnp.int32(0), params, optimizer.init(jax.tree.map(jnp.asarray, params)))
+    program = parallel(partial(train_step, network(config), optimizer, seed=0), devices, donate_first=True)
+    after, metrics = program(replicate(state, devices), place(random_batch(config, 2), devices))
+    return {
+        "loss": np.array(metrics.nats),  # [3]
+        "gradient norm": np.array(metrics.gradient_norm),
+        "gradient": _flat(optax.tree.get(after.optimizer, "mu")),  # Adam's first moment is a tenth of it
+        "update": _flat(after.params) - _flat(params),
+    }
+
+
+def sampler(tiny: bool) -> Arrays:
+    """A chunk of several lists, drawn at random."""
+    config, batch = small_config(tiny), 4
+    model, row = network(config), np.ones(batch, np.int32)
+    params = jax.tree.map(jnp.asarray, with_long_lists(model, random_params(config), 0.2))
+    keys = jax.random.split(jax.random.key(3), batch)
+    span = Span(0 * row, config.model.chunk_size * row, 0 * row)
+    drawn = sample_chunk(model, False, Policy(), params, example_batch(config, batch), keys, span)
+    triples = np.stack([drawn.channels, drawn.positions, drawn.values], axis=-1)  # [B, C, 3]
+    return {"triples": triples, "nats": np.stack(drawn.nats, axis=-1)}  # [B, C, 3]
+
+
+def cases(tiny: bool) -> dict[str, Callable[[], Arrays]]:
+    """What the reference has, all of it in float32."""
+    return {
+        **{f"attention, {name}": partial(attention, name, "float32", tiny) for name in ATTENTION},
+        "embedding": partial(embedding, tiny),
+        "training step": partial(step, "float32", tiny),
+        "sampler": partial(sampler, tiny),
+    }
+
+
+def write_reference(file: Path, tiny: bool) -> None:
+    """Runs all cases; the file is there when it is whole."""
+    with jax.default_matmul_precision("highest"):
+        arrays = {f"{case}/{name}": np.asarray(x) for case, run in cases(tiny).items() for name, x in run().items()}
+    with replacing(file) as path:
+        np.savez(path, **arrays)
+
+
+def difference(ours: Any, theirs: np.ndarray) -> float:
+    """The norm of their difference by the reference's norm."""
+    theirs = theirs.astype(np.float64)
+    return float(np.linalg.norm(np.asarray(ours, np.float64) - theirs) / np.linalg.norm(theirs))
+
+
+def compared(name: str, error: float, tolerance: float) -> Figure:
+    """Raises AssertionError if it is larger than it may be."""
+    if not error <= tolerance:
+        raise AssertionError(f"its error is {error:.3g}; it may be {tolerance:g}")
+    return Figure(name, error, f"of its norm (may be {tolerance:g})")
+
+
+def same_lists(ours: Arrays, theirs: Arrays) -> list[Figure]:
+    """Raises AssertionError unless all lists, or all but one, have the same triples, and what is the same is as likely.
+
+    A draw decides between two symbols by numbers that may be equal but for rounding; from there on a list is another one.
+    """
+    same = (np.asarray(ours["triples"]) == theirs["triples"]).all(axis=-1)  # [B, C]
+    alike = same.cumprod(axis=1).astype(bool)  # [B, C], up to the first difference
+    equal = int(alike.all(axis=1).sum())
+    if equal < len(same) - 1:
+        raise AssertionError(f"{equal} of {len(same)} lists are the same; all are, or all but one")
+    error = float(np.abs(np.asarray(ours["nats"]) - theirs["nats"])[alike].mean())
+    if not error <= NATS:
+        raise AssertionError(f"log-likelihoods differ by {error:.3g} nats a symbol; they may by {NATS:g}")
+    triples = int((theirs["nats"][..., 0] != 0).sum())
+    return [
+        Figure("sampler: lists that are the same", equal, f"of {len(same)}, {triples} triples"),
+        Figure("sampler: log-likelihood", error, f"nats a symbol (may be {NATS:g})"),
+    ]
+
+
+def compare(record: Record, name: str, precision: str, run: Callable[[], Arrays], reference: Arrays) -> None:
+    """Runs a case as it is, and adds a line for each of its arrays whose error is bounded."""
+    kind, tolerances = name.partition(",")[0], TOLERANCES[precision]
+    with record.attempt(f"{name}, {precision}"):
+        ours = run()
+        for part, theirs in reference.items():
+            if (tolerance := tolerances.get(part, tolerances.get(kind))) is not None:
+                with record.attempt(f"{name}, {precision}: {part}"):
+                    record.add(compared(f"{name}, {precision}: {part}", difference(ours[part], theirs), tolerance))
+
+
+def compare_all(record: Record, tiny: bool, reference: Callable[[str], Arrays]) -> None:
+    """All cases, in every way of multiplying that makes a difference to the package."""
+    with jax.default_matmul_precision("highest"):
+        for name, run in cases(tiny).items():
+            if name == "sampler":
+                with record.attempt(name):
+                    record.add(*same_lists(run(), reference(name)))
+            else:
+                compare(record, name, FLOAT32, run, reference(name))
+    for name in ATTENTION:
+        compare(record, f"attention, {name}", BFLOAT16, partial(attention, name, "bfloat16", tiny), reference(f"attention, {name}"))
+    ways = [(DEFAULT, "float32"), (BFLOAT16, "bfloat16")]
+    for precision, dtype in ways[1:] if jax.default_backend() == "cpu" else ways:  # CPUs have one float32 only
+        compare(record, "training step", precision, partial(step, dtype, tiny), reference("training step"))
+
+
+def main(seconds: float = 170, tiny: bool = False, json: Path | None = None, reference: Path | None = None) -> int:
+    """Compares this device with the CPU.
+
+    Args:
+        seconds: that the reference may take.
+        tiny: at the debug experiment's sizes.
+        json: where to write the figures.
+        reference: only run everything on this device, and write the results here.
+    """
+    if reference:
+        write_reference(reference, tiny)
+        return 0
+    record = Record(json)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "reference.npz"
+        command = [sys.executable, __file__, "--reference", str(file), *(["--tiny"] if tiny else [])]
+        process = subprocess.Popen(command, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+
+        def of(name: str) -> Arrays:
+            if process.wait(timeout=seconds):
+                raise RuntimeError("the process that makes the reference failed")
+            with np.load(file) as arrays:
+                return {key.partition("/")[2]: arrays[key] for key in arrays if key.startswith(f"{name}/")}
+
+        try:
+            if tiny:
+                process.wait(timeout=seconds)  # so that it is one process that compiles, where JAX keeps programs
+            compare_all(record, tiny, of)
+        finally:
+            process.kill()
+            process.wait()
+    return int(record.failed)
+
+
+def _flat(tree: Any) -> np.ndarray:
+    """All numbers of a tree, [n]."""
+    return np.concatenate([np.asarray(leaf, np.float32).reshape(-1) for leaf in jax.tree.leaves(tree)])
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))

@@ -1,0 +1,163 @@
+"""Times the steps of the 401 M model's sampler in bfloat16, and attention alone as a step does it, in two ways.
+
+    python benchmarks/accelerator_sampling.py [--seconds 120 --json FILE]
+
+A step must read the decoders' weights, the filled columns of the caches and the encoder's keys and values: the time that the
+device's memory needs for these, the mean over a chunk, is the floor.
+"""
+
+import statistics
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from accelerator_device import large_config, limits
+from machine import Figure, Record, queued_seconds
+from random_network import random_params, with_long_lists
+from roofline import Device, columns_bytes, filled_columns, sampling_bytes, sampling_seconds, tokens_of
+from sampling import parameter_bytes
+
+from dct_jax.config import Config, ModelConfig
+from dct_jax.data.pipeline import example_batch
+from dct_jax.model import network
+from dct_jax.model.attention import KeysValues, attend_step
+from dct_jax.sampling.policy import Policy
+from dct_jax.sampling.sampler import Span, sample_chunk
+
+BATCHES = (64, 16, 1)
+"""Lists at a time, the one with a bar first."""
+
+BAR = 0.7
+"""The floor by a step, at batch 64."""
+
+
+def step_figures(config: Config, params: Any, device: Device, batch: int) -> list[Figure]:
+    """Compiles the sampler, and times the steps of a first chunk, in which no list ends."""
+    model, size = network(config), config.model.chunk_size
+    keys = jax.random.split(jax.random.key(1), batch)
+    chunk, row = jax.device_put(example_batch(config, batch)), np.ones(batch, np.int32)
+
+    def span(until: int) -> Span:
+        return Span(0 * row, until * row, 0 * row)
+
+    start = time.perf_counter()
+    lowered = sample_chunk.lower(model, False, Policy(), params, chunk, keys, span(0))
+    traced = time.perf_counter()
+    program = lowered.compile()
+    compiled = time.perf_counter()
+
+    def seconds(until: int) -> float:
+        start = time.perf_counter()
+        drawn = program(Policy(), params, chunk, keys, span(until))
+        lengths = np.asarray((drawn.channels < model.vocabulary.stop).sum(axis=1))  # [B]
+        took = time.perf_counter() - start
+        if not np.all(lengths == until):
+            raise ArithmeticError(f"the lists have {lengths.min()} to {lengths.max()} triples; each must have {until}")
+        return took
+
+    seconds(1)
+    begun = statistics.median(seconds(0) for _ in range(3))
+    step = (min(seconds(size) for _ in range(2)) - begun) / size
+    tokens, weights = tokens_of(config.model, model.vocabulary), parameter_bytes(params)
+    floor = sampling_bytes(config.model, tokens, weights, batch) / device.bandwidth
+    predicted = sampling_seconds(device, config.model, tokens, weights, batch)
+    bar = f"% (bar {100 * BAR:.0f}: {'met' if floor / step >= BAR else 'MISSED'})" if batch == BATCHES[0] else "%"
+    name = f"batch {batch}"
+    return [
+        Figure(f"{name}: tracing and lowering", traced - start, "s"),
+        Figure(f"{name}: compilation", compiled - traced, "s"),
+        Figure(f"{name}: start of a chunk", begun, "s"),
+        Figure(f"{name}: step", 1e3 * step, "ms", 1e3 * predicted),
+        Figure(f"{name}: speed", 1 / step, "steps/s", 1 / predicted),
+        Figure(f"{name}: triples", batch / step, "triples/s", batch / predicted),
+        Figure(f"{name}: floor of a step", 1e3 * floor, "ms"),
+        Figure(f"{name}: share of the memory's bandwidth", 100 * floor / step, bar, 100 * floor / predicted),
+    ]
+
+
+def plain(queries: jax.Array, memory: KeysValues, length: jax.Array) -> jax.Array:
+    """The sampler's own step: queries [B, H, 1, K], caches [B, H, K, T], of which `length` columns are filled."""
+    return attend_step(queries, memory, jnp.arange(memory.keys.shape[3]) < length)
+
+
+def fused(queries: jax.Array, memory: KeysValues, length: jax.Array, implementation: str) -> jax.Array:
+    """JAX's attention with lengths: queries [B, 1, H, K], caches [B, T, H, K]."""
+    lengths = jnp.full(len(queries), length, jnp.int32)  # [B]
+    return jax.nn.dot_product_attention(
+        queries, *memory, key_value_seq_lengths=lengths, implementation=implementation
+    )  # [B, 1, H, K]
+
+
+def attention_figures(config: ModelConfig, tokens: int, device: Device, batch: int, implementation: str) -> list[Figure]:
+    """Attention of a step in all decoder blocks: to the window, half and wholly filled, and to the encoder's tokens."""
+    heads, size = config.heads, config.width // config.heads
+    blocks = len(config.channel_decoder) + len(config.position_decoder) + len(config.value_decoder)
+    filled = round(filled_columns(config))
+    figures = []
+    ways = {
+        "plain": (plain, lambda columns: (batch, heads, size, columns), (batch, heads, 1, size)),
+        implementation: (
+            partial(fused, implementation=implementation),
+            lambda columns: (batch, columns, heads, size),
+            (batch, 1, heads, size),
+        ),
+    }
+    for way, (attention, cache_shape, shape) in ways.items():
+
+        @jax.jit
+        def all_blocks(queries: jax.Array, caches: list[KeysValues], length: jax.Array, attention=attention) -> jax.Array:
+            for cache in caches:
+                queries = attention(queries, cache, length)
+            return queries
+
+        queries = jax.random.normal(jax.random.key(0), shape, jnp.bfloat16)
+        for what, columns, lengths in (("window", config.window, (filled, config.window)), ("encoding", tokens, (tokens,))):
+            keys = jax.random.split(jax.random.key(1), (blocks, 2))
+            caches = [KeysValues(*(jax.random.normal(k, cache_shape(columns), jnp.bfloat16) for k in pair)) for pair in keys]
+            for length in lengths:
+                seconds = queued_seconds(partial(all_blocks, queries, caches, jnp.int32(length)), 20)
+                name = f"batch {batch}: attention to {length} of {columns} columns of the {what}, {way}"
+                read = columns_bytes(config, batch, length) / device.bandwidth
+                figures.append(Figure(name, 1e3 * seconds, "ms", 1e3 * read))
+            del caches
+    return figures
+
+
+def main(seconds: float = 120, tiny: bool = False, json: Path | None = None) -> int:
+    """Times the sampler.
+
+    Args:
+        seconds: that all may take; a batch size that does not fit into what is left is not begun.
+        tiny: of the debug experiment, with two lists.
+        json: where to write the figures.
+    """
+    begun, record = time.perf_counter(), Record(json)
+    config, took = large_config(tiny), 0.0
+    device = limits(record, tiny)
+    model = network(config)
+    # As `TrainedModel.with_dtype` has them.
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), with_long_lists(model, random_params(config), 100.0))
+    is_nvidia = jax.devices()[0].device_kind.startswith("NVIDIA")
+    for batch in (2,) if tiny else BATCHES:
+        left = seconds - (time.perf_counter() - begun)
+        if 1.2 * took > left:
+            record.add(Figure(f"batch {batch}", f"skipped: the last one took {took:.0f} s, {left:.0f} s are left"))
+            continue
+        start = time.perf_counter()
+        with record.attempt(f"batch {batch}"):
+            record.add(*step_figures(config, params, device, batch))
+        with record.attempt(f"batch {batch}: attention"):
+            tokens = tokens_of(config.model, model.vocabulary)
+            record.add(*attention_figures(config.model, tokens, device, batch, "cudnn" if is_nvidia else "xla"))
+        took = time.perf_counter() - start
+    return int(record.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))
