@@ -6,9 +6,9 @@ OUT gets accelerator.json, and of the last part samples.png, checkpoint.tar.gz a
 16 MB, no folders. Where a machine is lent for one command, that line is the command; the package must be importable there
 (`PYTHONPATH=.` in a checkout) and JAX must see the device (`JAX_PLATFORMS=cuda` makes sure that it is not the CPU).
 
-Each part is a script of its own and runs in a process of its own: one that fails, hangs, or leaves a device in disorder does not
-stop those after it. A part may use all of the time that is left but for the least that the later ones need. The exit code is 1
-if one failed or was stopped. Beside a figure stands what arithmetic predicts (roofline.py).
+Each part is a script of its own and runs in a process of its own: one that fails, hangs, or leaves a device in disorder does
+not stop those after it. A part may use all of the time that is left but for the least that the later ones need. The exit code
+is 1 if one failed or was stopped. Beside a figure stands what arithmetic predicts (roofline.py).
 """
 
 import json

@@ -15,7 +15,6 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -44,8 +43,8 @@ def run(name: str, *args: str) -> None:
         raise RuntimeError(f"the command {name} ended with exit code {code}")
 
 
-def pack(run_dir: Path, file: Path, wanted: Callable[[Path], bool]) -> int:
-    """Writes a tar file of the run's wanted files; returns its size in bytes.
+def pack(run_dir: Path, file: Path, optimizer: bool) -> int:
+    """Writes a tar file of the run's files, either the optimiser's numbers or all others; returns its size in bytes.
 
     Raises:
         ValueError: if it is larger than LARGEST_FILE; it is not left behind.
@@ -53,8 +52,9 @@ def pack(run_dir: Path, file: Path, wanted: Callable[[Path], bool]) -> int:
     with replacing(file) as path:
         with tarfile.open(path, "w:gz") as archive:
             for one in sorted(run_dir.rglob("*")):
-                if one.is_file() and wanted(one):
-                    archive.add(one, run_dir.name / one.relative_to(run_dir))
+                inside = one.relative_to(run_dir)
+                if one.is_file() and ("optimizer" in inside.parts) == optimizer:
+                    archive.add(one, run_dir.name / inside)
         size = path.stat().st_size
         if size > LARGEST_FILE:
             raise ValueError(f"{file.name} has {size / 1e6:.1f} MB; it may have {LARGEST_FILE / 1e6:.0f} and is left out")
@@ -81,9 +81,7 @@ def held_out_bits(run_dir: Path) -> float | None:
     return next((line["held_out"]["bits_per_pixel"] for line in reversed(lines) if "held_out" in line), None)
 
 
-def main(
-    out: Annotated[Path, tyro.conf.Positional], seconds: float = 120, tiny: bool = False, json: Path | None = None
-) -> int:
+def main(out: Annotated[Path, tyro.conf.Positional], seconds: float = 120, tiny: bool = False, json: Path | None = None) -> int:
     """Trains a small experiment.
 
     Args:
@@ -103,10 +101,9 @@ def main(
         record.add(Figure(f"{experiment}: training", trained - begun, f"s, compiling included; {steps} steps were planned"))
         if (bits := held_out_bits(run_dir)) is not None:
             record.add(Figure(f"{experiment}: held-out pictures", bits, "bits per pixel"))
-        for name, is_optimizer in (("checkpoint", False), ("optimizer", True)):
-            with record.attempt(f"{name}.tar.gz"):
-                size = pack(run_dir, out / f"{name}.tar.gz", lambda path: ("optimizer" in path.parts) == is_optimizer)
-                record.add(Figure(f"{name}.tar.gz", size / 1e6, "MB"))
+        for name in ("checkpoint.tar.gz", "optimizer.tar.gz"):
+            with record.attempt(name):
+                record.add(Figure(name, pack(run_dir, out / name, name.startswith("optimizer")) / 1e6, "MB"))
         run("sample", str(run_dir), "--num", "2" if tiny else "16")
         shutil.copyfile(run_dir / "samples.png", out / "samples.png")
         record.add(Figure(f"{experiment}: samples", time.perf_counter() - trained, "s, compiling included"))

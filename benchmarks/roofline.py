@@ -45,8 +45,8 @@ PRODUCTS, ATTENTION = 0.7, 0.35
 """Shares of the peak that products between layers, and fused attention, are expected to reach."""
 
 PASSES = 39
-"""How often a training step moves the rows of a residual branch, [rows, D], besides its products: LayerNorm 2, dropout, gate and
-residual 3, ReLU of four widths 8; backward ReLU 12, gate and dropout 3, LayerNorm 6, sums for biases 5."""
+"""How often a training step moves the rows of a residual branch, [rows, D], besides its products: LayerNorm 2, dropout, gate
+and residual 3, ReLU of four widths 8; backward ReLU 12, gate and dropout 3, LayerNorm 6, sums for biases 5."""
 
 ADAM_BYTES = 28
 """A parameter: reads it, its gradient and two moments, writes all but the gradient; float32."""
