@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -30,8 +31,8 @@ FOLDER = Path(__file__).parent
 OUT = "{out}"
 """In a part's arguments: the folder of results."""
 
-TIDY_SECONDS = 10
-"""That a part has between the time it is given and the time it is stopped at."""
+MARGIN = 5.0
+"""Seconds that a part has between the time that it is told and being stopped, and then to end."""
 
 
 class Part(NamedTuple):
@@ -74,58 +75,58 @@ def allowed(left: float, part: Part, later: Sequence[Part]) -> float | None:
     return left - kept
 
 
-def run_part(part: Part, out: Path, seconds: float, tiny: bool, result: dict[str, Any], written: "Results") -> None:
-    """Runs a part to its end, or for so many seconds, and keeps `result` and the file up to date meanwhile."""
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "figures.json"
-        options = ["--seconds", str(max(seconds - TIDY_SECONDS, 1)), "--json", str(file), *(["--tiny"] if tiny else [])]
-        command = [sys.executable, str(part.script), *(arg.replace(OUT, str(out)) for arg in part.arguments), *options]
-        # JAX takes three quarters of a GPU's memory by itself.
-        process = subprocess.Popen(command, env={"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.92"} | os.environ)
-        try:
-            code = None
-            while code is None and time.monotonic() - begun < seconds:
-                try:
-                    code = process.wait(timeout=1)
-                except subprocess.TimeoutExpired:
-                    pass
-                written.update(result, file)
-        finally:
-            stop(process)
-            written.update(result, file)
-    result["seconds"] = round(time.monotonic() - begun, 1)
-    ends = {None: f"stopped: it was not done after {seconds:.0f} s", 0: "done"}
-    result["state"] = ends.get(code, "failed: its output says why" if code == 1 else f"failed: exit code {code}")
-
-
-def stop(process: subprocess.Popen) -> None:
-    """Ends a process that still runs, kindly at first."""
-    process.send_signal(signal.SIGTERM)  # nothing happens if it has ended
-    try:
-        process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 class Results:
-    """The JSON file: for each part its state, the seconds that it took, and its figures."""
+    """The JSON file: for each part its state, the seconds that it took, and its figures. It is always whole.
+
+    Attributes:
+        parts: what the file holds.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.parts: dict[str, dict[str, Any]] = {}
 
-    def update(self, result: dict[str, Any], figures: Path) -> None:
-        """Takes over the figures that a part has written so far, and writes the file if anything changed."""
-        if figures.exists() and (new := json.loads(figures.read_text())) != result.get("figures"):
-            result["figures"] = new
-            self.write()
+    def note(self, part: Part, **what: Any) -> None:
+        """Writes what is new of a part."""
+        before = self.parts.get(part.name, {})
+        self.parts[part.name] = after = before | what
+        if after != before:
+            with replacing(self._file) as path:
+                path.write_text(json.dumps(self.parts, indent=2) + "\n")
 
-    def write(self) -> None:
-        """The file is always whole."""
-        with replacing(self._file) as path:
-            path.write_text(json.dumps(self.parts, indent=2) + "\n")
+
+def run_part(part: Part, out: Path, seconds: float, tiny: bool, results: Results) -> None:
+    """Runs a part to its end, or for so many seconds, and notes its figures meanwhile."""
+    begun = time.monotonic()
+    results.note(part, state="running")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "figures.json"
+        options = ["--seconds", str(max(seconds - 2 * MARGIN, 1)), "--json", str(file), *(["--tiny"] if tiny else [])]
+        command = [sys.executable, str(part.script), *(arg.replace(OUT, str(out)) for arg in part.arguments), *options]
+        # JAX takes three quarters of a GPU's memory by itself.
+        env = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.92"} | os.environ
+        process = subprocess.Popen(command, env=env, process_group=0)
+        try:
+            code = None
+            while code is None and (left := begun + seconds - MARGIN - time.monotonic()) > 0:
+                with suppress(subprocess.TimeoutExpired):
+                    code = process.wait(timeout=min(left, 1))
+                if file.exists():
+                    results.note(part, figures=json.loads(file.read_text()))
+        finally:
+            stop(process)
+    took = round(time.monotonic() - begun, 1)
+    ends = {None: f"stopped: it was not done after {took:.0f} s", 0: "done", 1: "failed: its figures or its output say why"}
+    results.note(part, state=ends.get(code, f"failed: exit code {code}"), seconds=took)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Ends a process that still runs, and those that it started, kindly at first."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=MARGIN)
 
 
 def run_parts(parts: Sequence[Part], out: Path, seconds: float, tiny: bool) -> int:
@@ -135,14 +136,10 @@ def run_parts(parts: Sequence[Part], out: Path, seconds: float, tiny: bool) -> i
         left = seconds - (time.monotonic() - begun)
         limit = allowed(left, part, parts[i + 1 :])
         if limit is None:
-            state = f"skipped: it needs {part.least:.0f} s, {left:.0f} s are left"
-            results.parts[part.name] = {"state": state}
+            results.note(part, state=f"skipped: it needs {part.least:.0f} s, {left:.0f} s are left")
         else:
             print(f"== {part.name}, at most {limit:.0f} s", flush=True)
-            results.parts[part.name] = result = {"state": "running"}
-            results.write()
-            run_part(part, out, limit, tiny, result, results)
-        results.write()
+            run_part(part, out, limit, tiny, results)
         print(f"== {part.name}: {results.parts[part.name]['state']}", flush=True)
     return int(any(result["state"].startswith(("failed", "stopped")) for result in results.parts.values()))
 
@@ -165,9 +162,9 @@ def main(
     if unknown := [name for name in parts if name not in named]:
         print(f"accelerator: there is no part {unknown[0]!r}; known are {', '.join(named)}", file=sys.stderr)
         return 2
-    out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the part's process is ended, too
     chosen = [named[name]._replace(least=1.0 if tiny else named[name].least) for name in parts]
-    return run_parts(chosen, out, 60 * minutes - TIDY_SECONDS, tiny)
+    return run_parts(chosen, out, 60 * minutes - 2 * MARGIN, tiny)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ STEP_SECONDS = 0.02
 START_SECONDS, END_SECONDS = 45, 45
 """To compile the training step; to evaluate, to write the checkpoint and to draw samples, compiling included."""
 
-STEPS = (200, 3000)
+STEPS = (200, 2000)
 """The fewest and the most: later ones teach little."""
 
 
@@ -105,7 +105,8 @@ def main(out: Annotated[Path, tyro.conf.Positional], seconds: float = 120, tiny:
             with record.attempt(name):
                 record.add(Figure(name, pack(run_dir, out / name, name.startswith("optimizer")) / 1e6, "MB"))
         run("sample", str(run_dir), "--num", "2" if tiny else "16")
-        shutil.copyfile(run_dir / "samples.png", out / "samples.png")
+        with replacing(out / "samples.png") as path:
+            shutil.copyfile(run_dir / "samples.png", path)
         record.add(Figure(f"{experiment}: samples", time.perf_counter() - trained, "s, compiling included"))
     return int(record.failed)
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from accelerator_device import large_config, limits
-from machine import Figure, Record, queued_seconds
+from machine import Figure, Record, queued_seconds, spread
 from random_network import random_params, with_long_lists
 from roofline import Device, columns_bytes, filled_columns, sampling_bytes, sampling_seconds, tokens_of
 from sampling import parameter_bytes
@@ -63,7 +63,8 @@ def step_figures(config: Config, params: Any, device: Device, batch: int) -> lis
 
     seconds(1)
     begun = statistics.median(seconds(0) for _ in range(3))
-    step = (min(seconds(size) for _ in range(2)) - begun) / size
+    steps = [(seconds(size) - begun) / size for _ in range(3)]
+    step = statistics.median(steps)
     tokens, weights = tokens_of(config.model, model.vocabulary), parameter_bytes(params)
     floor = sampling_bytes(config.model, tokens, weights, batch) / device.bandwidth
     predicted = sampling_seconds(device, config.model, tokens, weights, batch)
@@ -73,7 +74,7 @@ def step_figures(config: Config, params: Any, device: Device, batch: int) -> lis
         Figure(f"{name}: tracing and lowering", traced - start, "s"),
         Figure(f"{name}: compilation", compiled - traced, "s"),
         Figure(f"{name}: start of a chunk", begun, "s"),
-        Figure(f"{name}: step", 1e3 * step, "ms", 1e3 * predicted),
+        spread(f"{name}: step", steps, "ms", 1e3, predicted),
         Figure(f"{name}: speed", 1 / step, "steps/s", 1 / predicted),
         Figure(f"{name}: triples", batch / step, "triples/s", batch / predicted),
         Figure(f"{name}: floor of a step", 1e3 * floor, "ms"),
