@@ -2,14 +2,34 @@
 
 import dataclasses
 import math
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
 from machine import Figure, Record, queued_seconds
 from roofline import Device, device_of
 
-from dct_jax.config import Config
+from dct_jax.config import Config, TrainingConfig
 from dct_jax.experiment import load_experiment
+
+OPTIMIZER = TrainingConfig(warmup_steps=0, learning_rate=1e-4)
+"""Of all steps that are timed or compared. A warm-up begins at a learning rate of 0, which would move nothing."""
+
+
+class Clock:
+    """The time that a part has, shared by things that take about as long as the last one like them."""
+
+    def __init__(self, record: Record, seconds: float) -> None:
+        self._record, self._end = record, time.perf_counter() + seconds
+
+    def leaves(self, name: str, last: float) -> bool:
+        """Whether there is time for another one, if the last took so many seconds; if not, that is recorded."""
+        left = self._end - time.perf_counter()
+        if 1.2 * last <= left:
+            return True
+        self._record.add(Figure(name, f"skipped: the one before took {last:.0f} s, {left:.0f} s are left"))
+        return False
 
 
 def large_config(tiny: bool) -> Config:
@@ -25,9 +45,11 @@ def large_config(tiny: bool) -> Config:
 
 def limits(record: Record, tiny: bool) -> Device:
     """What this kind of device can do by its data sheet, or where there is none what plain programs reach now; both are
-    recorded."""
+    recorded. Ends the program on a CPU, unless it is `tiny`."""
     kind = jax.devices()[0].device_kind
-    measured = Device(matmul_rate(256 if tiny else 8192), memory_bandwidth(2**20 if tiny else 2**33), "measured")
+    if jax.default_backend() == "cpu" and not tiny:
+        sys.exit("JAX sees a CPU only, which would take hours: give --tiny, or install JAX for the accelerator")
+    measured = Device(matmul_rate(256 if tiny else 8192), memory_bandwidth(2**20 if tiny else 2**31), "measured")
     device = device_of(kind, measured)
     record.add(
         Figure("device", f"{kind}, JAX {jax.__version__}"),

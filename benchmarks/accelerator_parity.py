@@ -22,11 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
-from accelerator_device import large_config
+from accelerator_device import OPTIMIZER, large_config
 from machine import Figure, Record
 from random_network import random_batch, random_params, with_long_lists
 
-from dct_jax.config import Config, ModelConfig, TrainingConfig
+from dct_jax.config import Config, ModelConfig
 from dct_jax.data.pipeline import example_batch
 from dct_jax.experiment import load_experiment
 from dct_jax.files import replacing
@@ -112,8 +112,7 @@ def embedding(tiny: bool) -> Arrays:
 def step(dtype: str, tiny: bool) -> Arrays:
     """A training step: minus log-likelihood by symbol, the gradient, and what Adam adds to the parameters."""
     config = small_config(tiny, dtype)
-    # Without a warm-up, whose first learning rate is 0. What is clipped is the gradient's direction, which stays.
-    optimizer = make_optimizer(TrainingConfig(warmup_steps=0))
+    optimizer = make_optimizer(OPTIMIZER)
     devices, params = jax.local_devices()[:1], random_params(config)
     state = TrainState(jnp.int32(0), params, optimizer.init(jax.tree.map(jnp.asarray, params)))
     program = parallel(partial(train_step, network(config), optimizer, seed=0), devices, donate_first=True)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from accelerator_device import large_config, limits
+from accelerator_device import Clock, large_config, limits
 from machine import Figure, Record, queued_seconds, spread
 from random_network import random_params, with_long_lists
 from roofline import Device, columns_bytes, filled_columns, sampling_bytes, sampling_seconds, tokens_of
@@ -138,25 +138,26 @@ def main(seconds: float = 120, tiny: bool = False, json: Path | None = None) -> 
         tiny: of the debug experiment, with two lists.
         json: where to write the figures.
     """
-    begun, record = time.perf_counter(), Record(json)
-    config, took = large_config(tiny), 0.0
-    device = limits(record, tiny)
-    model = network(config)
+    record = Record(json)
+    clock, config = Clock(record, seconds), large_config(tiny)
+    device, model = limits(record, tiny), network(config)
+    tokens = tokens_of(config.model, model.vocabulary)
     # As `TrainedModel.with_dtype` has them.
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), with_long_lists(model, random_params(config), 100.0))
-    is_nvidia = jax.devices()[0].device_kind.startswith("NVIDIA")
-    for batch in (2,) if tiny else BATCHES:
-        left = seconds - (time.perf_counter() - begun)
-        if 1.2 * took > left:
-            record.add(Figure(f"batch {batch}", f"skipped: the last one took {took:.0f} s, {left:.0f} s are left"))
-            continue
-        start = time.perf_counter()
-        with record.attempt(f"batch {batch}"):
-            record.add(*step_figures(config, params, device, batch))
-        with record.attempt(f"batch {batch}: attention"):
-            tokens = tokens_of(config.model, model.vocabulary)
-            record.add(*attention_figures(config.model, tokens, device, batch, "cudnn" if is_nvidia else "xla"))
-        took = time.perf_counter() - start
+    implementation = "cudnn" if jax.devices()[0].device_kind.startswith("NVIDIA") else "xla"
+    batches = (2,) if tiny else BATCHES
+    for what, measure in (
+        ("steps", lambda batch: step_figures(config, params, device, batch)),
+        ("attention", lambda batch: attention_figures(config.model, tokens, device, batch, implementation)),
+    ):
+        took = 0.0
+        for batch in batches:
+            name = f"batch {batch}: {what}"
+            if clock.leaves(name, took):
+                start = time.perf_counter()
+                with record.attempt(name):
+                    record.add(*measure(batch))
+                took = time.perf_counter() - start
     return int(record.failed)
 
 

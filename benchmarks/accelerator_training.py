@@ -13,18 +13,18 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import tyro
-from accelerator_device import bytes_limit, large_config, limits, peak_bytes
+from accelerator_device import OPTIMIZER, Clock, bytes_limit, large_config, limits, peak_bytes
 from machine import Figure, Record, spread, timings
 from random_network import random_batch, random_params
 from roofline import Device, tokens_of, training_seconds
 from train_step import step_flops
 
-from dct_jax.config import Config, TrainingConfig
+from dct_jax.config import Config
 from dct_jax.model import network
 from dct_jax.parallel import parallel, place, replicate
 from dct_jax.training.step import StepMetrics, TrainState, make_optimizer, train_step
@@ -37,14 +37,26 @@ class DoesNotFit(Exception):
     """The device's memory does not hold so many chunks."""
 
 
-def step_figures(config: Config, params: Any, device: Device, batch: int) -> list[Figure]:
+class Timed(NamedTuple):
+    """Of a step with some number of chunks.
+
+    Attributes:
+        figures: for the table.
+        planned: bytes that XLA plans for it, all in all.
+    """
+
+    figures: list[Figure]
+    planned: float
+
+
+def timed(config: Config, params: Any, device: Device, batch: int) -> Timed:
     """Compiles and times the step with so many chunks at once. Everything on the device is given back.
 
     Raises:
         DoesNotFit: if XLA plans more memory than there is, or finds less.
     """
     try:
-        return _step_figures(config, params, device, batch)
+        return _timed(config, params, device, batch)
     except Exception as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -52,8 +64,8 @@ def step_figures(config: Config, params: Any, device: Device, batch: int) -> lis
     raise DoesNotFit(f"out of memory; the device has {bytes_limit() / 1e9:.0f} GB")
 
 
-def _step_figures(config: Config, params: Any, device: Device, batch: int) -> list[Figure]:
-    model, optimizer = network(config), make_optimizer(TrainingConfig(warmup_steps=0))
+def _timed(config: Config, params: Any, device: Device, batch: int) -> Timed:
+    model, optimizer = network(config), make_optimizer(OPTIMIZER)
     devices = jax.local_devices()[:1]
     name = f"{batch} chunks{', rematerialised' if config.model.rematerialise else ''}"
     shards = place(random_batch(config, batch), devices)
@@ -86,7 +98,7 @@ def _step_figures(config: Config, params: Any, device: Device, batch: int) -> li
     predicted = training_seconds(device, config.model, tokens, flops, parameters, batch, config.model.rematerialise)
     triples = batch * config.model.chunk_size
     peak = peak_bytes()
-    return [
+    figures = [
         Figure(f"{name}: tracing and lowering", traced - start, "s"),
         Figure(f"{name}: compilation", compiled - traced, "s"),
         spread(f"{name}: step", seconds, "s", predicted=predicted),
@@ -96,6 +108,7 @@ def _step_figures(config: Config, params: Any, device: Device, batch: int) -> li
         Figure(f"{name}: memory that XLA plans", planned / 1e9, "GB"),
         Figure(f"{name}: peak memory so far", "not told by this device" if peak is None else peak / 1e9, "GB" if peak else ""),
     ]
+    return Timed(figures, planned)
 
 
 def sizes(first: int, last: int, fits: dict[int, bool]) -> int | None:
@@ -118,23 +131,24 @@ def main(seconds: float = 180, rematerialise: bool = False, tiny: bool = False, 
         tiny: of the debug experiment, and a single size.
         json: where to write the figures.
     """
-    begun, record = time.perf_counter(), Record(json)
-    config = large_config(tiny)
+    record = Record(json)
+    clock, config = Clock(record, seconds), large_config(tiny)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, rematerialise=rematerialise))
     device = limits(record, tiny)
     params = random_params(config)
+    state = 16.0 * sum(x.size for x in jax.tree.leaves(params))  # bytes of parameters, gradients and Adam's moments
     first, last = (2, 2) if tiny else (32, 256) if rematerialise else (8, 128)
     fits: dict[int, bool] = {}
-    took = 0.0
-    while (batch := sizes(first, last, fits)) is not None:
-        left = seconds - (time.perf_counter() - begun)
-        if 1.2 * took > left:
-            record.add(Figure(f"{batch} chunks", f"skipped: the last size took {took:.0f} s, {left:.0f} s are left"))
-            break
+    planned, took = 0.0, 0.0
+    while (batch := sizes(first, last, fits)) is not None and clock.leaves(f"{batch} chunks", took):
         start = time.perf_counter()
         with record.attempt(f"{batch} chunks"):
             try:
-                record.add(*step_figures(config, params, device, batch))
+                # Compiling what cannot fit takes as long as compiling what can.
+                if batch > first and (expected := state + 2 * (planned - state)) > 1.1 * bytes_limit():
+                    raise DoesNotFit(f"by the plan for half of them it needs {expected / 1e9:.0f} GB")
+                figures, planned = timed(config, params, device, batch)
+                record.add(*figures)
                 fits[batch] = True
             except DoesNotFit as error:
                 record.add(Figure(f"{batch} chunks", f"does not fit: {error}"))

@@ -88,12 +88,12 @@ def test_out_of_memory_is_reported_and_a_smaller_batch_tried(
 ) -> None:
     training, figure = script("accelerator_training"), script("machine").Figure
 
-    def timed(config: object, params: object, device: object, batch: int) -> list[object]:
+    def timed(config: object, params: object, device: object, batch: int) -> object:
         if batch > 1:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
-        return [figure("1 chunks: step", 0.5, "s")]
+        return training.Timed([figure("1 chunks: step", 0.5, "s")], 1e6)
 
-    monkeypatch.setattr(training, "_step_figures", timed)
+    monkeypatch.setattr(training, "_timed", timed)
     assert training.main(tiny=True, json=tmp_path / "figures.json") == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["2 chunks"]["value"].startswith("does not fit: out of memory")
