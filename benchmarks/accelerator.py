@@ -2,9 +2,9 @@
 
     python benchmarks/accelerator.py OUT [--minutes 9 --parts parity training sampling rematerialised run]
 
-OUT gets accelerator.json, and of the last part samples.png, checkpoint.tar.gz and optimizer.tar.gz: four files, none above
-16 MB, no folders. Where a machine is lent for one command, that line is the command; the package must be importable there
-(`PYTHONPATH=.` in a checkout) and JAX must see the device (`JAX_PLATFORMS=cuda` makes sure that it is not the CPU).
+OUT gets accelerator.json, and of the last part samples.png and run.tar.gz: three files, none above 16 MB, no folders. Where a
+machine is lent for a single command, that line is the command; the package must be importable there (`PYTHONPATH=.` in a
+checkout) and JAX must see the device (`JAX_PLATFORMS=cuda` makes sure that it is not the CPU).
 
 Each part is a script of its own and runs in a process of its own: one that fails, hangs, or leaves a device in disorder does
 not stop those after it. A part may use all of the time that is left but for the least that the later ones need. The exit code

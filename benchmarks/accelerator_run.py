@@ -2,8 +2,8 @@
 
     python benchmarks/accelerator_run.py OUT [--seconds 120 --json FILE]
 
-OUT gets samples.png, checkpoint.tar.gz (the run's folder without the optimiser's numbers, for `sample` and `evaluate`) and
-optimizer.tar.gz (these, unpacked at the same place, to go on from), each of at most 16 MB.
+OUT gets samples.png and run.tar.gz, the run's folder with its last checkpoint, of at most 16 MB: unpack it for `sample`,
+`evaluate`, or to go on.
 """
 
 import json as json_format
@@ -43,18 +43,15 @@ def run(name: str, *args: str) -> None:
         raise RuntimeError(f"the command {name} ended with exit code {code}")
 
 
-def pack(run_dir: Path, file: Path, optimizer: bool) -> int:
-    """Writes a tar file of the run's files, either the optimiser's numbers or all others; returns its size in bytes.
+def pack(run_dir: Path, file: Path) -> int:
+    """Writes the run's folder into a tar file; returns its size in bytes.
 
     Raises:
         ValueError: if it is larger than LARGEST_FILE; it is not left behind.
     """
     with replacing(file) as path:
         with tarfile.open(path, "w:gz") as archive:
-            for one in sorted(run_dir.rglob("*")):
-                inside = one.relative_to(run_dir)
-                if one.is_file() and ("optimizer" in inside.parts) == optimizer:
-                    archive.add(one, run_dir.name / inside)
+            archive.add(run_dir, run_dir.name)
         size = path.stat().st_size
         if size > LARGEST_FILE:
             raise ValueError(f"{file.name} has {size / 1e6:.1f} MB; it may have {LARGEST_FILE / 1e6:.0f} and is left out")
@@ -101,9 +98,8 @@ def main(out: Annotated[Path, tyro.conf.Positional], seconds: float = 120, tiny:
         record.add(Figure(f"{experiment}: training", trained - begun, f"s, compiling included; {steps} steps were planned"))
         if (bits := held_out_bits(run_dir)) is not None:
             record.add(Figure(f"{experiment}: held-out pictures", bits, "bits per pixel"))
-        for name in ("checkpoint.tar.gz", "optimizer.tar.gz"):
-            with record.attempt(name):
-                record.add(Figure(name, pack(run_dir, out / name, name.startswith("optimizer")) / 1e6, "MB"))
+        with record.attempt("run.tar.gz"):
+            record.add(Figure("run.tar.gz", pack(run_dir, out / "run.tar.gz") / 1e6, "MB"))
         run("sample", str(run_dir), "--num", "2" if tiny else "16")
         with replacing(out / "samples.png") as path:
             shutil.copyfile(run_dir / "samples.png", path)

@@ -78,8 +78,7 @@ def _timed(config: Config, params: Any, device: Device, batch: int) -> Timed:
     traced = time.perf_counter()
     step = lowered.compile()
     compiled = time.perf_counter()
-    plan = step.memory_analysis()
-    planned = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes - plan.alias_size_in_bytes
+    planned = planned_bytes(step.memory_analysis())
     if planned > bytes_limit():
         raise DoesNotFit(f"XLA plans {planned / 1e9:.1f} GB; the device has {bytes_limit() / 1e9:.0f} GB")
 
@@ -109,6 +108,14 @@ def _timed(config: Config, params: Any, device: Device, batch: int) -> Timed:
         Figure(f"{name}: peak memory so far", "not told by this device" if peak is None else peak / 1e9, "GB" if peak else ""),
     ]
     return Timed(figures, planned)
+
+
+def planned_bytes(plan: Any) -> float:
+    """XLA's plan for a program and its arrays, from JAX's `memory_analysis`; 0 if the device's compiler tells none."""
+    if plan is None:
+        return 0.0
+    # What is overwritten is both an argument and a result.
+    return plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes - plan.alias_size_in_bytes
 
 
 def sizes(first: int, last: int, fits: dict[int, bool]) -> int | None:
