@@ -99,6 +99,12 @@ def attention(name: str, dtype: str, tiny: bool) -> Arrays:
     return dict(zip(names, both_ways(q, k, v)))
 
 
+def attention_path() -> str:
+    """What `attend` goes through here in bfloat16."""
+    queries, columns = (jax.ShapeDtypeStruct((2, 2, *shape), jnp.bfloat16) for shape in ((320, 64), (64, 320)))
+    return "cuDNN" if "__cudnn" in jax.jit(attend).lower(queries, KeysValues(columns, columns)).as_text() else "tiles"
+
+
 def embedding(tiny: bool) -> Arrays:
     """Rows of a table, most of them several times, and the table's gradient."""
     rng, rows = np.random.default_rng(2), 20 if tiny else 500
@@ -206,6 +212,8 @@ def compare_all(record: Record, tiny: bool, reference: Callable[[str], Arrays]) 
     runs += [("training step", BFLOAT16, partial(step, "bfloat16", tiny))]
     if jax.default_backend() != "cpu":  # which has one float32 only
         runs += [("training step", DEFAULT, partial(step, "float32", tiny))]
+    with record.attempt("attention in bfloat16"):
+        record.add(Figure("attention in bfloat16", f"goes through {attention_path()}"))
     results: dict[tuple[str, str], Arrays] = {}
     for name, precision, run in runs:
         with record.attempt(f"{name}, {precision}"), jax.default_matmul_precision("highest" if precision == FLOAT32 else None):

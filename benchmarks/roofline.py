@@ -48,6 +48,12 @@ PASSES = 39
 """How often a training step moves the rows of a residual branch, [rows, D], besides its products: LayerNorm 2, dropout, gate
 and residual 3, ReLU of four widths 8; backward ReLU 12, gate and dropout 3, LayerNorm 6, sums for biases 5."""
 
+KEPT = 18
+"""Rows of a residual branch, [rows, D], that the forward pass keeps for the backward pass."""
+
+STATE_BYTES = 16
+"""A parameter, its gradient and Adam's two moments, float32."""
+
 ADAM_BYTES = 28
 """A parameter: reads it, its gradient and two moments, writes all but the gradient; float32."""
 
@@ -76,10 +82,8 @@ def attention_flops(config: ModelConfig, tokens: int) -> float:
 
 
 def activation_bytes(config: ModelConfig, tokens: int) -> float:
-    """That a training step moves for a chunk besides its products, in bfloat16: PASSES over each residual branch's rows."""
-    in_encoder = sum(1 + layers for layers in config.encoder)
-    in_decoders = sum(2 + layers for layers in _decoders(config))
-    return 2.0 * PASSES * config.width * (tokens * in_encoder + config.window * in_decoders)
+    """That a training step moves for a chunk besides its products: PASSES over each residual branch's rows."""
+    return PASSES * _branch_bytes(config, tokens)
 
 
 def training_seconds(
@@ -99,6 +103,11 @@ def training_seconds(
     busy = (flops - attention) / (PRODUCTS * device.flops) + attention / (ATTENTION * device.flops)
     moving = batch * activation_bytes(config, tokens) / device.bandwidth
     return (busy + moving) * (4 / 3 if rematerialise else 1) + ADAM_BYTES * parameters / device.bandwidth
+
+
+def training_bytes(config: ModelConfig, tokens: int, parameters: int, batch: int) -> float:
+    """Predicted memory of a training step with Adam in bfloat16, without rematerialisation."""
+    return STATE_BYTES * parameters + batch * KEPT * _branch_bytes(config, tokens)
 
 
 def columns_bytes(config: ModelConfig, batch: int, columns: float) -> float:
@@ -122,6 +131,13 @@ def sampling_seconds(device: Device, config: ModelConfig, tokens: int, weights: 
     kernels = BLOCK_KERNELS * len(decoders) + LAYER_KERNELS * sum(decoders) + OTHER_KERNELS
     read = weights + columns_bytes(config, batch, config.window + tokens)
     return read / device.bandwidth + KERNEL_SECONDS * kernels
+
+
+def _branch_bytes(config: ModelConfig, tokens: int) -> float:
+    """Of a chunk's rows in all residual branches, in bfloat16."""
+    in_encoder = sum(1 + layers for layers in config.encoder)
+    in_decoders = sum(2 + layers for layers in _decoders(config))
+    return 2.0 * config.width * (tokens * in_encoder + config.window * in_decoders)
 
 
 def _decoders(config: ModelConfig) -> tuple[int, ...]:

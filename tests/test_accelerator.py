@@ -64,6 +64,7 @@ class TestRoofline:
         )
         assert plain == pytest.approx(0.124, rel=0.03)
         assert 1.3 < again / plain < 4 / 3
+        assert roofline.training_bytes(config, 2304, 401_000_000, 1) == pytest.approx(6.4e9 + 3.1e9, rel=0.03)
         assert roofline.sampling_seconds(device, config, 2304, 616_000_000, 64) == pytest.approx(1 / 250, rel=0.03)
 
     def test_a_device_without_a_data_sheet_is_taken_as_measured(self, script: Script) -> None:
@@ -91,13 +92,14 @@ def test_out_of_memory_is_reported_and_a_smaller_batch_tried(
     def timed(config: object, params: object, device: object, batch: int) -> object:
         if batch > 1:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
-        return training.Timed([figure("1 chunks: step", 0.5, "s")], 1e6)
+        return training.Timed([figure("1 chunks: step", 0.5, "s")], 1e6, 0.3)
 
     monkeypatch.setattr(training, "_timed", timed)
     assert training.main(tiny=True, json=tmp_path / "figures.json") == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["2 chunks"]["value"].startswith("does not fit: out of memory")
     assert figures["1 chunks: step"]["value"] == 0.5
+    assert figures["the best MFU"] == {"value": 30.0, "unit": "% (bar 45: MISSED)"}
 
 
 class TestParity:
