@@ -23,6 +23,7 @@ import numpy as np
 import optax
 import tyro
 from accelerator_device import OPTIMIZER, large_config
+from accelerator_sampling import fused, fused_implementation, plain
 from machine import Figure, Record
 from random_network import random_batch, random_params, with_long_lists
 
@@ -54,6 +55,9 @@ Arrays = dict[str, np.ndarray]
 
 ATTENTION = {"plain": (False, False), "causal": (False, True), "hidden keys": (True, False)}
 """Whether keys are hidden, and causality."""
+
+STEP = {"attention, a sampler's step": False, "attention, a step with lengths": True}
+"""Whether it is JAX's own attention, which on NVIDIA GPUs is cuDNN's."""
 
 FLOAT32, DEFAULT, BFLOAT16 = "float32", "float32 at default precision", "bfloat16"
 """How a device multiplies: at JAX's highest precision; as the package's float32 models do, in TF32 on NVIDIA GPUs and in
@@ -97,6 +101,20 @@ def attention(name: str, dtype: str, tiny: bool) -> Arrays:
 
     names = ("output", "queries' gradient", "keys' gradient", "values' gradient")
     return dict(zip(names, both_ways(q, k, v)))
+
+
+def attention_step(lengths: bool, dtype: str, tiny: bool) -> Arrays:
+    """What one query a list sees of a cache that is partly filled, as the sampler does it, or by JAX's attention with lengths;
+    [B, H, K] both."""
+    rng, columns = np.random.default_rng(4), 16 if tiny else 320
+    q, k, v = (jnp.asarray(rng.standard_normal((2, 2, *shape)), jnp.bfloat16) for shape in ((1, 64), *[(64, columns)] * 2))
+    q, k, v = (x.astype(dtype) for x in (q, k, v))
+    filled = jnp.int32(2 * columns // 3)
+    if not lengths:
+        return {"output": jax.jit(plain)(q, KeysValues(k, v), filled)[:, :, 0]}
+    implementation = fused_implementation() if dtype == "bfloat16" else "xla"
+    memory = KeysValues(*(x.transpose(0, 3, 1, 2) for x in (k, v)))  # [B, T, H, K] each
+    return {"output": jax.jit(partial(fused, implementation=implementation))(q.transpose(0, 2, 1, 3), memory, filled)[:, 0]}
 
 
 def attention_path() -> str:
@@ -147,6 +165,7 @@ def cases(tiny: bool) -> dict[str, Callable[[], Arrays]]:
     """What the reference has, all of it in float32."""
     return {
         **{f"attention, {name}": partial(attention, name, "float32", tiny) for name in ATTENTION},
+        **{name: partial(attention_step, lengths, "float32", tiny) for name, lengths in STEP.items()},
         "embedding": partial(embedding, tiny),
         "training step": partial(step, "float32", tiny),
         "sampler": partial(sampler, tiny),
@@ -209,6 +228,7 @@ def compare_all(record: Record, tiny: bool, reference: Callable[[str], Arrays]) 
     """Runs all cases, in every way of multiplying that makes a difference to the package, and then looks at the reference."""
     runs = [(name, FLOAT32, run) for name, run in cases(tiny).items()]
     runs += [(f"attention, {name}", BFLOAT16, partial(attention, name, "bfloat16", tiny)) for name in ATTENTION]
+    runs += [(name, BFLOAT16, partial(attention_step, lengths, "bfloat16", tiny)) for name, lengths in STEP.items()]
     runs += [("training step", BFLOAT16, partial(step, "bfloat16", tiny))]
     if jax.default_backend() != "cpu":  # which has one float32 only
         runs += [("training step", DEFAULT, partial(step, "float32", tiny))]

@@ -30,15 +30,26 @@ from dct_jax.model.attention import KeysValues, attend_step
 from dct_jax.sampling.policy import Policy
 from dct_jax.sampling.sampler import Span, sample_chunk
 
-BATCHES = (64, 16, 1)
-"""Lists at a time, the one with a bar first."""
+STEPS, GRAPH, PLAIN, FUSED = "steps", "steps as a graph", "plain attention", "fused attention"
 
-BAR = 0.7
-"""The floor by a step, at batch 64."""
+SCHEDULE = [
+    *((STEPS, 64), (PLAIN, 64), (FUSED, 64), (STEPS, 16), (STEPS, 1)),
+    *((GRAPH, 64), (PLAIN, 16), (FUSED, 16), (PLAIN, 1), (FUSED, 1), (GRAPH, 1)),
+]
+"""What is measured at which number of lists: the bar's first, what only helps to decide last."""
+
+LOOP_AS_GRAPH = {
+    "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONDITIONAL,WHILE"
+}
+"""Has XLA record the whole loop as one CUDA graph, loop included, so that no kernel of it is started by the host. All but the
+last two are XLA's defaults."""
+
+BAR = 0.7, 64
+"""The floor by a step, at that number of lists."""
 
 
-def step_figures(config: Config, params: Any, device: Device, batch: int) -> list[Figure]:
-    """Compiles the sampler, and times the steps of a first chunk, in which no list ends."""
+def step_figures(config: Config, params: Any, device: Device, batch: int, options: dict[str, str]) -> list[Figure]:
+    """Compiles the sampler, with some of XLA's options, and times the steps of a first chunk, in which no list ends."""
     model, size = network(config), config.model.chunk_size
     keys = jax.random.split(jax.random.key(1), batch)
     chunk, row = jax.device_put(example_batch(config, batch)), np.ones(batch, np.int32)
@@ -49,7 +60,7 @@ def step_figures(config: Config, params: Any, device: Device, batch: int) -> lis
     start = time.perf_counter()
     lowered = sample_chunk.lower(model, False, Policy(), params, chunk, keys, span(0))
     traced = time.perf_counter()
-    program = lowered.compile()
+    program = lowered.compile(options)
     compiled = time.perf_counter()
 
     def seconds(until: int) -> float:
@@ -68,8 +79,9 @@ def step_figures(config: Config, params: Any, device: Device, batch: int) -> lis
     tokens, weights = tokens_of(config.model, model.vocabulary), parameter_bytes(params)
     floor = sampling_bytes(config.model, tokens, weights, batch) / device.bandwidth
     predicted = sampling_seconds(device, config.model, tokens, weights, batch)
-    bar = f"% (bar {100 * BAR:.0f}: {'met' if floor / step >= BAR else 'MISSED'})" if batch == BATCHES[0] else "%"
-    name = f"batch {batch}"
+    bar, at = BAR
+    judged = f" (bar {100 * bar:.0f}: {'met' if floor / step >= bar else 'MISSED'})" if batch == at else ""
+    name = f"batch {batch}{', as a graph' if options else ''}"
     return [
         Figure(f"{name}: tracing and lowering", traced - start, "s"),
         Figure(f"{name}: compilation", compiled - traced, "s"),
@@ -78,7 +90,7 @@ def step_figures(config: Config, params: Any, device: Device, batch: int) -> lis
         Figure(f"{name}: speed", 1 / step, "steps/s", 1 / predicted),
         Figure(f"{name}: triples", batch / step, "triples/s", batch / predicted),
         Figure(f"{name}: floor of a step", 1e3 * floor, "ms"),
-        Figure(f"{name}: share of the memory's bandwidth", 100 * floor / step, bar, 100 * floor / predicted),
+        Figure(f"{name}: share of the memory's bandwidth", 100 * floor / step, f"%{judged}", 100 * floor / predicted),
     ]
 
 
@@ -95,38 +107,35 @@ def fused(queries: jax.Array, memory: KeysValues, length: jax.Array, implementat
     )  # [B, 1, H, K]
 
 
-def attention_figures(config: ModelConfig, tokens: int, device: Device, batch: int, implementation: str) -> list[Figure]:
-    """Attention of a step in all decoder blocks: to the window, half and wholly filled, and to the encoder's tokens."""
+def fused_implementation() -> str:
+    """Of JAX's attention here: cuDNN on NVIDIA GPUs, elsewhere XLA, which makes nothing of the lengths."""
+    return "cudnn" if jax.devices()[0].device_kind.startswith("NVIDIA") else "xla"
+
+
+def attention_figures(config: ModelConfig, tokens: int, device: Device, batch: int, fuses: bool) -> list[Figure]:
+    """Attention of a step in all decoder blocks: to the window, partly and wholly filled, and to the encoder's tokens."""
     heads, size = config.heads, config.width // config.heads
     blocks = len(config.channel_decoder) + len(config.position_decoder) + len(config.value_decoder)
-    filled = round(filled_columns(config))
-    figures = []
-    ways = {
-        "plain": (plain, lambda columns: (batch, heads, size, columns), (batch, heads, 1, size)),
-        implementation: (
-            partial(fused, implementation=implementation),
-            lambda columns: (batch, columns, heads, size),
-            (batch, 1, heads, size),
-        ),
-    }
-    for way, (attention, cache_shape, shape) in ways.items():
+    way = fused_implementation() if fuses else "plain"
+    attention = partial(fused, implementation=way) if fuses else plain
 
-        @jax.jit
-        def all_blocks(queries: jax.Array, caches: list[KeysValues], length: jax.Array, attention=attention) -> jax.Array:
-            for cache in caches:
-                queries = attention(queries, cache, length)
-            return queries
+    @jax.jit
+    def all_blocks(queries: jax.Array, caches: list[KeysValues], length: jax.Array) -> jax.Array:
+        for cache in caches:
+            queries = attention(queries, cache, length)
+        return queries
 
-        queries = jax.random.normal(jax.random.key(0), shape, jnp.bfloat16)
-        for what, columns, lengths in (("window", config.window, (filled, config.window)), ("encoding", tokens, (tokens,))):
-            keys = jax.random.split(jax.random.key(1), (blocks, 2))
-            caches = [KeysValues(*(jax.random.normal(k, cache_shape(columns), jnp.bfloat16) for k in pair)) for pair in keys]
-            for length in lengths:
-                seconds = queued_seconds(partial(all_blocks, queries, caches, jnp.int32(length)), 20)
-                name = f"batch {batch}: attention to {length} of {columns} columns of the {what}, {way}"
-                read = columns_bytes(config, batch, length) / device.bandwidth
-                figures.append(Figure(name, 1e3 * seconds, "ms", 1e3 * read))
-            del caches
+    queries = jax.random.normal(jax.random.key(0), (batch, 1, heads, size) if fuses else (batch, heads, 1, size), jnp.bfloat16)
+    filled, figures = round(filled_columns(config)), []
+    for what, columns, lengths in (("window", config.window, (filled, config.window)), ("encoding", tokens, (tokens,))):
+        shape = (batch, columns, heads, size) if fuses else (batch, heads, size, columns)
+        keys = jax.random.split(jax.random.key(1), (blocks, 2))
+        caches = [KeysValues(*(jax.random.normal(key, shape, jnp.bfloat16) for key in pair)) for pair in keys]
+        for length in lengths:
+            seconds = queued_seconds(partial(all_blocks, queries, caches, jnp.int32(length)), 20)
+            read = columns_bytes(config, batch, length) / device.bandwidth
+            name = f"batch {batch}: attention to {length} of {columns} columns of the {what}, {way}"
+            figures.append(Figure(name, 1e3 * seconds, "ms", 1e3 * read))
     return figures
 
 
@@ -134,7 +143,7 @@ def main(seconds: float = 120, tiny: bool = False, json: Path | None = None) -> 
     """Times the sampler.
 
     Args:
-        seconds: that all may take; a batch size that does not fit into what is left is not begun.
+        seconds: that all may take; what does not fit into what is left is not begun.
         tiny: of the debug experiment, with two lists.
         json: where to write the figures.
     """
@@ -144,20 +153,21 @@ def main(seconds: float = 120, tiny: bool = False, json: Path | None = None) -> 
     tokens = tokens_of(config.model, model.vocabulary)
     # As `TrainedModel.with_dtype` has them.
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), with_long_lists(model, random_params(config), 100.0))
-    implementation = "cudnn" if jax.devices()[0].device_kind.startswith("NVIDIA") else "xla"
-    batches = (2,) if tiny else BATCHES
-    for what, measure in (
-        ("steps", lambda batch: step_figures(config, params, device, batch)),
-        ("attention", lambda batch: attention_figures(config.model, tokens, device, batch, implementation)),
-    ):
-        took = 0.0
-        for batch in batches:
-            name = f"batch {batch}: {what}"
-            if clock.leaves(name, took):
-                start = time.perf_counter()
-                with record.attempt(name):
-                    record.add(*measure(batch))
-                took = time.perf_counter() - start
+
+    def measured(what: str, batch: int) -> list[Figure]:
+        if what in (PLAIN, FUSED):
+            return attention_figures(config.model, tokens, device, batch, what == FUSED)
+        return step_figures(config, params, device, batch, LOOP_AS_GRAPH if what == GRAPH else {})
+
+    took = dict.fromkeys((STEPS, GRAPH, PLAIN, FUSED), 0.0)
+    for what, batch in [(STEPS, 2), (PLAIN, 2), (FUSED, 2)] if tiny else SCHEDULE:
+        if what == GRAPH and fused_implementation() != "cudnn":
+            continue  # graphs are CUDA's
+        if clock.leaves(f"batch {batch}: {what}", took[what] or took[STEPS]):
+            start = time.perf_counter()
+            with record.attempt(f"batch {batch}: {what}"):
+                record.add(*measured(what, batch))
+            took[what] = time.perf_counter() - start
     return int(record.failed)
 
 

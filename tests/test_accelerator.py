@@ -135,6 +135,12 @@ class TestParity:
         with pytest.raises(AssertionError, match="log-likelihoods differ"):
             same_lists({**theirs, "nats": theirs["nats"] - 1e-3}, theirs)
 
+    def test_both_ways_of_a_step_see_the_filled_columns(self, script: Script) -> None:
+        parity, record = script("accelerator_parity"), script("machine").Record(None)
+        ours, theirs = (parity.attention_step(lengths, "float32", True) for lengths in (False, True))
+        parity.compare(record, "attention, a step", parity.FLOAT32, ours, {k: np.asarray(x) for k, x in theirs.items()})
+        assert not record.failed
+
     @pytest.mark.parametrize("name", ["plain", "causal", "hidden keys"])
     def test_attention_in_bfloat16_is_within_its_bound(self, script: Script, name: str) -> None:
         parity, record = script("accelerator_parity"), script("machine").Record(None)
@@ -216,6 +222,13 @@ def test_training_is_timed(script: Script, tmp_path: Path) -> None:
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["2 chunks: step"]["value"] > 0 < figures["2 chunks: step"]["predicted"]
     assert figures["2 chunks: memory that XLA plans"]["value"] > 0
+
+
+def test_xla_knows_the_options_of_a_graph(script: Script) -> None:
+    options = script("accelerator_sampling").LOOP_AS_GRAPH
+    assert jax.jit(lambda x: x + 1).lower(1).compile(options)(1) == 2
+    with pytest.raises(jax.errors.JaxRuntimeError, match="not a valid enum value"):
+        jax.jit(lambda x: x + 1).lower(1).compile({name: value + ",LOOP" for name, value in options.items()})
 
 
 def run_tiny(out: Path, *parts: str) -> dict[str, dict]:
