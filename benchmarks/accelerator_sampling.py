@@ -41,8 +41,8 @@ SCHEDULE = [
 LOOP_AS_GRAPH = {
     "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONDITIONAL,WHILE"
 }
-"""Has XLA record the whole loop as one CUDA graph, loop included, so that no kernel of it is started by the host. All but the
-last two are XLA's defaults."""
+"""Has XLA record the whole loop as one CUDA graph, loop included, so that no kernel of it is started by the host. By
+default XLA records what lies between loops and conditions only."""
 
 BAR = 0.7, 64
 """The floor by a step, at that number of lists."""
