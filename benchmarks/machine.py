@@ -10,7 +10,8 @@ import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
 from dct_jax.config import ModelConfig
+from dct_jax.files import replacing
 from dct_jax.model import DCTransformer
 
 IMAGE_SIZE = (128, 128)
@@ -27,11 +29,12 @@ REFERENCE_CODEC = DCTCodec(block_size=8, quality=50)
 
 
 class Figure(NamedTuple):
-    """One line of a benchmark's table."""
+    """One line of a benchmark's table; `predicted` is what arithmetic says that the value should be, in the same unit."""
 
     name: str
     value: float | int | str
     unit: str = ""
+    predicted: float | None = None
 
 
 REFERENCE = ModelConfig(
@@ -89,10 +92,19 @@ def median_seconds(fn: Callable[[], Any], repeats: int) -> float:
     return statistics.median(timings(fn, repeats))
 
 
-def spread(name: str, values: list[float], unit: str, scale: float = 1) -> Figure:
+def queued_seconds(fn: Callable[[], Any], calls: int) -> float:
+    """Seconds of a call of fn while the device has the next ones already: an accelerator then never waits for the host."""
+    jax.block_until_ready(fn())
+    start = time.perf_counter()
+    results = [fn() for _ in range(calls)]
+    jax.block_until_ready(results[-1])
+    return (time.perf_counter() - start) / calls
+
+
+def spread(name: str, values: list[float], unit: str, scale: float = 1, predicted: float | None = None) -> Figure:
     """The median of several measurements, and between what they lie."""
     low, middle, high = (scale * x for x in (min(values), statistics.median(values), max(values)))
-    return Figure(name, middle, f"{unit} ({low:.4g} to {high:.4g})")
+    return Figure(name, middle, f"{unit} ({low:.4g} to {high:.4g})", predicted and scale * predicted)
 
 
 def matmul_rate(size: int = 2048, repeats: int = 7) -> float:
@@ -136,14 +148,69 @@ def report(figures: list[Figure], file: Path | None) -> None:
     """Prints the table, and writes the same figures as JSON if a file is named. Their names must differ."""
     assert len({figure.name for figure in figures}) == len(figures), "two figures of one name"
     name_width = max(len(figure.name) for figure in figures)
-    for name, value, unit in figures:
-        if isinstance(value, str):
-            shown = value
-        else:
-            shown = f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-        print(f"{name:{name_width}}  {shown} {unit}".rstrip())
+    for figure in figures:
+        print(_line(figure, name_width))
     if file is not None:
-        file.write_text(json.dumps({f.name: {"value": f.value, "unit": f.unit} for f in figures}, indent=2) + "\n")
+        _write(figures, file)
+
+
+class Record:
+    """A table whose lines are printed and written as they are measured, so that a run which is cut off leaves what it has.
+
+    Attributes:
+        failed: whether something that was attempted failed.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        """Args: where to write the figures as JSON, if anywhere."""
+        self._file, self._figures = file, list[Figure]()
+        self.failed = False
+
+    def add(self, *figures: Figure) -> None:
+        """Their names must be new ones."""
+        for figure in figures:
+            assert figure.name not in {other.name for other in self._figures}, f"two figures are named {figure.name}"
+            self._figures.append(figure)
+            print(_line(figure, 60), flush=True)
+        if self._file is not None:
+            _write(self._figures, self._file)
+
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """Whatever fails in this block becomes one line, and what follows it goes on."""
+        try:
+            yield
+        except Exception as error:  # kernels and compilers that nobody here has written raise everything
+            self.failed = True
+            self.add(Figure(name, f"FAILED: {in_one_line(error)}"))
+
+
+def in_one_line(error: Exception) -> str:
+    """What it says first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:300]
+
+
+def _line(figure: Figure, name_width: int) -> str:
+    name, value, unit, predicted = figure
+    text = f"{name:{name_width}}  {_shown(value)} {unit}".rstrip()
+    return text if predicted is None else f"{text}; predicted {_shown(predicted)}"
+
+
+def _shown(value: float | int | str) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def _write(figures: list[Figure], file: Path) -> None:
+    values = {
+        figure.name: {"value": figure.value, "unit": figure.unit}
+        | ({} if figure.predicted is None else {"predicted": figure.predicted})
+        for figure in figures
+    }
+    with replacing(file) as path:
+        path.write_text(json.dumps(values, indent=2) + "\n")
 
 
 def _cpu_model() -> str:

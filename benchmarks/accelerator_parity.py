@@ -1,0 +1,292 @@
+"""Compares what this device computes with what a CPU computes in float32, from the same numbers and the same random keys.
+
+    python benchmarks/accelerator_parity.py [--json FILE]
+
+Another process, which has the CPU alone, makes the reference. An error is the norm of the difference by the norm of the
+reference; the exit code is 1 if one is larger than it may be.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from accelerator_device import OPTIMIZER, large_config
+from accelerator_sampling import fused, fused_implementation, plain
+from machine import Figure, Record
+from random_network import random_batch, random_params, with_long_lists
+
+from dct_jax.config import Config, ModelConfig
+from dct_jax.data.pipeline import example_batch
+from dct_jax.experiment import load_experiment
+from dct_jax.files import replacing
+from dct_jax.model import network
+from dct_jax.model.attention import KeysValues, attend
+from dct_jax.model.embedding import rows_of
+from dct_jax.parallel import parallel, place, replicate
+from dct_jax.sampling.policy import Policy
+from dct_jax.sampling.sampler import Span, sample_chunk
+from dct_jax.training.step import TrainState, make_optimizer, train_step
+
+SMALL = ModelConfig(
+    width=128,
+    heads=2,
+    channel_decoder=(1,),
+    position_decoder=(1,),
+    value_decoder=(1,),
+    chunk_size=192,
+    overlap=64,
+    dropout=0.1,
+)
+"""Heads of 64, as in the large models."""
+
+Arrays = dict[str, np.ndarray]
+
+ATTENTION = {"plain": (False, False), "causal": (False, True), "hidden keys": (True, False)}
+"""Whether keys are hidden, and causality."""
+
+STEP = {"attention, a sampler's step": False, "attention, a step with lengths": True}
+"""Whether it is JAX's own attention, which on NVIDIA GPUs is cuDNN's."""
+
+FLOAT32, DEFAULT, BFLOAT16 = "float32", "float32 at default precision", "bfloat16"
+"""How a device multiplies: at JAX's highest precision; as the package's float32 models do, in TF32 on NVIDIA GPUs and in
+bfloat16 on TPUs; and as `model.dtype` bfloat16 does."""
+
+FEW_BITS = {"loss": 2e-3, "gradient norm": 1e-2, "gradient": 0.2}
+TOLERANCES = {
+    FLOAT32: {"attention": 2e-5, "embedding": 1e-6, "loss": 1e-5, "gradient norm": 2e-5, "gradient": 2e-5, "update": 1e-2},
+    DEFAULT: FEW_BITS,
+    BFLOAT16: {"attention": 1e-2} | FEW_BITS,
+}
+"""Of the worst array of each kind. Rounding is 6e-8 a number in float32, 5e-4 in TF32 and 4e-3 in bfloat16. Two programs of one
+CPU that add up in another order differ by 4e-7 in attention, 8e-7 in the gradient and 9e-5 in the update: Adam's first step
+moves a parameter by the gradient's sign, and where the gradient is smaller than its rounding that is chance. So float32 has 25
+to 100 times as much. bfloat16 on a CPU differs by 0.3 % in attention, and by 6 % in the gradient behind a ReLU, which passes or
+not by the sign of a small number; it has three times as much, and an update of chance is not compared."""
+
+NATS = 5e-5
+"""How much a symbol's log-likelihood may differ on average, in nats: ten roundings of a logit of about 10."""
+
+
+def small_config(tiny: bool, dtype: str = "float32") -> Config:
+    """A network that compiles soon, with dropout."""
+    config = large_config(tiny) if tiny else dataclasses.replace(load_experiment("landscapes"), model=SMALL)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
+
+
+def attention(name: str, dtype: str, tiny: bool) -> Arrays:
+    """The output of `attend` and its gradients, from numbers that bfloat16 has."""
+    hides, causal = ATTENTION[name]
+    rng, (batch, heads, size) = np.random.default_rng(1), (2, 2, 64)
+    length = 16 if tiny else 320  # S = T, more than a tile
+    shapes = [(batch, heads, length, size), *[(batch, heads, size, length)] * 2, (batch, heads, length, size)]
+    q, k, v, gradient = (jnp.asarray(rng.standard_normal(shape), jnp.bfloat16).astype(dtype) for shape in shapes)
+    visible = jnp.asarray(rng.random((batch, length)) < 0.7).at[:, 0].set(True) if hides else None
+
+    @jax.jit
+    def both_ways(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, ...]:
+        out, backward = jax.vjp(lambda q, k, v: attend(q, KeysValues(k, v), visible, causal), q, k, v)
+        return out, *backward(gradient)
+
+    names = ("output", "queries' gradient", "keys' gradient", "values' gradient")
+    return dict(zip(names, both_ways(q, k, v)))
+
+
+def attention_step(lengths: bool, dtype: str, tiny: bool) -> Arrays:
+    """What one query a list sees of a cache that is partly filled, as the sampler does it, or by JAX's attention with lengths;
+    [B, H, K] both."""
+    rng, columns = np.random.default_rng(4), 16 if tiny else 320
+    q, k, v = (jnp.asarray(rng.standard_normal((2, 2, *shape)), jnp.bfloat16) for shape in ((1, 64), *[(64, columns)] * 2))
+    q, k, v = (x.astype(dtype) for x in (q, k, v))
+    filled = jnp.int32(2 * columns // 3)
+    if not lengths:
+        return {"output": jax.jit(plain)(q, KeysValues(k, v), filled)[:, :, 0]}
+    implementation = fused_implementation() if dtype == "bfloat16" else "xla"
+    memory = KeysValues(*(x.transpose(0, 3, 1, 2) for x in (k, v)))  # [B, T, H, K] each
+    return {"output": jax.jit(partial(fused, implementation=implementation))(q.transpose(0, 2, 1, 3), memory, filled)[:, 0]}
+
+
+def attention_path() -> str:
+    """What `attend` goes through here in bfloat16."""
+    queries, columns = (jax.ShapeDtypeStruct((2, 2, *shape), jnp.bfloat16) for shape in ((320, 64), (64, 320)))
+    return "cuDNN" if "__cudnn" in jax.jit(attend).lower(queries, KeysValues(columns, columns)).as_text() else "tiles"
+
+
+def embedding(tiny: bool) -> Arrays:
+    """Rows of a table, most of them several times, and the table's gradient."""
+    rng, rows = np.random.default_rng(2), 20 if tiny else 500
+    table = jnp.asarray(rng.standard_normal((rows, 64)), jnp.float32)  # [N, D]
+    index = jnp.asarray(rng.integers(0, rows, (4, 2 * rows)))
+    gradient = jnp.asarray(rng.standard_normal((*index.shape, 64)), jnp.float32)
+    out, backward = jax.jit(lambda table: jax.vjp(lambda table: rows_of(table, index), table))(table)
+    return {"rows": out, "table's gradient": jax.jit(backward)(gradient)[0]}
+
+
+def step(dtype: str, tiny: bool) -> Arrays:
+    """A training step: minus log-likelihood by symbol, the gradient, and what Adam adds to the parameters."""
+    config = small_config(tiny, dtype)
+    optimizer = make_optimizer(OPTIMIZER)
+    devices, params = jax.local_devices()[:1], random_params(config)
+    state = TrainState(jnp.int32(0), params, optimizer.init(jax.tree.map(jnp.asarray, params)))
+    program = parallel(partial(train_step, network(config), optimizer, seed=0), devices, donate_first=True)
+    after, metrics = program(replicate(state, devices), place(random_batch(config, 2), devices))
+    return {
+        "loss": np.array(metrics.nats),  # [3]
+        "gradient norm": np.array(metrics.gradient_norm),
+        **_named("gradient", optax.tree.get(after.optimizer, "mu")),  # Adam's first moment is a tenth of it
+        **_named("update", jax.tree.map(lambda new, old: np.asarray(new) - old, after.params, params)),
+    }
+
+
+def sampler(tiny: bool) -> Arrays:
+    """A chunk of several lists, drawn at random."""
+    config, batch = small_config(tiny), 4
+    model, row = network(config), np.ones(batch, np.int32)
+    params = jax.tree.map(jnp.asarray, with_long_lists(model, random_params(config), 0.2))
+    keys = jax.random.split(jax.random.key(3), batch)
+    span = Span(0 * row, config.model.chunk_size * row, 0 * row)
+    drawn = sample_chunk(model, False, Policy(), params, example_batch(config, batch), keys, span)
+    triples = np.stack([drawn.channels, drawn.positions, drawn.values], axis=-1)  # [B, C, 3]
+    return {"triples": triples, "nats": np.stack(drawn.nats, axis=-1)}  # [B, C, 3]
+
+
+def cases(tiny: bool) -> dict[str, Callable[[], Arrays]]:
+    """What the reference has, all of it in float32."""
+    return {
+        **{f"attention, {name}": partial(attention, name, "float32", tiny) for name in ATTENTION},
+        **{name: partial(attention_step, lengths, "float32", tiny) for name, lengths in STEP.items()},
+        "embedding": partial(embedding, tiny),
+        "training step": partial(step, "float32", tiny),
+        "sampler": partial(sampler, tiny),
+    }
+
+
+def write_reference(file: Path, tiny: bool) -> None:
+    """Runs all cases; the file is there when it is whole."""
+    with jax.default_matmul_precision("highest"):
+        arrays = {f"{case}/{name}": np.asarray(x) for case, run in cases(tiny).items() for name, x in run().items()}
+    with replacing(file) as path:
+        np.savez(path, **arrays)
+
+
+def difference(ours: Any, theirs: np.ndarray) -> float:
+    """The norm of their difference by the reference's norm."""
+    theirs = theirs.astype(np.float64)
+    return float(np.linalg.norm(np.asarray(ours, np.float64) - theirs) / np.linalg.norm(theirs))
+
+
+def same_lists(ours: Arrays, theirs: Arrays) -> list[Figure]:
+    """Raises AssertionError unless all lists, or all but one, have the same triples, and what is the same is as likely.
+
+    A draw decides between two symbols by numbers that may be equal but for rounding; from there on a list is another one.
+    """
+    same = (np.asarray(ours["triples"]) == theirs["triples"]).all(axis=-1)  # [B, C]
+    alike = same.cumprod(axis=1).astype(bool)  # [B, C], up to the first difference
+    equal = int(alike.all(axis=1).sum())
+    if equal < len(same) - 1:
+        raise AssertionError(f"{equal} of {len(same)} lists are the same; all are, or all but one")
+    error = float(np.abs(np.asarray(ours["nats"]) - theirs["nats"])[alike].mean())
+    if not error <= NATS:
+        raise AssertionError(f"log-likelihoods differ by {error:.3g} nats a symbol; they may by {NATS:g}")
+    triples = int((theirs["nats"][..., 0] != 0).sum())
+    return [
+        Figure("sampler: lists that are the same", equal, f"of {len(same)}, {triples} triples"),
+        Figure("sampler: log-likelihood", error, f"nats a symbol (may be {NATS:g})"),
+    ]
+
+
+def compare(record: Record, name: str, precision: str, ours: Arrays, theirs: Arrays) -> None:
+    """Adds a line for each kind of array whose error is bounded: that of the worst one."""
+    kind, tolerances = name.partition(",")[0], TOLERANCES[precision]
+    errors: dict[str, dict[str, float]] = {}
+    for array in ours:
+        errors.setdefault(array.partition(":")[0], {})[array] = difference(ours[array], theirs[array])
+    for part, by_array in errors.items():
+        if (tolerance := tolerances.get(part, tolerances.get(kind))) is None:
+            continue
+        line = f"{name}, {precision}: {part}"
+        with record.attempt(line):
+            worst = max(by_array, key=lambda array: (np.isnan(by_array[array]), by_array[array]))
+            where = f" in {worst}" if len(by_array) > 1 else ""
+            if not by_array[worst] <= tolerance:
+                raise AssertionError(f"its error is {by_array[worst]:.3g}{where}; it may be {tolerance:g}")
+            record.add(Figure(line, by_array[worst], f"of its norm{where} (may be {tolerance:g})"))
+
+
+def compare_all(record: Record, tiny: bool, reference: Callable[[str], Arrays]) -> None:
+    """Runs all cases, in every way of multiplying that makes a difference to the package, and then looks at the reference."""
+    runs = [(name, FLOAT32, run) for name, run in cases(tiny).items()]
+    runs += [(f"attention, {name}", BFLOAT16, partial(attention, name, "bfloat16", tiny)) for name in ATTENTION]
+    runs += [(name, BFLOAT16, partial(attention_step, lengths, "bfloat16", tiny)) for name, lengths in STEP.items()]
+    runs += [("training step", BFLOAT16, partial(step, "bfloat16", tiny))]
+    if jax.default_backend() != "cpu":  # which has one float32 only
+        runs += [("training step", DEFAULT, partial(step, "float32", tiny))]
+    with record.attempt("attention in bfloat16"):
+        record.add(Figure("attention in bfloat16", f"goes through {attention_path()}"))
+    results: dict[tuple[str, str], Arrays] = {}
+    for name, precision, run in runs:
+        with record.attempt(f"{name}, {precision}"), jax.default_matmul_precision("highest" if precision == FLOAT32 else None):
+            results[name, precision] = {array: np.asarray(x) for array, x in run().items()}
+    for (name, precision), ours in results.items():
+        with record.attempt(f"{name}, {precision}: comparison"):
+            if name == "sampler":
+                record.add(*same_lists(ours, reference(name)))
+            else:
+                compare(record, name, precision, ours, reference(name))
+
+
+def main(seconds: float = 170, tiny: bool = False, json: Path | None = None, reference: Path | None = None) -> int:
+    """Compares this device with the CPU.
+
+    Args:
+        seconds: that all may take.
+        tiny: at the debug experiment's sizes.
+        json: where to write the figures.
+        reference: only run everything on this device, and write the results here.
+    """
+    if reference:
+        write_reference(reference, tiny)
+        return 0
+    record, deadline = Record(json), time.monotonic() + seconds
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "reference.npz"
+        command = [sys.executable, __file__, "--reference", str(file), *(["--tiny"] if tiny else [])]
+        process = subprocess.Popen(command, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+
+        def of(name: str) -> Arrays:
+            if process.wait(timeout=max(deadline - time.monotonic(), 1)):
+                raise RuntimeError("the process that makes the reference failed")
+            with np.load(file) as arrays:
+                return {key.partition("/")[2]: arrays[key] for key in arrays if key.startswith(f"{name}/")}
+
+        try:
+            if tiny:
+                process.wait(timeout=seconds)  # so that it is one process that compiles, where JAX keeps programs
+            compare_all(record, tiny, of)
+        finally:
+            process.kill()
+            process.wait()
+    return int(record.failed)
+
+
+def _named(what: str, tree: Any) -> Arrays:
+    """The arrays of a tree, each by what it is and its place; the gates, single numbers whose gradients are sums of much that
+    cancels, as one array."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    arrays = {f"{what}: {jax.tree_util.keystr(path, simple=True, separator='.')}": leaf for path, leaf in leaves if leaf.ndim}
+    return {**arrays, f"{what}: gates": np.array([leaf for _, leaf in leaves if not leaf.ndim])}
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))

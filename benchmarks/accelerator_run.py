@@ -1,0 +1,111 @@
+"""Trains one of the small experiments for as long as there is time, and leaves its checkpoint and samples in a folder.
+
+    python benchmarks/accelerator_run.py OUT [--seconds 120 --json FILE]
+
+OUT gets samples.png and run.tar.gz, the run's folder with its last checkpoint, of at most 16 MB: unpack it for `sample`,
+`evaluate`, or to go on.
+"""
+
+import json as json_format
+import os
+import shutil
+import signal
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from machine import Figure, Record
+
+from dct_jax.commands import main as command
+from dct_jax.files import replacing
+
+LARGEST_FILE = 16 * 10**6
+"""Bytes."""
+
+STEP_SECONDS = 0.02
+"""Of the small experiment's step on an accelerator: its thousands of small programs take so long to start."""
+
+START_SECONDS, END_SECONDS = 45, 45
+"""To compile the training step; to evaluate, to write the checkpoint and to draw samples, compiling included."""
+
+STEPS = (200, 2000)
+"""The fewest and the most: later ones teach little."""
+
+
+def run(name: str, *args: str) -> None:
+    """One of the package's commands. Raises RuntimeError if it fails; it has printed why."""
+    if (code := command([name, *args])) not in (0, 128 + signal.SIGTERM):
+        raise RuntimeError(f"the command {name} ended with exit code {code}")
+
+
+def pack(run_dir: Path, file: Path) -> int:
+    """Writes the run's folder into a tar file; returns its size in bytes.
+
+    Raises:
+        ValueError: if it is larger than LARGEST_FILE; it is not left behind.
+    """
+    with replacing(file) as path:
+        with tarfile.open(path, "w:gz") as archive:
+            archive.add(run_dir, run_dir.name)
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise ValueError(f"{file.name} has {size / 1e6:.1f} MB; it may have {LARGEST_FILE / 1e6:.0f} and is left out")
+    return size
+
+
+def train(experiment: str, run_dir: Path, steps: int, seconds: float) -> None:
+    """So many steps, or those that these seconds allow: then the run stops as if it were told to, and saves."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # it may come when the run has just ended
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    timer.start()
+    every = ("--training.evaluate-every", str(steps), "--training.checkpoint-every", str(steps), "--training.keep", "1")
+    try:
+        run("train", experiment, "--run-dir", str(run_dir), "--training.steps", str(steps), *every)
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGTERM, before)
+
+
+def held_out_bits(run_dir: Path) -> float | None:
+    """Per pixel, of the last evaluation; None if there was none."""
+    lines = [json_format.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return next((line["held_out"]["bits_per_pixel"] for line in reversed(lines) if "held_out" in line), None)
+
+
+def main(out: Annotated[Path, tyro.conf.Positional], seconds: float = 120, tiny: bool = False, json: Path | None = None) -> int:
+    """Trains a small experiment.
+
+    Args:
+        out: folder of what is left.
+        seconds: that all may take.
+        tiny: the debug experiment, whose 20 steps are soon over.
+        json: where to write the figures.
+    """
+    begun, record = time.perf_counter(), Record(json)
+    experiment = "debug" if tiny else "landscapes"
+    affordable = round((seconds - START_SECONDS - END_SECONDS) / STEP_SECONDS)
+    steps = 20 if tiny else min(max(affordable, STEPS[0]), STEPS[1])
+    with tempfile.TemporaryDirectory() as folder, record.attempt("run"):
+        run_dir = Path(folder) / experiment
+        train(experiment, run_dir, steps, max(seconds - END_SECONDS, 1))
+        trained = time.perf_counter()
+        record.add(Figure(f"{experiment}: training", trained - begun, f"s, compiling included; {steps} steps were planned"))
+        if (bits := held_out_bits(run_dir)) is not None:
+            record.add(Figure(f"{experiment}: held-out pictures", bits, "bits per pixel"))
+        with record.attempt("run.tar.gz"):
+            record.add(Figure("run.tar.gz", pack(run_dir, out / "run.tar.gz") / 1e6, "MB"))
+        run("sample", str(run_dir), "--num", "2" if tiny else "16")
+        with replacing(out / "samples.png") as path:
+            shutil.copyfile(run_dir / "samples.png", path)
+        record.add(Figure(f"{experiment}: samples", time.perf_counter() - trained, "s, compiling included"))
+    return int(record.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))

@@ -1,0 +1,47 @@
+"""Networks, parameters and batches at random, which every process and every device makes alike: with NumPy and from a seed."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from machine import random_list
+
+from dct_jax.config import Config
+from dct_jax.data.chunks import Chunk, make_chunks
+from dct_jax.data.pipeline import example_batch
+from dct_jax.model import DCTransformer, network
+
+
+def random_params(config: Config, seed: int = 0) -> Any:
+    """Parameters, float32 NumPy arrays, about as large as fresh ones, but with open gates, so that every layer does work."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
+
+    def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        kind = path[-1].key
+        size = {"kernel": leaf.shape[0] ** -0.5 if leaf.ndim > 1 else 0, "embedding": 0.1}.get(kind, 0.1)
+        return np.float32(kind == "scale") + np.float32(size) * rng.standard_normal(leaf.shape, np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def with_long_lists(model: DCTransformer, params: Any, slope: float) -> Any:
+    """The parameters with heads that never draw the stopping token and prefer low channels and positions, by `slope` nats from
+    one to the next: at 100 a list fills one channel after another, below 1 it is drawn at random."""
+    vocabulary = model.vocabulary
+    channel_bias = -slope * vocabulary.rank[: vocabulary.num_channels + 1]  # [3 B^2 + 1]
+    channel_bias[vocabulary.stop] = -1e9
+    position_bias = -slope * np.arange(vocabulary.num_positions)  # [P]
+    layers = dict(params["params"])
+    for head, bias in (("channel_head", channel_bias), ("position_head", position_bias)):
+        layers[head] = layers[head] | {"bias": bias.astype(np.float32)}
+    return {"params": layers}
+
+
+def random_batch(config: Config, size: int) -> Chunk:
+    """Second chunks of random lists, NumPy arrays: all of their elements are triples."""
+    rng, model = np.random.default_rng(0), config.model
+    length = 2 * model.chunk_size
+    lists = [random_list(rng, length, config.codec, config.data.image_size) for _ in range(size)]
+    vocabulary = config.codec.vocabulary(config.data.image_size)
+    return make_chunks(lists, [1] * size, [0] * size, vocabulary, model.chunk_size, model.overlap)

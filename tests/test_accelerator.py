@@ -1,0 +1,259 @@
+"""benchmarks/accelerator.py and its parts, without an accelerator: what they would say of one, and that they run on a CPU."""
+
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import numpy as np
+import pytest
+
+from dct_jax.experiment import load_experiment
+from dct_jax.model import network
+from dct_jax.sampling.prefill import prefill
+from dct_jax.trained_model import load
+from tests.toys import save_run, tiny_config, untrained
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+Script = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    """Imports one of the benchmarks."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module
+
+
+class TestRoofline:
+    def test_attention_is_what_remains_of_a_step_without_weights(self, script: Script) -> None:
+        roofline = script("roofline")
+        model = network(load_experiment("lsun_bedrooms"))
+        tokens = roofline.tokens_of(model.config, model.vocabulary)
+        assert tokens == 48 * 48
+        assert roofline.attention_flops(model.config, tokens) == script("train_step").step_flops(model, {}, 1)
+
+    def test_a_step_of_the_sampler_reads_the_arrays_that_it_has(self, script: Script) -> None:
+        roofline, config = script("roofline"), script("accelerator_device").large_config(tiny=True)
+        model, batch = network(config), jax.tree.map(jax.numpy.asarray, script("random_network").random_batch(config, 3))
+        params = jax.eval_shape(model.init, jax.random.key(0), batch)
+        begun = jax.eval_shape(lambda params: prefill(model, params, batch), params)
+        memory = (begun.caches, begun.encoding.channel, begun.encoding.position, begun.encoding.value)
+        columns = config.model.window + roofline.tokens_of(config.model, model.vocabulary)
+        assert roofline.columns_bytes(config.model, 3, columns) == script("compile").size_of(memory)
+
+    def test_filled_columns(self, script: Script) -> None:
+        config = load_experiment("debug").model
+        filled = [config.overlap + step + 1 for step in range(config.chunk_size)]  # a step sees its own column
+        assert script("roofline").filled_columns(config) == np.mean(filled)
+
+    def test_the_prediction_for_an_h200_is_that_of_the_documentation(self, script: Script) -> None:
+        roofline, config = script("roofline"), load_experiment("lsun_bedrooms").model
+        device = roofline.device_of("NVIDIA H200", roofline.Device(1.0, 1.0, "measured"))
+        plain, again = (
+            roofline.training_seconds(device, config, 2304, 16 * 3.76e12, 401_000_000, 16, x) for x in (False, True)
+        )
+        assert plain == pytest.approx(0.124, rel=0.03)
+        assert 1.3 < again / plain < 4 / 3
+        assert roofline.training_bytes(config, 2304, 401_000_000, 1) == pytest.approx(6.4e9 + 3.1e9, rel=0.03)
+        assert roofline.sampling_seconds(device, config, 2304, 616_000_000, 64) == pytest.approx(1 / 250, rel=0.03)
+
+    def test_a_device_without_a_data_sheet_is_taken_as_measured(self, script: Script) -> None:
+        roofline = script("roofline")
+        measured = roofline.Device(2e12, 3e11, "measured")
+        assert roofline.device_of("something new", measured) == measured
+        assert roofline.device_of("TPU v4", measured).source == "datasheet"
+
+
+@pytest.mark.parametrize(
+    ("holds", "tried"), [(0, [8, 4, 2, 1]), (3, [8, 4, 2]), (8, [8, 16]), (40, [8, 16, 32, 64]), (999, [8, 16, 32, 64])]
+)
+def test_the_batch_grows_until_it_does_not_fit(script: Script, holds: int, tried: list[int]) -> None:
+    sizes, fits = script("accelerator_training").sizes, {}
+    while (batch := sizes(8, 64, fits)) is not None:
+        fits[batch] = batch <= holds
+    assert list(fits) == tried
+
+
+def test_out_of_memory_is_reported_and_a_smaller_batch_tried(
+    script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    training, figure = script("accelerator_training"), script("machine").Figure
+
+    def timed(config: object, params: object, device: object, batch: int) -> object:
+        if batch > 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
+        return training.Timed([figure("1 chunks: step", 0.5, "s")], 1e6, 0.3)
+
+    monkeypatch.setattr(training, "_timed", timed)
+    assert training.main(tiny=True, json=tmp_path / "figures.json") == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["2 chunks"]["value"].startswith("does not fit: out of memory")
+    assert figures["1 chunks: step"]["value"] == 0.5
+    assert figures["the best MFU"] == {"value": 30.0, "unit": "% (bar 45: MISSED)"}
+
+
+class TestParity:
+    def test_an_error_is_the_worst_arrays(self, script: Script) -> None:
+        parity, record = script("accelerator_parity"), script("machine").Record(None)
+        theirs = {"gradient: a": np.array([1.0, 1.0]), "gradient: b": np.array([1e-3])}
+        parity.compare(
+            record, "training step", parity.FLOAT32, {"gradient: a": theirs["gradient: a"], "gradient: b": 2e-3}, theirs
+        )
+        assert record.failed
+        for broken in (math.nan, math.inf):
+            record.failed = False
+            parity.compare(record, f"training step, {broken}", parity.FLOAT32, theirs | {"gradient: a": broken}, theirs)
+            assert record.failed
+
+    def test_what_is_within_its_bound_passes(self, script: Script) -> None:
+        parity, record = script("accelerator_parity"), script("machine").Record(None)
+        theirs = {"rows": np.array([1.0, 2.0])}
+        parity.compare(record, "embedding", parity.FLOAT32, {"rows": theirs["rows"] * (1 + 1e-7)}, theirs)
+        assert not record.failed
+
+    def test_one_list_may_take_another_way_but_not_two(self, script: Script) -> None:
+        same_lists = script("accelerator_parity").same_lists
+        rng = np.random.default_rng(0)
+        theirs = {"triples": rng.integers(1, 9, (4, 6, 3)), "nats": -rng.random((4, 6, 3))}
+        ours = {name: array.copy() for name, array in theirs.items()}
+        ours["triples"][2, 3:] += 1
+        ours["nats"][2, 3:] -= 5  # what follows a difference cannot be compared
+        assert same_lists(ours, theirs)[0].value == 3
+        ours["triples"][0, 5] += 1
+        with pytest.raises(AssertionError, match="2 of 4 lists are the same"):
+            same_lists(ours, theirs)
+        with pytest.raises(AssertionError, match="log-likelihoods differ"):
+            same_lists({**theirs, "nats": theirs["nats"] - 1e-3}, theirs)
+
+    def test_both_ways_of_a_step_see_the_filled_columns(self, script: Script) -> None:
+        parity, record = script("accelerator_parity"), script("machine").Record(None)
+        ours, theirs = (parity.attention_step(lengths, "float32", True) for lengths in (False, True))
+        parity.compare(record, "attention, a step", parity.FLOAT32, ours, {k: np.asarray(x) for k, x in theirs.items()})
+        assert not record.failed
+
+    @pytest.mark.parametrize("name", ["plain", "causal", "hidden keys"])
+    def test_attention_in_bfloat16_is_within_its_bound(self, script: Script, name: str) -> None:
+        parity, record = script("accelerator_parity"), script("machine").Record(None)
+        theirs, ours = (
+            {k: np.asarray(x) for k, x in parity.attention(name, dtype, True).items()} for dtype in ("float32", "bfloat16")
+        )
+        parity.compare(record, "attention", parity.BFLOAT16, ours, theirs)
+        assert not record.failed
+        assert all(not np.array_equal(ours[k], theirs[k]) for k in ours), "both were made in float32"
+
+
+@pytest.fixture
+def a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run, with one checkpoint."""
+    return save_run(tmp_path_factory.mktemp("runs") / "tiny", untrained(tiny_config()))
+
+
+class TestRun:
+    def test_what_is_packed_is_a_run(self, script: Script, a_run: Path, tmp_path: Path) -> None:
+        size = script("accelerator_run").pack(a_run, tmp_path / "run.tar.gz")
+        assert size == (tmp_path / "run.tar.gz").stat().st_size
+        with tarfile.open(tmp_path / "run.tar.gz") as archive:
+            archive.extractall(tmp_path, filter="data")
+        jax.tree.map(np.testing.assert_array_equal, load(tmp_path / a_run.name).params, load(a_run).params)
+
+    def test_what_is_too_large_is_left_out(
+        self, script: Script, a_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = script("accelerator_run")
+        monkeypatch.setattr(run, "LARGEST_FILE", 1000)
+        with pytest.raises(ValueError, match="MB; it may have 0 and is left out"):
+            run.pack(a_run, tmp_path / "run.tar.gz")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("left", "least", "later", "allowed"),
+    [(100, 20, [30, 40], 30), (100, 20, [90, 40], 60), (50, 20, [40], 50), (19, 20, [], None)],
+    ids=["the later ones keep what they need", "one that cannot fit in keeps nothing", "none fits in", "too late"],
+)
+def test_time_is_shared(script: Script, left: float, least: float, later: list[float], allowed: float | None) -> None:
+    accelerator = script("accelerator")
+    first, *others = (accelerator.Part(str(i), Path(), least=seconds) for i, seconds in enumerate([least, *later]))
+    assert accelerator.allowed(left, first, others) == allowed
+
+
+def test_a_part_that_fails_or_hangs_does_not_stop_the_others(
+    script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    accelerator = script("accelerator")
+    monkeypatch.setattr(accelerator, "MARGIN", 0.5)
+    measures = (
+        f"import json, pathlib, sys; pathlib.Path(sys.argv[sys.argv.index('--json') + 1]).write_text('{json.dumps({'x': 1})}')"
+    )
+
+    def part(name: str, code: str, least: float = 1) -> object:
+        (tmp_path / f"{name}.py").write_text(code)
+        return accelerator.Part(name, tmp_path / f"{name}.py", least=least)
+
+    begun = time.monotonic()
+    parts = [
+        part("fails", "raise RuntimeError"),
+        part("dies", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"),
+        part("hangs", f"{measures}\nimport time; time.sleep(60)"),
+        part("late", "", least=60),
+        part("works", measures, least=3),
+    ]
+    assert accelerator.run_parts(parts, tmp_path / "out", 8, tiny=False) == 1
+    assert time.monotonic() - begun < 8
+    results = json.loads((tmp_path / "out" / "accelerator.json").read_text())
+    ends = [results[name]["state"].partition(":")[0] for name in ("fails", "dies", "hangs", "late", "works")]
+    assert ends == ["failed", "failed", "stopped", "skipped", "done"]
+    assert results["hangs"]["figures"] == results["works"]["figures"] == {"x": 1}
+
+
+def test_training_is_timed(script: Script, tmp_path: Path) -> None:
+    """Also that the compiled step runs, and tells its plan of memory, in the versions of JAX that are tested."""
+    assert script("accelerator_training").main(tiny=True, json=tmp_path / "figures.json") == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["2 chunks: step"]["value"] > 0 < figures["2 chunks: step"]["predicted"]
+    assert figures["2 chunks: memory that XLA plans"]["value"] > 0
+
+
+def test_xla_knows_the_options_of_a_graph(script: Script) -> None:
+    options = script("accelerator_sampling").LOOP_AS_GRAPH
+    assert jax.jit(lambda x: x + 1).lower(1).compile(options)(1) == 2
+    with pytest.raises(jax.errors.JaxRuntimeError, match="not a valid enum value"):
+        jax.jit(lambda x: x + 1).lower(1).compile({name: value + ",LOOP" for name, value in options.items()})
+
+
+def run_tiny(out: Path, *parts: str) -> dict[str, dict]:
+    """The command itself."""
+    command = [sys.executable, str(FOLDER / "accelerator.py"), str(out), "--tiny", "--parts", *parts]
+    env = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+    return json.loads((out / "accelerator.json").read_text())
+
+
+def test_sampling_is_timed_by_the_command(tmp_path: Path) -> None:
+    figures = run_tiny(tmp_path / "out", "sampling")["sampling"]["figures"]
+    speed = figures["batch 2: speed"]
+    assert speed["unit"] == "steps/s"
+    assert speed["value"] > 0 < speed["predicted"]
+    assert sum("attention to" in name for name in figures) == 6
+
+
+@pytest.mark.slow
+def test_the_whole_command(tmp_path: Path) -> None:
+    """80 s of a CPU."""
+    results = run_tiny(tmp_path, "parity", "training", "sampling", "rematerialised", "run")
+    assert {result["state"] for result in results.values()} == {"done"}
+    assert "training step, bfloat16: gradient" in results["parity"]["figures"]
+    files = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert files.keys() == {"accelerator.json", "samples.png", "run.tar.gz"}
+    assert max(files.values()) < 16e6
