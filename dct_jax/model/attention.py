@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dct_jax.model.initial import fan_in
 from dct_jax.model.support import IMPOSSIBLE
 from dct_jax.model.tiled_attention import product, tiled_attention
 
@@ -97,9 +98,9 @@ class Attention(nn.Module):
     dtype: jnp.dtype
 
     def setup(self) -> None:
-        self.query = nn.Dense(self.width, use_bias=False, dtype=self.dtype)
-        self.key_value = nn.Dense(2 * self.width, use_bias=False, dtype=self.dtype)
-        self.out = nn.Dense(self.width, dtype=self.dtype)
+        self.query = nn.Dense(self.width, use_bias=False, dtype=self.dtype, kernel_init=fan_in)
+        self.key_value = nn.Dense(2 * self.width, use_bias=False, dtype=self.dtype, kernel_init=fan_in)
+        self.out = nn.Dense(self.width, dtype=self.dtype, kernel_init=fan_in)
 
     def remember(self, x: jax.Array) -> KeysValues:
         """[B, T, D] -> the keys and values of its T rows."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dct_jax.model.attention import Attention, KeysValues, attend, attend_step
+from dct_jax.model.initial import fan_in
 
 Caches = tuple[KeysValues, ...]
 """One KeysValues a block."""
@@ -24,8 +25,8 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
-        hidden = nn.relu(nn.Dense(4 * width, dtype=self.dtype)(x))  # [B, S, 4 D]
-        return nn.Dense(width, dtype=self.dtype)(hidden)  # [B, S, D]
+        hidden = nn.relu(nn.Dense(4 * width, dtype=self.dtype, kernel_init=fan_in)(x))  # [B, S, 4 D]
+        return nn.Dense(width, dtype=self.dtype, kernel_init=fan_in)(hidden)  # [B, S, D]
 
 
 class Branch(nn.Module):

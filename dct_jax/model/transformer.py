@@ -20,6 +20,7 @@ from dct_jax.config import Config, ModelConfig
 from dct_jax.data.chunks import Chunk
 from dct_jax.model.blocks import Caches, Decoder, EncoderBlock
 from dct_jax.model.embedding import NormalizedEmbed
+from dct_jax.model.initial import fan_in, normal
 from dct_jax.model.support import IMPOSSIBLE, channel_support, on_image, position_support, value_support
 
 
@@ -80,7 +81,9 @@ class Encoder(nn.Module):
         # matters more than its sign, and a linear map cannot take magnitudes from signed values; so it is given both.
         magnitudes = jnp.log1p(jnp.abs(x.astype(jnp.float32)))
         x = jnp.concatenate([jnp.sign(x) * magnitudes, magnitudes], axis=-1).astype(dtype)  # [B, h', w', s, s, 6 B^2]
-        x = nn.Dense(c.width, dtype=dtype, name="blocks")(x.reshape(batch, height, width, -1))  # [B, h', w', D]
+        x = nn.Dense(c.width, dtype=dtype, kernel_init=fan_in, name="blocks")(
+            x.reshape(batch, height, width, -1)
+        )  # [B, h', w', D]
         x = x + NormalizedEmbed(height, c.width, dtype, name="row")(jnp.arange(height))[:, None]
         x = x + NormalizedEmbed(width, c.width, dtype, name="column")(jnp.arange(width))
         x = x.reshape(batch, height * width, c.width)  # [B, T, D]
@@ -111,7 +114,7 @@ class DCTransformer(nn.Module):
             return Decoder(c.width, c.heads, layers, c.dropout, dtype, c.rematerialise)
 
         def head(size: int) -> nn.Dense:
-            return nn.Dense(size, dtype=jnp.float32, kernel_init=nn.initializers.normal(0.02))
+            return nn.Dense(size, dtype=jnp.float32, kernel_init=normal(0.02))
 
         self.encoder = Encoder(c)
         self.window_index = embed(c.window)
@@ -128,8 +131,8 @@ class DCTransformer(nn.Module):
         self.position_decoder = decoder(c.position_decoder)
         self.position_head = head(v.num_positions)
         if c.position_pointer:
-            self.pointer_key = nn.Dense(c.width, use_bias=False, dtype=dtype)
-            self.pointer_query = nn.Dense(c.width, dtype=dtype, kernel_init=nn.initializers.normal(0.02))
+            self.pointer_key = nn.Dense(c.width, use_bias=False, dtype=dtype, kernel_init=fan_in)
+            self.pointer_query = nn.Dense(c.width, dtype=dtype, kernel_init=normal(0.02))
 
         self.value_channel, self.value_position = embed(v.start + 1), embed(v.num_positions)
         self.value_decoder = decoder(c.value_decoder)

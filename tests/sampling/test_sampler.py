@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dct_jax.evaluation.likelihood import list_log_prob
-from dct_jax.model import Triples, log_likelihood
+from dct_jax.model import Triples, initial_params, log_likelihood
 from dct_jax.sampling.policy import Policy, SymbolPolicy
 from dct_jax.sampling.sampler import Span, sample_chunk
 from tests.toys import TINY, batch_of, drawn_lists, random_list, random_params, tiny_model
@@ -22,7 +22,7 @@ SHORT = dataclasses.replace(TINY, chunk_size=2, overlap=2)
 def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None:
     model = tiny_model(SHORT)
     batch = batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)])
-    params = random_params(model, batch) if trained else jax.jit(model.init)(jax.random.key(0), batch)
+    params = random_params(model, batch) if trained else initial_params(model, batch, seed=0)
     one = SymbolPolicy(temperature)
     lists, _ = drawn_lists(model, params, 8, 3, Policy(one, one, one))
     for sparse in lists:
