@@ -1,5 +1,7 @@
 """How JAX runs in the tests, and what several of them share."""
 
+import fcntl
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -34,11 +36,23 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
     return run
 
 
+def pytest_collection_finish() -> None:
+    """Tracing makes many objects that live on, beside all that was imported; to look through them takes a third of its time."""
+    gc.set_threshold(100_000)
+
+
 @pytest.fixture(scope="session")
 def debug_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the debug experiment. Nothing may be written into it."""
+    """A run of the debug experiment, which the first of pytest-xdist's workers that asks trains. Nothing may be written into
+    it."""
     from dct_jax.commands import main
 
-    folder = tmp_path_factory.mktemp("runs") / "debug"
-    assert main(["train", "debug", "--run-dir", str(folder)]) == 0
-    return folder
+    ours = tmp_path_factory.getbasetemp()
+    runs = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "runs"
+    runs.mkdir(exist_ok=True)
+    with (runs / "is_trained").open("a") as is_trained:
+        fcntl.flock(is_trained, fcntl.LOCK_EX)
+        if not is_trained.tell():
+            assert main(["train", "debug", "--run-dir", str(runs / "debug")]) == 0
+            is_trained.write("yes")
+    return runs / "debug"
