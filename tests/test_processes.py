@@ -114,7 +114,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 @pytest.fixture(scope="module")
 def uninterrupted(runs: Runs) -> Path:
     """A run of two processes with two devices each, which do their chunks one after the other."""
-    run = runs.launched("two", 2, 2)
+    run = runs.launched("two", 2, 2, "--training.checkpoint-every", "30")
     assert run.wait() == [0], run.said()
     return run.folder
 
@@ -133,7 +133,9 @@ def assert_same_params(ours: Path, theirs: Path, compare: Callable[[Any, Any], N
 def test_two_processes_train_as_one_does(runs: Runs, uninterrupted: Path) -> None:
     config = load_experiment(str(runs.folder / "toy.py"))
     one = runs.folder / "one"
-    loop.train(replace(config, training=replace(config.training, accumulate=1)), one, jax.local_devices()[:1])
+    loop.train(
+        replace(config, training=replace(config.training, accumulate=1, checkpoint_every=30)), one, jax.local_devices()[:1]
+    )
     assert "4 cpu devices" in (uninterrupted / "0.log").read_text(errors="replace")
     expected = numbers(one)
     assert [line["step"] for line in expected] == [10, 20, 30, 30]
