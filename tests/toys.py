@@ -1,5 +1,6 @@
 """Toy models, toy lists and random parameters for the tests."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from functools import partial
@@ -34,6 +35,8 @@ TINY = ModelConfig(
     position_pointer=True,
 )
 
+SMALLEST = dataclasses.replace(TINY, encoder=(0,), channel_decoder=(0,), position_decoder=(0,), value_decoder=(1,))
+"""One block of each kind, for what does not depend on how many there are: it is compiled sooner."""
 
 TINY_CODEC = DCTCodec(block_size=4, quality=30)
 TINY_SIZE = (16, 16)

@@ -25,7 +25,7 @@ from dct_jax.judge import Judge
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.step import TrainState
-from tests.toys import tiny_config
+from tests.toys import SMALLEST, tiny_config
 
 ONE = jax.local_devices()[:1]
 
@@ -33,7 +33,7 @@ ONE = jax.local_devices()[:1]
 def toy_config(**training: Any) -> Config:
     """With dropout, and as many steps in every run: it is the same program then, which is compiled once."""
     config = tiny_config(steps=20, **training)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.1))
+    return dataclasses.replace(config, model=dataclasses.replace(SMALLEST, dropout=0.1))
 
 
 def on_batch(monkeypatch: pytest.MonkeyPatch, do: Callable[[int, Chunk], Chunk]) -> None:

@@ -17,7 +17,7 @@ from dct_jax.model.transformer import Logits
 from dct_jax.parallel import parallel, place, replicate
 from dct_jax.sampling.policy import Policy, SymbolPolicy
 from dct_jax.training.step import TrainState, init_state, make_optimizer, train_step
-from tests.toys import TINY, batch_of, drawn_lists, random_image, random_list, random_params, tiny_config, tiny_model
+from tests.toys import SMALLEST, TINY, batch_of, drawn_lists, random_image, random_list, random_params, tiny_config, tiny_model
 
 
 def fit(model: DCTransformer, batches: list[Chunk], config: TrainingConfig, devices: int = 1) -> tuple[TrainState, list]:
@@ -48,7 +48,7 @@ def test_the_first_step_of_a_fixed_configuration() -> None:
 
 def test_devices_and_parts_of_a_batch_give_the_parameters_of_one() -> None:
     """Chunks with different numbers of targets, so that a mean of the devices' or of the parts' means would be wrong."""
-    model, rng = tiny_model(), np.random.default_rng(0)
+    model, rng = tiny_model(SMALLEST), np.random.default_rng(0)
     batches = [batch_of(model, [random_list(rng, model.vocabulary, n) for n in (3, 5, 30, 40)]) for _ in range(3)]
     config = TrainingConfig(steps=6, warmup_steps=1, learning_rate=1e-3)
     one, metrics_one = fit(model, batches, config)
