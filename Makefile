@@ -2,7 +2,15 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: quickstart test test-all bench lint
+# A PYTHON that is asked for makes the environment anew if the one that is there has another Python.
+version = $(shell $(1) -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)
+ifneq ($(origin PYTHON),file)
+ifneq ($(call version,$(PYTHON)),$(call version,$(RUN)))
+ANEW := anew
+endif
+endif
+
+.PHONY: quickstart test test-all bench lint anew
 
 quickstart: $(VENV)/installed  ## train on the bundled photographs and sample: runs/landscapes/
 	$(RUN) -m dct_jax train landscapes
@@ -27,8 +35,8 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-$(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
+$(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml $(ANEW)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dct_jax needs Python 3.11 or newer; set PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(if $(ANEW),--clear) $(VENV)
 	$(RUN) -m pip install -q --disable-pip-version-check -r requirements-dev.txt -e .
 	@touch $@

@@ -32,7 +32,7 @@ from machine import (
 
 from dct_jax.codec import SparseDCT
 from dct_jax.data.chunks import Chunk, make_chunks
-from dct_jax.model import DCTransformer
+from dct_jax.model import DCTransformer, initial_params
 from dct_jax.sampling.policy import Policy
 from dct_jax.sampling.sampler import Span, sample_chunk
 
@@ -98,7 +98,7 @@ class Sampler:
     def __init__(self, batch: int) -> None:
         self.model, self.batch = reference_model(), batch
         self.chunks = [chunks_of(self.model, batch, index) for index in range(2)]
-        params = jax.jit(self.model.init)(jax.random.key(0), self.chunks[0])
+        params = initial_params(self.model, self.chunks[0], seed=0)
         self.params, self.keys = never_stopping(self.model, params), jax.random.split(jax.random.key(1), batch)
 
     def seconds(self, index: int, until: int) -> float:

@@ -17,7 +17,7 @@ from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.config import Config
 from dct_jax.data.pipeline import example_batch
 from dct_jax.evaluation.likelihood import list_log_prob
-from dct_jax.model import DCTransformer, network
+from dct_jax.model import DCTransformer, initial_params, network
 from dct_jax.sampling.lists import Sample, Start, draw_lists
 from dct_jax.sampling.policy import Policy
 from dct_jax.training.checkpoints import Checkpoints
@@ -73,8 +73,7 @@ class TrainedModel:
     @classmethod
     def init(cls, config: Config, seed: int = 0) -> "TrainedModel":
         """An untrained model."""
-        params = jax.jit(network(config).init)(jax.random.key(seed), example_batch(config))
-        return cls(config, params, ((*config.data.image_size, 1),))
+        return cls(config, initial_params(network(config), example_batch(config), seed), ((*config.data.image_size, 1),))
 
     def sample(
         self,

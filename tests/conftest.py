@@ -1,9 +1,13 @@
 """How JAX runs in the tests, and what several of them share."""
 
+import fcntl
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # Two CPU devices, so that data parallelism can be tested anywhere. All of this must be set before JAX starts.
@@ -34,11 +38,44 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
     return run
 
 
+def pytest_collection_finish() -> None:
+    """Tracing makes many objects that live on, beside all that was imported; to look through them takes a third of its time."""
+    gc.set_threshold(100_000)
+
+
+@contextmanager
+def first_here(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[tuple[Path, bool]]:
+    """A folder that pytest-xdist's workers share, and whether this one is the first that comes here; the others wait for it."""
+    ours = tmp_path_factory.getbasetemp()
+    folder = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "is_done").open("a") as is_done:
+        fcntl.flock(is_done, fcntl.LOCK_EX)
+        yield folder, not is_done.seek(0, os.SEEK_END)
+        is_done.write("yes")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def codec_is_compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In a fresh clone Numba takes some ten seconds, which only one worker should."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    from dct_jax.codec import DCTCodec, SparseDCT
+
+    with first_here(tmp_path_factory, "codec") as (_, is_first):
+        if is_first:
+            codec = DCTCodec()
+            sparse = codec.encode(np.zeros((16, 16, 3), np.uint8))
+            codec.decode(sparse)
+            SparseDCT.from_jpeg(sparse.to_jpeg())
+
+
 @pytest.fixture(scope="session")
 def debug_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the debug experiment. Nothing may be written into it."""
+    """A run of the debug experiment, which the first worker that asks trains. Nothing may be written into it."""
     from dct_jax.commands import main
 
-    folder = tmp_path_factory.mktemp("runs") / "debug"
-    assert main(["train", "debug", "--run-dir", str(folder)]) == 0
-    return folder
+    with first_here(tmp_path_factory, "runs") as (folder, is_first):
+        if is_first:
+            assert main(["train", "debug", "--run-dir", str(folder / "debug")]) == 0
+    return folder / "debug"

@@ -15,7 +15,7 @@ from dct_jax.codec import SparseDCT
 from dct_jax.commands import main
 from dct_jax.trained_model import TrainedModel
 from tests.conftest import Refused
-from tests.toys import TINY, random_image, save_run, tiny_config, untrained
+from tests.toys import SMALLEST, random_image, save_run, tiny_config, untrained
 
 NAMES = ("beach", "canyon", "forest")
 cached_load = functools.cache(trained_model.load)
@@ -28,7 +28,7 @@ def model_of(order: str) -> TrainedModel:
         codec=DCTCodec(quality=30, channel_order=order),
         data=dataclasses.replace(plain.data, image_size=(32, 32)),
         # One chunk holds any list: what goes on from it would be another program to compile.
-        model=dataclasses.replace(TINY, num_classes=3, channel_decoder=(1,), chunk_size=1600),
+        model=dataclasses.replace(SMALLEST, num_classes=3, chunk_size=1600),
         training=dataclasses.replace(plain.training, label_dropout=0.1),
     )
     return untrained(config, NAMES)

@@ -20,8 +20,6 @@ from dct_jax.steering import to_restore
 from dct_jax.trained_model import TrainedModel, load
 from tests.conftest import Refused
 
-gradio = pytest.importorskip("gradio")
-
 
 @pytest.fixture(scope="module")
 def model(debug_run: Path) -> TrainedModel:
@@ -30,6 +28,7 @@ def model(debug_run: Path) -> TrainedModel:
 
 @pytest.fixture(scope="module")
 def address(model: TrainedModel) -> Iterator[str]:
+    pytest.importorskip("gradio")
     page = serve(model, "127.0.0.1", 0)
     yield page.local_url
     page.close()
@@ -150,6 +149,7 @@ def test_a_visitor_sees_a_picture_and_for_a_broken_file_a_message(address: str, 
 
 
 def test_what_the_command_refuses(debug_run: Path, refused: Refused, tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
     with socket.create_server(("127.0.0.1", 0)) as other:
         free = other.getsockname()[1]  # when it is closed
         assert "cannot listen at 127.0.0.1" in refused("demo", debug_run, "--port", free)

@@ -1,7 +1,9 @@
 """Toy models, toy lists and random parameters for the tests."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ TINY = ModelConfig(
     position_pointer=True,
 )
 
+SMALLEST = dataclasses.replace(TINY, encoder=(0,), channel_decoder=(0,), position_decoder=(0,), value_decoder=(1,))
+"""One block of each kind, for what does not depend on how many there are: it is compiled sooner."""
 
 TINY_CODEC = DCTCodec(block_size=4, quality=30)
 TINY_SIZE = (16, 16)
@@ -105,6 +109,12 @@ def random_params(model: DCTransformer, batch: Chunk, seed: int = 0, scale: floa
         return ((kind == "scale") + spread * rng.standard_normal(leaf.shape)).astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(model.init, jax.random.key(0), batch))
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="method")
+def apply(model: DCTransformer, params: Any, *args: Any, method: str = "__call__") -> Any:
+    """model.apply, compiled as one program: one operation after another takes many times as long."""
+    return model.apply(params, *args, method=method)
 
 
 def drawn_lists(

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dct_jax.model.initial import fan_in
 from dct_jax.model.precision import Precision, product, transposed_product
 
 GROUP = 192
@@ -42,7 +43,7 @@ class BlockProjection(nn.Module):
         batch, channels, height, width = dct_image.shape
         s = self.stride
         # Input s x s x 2 C: of each block of the token the signed values of all channels, then the magnitudes.
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (2 * s * s * channels, self.width))
+        kernel = self.param("kernel", fan_in, (2 * s * s * channels, self.width))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
         groups = max(n for n in range(1, max(2, channels // GROUP + 1)) if channels % n == 0)  # N
         # Block (i, j) belongs to token (i // s, j // s).

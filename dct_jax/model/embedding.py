@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dct_jax.model.initial import normal
+
 
 class NormalizedEmbed(nn.Module):
     """An embedding whose rows are normalised before they are looked up.
@@ -23,7 +25,7 @@ class NormalizedEmbed(nn.Module):
     def __call__(self, index: jax.Array) -> jax.Array:
         """int32 [...] -> [..., D]."""
         shape = (self.num_embeddings, self.features)
-        table = self.param("embedding", nn.initializers.normal(0.1), shape)  # [N, D]
+        table = self.param("embedding", normal(0.1), shape)  # [N, D]
         norm = nn.LayerNorm(dtype=self.dtype, use_bias=False)
         # The same numbers either way: the table is normalised once for many rows, and the rows alone if they are few.
         return norm(jnp.asarray(table)[index]) if index.size < self.num_embeddings else rows_of(norm(table), index)

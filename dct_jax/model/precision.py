@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from dct_jax.config import ModelConfig
+from dct_jax.model.initial import Initializer, fan_in
 
 FLOAT32, BFLOAT16 = jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)
 
@@ -39,10 +40,10 @@ class Precision:
         """The same operands, between activations in float32."""
         return Precision(FLOAT32, self.operands)
 
-    def dense(self, features: int, **settings: Any) -> nn.Dense:
+    def dense(self, features: int, use_bias: bool = True, kernel_init: Initializer = fan_in) -> nn.Dense:
         """A dense layer of these types."""
         product = None if self.operands == self.activations else _dense_product
-        return nn.Dense(features, dtype=self.activations, dot_general=product, **settings)
+        return nn.Dense(features, use_bias, self.activations, kernel_init=kernel_init, dot_general=product)
 
 
 def precision_of(config: ModelConfig) -> Precision:

@@ -21,6 +21,7 @@ from dct_jax.data.chunks import Chunk
 from dct_jax.model.block_projection import BlockProjection
 from dct_jax.model.blocks import Caches, Decoder, EncoderBlock
 from dct_jax.model.embedding import NormalizedEmbed
+from dct_jax.model.initial import normal
 from dct_jax.model.precision import precision_of, product
 from dct_jax.model.support import IMPOSSIBLE, channel_support, on_image, position_support, value_support
 
@@ -109,7 +110,7 @@ class DCTransformer(nn.Module):
             return Decoder(c.width, c.heads, layers, c.dropout, precision, c.rematerialise)
 
         def head(size: int) -> nn.Dense:
-            return precision.with_float32_activations().dense(size, kernel_init=nn.initializers.normal(0.02))
+            return precision.with_float32_activations().dense(size, kernel_init=normal(0.02))
 
         self.encoder = Encoder(c)
         self.window_index = embed(c.window)
@@ -127,7 +128,7 @@ class DCTransformer(nn.Module):
         self.position_head = head(v.num_positions)
         if c.position_pointer:
             self.pointer_key = precision.dense(c.width, use_bias=False)
-            self.pointer_query = precision.dense(c.width, kernel_init=nn.initializers.normal(0.02))
+            self.pointer_query = precision.dense(c.width, kernel_init=normal(0.02))
 
         self.value_channel, self.value_position = embed(v.start + 1), embed(v.num_positions)
         self.value_decoder = decoder(c.value_decoder)

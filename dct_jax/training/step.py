@@ -8,7 +8,7 @@ import optax
 
 from dct_jax.config import TrainingConfig
 from dct_jax.data.chunks import Chunk
-from dct_jax.model import DCTransformer, SymbolNats, log_likelihood
+from dct_jax.model import DCTransformer, SymbolNats, initial_params, log_likelihood
 from dct_jax.parallel import DATA_AXIS
 from dct_jax.training.muon import stacked_muon
 
@@ -71,7 +71,7 @@ def _kinds(params: Any) -> Any:
 
 def init_state(model: DCTransformer, optimizer: optax.GradientTransformation, batch: Chunk, seed: int) -> TrainState:
     """The state before the first step. The batch gives shapes only."""
-    params = jax.jit(model.init)(jax.random.key(seed), batch)
+    params = initial_params(model, batch, seed)
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
 

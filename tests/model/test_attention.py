@@ -28,7 +28,7 @@ def example(length: int, keys: int, dtype: type = jnp.float32) -> tuple[jax.Arra
 def gradients(f: Callable[..., jax.Array], inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     """Of a sum in which every output counts differently."""
     factors = jnp.cos(jnp.arange(inputs[0].size)).reshape(inputs[0].shape)
-    return jax.grad(lambda *x: jnp.sum(f(*x) * factors), argnums=(0, 1, 2))(*inputs)
+    return jax.jit(jax.grad(lambda *x: jnp.sum(f(*x) * factors), argnums=(0, 1, 2)))(*inputs)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])  # small tiles, or all heads at once
@@ -46,7 +46,7 @@ def test_outputs_and_gradients(backend: str, causal: bool, hides: bool, monkeypa
     mask &= visible[:, None] if hides else True
     ours = lambda q, k, v: tiled.tiled_attention(q, k, v, visible, causal)  # noqa: E731
     plain = lambda q, k, v: written_out(q, k, v, mask)  # noqa: E731
-    np.testing.assert_allclose(ours(*inputs), plain(*inputs), atol=2e-5)
+    np.testing.assert_allclose(jax.jit(ours)(*inputs), jax.jit(plain)(*inputs), atol=2e-5)
     for one, other in zip(gradients(ours, inputs), gradients(plain, inputs)):
         np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max())
 

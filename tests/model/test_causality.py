@@ -1,6 +1,7 @@
 """No prediction depends on what it predicts, or on anything after it. Every ReZero gate is open."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from dct_jax.data.chunks import Chunk
 from dct_jax.model import DCTransformer
 from dct_jax.model.support import IMPOSSIBLE
-from tests.toys import TINY, batch_of, random_list, random_params, tiny_model
+from tests.toys import TINY, apply, batch_of, random_list, random_params, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +27,7 @@ def chunk(model: DCTransformer) -> Chunk:
 
 @pytest.fixture(scope="module")
 def logits_of(model: DCTransformer, chunk: Chunk):
-    params = random_params(model, chunk)
-    return jax.jit(lambda chunk: model.apply(params, chunk))
+    return partial(apply, model, random_params(model, chunk))
 
 
 def change(original: jax.Array, new: jax.Array) -> np.ndarray:
@@ -101,6 +101,6 @@ def test_the_grid_is_told(model: DCTransformer, logits_of) -> None:
 def test_a_class_conditional_model_uses_the_class(chunk: Chunk) -> None:
     model = tiny_model(dataclasses.replace(TINY, num_classes=3, encoder_stride=2))
     params = random_params(model, chunk)
-    first, other = (model.apply(params, chunk._replace(label=np.full(2, label))) for label in (0, 2))
+    first, other = (apply(model, params, chunk._replace(label=np.full(2, label))) for label in (0, 2))
     for a, b in zip(first, other):
         assert np.abs(np.asarray(a - b)).max() > 1e-3

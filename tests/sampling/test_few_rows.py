@@ -24,7 +24,7 @@ class Layers(nn.Module):
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
 def test_layers_of_few_rows_say_the_same(shape: tuple[int, ...], dtype: jnp.dtype, tolerance: float) -> None:
     model, x = Layers(dtype), jax.random.normal(jax.random.key(0), shape)
-    params = model.init(jax.random.key(1), x)
+    params = jax.jit(model.init)(jax.random.key(1), x)
 
     @jax.jit
     def looped(params: dict, x: jax.Array) -> jax.Array:
@@ -33,7 +33,7 @@ def test_layers_of_few_rows_say_the_same(shape: tuple[int, ...], dtype: jnp.dtyp
             0, 3, lambda i, y: apply(x + 0 * y.mean(), method="__call__"), jnp.zeros((*shape[:-1], 5), dtype)
         )
 
-    expected, got = model.apply(params, x), looped(params, x)  # the loop would not accept another dtype
+    expected, got = jax.jit(model.apply)(params, x), looped(params, x)  # the loop would not accept another dtype
     assert got.shape == expected.shape
     difference = np.abs(np.asarray(got - expected, np.float32)).max()
     assert difference <= tolerance * np.abs(np.asarray(expected, np.float32)).max()

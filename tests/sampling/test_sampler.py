@@ -3,15 +3,14 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dct_jax.evaluation.likelihood import list_log_prob
-from dct_jax.model import Triples, log_likelihood
+from dct_jax.model import Triples, initial_params, log_likelihood
 from dct_jax.sampling.policy import Policy, SymbolPolicy
 from dct_jax.sampling.sampler import Span, sample_chunk
-from tests.toys import TINY, batch_of, drawn_lists, random_list, random_params, tiny_model
+from tests.toys import TINY, apply, batch_of, drawn_lists, random_list, random_params, tiny_model
 
 # Random models jump over many channels at a time, so their lists are short: short chunks make them cross borders.
 SHORT = dataclasses.replace(TINY, chunk_size=2, overlap=2)
@@ -22,7 +21,7 @@ SHORT = dataclasses.replace(TINY, chunk_size=2, overlap=2)
 def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None:
     model = tiny_model(SHORT)
     batch = batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)])
-    params = random_params(model, batch) if trained else jax.jit(model.init)(jax.random.key(0), batch)
+    params = random_params(model, batch) if trained else initial_params(model, batch, seed=0)
     one = SymbolPolicy(temperature)
     lists, _ = drawn_lists(model, params, 8, 3, Policy(one, one, one))
     for sparse in lists:
@@ -55,7 +54,7 @@ def test_every_draw_of_the_loop_has_the_likelihood_of_the_parallel_pass(chunk_si
         name: np.concatenate([getattr(chunk, name)[:, : overlap + 1], getattr(drawn, name)], axis=1)
         for name in ("channels", "positions", "values")
     }
-    logits = model.apply(params, chunk._replace(**symbols))
+    logits = apply(model, params, chunk._replace(**symbols))
     # Everything up to the stopping token counts.
     is_target = np.arange(1, overlap + chunk_size + 1) > overlap
     is_target = is_target & np.concatenate([np.ones((8, 1), bool), symbols["channels"][:, 1:-1] != model.vocabulary.stop], 1)
@@ -86,21 +85,21 @@ def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
     lists = [sparse for sparse in lists if len(sparse) >= 2 * model.config.chunk_size][:2]
     assert lists
 
-    def apply(method: str, *args: object):
-        return model.apply(params, *args, method=method)
+    def run(method: str, *args: object):
+        return apply(model, params, *args, method=method)
 
     for index in (0, 1):
         batch = batch_of(model, lists, index)
         elements = Triples(batch.channels, batch.positions, batch.values)
-        encoding = apply("encode", batch)
-        parallel, _ = apply("decode", elements, encoding)
-        _, caches = apply("decode", Triples(*(x[:, : overlap + 1] for x in elements)), encoding)
-        caches = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, window - overlap))), caches)
+        encoding = run("encode", batch)
+        parallel, _ = run("decode", elements, encoding)
+        _, caches = run("decode", Triples(*(x[:, : overlap + 1] for x in elements)), encoding)
+        caches = jax.tree.map(lambda x: np.pad(x, ((0, 0), (0, 0), (0, 0), (0, window - overlap))), caches)
         for step in range(overlap, window):
             last, now = (Triples(*(x[:, i : i + 1] for x in elements)) for i in (step, step + 1))
-            channel, stream, c = apply("predict_channel", last, encoding, caches.channel, step)
-            position, stream, p = apply("predict_position", stream, now.channels, last, encoding, caches.position, step)
-            value, v = apply("predict_value", stream, now.channels, now.positions, encoding, caches.value, step)
+            channel, stream, c = run("predict_channel", last, encoding, caches.channel, step)
+            position, stream, p = run("predict_position", stream, now.channels, last, encoding, caches.position, step)
+            value, v = run("predict_value", stream, now.channels, now.positions, encoding, caches.value, step)
             caches = type(caches)(c, p, v)
             for cached, whole in zip((channel, position, value), parallel):
                 np.testing.assert_allclose(cached[:, 0], whole[:, step], atol=1e-4, rtol=1e-4)

@@ -25,9 +25,15 @@ from dct_jax.judge import Judge
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.step import TrainState
-from tests.toys import tiny_config
+from tests.toys import SMALLEST, tiny_config
 
 ONE = jax.local_devices()[:1]
+
+
+def toy_config(**training: Any) -> Config:
+    """With dropout, and as many steps in every run: it is the same program then, which is compiled once."""
+    config = tiny_config(steps=20, **training)
+    return dataclasses.replace(config, model=dataclasses.replace(SMALLEST, dropout=0.1))
 
 
 def on_batch(monkeypatch: pytest.MonkeyPatch, do: Callable[[int, Chunk], Chunk]) -> None:
@@ -55,8 +61,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> None:
     """20 steps, and SIGTERM after 8, a stop at 10, 10 more steps, with dropout: the same batches and, bit for bit, the same
     state. (A batch is made while the step before it runs, and a stop takes one step to be agreed on: 8 + 2.)"""
-    config = tiny_config(steps=20, evaluate_every=10)
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.1))
+    config = toy_config(evaluate_every=10)
     batches: dict[str, list[Chunk]] = {"whole": [], "first": [], "second": []}
 
     def record(name: str, stop_at: int | None = None) -> Callable[[int, Chunk], Chunk]:
@@ -153,13 +158,23 @@ def test_a_second_ctrl_c_interrupts_but_not_the_echo_of_the_first(monkeypatch: p
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    config = tiny_config(steps=10, checkpoint_every=3)
+    config = toy_config(checkpoint_every=3)
 
-    def poison(step: int, batch: Chunk) -> Chunk:
-        return batch._replace(dct_image=np.where(step == 5, np.float32(np.nan), batch.dct_image.astype(np.float32)))
+    parallel = loop.parallel
+
+    def diverging(*args: Any, **kwargs: Any) -> Callable[[TrainState, Chunk], Any]:
+        step = parallel(*args, **kwargs)
+
+        def poisoned(state: TrainState, batch: Chunk) -> Any:
+            if int(state.step) == 4:
+                nans = jax.tree.map(lambda x: jax.device_put(np.full(x.shape, np.nan, x.dtype), x.sharding), state.params)
+                state = state._replace(params=nans)
+            return step(state, batch)
+
+        return poisoned
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        on_batch(monkeypatch, poison)
+        monkeypatch.setattr(loop, "parallel", diverging)
         message = r"step 5: the loss of the channel is nan; the last good checkpoint is .*/3\. "
         with pytest.raises(FloatingPointError, match=message):
             loop.train(config, tmp_path, ONE)
@@ -197,7 +212,7 @@ def test_whole_pictures_of_several_shapes(tmp_path: Path) -> None:
     photographs = [Image.open(path) for path in sorted(LANDSCAPES.glob("*.jpg"))[:12]]
     for i, photograph in enumerate(photographs):
         (photograph if i % 3 else photograph.rotate(90, expand=True)).save(tmp_path / "pictures" / f"{i:02}.jpg")
-    config = tiny_config(steps=6, evaluate_every=6)
+    config = toy_config(evaluate_every=20)
     data = dataclasses.replace(config.data, source=f"folder:{tmp_path}/pictures", fit="whole", held_out_every=4)
     outcome = loop.train(dataclasses.replace(config, data=data), tmp_path / "run", ONE)
     assert np.isfinite(outcome.evaluation["bits_per_pixel"])
