@@ -10,14 +10,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numba
 import numpy as np
 
-from dct_jax.kernels.bridge import address, compiled, register, size
+from dct_jax.kernels.bridge import address, register, size
+from dct_jax.kernels.compile import compiled, compiled_sums
 from dct_jax.kernels.memory import allocate, bits_as_float32, float32_at, free, int32_at, uint8_at, uint16_at, widened
-
-_sums = numba.njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "contract", "nsz"})
-"""As `compiled`, and sums may be taken in parts, which lets them use the processor's vectors."""
 
 _WINDOW, _MEMORY = "dct_jax_attend_window", "dct_jax_attend_memory"
 
@@ -39,7 +36,7 @@ def _exp(x: float) -> float:
     return y * bits_as_float32(np.uint32(np.int32(n) + np.int32(127)) << np.uint32(23))
 
 
-@_sums
+@compiled_sums
 def _scores(query: int, keys: Any, size: int, length: int, columns: int, scores: Any) -> None:
     """Writes q K / sqrt(K) of the first columns: float32 [K], [K, T] -> float32 [columns]."""
     q, scale = float32_at(query), np.float32(1.0) / np.sqrt(np.float32(size))
@@ -58,7 +55,7 @@ def _scores(query: int, keys: Any, size: int, length: int, columns: int, scores:
             scores[t] += q0 * widened(keys[row0 + t])
 
 
-@_sums
+@compiled_sums
 def _mix(scores: Any, values: Any, size: int, length: int, columns: int, out: int) -> None:
     """Writes softmax(scores) V^T of the first columns: float32 [columns], [K, T] -> float32 [K]. The scores are lost."""
     o, largest, total = float32_at(out), scores[0], np.float32(0.0)

@@ -2,8 +2,9 @@
 
 A handler gets the address of an XLA_FFI_CallFrame, whose layout is that of jaxlib/include/xla/ffi/api/c_api.h. A call's work is
 cut into items that do not depend on one another. The thread that XLA calls from takes items until there are none left, and so
-do tasks on XLA's own thread pool. Nobody waits: where other threads are still at work, the handler returns a future, which the
-last one completes. So a pool without a free thread only makes a call slower. Python's lock is never taken.
+do tasks on XLA's own thread pool. Nobody waits: the handler returns a future, which the thread completes
+that does the last item. A task that starts later finds nothing to do, so a pool without a free thread only leaves the work to
+the thread that calls. Python's lock is never taken.
 """
 
 import ctypes
@@ -14,14 +15,13 @@ import jax
 import numba
 from numba import types
 
+from dct_jax.kernels.compile import compiled
 from dct_jax.kernels.memory import allocate, call, fetch_and_add, free, int32_at, int64_at
 
 API_VERSION = (0, 3)
 """Of the header that the offsets below are from. XLA refuses a handler of a version that it does not support any more."""
 
 MOST_BUFFERS, MOST_DIMS = 12, 4
-
-compiled = numba.njit(nogil=True, error_model="numpy", cache=True)
 
 # Offsets in bytes. XLA_FFI_CallFrame:
 _EXTENSION, _API, _CONTEXT, _STAGE, _ARGS, _RESULTS, _FUTURE = 8, 16, 24, 32, 40, 80, 168
@@ -31,9 +31,10 @@ _SIZE, _ADDRESSES, _DATA, _RANK, _DIMS = 16, 32, 24, 32, 40
 # XLA_FFI_Api: its functions.
 _ERROR_DESTROY, _SCHEDULE, _NUM_THREADS, _FUTURE_CREATE, _FUTURE_SET_AVAILABLE = 64, 136, 144, 152, 160
 
-# A job, what the threads of a call share, in int64 numbers: the next item, the number of items, threads that have not ended,
-# the future, the function that completes it; then the buffers.
-_NEXT, _ITEMS, _THREADS, _JOB_FUTURE, _COMPLETE, _BUFFERS = 0, 1, 2, 3, 4, 8
+# A job, what the threads of a call share, in int64 numbers: the next item, the number of items, items that are not done,
+# threads that have not ended, the function that completes the future, and its argument (XLA_FFI_Future_SetAvailable_Args:
+# a size, nothing, the future); then the buffers.
+_NEXT, _ITEMS, _UNDONE, _THREADS, _COMPLETE, _COMPLETION, _JOB_FUTURE, _BUFFERS = 0, 1, 2, 3, 4, 5, 7, 8
 _BUFFER_SIZE = 1 + MOST_DIMS
 _JOB_BYTES = 8 * (_BUFFERS + MOST_BUFFERS * _BUFFER_SIZE)
 
@@ -64,16 +65,17 @@ def _copy_buffers(job: int, count: int, buffers: int) -> int:
 
 
 @compiled
+def _finish_item(job: int) -> None:
+    """Counts an item that is done; after the last one the call is over for XLA."""
+    if fetch_and_add(job + 8 * _UNDONE, -1) == 1 and int64_at(job)[_JOB_FUTURE]:
+        call(int64_at(job)[_COMPLETE], job + 8 * _COMPLETION)
+
+
+@compiled
 def _leave(job: int) -> None:
-    """What a thread does when no item is left: the last one completes the future."""
-    if fetch_and_add(job + 8 * _THREADS, -1) != 1:
-        return
-    future, complete = int64_at(job)[_JOB_FUTURE], int64_at(job)[_COMPLETE]
-    if future:
-        arguments = int64_at(job)  # the job is over: its memory serves once more, as XLA_FFI_Future_SetAvailable_Args
-        arguments[0], arguments[1], arguments[2] = 24, 0, future
-        call(complete, job)
-    free(job)
+    """What a thread does when no item is left: the last one gives the job's memory back."""
+    if fetch_and_add(job + 8 * _THREADS, -1) == 1:
+        free(job)
 
 
 @compiled
@@ -93,7 +95,7 @@ def _begin(frame: int) -> int:
     job = allocate(_JOB_BYTES)
     _copy_buffers(job, _copy_buffers(job, 0, frame + _ARGS), frame + _RESULTS)
     fields = int64_at(job)
-    fields[_NEXT], fields[_ITEMS], fields[_THREADS], fields[_JOB_FUTURE] = 0, 0, 1, 0
+    fields[_NEXT], fields[_THREADS], fields[_COMPLETION], fields[_COMPLETION + 1], fields[_JOB_FUTURE] = 0, 1, 24, 0, 0
     return job
 
 
@@ -142,7 +144,8 @@ def _next_item(job: int) -> int:
 
 @compiled
 def _set_items(job: int, items: int) -> None:
-    int64_at(job)[_ITEMS] = items
+    fields = int64_at(job)
+    fields[_ITEMS], fields[_UNDONE] = items, items
 
 
 def register(name: str, work: Callable[[int, int], None], num_items: Callable[[int], int]) -> None:
@@ -160,6 +163,7 @@ def register(name: str, work: Callable[[int, int], None], num_items: Callable[[i
         item = _next_item(job)
         while item >= 0:
             work(job, item)
+            _finish_item(job)
             item = _next_item(job)
         _leave(job)
 
@@ -174,6 +178,7 @@ def register(name: str, work: Callable[[int, int], None], num_items: Callable[[i
             item = _next_item(job)
             while item >= 0:
                 work(job, item)
+                _finish_item(job)
                 item = _next_item(job)
             _leave(job)
         return 0

@@ -18,7 +18,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from dct_jax.kernels.bridge import address, compiled, register, size
+from dct_jax.kernels.bridge import address, register, size
+from dct_jax.kernels.compile import compiled
 
 PANEL = 16
 """Columns of a panel: float32 numbers in the widest vectors that there are, two or four of other processors' vectors."""

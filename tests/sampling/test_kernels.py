@@ -73,5 +73,5 @@ def test_no_cache_is_copied_in_the_loop(programs: dict[bool, tuple[SampledChunk,
     for call in re.findall(rf"= {cache}\S* fusion\([^\n]*", body):
         assert "dynamic-update-slice" in call or "dynamic_update_slice" in call, call
     if with_kernels:
-        assert "dynamic-update-slice" not in made
+        assert set(made) <= {"parameter", "get-tuple-element"}
         assert re.search(r'custom_call_target="dct_jax_attend_window_float32"[^\n]*output_to_operand_aliasing', body)
