@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dct_jax import kernels
 from dct_jax.model.precision import Precision, product
 from dct_jax.model.support import IMPOSSIBLE
 from dct_jax.model.tiled_attention import tiled_attention
@@ -68,21 +69,59 @@ def attend(
     return attended.transpose(0, 2, 1, 3).astype(dtype)
 
 
-def attend_step(queries: jax.Array, memory: KeysValues, mask: jax.Array) -> jax.Array:
-    """`attend` for a few queries, without a backward pass of its own: the weights of all heads at once.
+def attend_window(
+    queries: jax.Array, new: KeysValues, cache: KeysValues, index: jax.Array | int
+) -> tuple[jax.Array, KeysValues]:
+    """Causal attention of a few new rows over a window, without a backward pass.
+
+    On CPUs, where `kernels` are used, a row's result has the same bits whatever the other rows of the batch are.
+
+    Args:
+        queries: [B, H, S, K].
+        new: their own S keys and values.
+        cache: the window's T keys and values.
+        index: the column of the first new row.
+
+    Returns:
+        [B, H, S, K], and the cache with the new columns, index .. index + S - 1.
+    """
+    if _kernels_fit(cache):
+        attended, *written = kernels.attend_window(queries, new, cache, index)
+        return attended.astype(queries.dtype), KeysValues(*written)
+    cache = cache.write(new, index)
+    rows = index + jnp.arange(queries.shape[2])  # [S]
+    return _attend_plainly(queries, cache, jnp.arange(cache.keys.shape[3]) <= rows[:, None]), cache
+
+
+def attend_step(queries: jax.Array, memory: KeysValues, visible: jax.Array) -> jax.Array:
+    """`attend` for a few queries, without a backward pass.
+
+    On CPUs, where `kernels` are used, a row's result has the same bits whatever the other rows of the batch are.
 
     Args:
         queries: [B, H, S, K].
         memory: T keys and values.
-        mask: bool, broadcastable to [B, H, S, T]: which keys each query sees.
+        visible: bool [B, T], the keys that can be seen, one or more of each b.
 
     Returns:
         [B, H, S, K].
     """
+    if _kernels_fit(memory):
+        return kernels.attend_memory(queries, memory, visible).astype(queries.dtype)
+    return _attend_plainly(queries, memory, visible[:, None, None])
+
+
+def _attend_plainly(queries: jax.Array, memory: KeysValues, mask: jax.Array) -> jax.Array:
+    """The weights of all heads at once; `mask`, bool, broadcastable to [B, H, S, T], says which keys each query sees."""
     scores = product("BHSK,BHKT->BHST", queries, memory.keys)
     scores = jnp.where(mask, scores / np.sqrt(queries.shape[-1]), IMPOSSIBLE)
     weights = jax.nn.softmax(scores).astype(queries.dtype)  # [B, H, S, T]
     return product("BHST,BHKT->BHSK", weights, memory.values).astype(queries.dtype)
+
+
+def _kernels_fit(memory: KeysValues) -> bool:
+    """Whether attention of few rows goes to kernels of its own."""
+    return memory.keys.dtype in (jnp.float32, jnp.bfloat16) and kernels.use_kernels()
 
 
 def _cudnn_fits(queries: jax.Array, keys: jax.Array) -> bool:

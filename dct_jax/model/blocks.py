@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from dct_jax.model.attention import Attention, KeysValues, attend, attend_step
+from dct_jax.model.attention import Attention, KeysValues, attend, attend_step, attend_window
 from dct_jax.model.precision import Precision
 
 Caches = tuple[KeysValues, ...]
@@ -112,16 +111,11 @@ class DecoderBlock(nn.Module):
         if cache is None:
             heads = attend(queries, memory, operands, causal=True)  # [B, H, S, K]
         else:
-            memory = cache.write(memory, index)
-            rows = index + jnp.arange(x.shape[1])  # [S]
-            heads = attend_step(queries, memory, jnp.arange(memory.keys.shape[3]) <= rows[:, None])
+            heads, memory = attend_window(queries, memory, cache, index)
         x = self.self_branch.add(x, attention.merge(heads), train)
         attention, y = self.cross_attention, self.cross_branch.norm(x)
         queries = attention.queries(y)
-        if cache is None:
-            heads = attend(queries, encoding, operands, visible)
-        else:
-            heads = attend_step(queries, encoding, visible[:, None, None])
+        heads = attend(queries, encoding, operands, visible) if cache is None else attend_step(queries, encoding, visible)
         x = self.cross_branch.add(x, attention.merge(heads), train)
         return self.feed_forward(x, train), memory
 

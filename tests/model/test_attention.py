@@ -1,14 +1,16 @@
 """Tiled attention gives the numbers, and the gradients, of attention written out."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dct_jax import kernels
 from dct_jax.model import tiled_attention as tiled
-from dct_jax.model.attention import KeysValues, attend, attend_step
+from dct_jax.model.attention import KeysValues, attend, attend_window
 
 BATCH, HEADS, SIZE = 2, 3, 8
 
@@ -69,9 +71,11 @@ def test_no_weights_are_kept_for_the_backward_pass() -> None:
     assert max(x.size for x in jax.tree.leaves(backward)) <= q.size
 
 
-def test_a_step_is_the_same_attention() -> None:
+@pytest.mark.parametrize("with_kernels", [True, False])
+def test_a_step_is_the_same_attention(with_kernels: bool) -> None:
     q, k, v = example(40, 40)
-    mask = np.tril(np.ones((40, 40), bool))
-    np.testing.assert_allclose(
-        attend_step(q, KeysValues(k, v), mask), attend(q, KeysValues(k, v), q.dtype, causal=True), atol=2e-5
-    )
+    empty = KeysValues(jnp.zeros_like(k), jnp.zeros_like(v))
+    with nullcontext() if with_kernels else kernels.without_kernels():
+        attended, written = attend_window(q, KeysValues(k, v), empty, 0)
+    np.testing.assert_allclose(attended, attend(q, KeysValues(k, v), q.dtype, causal=True), atol=2e-5)
+    np.testing.assert_array_equal(written.keys, k)

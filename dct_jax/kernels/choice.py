@@ -1,0 +1,50 @@
+"""Whether the kernels are used: on CPUs, where Numba can compile them, unless they are not wanted."""
+
+import functools
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import jax
+
+from dct_jax.kernels.attention import register_attention
+from dct_jax.kernels.few_rows import register_few_rows
+
+SWITCH = "DCT_JAX_KERNELS"
+"""The environment variable that turns the kernels off with 0."""
+
+_wanted = ContextVar("kernels are wanted", default=True)
+
+
+def use_kernels() -> bool:
+    """Whether a program that is traced now is to call the kernels."""
+    return _wanted.get() and jax.default_backend() == "cpu" and _registered()
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Programs that are traced inside call no kernel, for comparisons. What was compiled before stays as it is."""
+    token = _wanted.set(False)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
+@functools.cache
+def _registered() -> bool:
+    """Compiles the kernels, once in a process. Whatever goes wrong, XLA's own programs do the same."""
+    if os.environ.get(SWITCH) == "0":
+        logging.getLogger(__name__).warning("%s=0: sampling uses XLA's own programs, which are slower.", SWITCH)
+        return False
+    try:
+        register_attention()
+        register_few_rows()
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        message = "The kernels for sampling cannot be compiled, so XLA's own programs are used, which are slower: %s"
+        logging.getLogger(__name__).warning(message, reason)
+        return False
+    return True

@@ -1,0 +1,28 @@
+"""How the kernels become machine code."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+_SOURCES = tuple((path.name, path.stat().st_mtime, path.stat().st_size) for path in sorted(Path(__file__).parent.glob("*.py")))
+
+
+def _kept(function: Callable[..., Any], **options: Any) -> Any:
+    dispatcher = numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function)
+    # Numba renews machine code when the function's own file changes. These functions contain what they call from the files
+    # beside theirs, offsets in memory among it: so all are renewed when any of the files changes.
+    dispatcher._cache._cache_file._source_stamp = _SOURCES
+    return dispatcher
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compiles a function at its first call, and keeps the machine code for the next process. It may call functions of all
+    files of this folder. Indices are not checked: check before the call."""
+    return _kept(function)
+
+
+def compiled_sums(function: Callable[..., Any]) -> Any:
+    """As `compiled`; sums may be taken in another order, which lets them use the processor's vectors."""
+    return _kept(function, fastmath={"reassoc", "contract", "nsz"})
