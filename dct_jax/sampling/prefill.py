@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from dct_jax.data.chunks import Chunk
+from dct_jax.kernels import use_kernels
 from dct_jax.model import DCTransformer, Triples
 from dct_jax.model.attention import KeysValues
+from dct_jax.model.precision import precision_of
 from dct_jax.model.transformer import DecoderCaches, Encoding
 
 
@@ -40,11 +42,20 @@ def prefill(model: DCTransformer, params: Any, chunk: Chunk, known: int | None =
     if known:
         _, prefix = model.apply(params, elements, encoding, method="decode")
         caches = jax.tree.map(lambda room, rows: room.at[..., :known].set(rows.astype(room.dtype)), caches, prefix)
+    of_encoding = jax.tree.map(lambda x: x.astype(_cache_dtype(model)), DecoderCaches(*encoding[-3:]))
+    encoding = encoding._replace(**of_encoding._asdict())
     return Prefilled(encoding, caches, Triples(*(x[:, -1:] for x in elements)))
+
+
+def _cache_dtype(model: DCTransformer) -> jnp.dtype:
+    """Keys and values are operands of products, so nothing is lost if they are kept as such. XLA's CPU backend alone would make
+    float32 of all of them at every step."""
+    precision = precision_of(model.config)
+    return precision.activations if jax.default_backend() == "cpu" and not use_kernels() else precision.operands
 
 
 def _empty_caches(model: DCTransformer, batch: int) -> DecoderCaches:
     """Zeros, with room for the window."""
     c = model.config
-    room = KeysValues(*[jnp.zeros((batch, c.heads, c.width // c.heads, c.window), c.dtype)] * 2)
+    room = KeysValues(*[jnp.zeros((batch, c.heads, c.width // c.heads, c.window), _cache_dtype(model))] * 2)
     return DecoderCaches(*((room,) * len(layers) for layers in (c.channel_decoder, c.position_decoder, c.value_decoder)))
