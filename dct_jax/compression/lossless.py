@@ -29,6 +29,11 @@ ROWS = {1: 1, 2: 8}
 """R by the format's version. With 8 rows a step takes hardly longer than with one, on CPUs; with more it takes longer for a
 list alone, and no less for many."""
 
+DIFFERENT = (
+    "the list does not come out as it went in: either the file is damaged, or this machine or its versions of JAX give other "
+    "probabilities than those that it was compressed with"
+)
+
 BATCHES = 2
 """Under way at a time."""
 
@@ -130,15 +135,7 @@ def decompress_many(model: TrainedModel, files: Iterable[bytes]) -> Iterator[tup
 
     def settle(reading: _Reading) -> Iterator[tuple[int, SparseDCT | ValueError]]:
         is_right = reading.state == "complete" and list_check(reading.sparse) == reading.stream.list_check
-        yield (
-            reading.number,
-            reading.sparse
-            if is_right
-            else ValueError(
-                "the list does not come out as it went in: either the file is damaged, or this machine or its versions of JAX give "
-                "other probabilities than those that it was compressed with"
-            ),
-        )
+        yield reading.number, reading.sparse if is_right else ValueError(DIFFERENT)
 
     for version, waiting in readings.items():
         if waiting:
