@@ -1,13 +1,12 @@
-"""Times the evaluation of whole lists beside the forward part of a training step, and the compression of images.
+"""Times the evaluation of whole lists beside the forward part of a training step.
 
     python benchmarks/evaluation.py RUN [--images 64 --repeats 5 --json FILE]
 
-The bars: a triple costs at most 1.3 times as much in evaluation as in the forward part of a training step of the same batch
-size; compressing an image of 64 x 64 pixels takes less than 3 seconds once everything is compiled.
+The bar: a triple costs at most 1.3 times as much in evaluation as in the forward part of a training step of the same batch
+size.
 """
 
 import statistics
-import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,6 @@ import numpy as np
 import tyro
 from machine import Figure, machine_figures, median_seconds, report
 
-from dct_jax.compression import compress, decompress
 from dct_jax.data.pipeline import held_out_lists, training_batches
 from dct_jax.data.skipped import Skipped
 from dct_jax.evaluation.likelihood import element_log_prob
@@ -26,16 +24,16 @@ from dct_jax.parallel import parallel, place, replicate
 from dct_jax.trained_model import load
 from dct_jax.training.loop import open_sources
 
-BAR, SECONDS_BAR = 1.3, 3.0
+BAR = 1.3
 
 
 def main(run: Annotated[Path, tyro.conf.Positional], images: int = 64, repeats: int = 5, json: Path | None = None) -> None:
-    """Times evaluation and compression.
+    """Times evaluation.
 
     Args:
         run: folder of a run whose data is there.
         images: how many held-out images are evaluated.
-        repeats: timed evaluations, after one that is not timed; as many images are compressed.
+        repeats: timed evaluations, after one that is not timed.
         json: where to write the figures.
     """
     model, devices = load(run), jax.local_devices()[:1]
@@ -63,17 +61,7 @@ def main(run: Annotated[Path, tyro.conf.Positional], images: int = 64, repeats: 
         per_triple["evaluation"].append(median_seconds(evaluation, 1) / triples["evaluation"])
         ratios.append(per_triple["evaluation"][-1] / per_triple["forward"][-1])
 
-    compress(model, lists[0], int(labels[0]))
-    seconds = {"compress": [], "decompress": []}
-    for sparse, label in zip(lists[:repeats], labels):
-        start = time.perf_counter()
-        data = compress(model, sparse, int(label))
-        middle = time.perf_counter()
-        assert decompress(model, data) == sparse, "a list did not come back"
-        seconds["compress"].append(middle - start)
-        seconds["decompress"].append(time.perf_counter() - middle)
     ratio = statistics.median(ratios)
-    length = sum(len(sparse) for sparse in lists[:repeats]) / len(lists[:repeats])
     report(
         [
             *machine_figures(),
@@ -81,11 +69,6 @@ def main(run: Annotated[Path, tyro.conf.Positional], images: int = 64, repeats: 
             Figure("evaluation, median", 1e6 * statistics.median(per_triple["evaluation"]), "us a triple"),
             Figure("evaluation by forward", ratio, f"({min(ratios):.2f} to {max(ratios):.2f})"),
             Figure(f"bar of {BAR}", "met" if ratio <= BAR else "MISSED"),
-            Figure("triples of a compressed image", length),
-            Figure("compress, median", statistics.median(seconds["compress"]), "s"),
-            Figure("compress, slowest", max(seconds["compress"]), "s"),
-            Figure("decompress, median", statistics.median(seconds["decompress"]), "s"),
-            Figure(f"bar of {SECONDS_BAR} s", "met" if max(seconds["compress"]) < SECONDS_BAR else "MISSED"),
         ],
         json,
     )

@@ -1,6 +1,7 @@
 """The commands compress and decompress: there and back in two processes, and one line for each kind of bad input."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,82 @@ def test_bad_input(debug_run: Path, photo: Path, tmp_path: Path, refused: Refuse
     assert "there is no such file" in refused("decompress", debug_run, tmp_path / "missing.dct")
     assert "must end in .jpg" in refused("decompress", debug_run, photo, "-o", tmp_path / "a.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "fine.jpg", "large.jpg"]
+
+
+def test_a_folder_becomes_the_files_that_each_becomes_alone(
+    debug_run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, coded, back = (tmp_path / name for name in ("photos", "coded", "back"))
+    (folder / "deeper").mkdir(parents=True)
+    image = read_image(LANDSCAPES / "canyon4.jpg")
+    for i, name in enumerate(("a.jpg", "b.JPEG", "deeper/a.jpg")):
+        Image.fromarray(image[8 * i :][:32, 40:72]).save(folder / name, "JPEG", quality=20)
+    (folder / ".hidden.jpg").write_bytes(b"")
+    before = sum((folder / name).stat().st_size for name in ("a.jpg", "b.JPEG", "deeper/a.jpg"))
+    assert main(["compress", str(debug_run), str(folder), "--out", str(coded)]) == 0
+    written = [coded / name for name in ("a.dct", "b.dct", "deeper/a.dct")]
+    assert sorted(path for path in coded.rglob("*") if path.is_file()) == written
+    after = sum(path.stat().st_size for path in written)
+    assert f"3 files compressed: {before:,} bytes became {after:,} (" in capsys.readouterr().out
+    assert main(["compress", str(debug_run), str(folder / "b.JPEG"), "-o", str(tmp_path / "alone.dct")]) == 0
+    assert (tmp_path / "alone.dct").read_bytes() == (coded / "b.dct").read_bytes()
+    assert main(["decompress", str(debug_run), str(coded), "--out", str(back)]) == 0
+    for name, original in (("a.jpg", "a.jpg"), ("b.jpg", "b.JPEG"), ("deeper/a.jpg", "deeper/a.jpg")):
+        assert SparseDCT.from_jpeg(back / name) == SparseDCT.from_jpeg(folder / original)
+
+
+def test_in_a_folder_the_others_are_done(
+    debug_run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = Image.open(photo)
+    shutil.copy(photo, tmp_path / "good.jpg")
+    for name in ("fine1.jpg", "fine2.jpg"):
+        image.save(tmp_path / name, quality=90 + int(name[4]))
+    image.save(tmp_path / "full.jpg", quality=20, subsampling="4:4:4")
+    image.save(tmp_path / "picture.png")
+    image.resize((40, 32)).save(tmp_path / "wide.jpg", quality=20)
+    (tmp_path / "broken.jpg").write_bytes(photo.read_bytes()[:-300])
+    assert main(["compress", str(debug_run), str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("1 file compressed: ")
+    lines = [
+        "1 file was left out (picture.png): the name does not end in .jpg or .jpeg",
+        "2 files were left out (fine1.jpg, fine2.jpg): the quantisation tables are not the model's",
+        "1 file was left out (full.jpg): the chroma subsampling is 4:4:4, and the model's 4:2:0",
+        "1 file was left out (wide.jpg): the model has no pictures of this size; its canvas has 32 x 32 pixels",
+        "1 file was left out (broken.jpg): ",
+    ]
+    assert all(f"dct_jax: {line}" in said.err for line in lines), said.err
+    (tmp_path / "other.dct").write_bytes(b"something")
+    assert main(["decompress", str(debug_run), str(tmp_path)]) == 2
+    assert "1 file was left out (other.dct): this is no compressed list" in capsys.readouterr().err
+    assert SparseDCT.from_jpeg(tmp_path / "good-decompressed.jpg") == SparseDCT.from_jpeg(photo)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_folder_without_files_or_with_two_of_one_name_is_refused(
+    debug_run: Path, photo: Path, tmp_path: Path, refused: Refused
+) -> None:
+    assert "no file in this folder can be compressed" in refused("compress", debug_run, tmp_path)
+    assert "no file in this folder can be decompressed" in refused("decompress", debug_run, tmp_path)
+    for name in ("a.jpg", "a.jpeg"):
+        shutil.copy(photo, tmp_path / name)
+    assert f"a.jpg would both become {tmp_path / 'a.dct'}; rename one" in refused("compress", debug_run, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpeg", "a.jpg"]
+
+
+def test_an_interrupted_folder_keeps_what_is_done_and_nothing_half_written(
+    debug_run: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        shutil.copy(photo, tmp_path / name)
+    write = Path.write_bytes
+
+    def interrupted(path: Path, data: bytes) -> int:
+        if path.name.startswith(".b"):
+            raise KeyboardInterrupt
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    assert main(["compress", str(debug_run), str(tmp_path)]) == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.dct", "a.jpg", "b.jpg"]

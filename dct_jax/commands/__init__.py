@@ -34,8 +34,8 @@ USAGE = """usage: python -m dct_jax COMMAND
   continue RUN IMAGE   keep the coarse part of a picture, or of a file that ends early, and draw the rest
   demo RUN             a web page on this machine that does all of these
   evaluate RUN         measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
-  compress RUN IMAGE   compress a JPEG file without loss, with a run's model
-  decompress RUN FILE  make the JPEG file again
+  compress RUN IMAGE   compress a JPEG file, or a folder of them, without loss, with a run's model
+  decompress RUN FILE  make the JPEG file again, or all of a folder
   encode IMAGE         turn an image into a file of triples
   decode TRIPLES       turn a file of triples into an image
   show IMAGE           draw an image's DCT, the traces of its list and its stages

@@ -1,5 +1,6 @@
 """Commands of lossless compression: compress and decompress."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import tyro
 
 from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import JPEG_SUFFIXES, parse, say
+from dct_jax.commands.folder import Folder
 from dct_jax.files import read_limited, replacing
 
 SUFFIX = ".dct"
@@ -16,16 +18,18 @@ SUFFIX = ".dct"
 
 @dataclass(frozen=True)
 class Compress:
-    """Compresses a JPEG file without loss, with a model's probabilities.
+    """Compresses a JPEG file, or all in a folder, without loss, with a model's probabilities.
 
     What comes back is a JPEG file of the same coefficients, not of the same bytes: comments and profiles are left out,
     and a picture that an Exif tag turns comes back upright.
 
     Attributes:
         run: folder of the run whose best checkpoint is used; `decompress` needs the same one.
-        image: a JPEG file with the quantisation tables and the chroma subsampling that the model was trained with.
+        image: a JPEG file with the quantisation tables and the chroma subsampling that the model was trained with; or a folder,
+            whose tree is searched for such files. Each becomes the same bytes as alone.
         label: the class by name or number, for a class-conditional model.
-        out: the file to write; the image's name with the suffix .dct by default.
+        out: the file to write; the image's name with the suffix .dct by default. For a folder: the folder to write to, which
+            gets the same tree; by default the files stand beside the images.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -36,12 +40,13 @@ class Compress:
 
 @dataclass(frozen=True)
 class Decompress:
-    """Makes the JPEG file again that `compress` was given.
+    """Makes the JPEG file again, or all in a folder, that `compress` was given.
 
     Attributes:
         run: folder of the run with whose checkpoint the file was compressed.
-        file: what `compress` wrote.
-        out: the JPEG file to write; FILE-decompressed.jpg by default, as the original may stand beside it.
+        file: what `compress` wrote, or a folder, whose tree is searched for files with the suffix .dct.
+        out: the JPEG file to write; FILE-decompressed.jpg by default, as the original may stand beside it. For a folder: the
+            folder to write to, which gets the same tree and names that end in .jpg.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -52,6 +57,8 @@ class Decompress:
 def compress(args: Sequence[str]) -> int:
     """`compress RUN IMAGE`."""
     command = parse(Compress, args, "compress")
+    if command.image.is_dir():
+        return _compress_folder(command)
     from dct_jax import compression
     from dct_jax.trained_model import load
 
@@ -72,6 +79,8 @@ def compress(args: Sequence[str]) -> int:
 def decompress(args: Sequence[str]) -> int:
     """`decompress RUN FILE`."""
     command = parse(Decompress, args, "decompress")
+    if command.file.is_dir():
+        return _decompress_folder(command)
     out = command.out or command.file.with_name(f"{command.file.stem}-decompressed.jpg")
     if out.suffix.lower() not in JPEG_SUFFIXES:
         raise ValueError(f"{out}: what was compressed is a JPEG file; its name must end in .jpg")
@@ -87,3 +96,49 @@ def decompress(args: Sequence[str]) -> int:
     with replacing(out) as path:
         path.write_bytes(sparse.to_jpeg())
     return say(f"{len(sparse)} triples, {sparse.size[0]} x {sparse.size[1]} pixels, are in {out}")
+
+
+def _compress_folder(command: Compress) -> int:
+    """`compress RUN FOLDER`."""
+    folder = Folder(command.image, command.out, "compressed")
+    for file in folder.files(lambda suffix: suffix != SUFFIX):
+        if file.suffix.lower() in JPEG_SUFFIXES:
+            folder.take(file, SUFFIX)
+        else:
+            folder.leave_out(file, "the name does not end in .jpg or .jpeg")
+    folder.check()
+    from dct_jax import compression
+    from dct_jax.trained_model import TrainedModel, load
+
+    def of_its_kind(model: TrainedModel, file: Path) -> SparseDCT:
+        """The file's list, if the model has such; the reasons do not speak of one file alone, as they are grouped."""
+        sparse = SparseDCT.from_jpeg(file, model.codec.channel_order)
+        ours, theirs = model.codec.chroma_subsampling, sparse.codec.chroma_subsampling
+        if theirs != ours:
+            raise ValueError(f"the chroma subsampling is {theirs}, and the model's {ours}")
+        if sparse.codec != model.codec:
+            raise ValueError("the quantisation tables are not the model's")
+        try:
+            model.blank(sparse.size)
+        except ValueError:
+            height, width = model.config.data.image_size
+            raise ValueError(f"the model has no pictures of this size; its canvas has {height} x {width} pixels") from None
+        return sparse
+
+    model = load(command.run)
+    label = model.label(command.label) if command.label else 0
+    lists = folder.readable(lambda file: of_its_kind(model, file))
+    return folder.write(compression.compress_many(model, lists, itertools.repeat(label)), lambda data: data)
+
+
+def _decompress_folder(command: Decompress) -> int:
+    """`decompress RUN FOLDER`."""
+    folder = Folder(command.file, command.out, "decompressed")
+    for file in folder.files(lambda suffix: suffix == SUFFIX):
+        folder.take(file, ".jpg")
+    folder.check()
+    from dct_jax import compression
+    from dct_jax.trained_model import load
+
+    model = load(command.run)
+    return folder.write(compression.decompress_many(model, folder.readable(read_limited)), SparseDCT.to_jpeg)

@@ -1,13 +1,15 @@
-"""A model as the source of a list's symbols, one at a time, with probabilities as integers.
+"""A model as the source of symbols, with probabilities as integers, for a few chunks of lists at once.
 
-An entropy coder needs the same probabilities, to the last bit, when it writes and when it reads. So both walk through the list
-one symbol at a time with the same compiled programs on the same shapes, and the probabilities leave these programs as
-integers.
+An entropy coder needs the same probabilities, to the last bit, when it writes and when it reads. So both walk through a chunk
+one symbol at a time with the same compiled programs on the same shapes, whose number of rows is fixed, and the probabilities
+leave these programs as integers. A row does not depend on what the other rows hold, nor on its place among them: that is why a
+list can be written with all of its chunks side by side, and be read beside other lists or alone.
 
-Axes: one list, so B = 1; N symbols.
+Axes: R rows, one chunk each; C chunk; N symbols.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.codec import SparseDCT
-from dct_jax.data.chunks import extended, make_chunks, moved, num_chunks
+from dct_jax.data.chunks import Chunk, make_chunks, moved
 from dct_jax.model import DCTransformer, Triples
 from dct_jax.model.support import IMPOSSIBLE
 from dct_jax.sampling.prefill import prefill
@@ -24,8 +26,11 @@ from dct_jax.sampling.prefill import prefill
 RESOLUTION = 2**22
 """Probabilities are multiples of about 1 / RESOLUTION. An alphabet of a thousand symbols loses less than 2e-4 bits a symbol."""
 
-Walk = Generator[np.ndarray, int, SparseDCT]
-"""Yields the weights of the next symbol, is sent the symbol, and returns the list."""
+PROBED = 8
+"""Elements for which all rows must agree before more than one is used."""
+
+Walk = Generator[jax.Array, np.ndarray, None]
+"""Yields the weights of the next symbol of each row, int32 [R, N], and is sent the symbols, integers [R]."""
 
 
 def integer_weights(logits: jax.Array) -> jax.Array:
@@ -45,66 +50,86 @@ _USED = {
 _begin = jax.jit(prefill, static_argnums=0)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _step(model: DCTransformer, method: str, params: Any, *args: Any) -> tuple[Any, ...]:
-    """What the model's method says of one symbol, with its logits as weights, int32 [N]."""
-    logits, *rest = model.apply(params, *args, method=method)
-    return integer_weights(logits[0, 0]), *rest
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
+def _step(model: DCTransformer, method: str, params: Any, caches: Any, row: int, *args: Any) -> tuple[Any, ...]:
+    """What the model's method says of one symbol of each row, with its logits as weights, int32 [R, N]. The caches are written
+    where they lie: copying them takes as long as a step of 8 rows."""
+    logits, *rest = model.apply(params, *args, caches, row, method=method)
+    return integer_weights(logits[:, 0]), *rest
 
 
-def walk(model: DCTransformer, params: Any, blank: SparseDCT, label: int) -> Walk:
-    """Goes through a list from its first symbol to the stopping token: channel, position, value, channel, and so on.
+@dataclass(frozen=True, eq=False)
+class Walker:
+    """Goes through chunks of lists, R at a time.
 
-    Args:
+    Attributes:
         model, params: what gives the probabilities.
-        blank: a list without triples, `SparseDCT.empty`, of the image's size.
-        label: the class of the image; 0 without classes.
-
-    Yields:
-        int32 [N], the weights of the next symbol. Send it the symbol, the index of one whose weight is not 0. Positions are
-        those of the model's canvas; values have the vocabulary's largest value added.
-
-    Returns:
-        The list.
+        rows: R. Another number is another compiled program, whose probabilities may differ in their last bits.
     """
-    vocabulary, config = model.vocabulary, model.config
-    of_channel, of_position, of_value = (
-        {"params": {name: params["params"][name] for name in names if name in params["params"]}} for names in _USED.values()
-    )
-    sparse = blank
-    for index in range(num_chunks(vocabulary.longest_list, config.chunk_size)):
-        chunk = make_chunks([sparse], [index], [label], vocabulary, config.chunk_size, config.overlap)
-        encoding, caches, last = _begin(model, params, chunk)
+
+    model: DCTransformer
+    params: Any
+    rows: int
+
+    def walk(self, lists: Sequence[SparseDCT], indices: Sequence[int], labels: Sequence[int]) -> Walk:
+        """Goes through one chunk of each list, from its first element on: channel, position, value, channel, and so on.
+
+        Args:
+            lists: 1 to R lists, of which what precedes the chunk is read; other rows repeat the last list.
+            indices: which chunk of each.
+            labels: the class of each; 0 without classes.
+
+        Yields:
+            int32 [R, N], 3 C times: the weights of the next symbols. Send it the symbols. Positions are those of the model's
+            canvas; values have the vocabulary's largest value added. What is sent for a row whose list has ended makes no
+            difference to others.
+        """
+        config, more = self.model.config, self.rows - len(lists)
+        full = ([*given, *[given[-1]] * more] for given in (lists, indices, labels))
+        return self._walk(make_chunks(*full, self.model.vocabulary, config.chunk_size, config.overlap))
+
+    def _walk(self, chunk: Chunk) -> Walk:
+        config, largest = self.model.config, self.model.vocabulary.largest_value
+        of_channel, of_position, of_value = (
+            {"params": {name: self.params["params"][name] for name in names if name in self.params["params"]}}
+            for names in _USED.values()
+        )
+        encoding, caches, last = _begin(self.model, self.params, chunk)
         last = jax.device_get(last)  # as it is after each triple: another kind of array would be another compiled program
-        triples: list[tuple[int, int, int]] = []
-        while len(triples) < config.chunk_size:
-            row = config.overlap + len(triples)
-            weights, stream, channel_caches = _step(model, "predict_channel", of_channel, last, encoding, caches.channel, row)
-            channel = yield np.asarray(weights)
-            if channel == vocabulary.stop:
-                return _extended(sparse, triples, vocabulary.grid)
-            c = np.full((1, 1), channel, np.int32)
-            weights, stream, position_caches = _step(
-                model, "predict_position", of_position, stream, c, last, encoding, caches.position, row
+        channel_caches, position_caches, value_caches = caches
+        for row in range(config.overlap, config.window):
+            weights, stream, channel_caches = _step(
+                self.model, "predict_channel", of_channel, channel_caches, row, last, encoding
             )
-            position = yield np.asarray(weights)
-            p = np.full((1, 1), position, np.int32)
-            weights, value_caches = _step(model, "predict_value", of_value, stream, c, p, encoding, caches.value, row)
-            value = (yield np.asarray(weights)) - vocabulary.largest_value
-            triples.append((channel, position, value))
-            last = Triples(c, p, np.full((1, 1), value, np.int32))
-            caches = type(caches)(channel_caches, position_caches, value_caches)
-        sparse = _extended(sparse, triples, vocabulary.grid)
-    raise AssertionError("after every possible triple, only the stopping token is possible")
+            c = (yield weights)[:, None].astype(np.int32)  # [R, 1]
+            weights, stream, position_caches = _step(
+                self.model, "predict_position", of_position, position_caches, row, stream, c, last, encoding
+            )
+            p = (yield weights)[:, None].astype(np.int32)
+            weights, value_caches = _step(self.model, "predict_value", of_value, value_caches, row, stream, c, p, encoding)
+            v = (yield weights)[:, None].astype(np.int32) - largest
+            last = Triples(c, p, v)
+
+    def usable_rows(self, blank: SparseDCT) -> int:
+        """R, if this machine computes all rows alike, as far as a few elements of equal lists show it; otherwise 1.
+
+        XLA does not promise it. Where it does not hold, lists have to be written and read in the first row.
+
+        Args:
+            blank: a list without triples.
+        """
+        walk = self.walk([blank], [0], [0])
+        weights = np.asarray(next(walk))  # [R, N]
+        for _ in range(3 * min(PROBED, self.model.config.chunk_size) - 1):
+            if (weights != weights[:1]).any():
+                return 1
+            weights = np.asarray(walk.send(weights.argmax(axis=1)))
+        return self.rows
 
 
 def symbols(sparse: SparseDCT, model: DCTransformer) -> np.ndarray:
-    """The symbols that `walk` is to be sent for a list of L triples: int32 [3 L + 1]."""
+    """The symbols that a walk is sent for a list of L triples: int32 [3 L + 1]."""
     vocabulary = model.vocabulary
     positions = moved(sparse.positions, sparse.grid, vocabulary.grid)
     triples = np.stack([sparse.channels, positions, sparse.values + vocabulary.largest_value], axis=1)  # [L, 3]
     return np.append(triples.reshape(-1), vocabulary.stop).astype(np.int32)
-
-
-def _extended(sparse: SparseDCT, triples: list[tuple[int, int, int]], canvas: tuple[int, int]) -> SparseDCT:
-    return extended(sparse, *np.array(triples, np.int32).reshape(-1, 3).T, canvas)

@@ -21,7 +21,11 @@ import numpy as np
 
 from dct_jax.codec import SparseDCT
 
-MAGIC, VERSION = 0xDC, 1
+MAGIC, VERSION = 0xDC, 2
+READABLE = (1, 2)
+"""Versions that are read. Their layout is the same; in version 1 the probabilities are those of one list alone in the model, in
+version 2 those of a row of a batch."""
+
 _SIZE, _LABEL = 1, 2
 _LARGEST = 2**31  # of a number of variable length
 
@@ -36,6 +40,7 @@ class Stream:
         label: the image's class; 0 without classes.
         list_check: `list_check` of the list.
         words: uint32 [N], the range coder's.
+        version: of the format.
     """
 
     fingerprint: bytes
@@ -43,10 +48,11 @@ class Stream:
     label: int
     list_check: int
     words: np.ndarray
+    version: int = VERSION
 
     def to_bytes(self) -> bytes:
         """The file."""
-        start = bytes([MAGIC, VERSION]) + self.fingerprint + self.list_check.to_bytes(4, "big")
+        start = bytes([MAGIC, self.version]) + self.fingerprint + self.list_check.to_bytes(4, "big")
         numbers = (*(self.size or ()), *((self.label,) if self.label else ()))
         follows = (_SIZE if self.size else 0) | (_LABEL if self.label else 0)
         rest = bytes([follows]) + b"".join(map(_number, numbers)) + self.words.astype(">u4").tobytes().rstrip(b"\0")
@@ -61,9 +67,11 @@ class Stream:
         """
         if data[:1] != bytes([MAGIC]):
             raise ValueError(f"this is no compressed list (it does not begin with the byte {MAGIC:#x})")
-        if data[1:2] != bytes([VERSION]):
-            version = data[1] if len(data) > 1 else "missing"
-            raise ValueError(f"the format's version is {version}; this version of dct_jax reads {VERSION}")
+        version = data[1] if len(data) > 1 else "missing"
+        if version not in READABLE:
+            raise ValueError(
+                f"the format's version is {version}; this version of dct_jax reads {' and '.join(map(str, READABLE))}"
+            )
         start, check, rest = data[:9], data[9:11], data[11:]
         if not rest or check != _damage_check(start + rest):
             raise ValueError("the file is damaged or truncated (its checksum is wrong)")
@@ -78,7 +86,7 @@ class Stream:
             label, rest = _read_number(rest)
         words = np.frombuffer(rest + bytes(-len(rest) % 4), ">u4").astype(np.uint32)
         size = (height, width) if follows & _SIZE else None
-        return cls(start[2:5], size, label, int.from_bytes(start[5:9], "big"), words)
+        return cls(start[2:5], size, label, int.from_bytes(start[5:9], "big"), words, version)
 
 
 def short(fingerprint: str) -> bytes:

@@ -8,9 +8,11 @@ import pytest
 
 from dct_jax import TrainedModel
 from dct_jax.codec import SparseDCT
-from dct_jax.compression import compress, decompress, lossless, steps
-from dct_jax.compression.steps import RESOLUTION, integer_weights
-from dct_jax.compression.stream import Stream, short
+from dct_jax.compression import coder, compress, compress_many, decompress, decompress_many, steps
+from dct_jax.compression.coder import Encoder
+from dct_jax.compression.lossless import ROWS
+from dct_jax.compression.steps import RESOLUTION, Walker, integer_weights, symbols
+from dct_jax.compression.stream import VERSION, Stream, list_check, short
 from dct_jax.data.pipeline import example_batch
 from dct_jax.model.support import IMPOSSIBLE
 from tests.toys import BLANK, random_image, random_params, tiny_config
@@ -38,16 +40,95 @@ def lists(model: TrainedModel) -> list[SparseDCT]:
 def test_100_lists_come_back_and_are_as_short_as_their_likelihood_says(model: TrainedModel, lists: list[SparseDCT]) -> None:
     nats = model.log_prob(lists)
     assert {len(sparse) // model.config.model.chunk_size for sparse in lists} == {0, 1, 2}
+    files = dict(compress_many(model, lists))
+    assert sorted(files) == list(range(100))
+    read = dict(decompress_many(model, [files[i] for i in range(100)]))
     for i, sparse in enumerate(lists):
-        data = compress(model, sparse)
-        assert decompress(model, data) == sparse
+        assert read[i] == sparse
         ideal = -sum(nats[symbol][i] for symbol in nats) / np.log(2) / 8
-        assert len(data) <= 1.01 * ideal + 16, (len(data), ideal)
+        assert len(files[i]) <= 1.01 * ideal + 16, (len(files[i]), ideal)
+
+
+def test_a_list_is_the_same_bytes_alone_and_beside_any_others(model: TrainedModel, lists: list[SparseDCT]) -> None:
+    some = lists[::5]
+    alone = [compress(model, sparse) for sparse in some]
+    assert dict(compress_many(model, some)) == dict(enumerate(alone))
+    order = np.random.default_rng(0).permutation(len(some)).tolist()
+    assert dict(compress_many(model, [some[i] for i in order])) == {n: alone[i] for n, i in enumerate(order)}
+    assert [decompress(model, data) for data in alone] == some
+    assert dict(decompress_many(model, [alone[i] for i in order])) == {n: some[i] for n, i in enumerate(order)}
+
+
+def test_no_row_depends_on_the_others_or_on_its_place(model: TrainedModel, lists: list[SparseDCT]) -> None:
+    """XLA does not promise it. The list in question is in its second chunk, the others in any."""
+    rows = ROWS[VERSION]
+    walker, sparse, rng = Walker(model.network, model.params, rows), lists[60], np.random.default_rng(0)
+    sent = symbols(sparse, model.network)[72:144]
+    seen = []
+    for place in range(rows):
+        others = [lists[i] for i in rng.integers(100, size=rows)]
+        others[place] = sparse
+        walk = walker.walk(others, [1 if i == place else len(o) // 24 for i, o in enumerate(others)], [0] * rows)
+        weights = [np.asarray(next(walk))[place]]
+        for i in range(len(sent) - 1):
+            given = rng.integers(16, size=rows)
+            given[place] = sent[i]
+            weights.append(np.asarray(walk.send(given))[place])
+        seen.append(np.concatenate(weights))
+    assert all((weights == seen[0]).all() for weights in seen)
+
+
+def test_where_rows_differ_only_the_first_is_used(
+    model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, some = steps._step, lists[40:90:10]
+    alone = [compress(model, sparse) for sparse in some[:1]]
+
+    def uneven(*args: object) -> tuple[jax.Array, ...]:
+        weights, *rest = exact(*args)
+        return weights.at[3:].multiply(2), *rest
+
+    monkeypatch.setattr(steps, "_step", uneven)
+    files = dict(compress_many(model, some))
+    assert files[0] == alone[0]
+    assert dict(decompress_many(model, files.values())) == dict(enumerate(some))
+
+
+def test_files_of_version_1_are_read(model: TrainedModel, lists: list[SparseDCT]) -> None:
+    """They were written with one row, chunk after chunk."""
+    walker, sparse, encoder = Walker(model.network, model.params, 1), lists[70], Encoder()
+    sent = symbols(sparse, model.network)
+    for index in range(3):
+        part = sent[72 * index : 72 * (index + 1)]
+        walk = walker.walk([sparse], [index], [0])
+        weights = next(walk)
+        for i, symbol in enumerate(part):
+            encoder.write(int(symbol), np.asarray(weights[0], np.float64))
+            weights = walk.send(part[i : i + 1]) if i + 1 < len(part) else weights
+    data = Stream(short(model.fingerprint), None, 0, list_check(sparse), encoder.words(), version=1).to_bytes()
+    newer = compress(model, sparse)
+    assert dict(decompress_many(model, [newer, data])) == {0: sparse, 1: sparse}
+
+
+def test_what_cannot_be_done_does_not_stop_the_others(model: TrainedModel, lists: list[SparseDCT]) -> None:
+    foreign = dataclasses.replace(model.codec, quality=5).requantize(lists[1])
+    files = dict(compress_many(model, [lists[2], foreign, lists[3]]))
+    assert isinstance(files[1], ValueError)
+    assert "the list has the codec" in str(files[1])
+    read = dict(decompress_many(model, [files[0], b"\xdc\x02", files[2]]))
+    assert (read[0], read[2]) == (lists[2], lists[3])
+    assert "damaged or truncated" in str(read[1])
+
+
+def test_a_model_without_an_overlap_compresses(lists: list[SparseDCT]) -> None:
+    """Its empty caches are given away like all others."""
+    model = toy(overlap=0)
+    assert decompress(model, compress(model, lists[60])) == lists[60]
 
 
 def test_2000_damaged_files_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
     rng = np.random.default_rng(1)
-    files = [compress(model, sparse) for sparse in lists[-12:]]
+    files = list(dict(compress_many(model, lists[-12:])).values())
     for i in range(2000):
         data = bytearray(files[i % len(files)])
         kind, place = rng.integers(4), int(rng.integers(len(data)))
@@ -108,8 +189,8 @@ def test_a_drift_of_the_probabilities_is_noticed(
     model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on another machine: the same model, but weights that differ a little."""
-    data, exact = compress(model, lists[1]), lossless._distribution
-    monkeypatch.setattr(lossless, "_distribution", lambda weights: exact(weights + (weights > 0) * np.arange(len(weights))))
+    data, exact = compress(model, lists[1]), coder._distribution
+    monkeypatch.setattr(coder, "_distribution", lambda weights: exact(weights + (weights > 0) * np.arange(len(weights))))
     with pytest.raises(ValueError, match="other probabilities"):
         decompress(model, data)
 

@@ -9,7 +9,7 @@ from dct_jax.codec import SparseDCT
 from dct_jax.compression.stream import Stream, list_check
 from tests.toys import TINY_CODEC
 
-HEADER = b"\xdc\x01" + bytes.fromhex("001122") + bytes.fromhex("0000abcd")
+HEADER = b"\xdc\x02" + bytes.fromhex("001122") + bytes.fromhex("0000abcd")
 
 
 def checked(rest: bytes, header: bytes = HEADER) -> bytes:
@@ -31,7 +31,8 @@ def test_the_bytes_are_the_documented_ones(size: tuple[int, int] | None, label: 
     assert Stream(bytes.fromhex("001122"), size, label, 0xABCD, words).to_bytes() == data
     read = Stream.from_bytes(data)
     assert (read.fingerprint.hex(), read.size, read.label, read.list_check) == ("001122", size, label, 0xABCD)
-    assert read.words.tolist() == words.tolist()
+    assert (read.words.tolist(), read.version) == (words.tolist(), 2)
+    assert Stream.from_bytes(checked(rest, b"\xdc\x01" + HEADER[2:])).version == 1
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_the_bytes_are_the_documented_ones(size: tuple[int, int] | None, label: 
         (b"", "does not begin with the byte 0xdc"),
         (b"\xff\xd8\xff", "does not begin with the byte 0xdc"),
         (b"\xdc", "version is missing"),
-        (b"\xdc\x02" + bytes(20), "version is 2"),
+        (b"\xdc\x03" + bytes(20), "version is 3; this version of dct_jax reads 1 and 2"),
         (HEADER, "damaged or truncated"),
         (checked(b""), "checksum is wrong"),
         (checked(b"\x04"), "says that 4 follows"),

@@ -1,0 +1,127 @@
+"""Times lossless compression: many pictures together, one alone, and the old form, one row in the model, beside it.
+
+    python benchmarks/compression.py [RUN --images 100 --alone 5 --json FILE]
+
+The bars, on two cores with the model of `tiny_imagenet_64`: at most 0.25 s a picture for 100 pictures of 64 x 64 pixels, and at
+most 3 s for one alone, in either direction.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from machine import Figure, machine_figures, peak_memory, random_list, report, spread
+
+from dct_jax.codec import SparseDCT
+from dct_jax.compression import compress, compress_many, decompress, decompress_many
+from dct_jax.compression.coder import Encoder
+from dct_jax.compression.steps import Walker, symbols
+from dct_jax.compression.stream import Stream, list_check, short
+from dct_jax.data.chunks import num_chunks
+from dct_jax.data.pipeline import held_out_lists
+from dct_jax.data.skipped import Skipped
+from dct_jax.experiment import load_experiment
+from dct_jax.trained_model import TrainedModel, load
+from dct_jax.training.loop import open_sources
+
+EXPERIMENT = "tiny_imagenet_64"
+TRIPLES = (1517, 400)
+"""The mean length of the lists of Tiny ImageNet's pictures at quality 50, and about its standard deviation."""
+
+MANY_BAR, ALONE_BAR = 0.25, 3.0
+"""Seconds a picture."""
+
+
+def main(
+    run: Annotated[Path | None, tyro.conf.Positional] = None, images: int = 100, alone: int = 5, json: Path | None = None
+) -> None:
+    """Times both directions.
+
+    Args:
+        run: folder of a run whose data is there, of which held-out pictures without classes are compressed; by default the
+            experiment's untrained model and random lists as long as those of its pictures.
+        images: how many are compressed together.
+        alone: how many are compressed one after another, in the old form and the new by turns.
+        json: where to write the figures.
+    """
+    model, lists = (_trained if run else _untrained)(run, images)
+    decompress(model, compress(model, lists[0][:4]))  # compiles
+    decompress(model, _one_row(model, lists[0][:4]))
+    seconds: dict[str, list[float]] = {}
+    for sparse in lists[:alone]:
+        for form, write in (("one row", _one_row), ("alone", compress)):
+            data = _timed(seconds, f"compress, {form}", lambda: write(model, sparse))  # noqa: B023
+            assert _timed(seconds, f"decompress, {form}", lambda: decompress(model, data)) == sparse  # noqa: B023
+    files = _timed(seconds, "compress, many", lambda: dict(compress_many(model, lists)))
+    in_order = [files[i] for i in range(len(lists))]
+    read = _timed(seconds, "decompress, many", lambda: dict(decompress_many(model, in_order)))
+    assert read == dict(enumerate(lists)), "a list did not come back"
+    assert all(files[i] == compress(model, lists[i]) for i in range(alone)), "a file is not what it is alone"
+
+    each = {way: seconds[f"{way}, many"][0] / len(lists) for way in ("compress", "decompress")}
+    slowest = max(seconds["compress, alone"] + seconds["decompress, alone"])
+    ratios = {
+        way: [new / old for new, old in zip(seconds[f"{way}, alone"], seconds[f"{way}, one row"])]
+        for way in ("compress", "decompress")
+    }
+    report(
+        [
+            peak_memory(),
+            *machine_figures(),
+            Figure("pictures", len(lists)),
+            Figure("triples of a picture", statistics.mean(map(len, lists))),
+            Figure("bytes of a file", statistics.mean(map(len, in_order))),
+            *(Figure(f"{way}, {len(lists)} together", value, "s a picture") for way, value in each.items()),
+            Figure(f"bar of {MANY_BAR} s", "met" if max(each.values()) <= MANY_BAR else "MISSED"),
+            *(spread(name, values, "s") for name, values in seconds.items() if "many" not in name),
+            *(spread(f"{way}, alone by one row", values, "") for way, values in ratios.items()),
+            Figure(f"bar of {ALONE_BAR} s", "met" if slowest <= ALONE_BAR else "MISSED"),
+        ],
+        json,
+    )
+
+
+def _trained(run: Path, images: int) -> tuple[TrainedModel, list[SparseDCT]]:
+    """A run's model, and pictures that it has not seen."""
+    model = load(run)
+    _, held_out = open_sources(model.config.data)
+    lists, _ = held_out_lists(held_out, model.config, Skipped(len(held_out), 1.0))
+    return model, lists[:images]
+
+
+def _untrained(_: None, images: int) -> tuple[TrainedModel, list[SparseDCT]]:
+    """The experiment's model as it is before training, and random lists."""
+    rng, config = np.random.default_rng(0), load_experiment(EXPERIMENT)
+    lengths = np.clip(rng.normal(*TRIPLES, images), 200, None).astype(int)
+    return TrainedModel.init(config), [random_list(rng, n, config.codec, config.data.image_size) for n in lengths.tolist()]
+
+
+def _timed(seconds: dict[str, list[float]], name: str, do: Callable[[], Any]) -> Any:
+    """What `do` returns; notes the seconds that it took."""
+    start = time.perf_counter()
+    result = do()
+    seconds.setdefault(name, []).append(time.perf_counter() - start)
+    return result
+
+
+def _one_row(model: TrainedModel, sparse: SparseDCT) -> bytes:
+    """The file of the format's version 1: one row in the model, each chunk after the one before it."""
+    walker, encoder, sent = Walker(model.network, model.params, 1), Encoder(), symbols(sparse, model.network)
+    size = 3 * model.config.model.chunk_size
+    for index in range(num_chunks(len(sparse), model.config.model.chunk_size)):
+        part = sent[index * size : (index + 1) * size]  # [S]
+        walk = walker.walk([sparse], [index], [0])
+        weights = next(walk)
+        for i, symbol in enumerate(part.tolist()):
+            encoder.write(symbol, np.asarray(weights[0], np.float64))
+            if i + 1 < len(part):
+                weights = walk.send(part[i : i + 1])
+    return Stream(short(model.fingerprint), None, 0, list_check(sparse), encoder.words(), version=1).to_bytes()
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
