@@ -22,6 +22,8 @@ from dct_jax.codec.compile import compiled
 _FIRST_SHIFT, _SECOND_SHIFT, _LAST_SHIFT = 11, 15, 18
 _STRIP = 64  # columns of a table that the forward transform in float64 takes at once: they stay in the first cache
 
+_PADDING = 8  # between that table's rows: at a distance of a power of two they would share a few places of the cache
+
 
 @cache
 def dct_matrix(block_size: int) -> np.ndarray:
@@ -49,7 +51,7 @@ def forward(plane: np.ndarray, table: np.ndarray, basis: np.ndarray, coefficient
     room = size * size * together * width
     integers, reals = (room, 0) if size == 8 else (0, room)
     whole, spare = np.empty(integers, np.int32), np.empty(integers, np.int32)
-    real, rest = np.empty(reals, np.float64), np.empty(reals, np.float64)
+    real, rest = np.empty(reals, np.float64), np.empty(reals + size * _PADDING, np.float64)
     sums, differences = np.empty(size * _STRIP, np.float64), np.empty(size * _STRIP, np.float64)
     flat = coefficients.reshape(size, size, height * width)
     for top in range(0, height, together):
@@ -66,9 +68,10 @@ def forward(plane: np.ndarray, table: np.ndarray, basis: np.ndarray, coefficient
                     _quantize_integers(whole[m * blocks :], 8 * table[m, k], flat[m, k, first : first + blocks])
         else:
             _load(plane, top, rows, size, width, real)
-            _folded_pass(basis, real, count, rest, count, count, sums, differences)
+            pitch = count + _PADDING
+            _folded_pass(basis, real, count, rest, pitch, count, sums, differences)
             for k in range(size):
-                _folded_pass(basis, rest[k * count :], blocks, real, blocks, blocks, sums, differences)
+                _folded_pass(basis, rest[k * pitch :], blocks, real, blocks, blocks, sums, differences)
                 for m in range(size):
                     _quantize(real[m * blocks :], table[m, k], flat[m, k, first : first + blocks])
 
@@ -189,7 +192,7 @@ def _quantize(x: np.ndarray, divisor: int, line: np.ndarray) -> None:
     scale, half = 1 / divisor, 0.5 + 1e-9
     for j in range(len(line)):
         ratio = x[j] * scale
-        line[j] = np.int32(ratio + np.copysign(half, ratio))
+        line[j] = np.int32(ratio + (half if ratio >= 0 else -half))
 
 
 @compiled
