@@ -171,14 +171,22 @@ def _enlarge(plane: np.ndarray, i: int, rows: int, cols: int, line: np.ndarray) 
         return
     far = min(max(near - 1 + 2 * (i & 1), 0), height - 1)
     column = np.empty(width, np.int32)  # in quarters where rows are doubled
+    nearer, farther = plane[near], plane[far]
+    own, other = (np.int32(3), np.int32(1)) if rows == 2 else (np.int32(1), np.int32(0))
     for j in range(width):
-        column[j] = 3 * np.int32(plane[near, j]) + plane[far, j] if rows == 2 else np.int32(plane[near, j])
+        column[j] = own * np.int32(nearer[j]) + other * np.int32(farther[j])
     if cols == 1:
         for j in range(width):
             line[j] = (column[j] + (1 + (i & 1)) * (rows - 1)) >> (2 * (rows - 1))
         return
-    down, up, shift = (8, 7, 4) if rows == 2 else (1, 2, 2)
-    for j in range(width):
-        left, right = column[max(j - 1, 0)], column[min(j + 1, width - 1)]
-        line[2 * j] = (3 * column[j] + left + down) >> shift
-        line[2 * j + 1] = (3 * column[j] + right + up) >> shift
+    down, up, shift = np.int32(8 if rows == 2 else 1), np.int32(7 if rows == 2 else 2), np.int32(4 if rows == 2 else 2)
+    for edge in (0, width - 1):  # inside, the loop has no condition, so several columns are computed at once
+        left, right = column[max(edge - 1, 0)], column[min(edge + 1, width - 1)]
+        line[2 * edge] = (3 * column[edge] + left + down) >> shift
+        line[2 * edge + 1] = (3 * column[edge] + right + up) >> shift
+    before, here, after = column[: width - 2], column[1 : width - 1], column[2:]
+    pairs = line[2 : 2 * width - 2]
+    for j in range(width - 2):
+        three = np.int32(3) * here[j]
+        pairs[2 * j] = (three + before[j] + down) >> shift
+        pairs[2 * j + 1] = (three + after[j] + up) >> shift

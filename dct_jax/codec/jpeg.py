@@ -86,7 +86,7 @@ def read_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "
     with _named(source) as data:
         arrived = _arrived(data, may_end=False)
         need(all(bits[0] >= 0 for bits in arrived.known), "a component has no scan")
-        return _list(arrived, channel_order, upright)[0]
+        return _list(arrived, channel_order, upright)
 
 
 def read_partial_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "banded") -> PartialJPEG:
@@ -105,8 +105,8 @@ def read_partial_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelO
                 "this JPEG file ends before there is a whole scan of every component; a progressive file has them early, and "
                 "a baseline file at its very end"
             )
-        sparse, missing_bits = _list(arrived, channel_order, True)
-        return PartialJPEG(sparse, missing_bits, arrived.scans, arrived.whole)
+        sparse = _list(arrived, channel_order, True)
+        return PartialJPEG(sparse, _missing_bits(arrived), arrived.scans, arrived.whole)
 
 
 @contextlib.contextmanager
@@ -205,28 +205,33 @@ def _arrived(data: bytes, may_end: bool) -> _Arrived:
     return _Arrived(header, coefficients, known, tables, scans, whole)
 
 
-def _list(arrived: _Arrived, channel_order: ChannelOrder, upright: bool) -> tuple[SparseDCT, np.ndarray]:
-    """The list of what arrived, and the unknown bits of its channels, int32 [C]."""
+def _list(arrived: _Arrived, channel_order: ChannelOrder, upright: bool) -> SparseDCT:
+    """The list of what arrived."""
     header, frame, tables = arrived.header, arrived.header.frame, arrived.tables
     arrays, steps = [arrived.coefficients[part].reshape(shape) for part, shape in frame.parts], frame.steps
     squares, size = [tables[i].reshape(8, 8) for i in range(len(arrays))], frame.size
-    missing = np.empty((len(arrays), 64), np.int32)  # by raster index
-    missing[:, zigzag(8)] = arrived.known
     if upright and header.orientation in _TURNS:
         arrays, squares, steps, size = _turned(_TURNS[header.orientation], arrays, squares, steps, size)
-        if _TURNS[header.orientation][0]:
-            missing = missing.reshape(-1, 8, 8).transpose(0, 2, 1).reshape(-1, 64)
     codec = _codec(b"".join(square.tobytes() for square in squares), steps, channel_order)
     try:
-        return codec.from_coefficients(arrays, size), missing[:, zigzag(8)].reshape(-1)
+        return codec.from_coefficients(arrays, size)
     except ValueError as error:
         raise ValueError(f"this JPEG file has a coefficient that no 8-bit picture has ({error})") from None
+
+
+def _missing_bits(arrived: _Arrived) -> np.ndarray:
+    """The unknown bits of the channels of what arrived, turned upright, int32 [C]."""
+    missing = np.empty((len(arrived.known), 64), np.int32)  # by raster index
+    missing[:, zigzag(8)] = arrived.known
+    if _TURNS.get(arrived.header.orientation, (False,))[0]:
+        missing = missing.reshape(-1, 8, 8).transpose(0, 2, 1).reshape(-1, 64)
+    return missing[:, zigzag(8)].reshape(-1)
 
 
 def _next_scan(header: Header, may_end: bool) -> Scan | None:
     """As `Header.next_scan`; None also where a file that may end early does."""
     try:
-        return header.next_scan()
+        return header.next_scan() if header.scans else header.first_scan()
     except ValueError:
         if may_end and header.truncated:
             return None
@@ -255,25 +260,44 @@ def _check_progress(frame: Frame, scan: Scan, known: list[list[int]]) -> None:
 
 def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> tuple[int, int]:
     """Decodes a scan into the coefficients; returns where its data end, and what is wrong with them (see FAULTS)."""
-    frame, chosen = header.frame, list(scan.components)
-    used = {*scan.dc} if scan.first == scan.high == 0 else set()
-    used |= {4 + number for number in scan.ac} if scan.last else set()
-    for number in used:
-        need(number in header.defined, f"Huffman table {number % 4} of {('DC', 'AC')[number // 4]} is missing")
+    layout = _layout(header.frame, scan)
+    for number in layout.tables - header.defined:
+        need(False, f"Huffman table {number % 4} of {('DC', 'AC')[number // 4]} is missing")
     return decode_scan(
         np.frombuffer(header.data, np.uint8),
         header.place,
         coefficients,
-        frame.offsets[chosen],
-        frame.grids[chosen],
-        frame.factors[chosen] if len(chosen) > 1 else np.ones((1, 2), np.int64),
+        layout.offsets,
+        layout.grids,
+        layout.factors,
         header.huffman.reshape(-1),
-        np.array((scan.dc, scan.ac)),
+        layout.numbers,
         zigzag(8),
         (scan.first, scan.last, scan.high, scan.low),
-        frame.progressive,
+        header.frame.progressive,
         header.restart,
     )
+
+
+class _Layout(NamedTuple):
+    """What `decode_scan` wants to know of a scan, which see; and the places in `Header.huffman` that it needs."""
+
+    offsets: np.ndarray
+    grids: np.ndarray
+    factors: np.ndarray
+    numbers: np.ndarray
+    tables: frozenset[int]
+
+
+@lru_cache(maxsize=256)
+def _layout(frame: Frame, scan: Scan) -> _Layout:
+    """Files that begin alike share it, as they share the frame."""
+    chosen = list(scan.components)
+    tables = {*scan.dc} if scan.first == scan.high == 0 else set()
+    tables |= {4 + number for number in scan.ac} if scan.last else set()
+    factors = frame.factors[chosen] if len(chosen) > 1 else np.ones((1, 2), np.int64)  # [n, 2]
+    numbers = np.array((scan.dc, scan.ac))  # [2, n]
+    return _Layout(frame.offsets[chosen], frame.grids[chosen], factors, numbers, frozenset(tables))
 
 
 def _turned(

@@ -40,6 +40,8 @@ _OTHER_FRAMES = {
 }
 SUBSAMPLINGS = {component_steps(name): name for name in CHROMA_SUBSAMPLINGS}
 """The names of those component steps that have one."""
+_SCAN_MARKER = bytes((0xFF, _START_OF_SCAN))
+_LONGEST_BEGINNING, _MOST_BEGINNINGS = 2**12, 64  # bytes and files' beginnings that are remembered
 _ALONE = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xD8)})  # what means nothing between segments: data, restarts, fill bytes
 
 
@@ -134,6 +136,9 @@ class Scan(NamedTuple):
     low: int
 
 
+_NO_TABLES = np.zeros((8, TABLE_LENGTH), np.int32)
+
+
 @dataclass
 class Header:
     """What has been read so far. `next_scan` goes on to the data of the next scan; the caller decodes them, sets `place` to
@@ -158,14 +163,32 @@ class Header:
     place: int = 2
     frame: Frame | None = None
     quantization: dict[int, np.ndarray] = field(default_factory=dict)
-    huffman: np.ndarray = field(default_factory=lambda: np.empty((8, TABLE_LENGTH), np.int32))
-    defined: set[int] = field(default_factory=set)
+    huffman: np.ndarray = field(default_factory=lambda: _NO_TABLES)
+    defined: frozenset[int] = frozenset()
     restart: int = 0
     orientation: int | None = None
     jfif: bool = False
     adobe_transform: int | None = None
     scans: int = 0
     truncated: bool = False
+
+    def first_scan(self) -> Scan | None:
+        """`next_scan` of a file that has just been begun. Files of one collection often have everything before their first
+        scan's data in common, so what a file begins with is remembered; a known beginning has all the segments of its file."""
+        start = self.data.find(_SCAN_MARKER, 2) + 2
+        end = start + int.from_bytes(self.data[start : start + 2], "big")
+        beginning = self.data[:end] if 2 < end <= _LONGEST_BEGINNING else None
+        if found := _BEGINNINGS.get(beginning):
+            known, scan = found
+            self.__dict__.update(known)
+            self._check_frame()
+            return scan
+        scan = self.next_scan()
+        if scan is not None and self.place == end and beginning is not None:
+            if len(_BEGINNINGS) >= _MOST_BEGINNINGS:
+                _BEGINNINGS.clear()
+            _BEGINNINGS[beginning] = {name: x for name, x in self.__dict__.items() if name != "data"}, scan
+        return scan
 
     def __post_init__(self) -> None:
         if self.data[:2] != bytes((0xFF, _START_OF_IMAGE)):
@@ -194,10 +217,11 @@ class Header:
             elif marker in _OTHER_FRAMES:
                 raise ValueError(f"this JPEG file uses {_OTHER_FRAMES[marker]}, which is not supported")
             elif marker == _QUANTIZATION:
-                self.quantization |= _quantization(body)
+                self.quantization = self.quantization | _quantization(body)
             elif marker == _HUFFMAN:
                 tables = _huffman(body)
-                self.defined |= tables.keys()
+                self.defined = self.defined | tables.keys()
+                self.huffman = self.huffman.copy()  # other files may share it
                 for number, table in tables.items():
                     self.huffman[number] = table
             elif marker == _RESTART_INTERVAL:
@@ -244,6 +268,10 @@ class Header:
             named_rgb = bytes(c.name for c in components) == b"RGB"
             if self.adobe_transform == 0 or (self.adobe_transform is None and named_rgb):
                 raise ValueError("this JPEG file's components are RGB; only grey and YCbCr are supported")
+
+
+_BEGINNINGS: dict[bytes, tuple[dict[str, object], Scan]] = {}
+"""The fields of `Header` but `data`, and the first scan, by all bytes up to that scan's data. Nothing of it is ever changed."""
 
 
 def need(holds: bool, otherwise: str) -> None:

@@ -20,6 +20,9 @@ from dct_jax.codec.compile import compiled
 # Bits that are rounded away after a pass: two more than the samples are kept in between. After the second forward pass values
 # are 8 times the orthonormal DCT's; after the second inverse pass that factor is gone.
 _FIRST_SHIFT, _SECOND_SHIFT, _LAST_SHIFT = 11, 15, 18
+_STRIP = 64  # columns of a table that the forward transform in float64 takes at once: they stay in the first cache
+
+_PADDING = 8  # between that table's rows: at a distance of a power of two they would share a few places of the cache
 
 
 @cache
@@ -44,11 +47,12 @@ def forward(plane: np.ndarray, table: np.ndarray, basis: np.ndarray, coefficient
         coefficients: int16 [B, B, h, w], written: vertical frequency, horizontal frequency, block.
     """
     size, (height, width) = len(table), coefficients.shape[2:]
-    together = _rows_together(height, width)
+    together = _rows_together(height, width, size)
     room = size * size * together * width
     integers, reals = (room, 0) if size == 8 else (0, room)
     whole, spare = np.empty(integers, np.int32), np.empty(integers, np.int32)
-    real, rest = np.empty(reals, np.float64), np.empty(reals, np.float64)
+    real, rest = np.empty(reals, np.float64), np.empty(reals + size * _PADDING, np.float64)
+    sums, differences = np.empty(size * _STRIP, np.float64), np.empty(size * _STRIP, np.float64)
     flat = coefficients.reshape(size, size, height * width)
     for top in range(0, height, together):
         # Samples [c, r, block] -> horizontal frequencies [k, r, block] -> for each k, vertical frequencies [m, block].
@@ -64,9 +68,10 @@ def forward(plane: np.ndarray, table: np.ndarray, basis: np.ndarray, coefficient
                     _quantize_integers(whole[m * blocks :], 8 * table[m, k], flat[m, k, first : first + blocks])
         else:
             _load(plane, top, rows, size, width, real)
-            _matrix_pass(basis, real, count, rest, count, count)
+            pitch = count + _PADDING
+            _folded_pass(basis, real, count, rest, pitch, count, sums, differences)
             for k in range(size):
-                _matrix_pass(basis, rest[k * count :], blocks, real, blocks, blocks)
+                _folded_pass(basis, rest[k * pitch :], blocks, real, blocks, blocks, sums, differences)
                 for m in range(size):
                     _quantize(real[m * blocks :], table[m, k], flat[m, k, first : first + blocks])
 
@@ -75,7 +80,7 @@ def forward(plane: np.ndarray, table: np.ndarray, basis: np.ndarray, coefficient
 def inverse(coefficients: np.ndarray, table: np.ndarray, basis: np.ndarray, plane: np.ndarray) -> None:
     """The plane of quantised coefficients, rounded and clipped to 0..255. Arguments as of `forward`; the plane is written."""
     size, (height, width) = len(table), coefficients.shape[2:]
-    together = _rows_together(height, width)
+    together = _rows_together(height, width, size)
     room = size * size * together * width
     reals = 0 if size == 8 else room
     whole, spare = np.empty(room, np.int64), np.empty(room, np.int64)
@@ -109,9 +114,10 @@ def inverse(coefficients: np.ndarray, table: np.ndarray, basis: np.ndarray, plan
 
 
 @compiled
-def _rows_together(height: int, width: int) -> int:
+def _rows_together(height: int, width: int, size: int) -> int:
     """How many rows of blocks to transform at once: enough for long inner loops, few enough to stay in the cache."""
-    return max(1, min(height, 512 // width))
+    blocks = 512 if size <= 8 else 2**16 // size**2
+    return max(1, min(height, blocks // width))
 
 
 @compiled
@@ -138,7 +144,8 @@ def _load(plane: np.ndarray, top: int, rows: int, size: int, width: int, x: np.n
                 for c in range(size):
                     first = (c * size + r) * blocks + i * width
                     for j in range(width):
-                        x[first + j] = np.int32(flat[(start + j) * size + c]) - np.int32(128)
+                        sample = flat[np.uint64((start + j) * size + c)]
+                        x[np.uint64(first + j)] = np.int32(sample) - np.int32(128)
 
 
 @compiled
@@ -185,7 +192,7 @@ def _quantize(x: np.ndarray, divisor: int, line: np.ndarray) -> None:
     scale, half = 1 / divisor, 0.5 + 1e-9
     for j in range(len(line)):
         ratio = x[j] * scale
-        line[j] = np.int32(ratio + np.copysign(half, ratio))
+        line[j] = np.int32(ratio + (half if ratio >= 0 else -half))
 
 
 @compiled
@@ -198,6 +205,56 @@ def _matrix_pass(matrix: np.ndarray, x: np.ndarray, x_step: int, y: np.ndarray, 
             weight, line = matrix[k, n], x[n * x_step : n * x_step + count]
             for i in range(count):
                 out[i] += weight * line[i]
+
+
+@compiled
+def _folded_pass(
+    matrix: np.ndarray,
+    x: np.ndarray,
+    x_step: int,
+    y: np.ndarray,
+    y_step: int,
+    count: int,
+    sums: np.ndarray,
+    differences: np.ndarray,
+) -> None:
+    """The same for the DCT's matrix, with a third of the products where B = 32: the even rows of the matrix are symmetric and
+    the odd ones antisymmetric, so these meet sums and those differences of x[n] and x[B - 1 - n]; and the even rows are the
+    matrix of half the size, to which the same applies. `sums` and `differences` are room for B * _STRIP numbers each."""
+    size = len(matrix)
+    for start in range(0, count, _STRIP):
+        lanes = min(_STRIP, count - start)
+        for n in range(size):
+            line = x[n * x_step + start : n * x_step + start + lanes]
+            for i in range(lanes):
+                sums[np.uint64(n * _STRIP + i)] = line[i]
+        half, step = size // 2, 1  # outputs step, 3 step, 5 step ... come from `half` differences
+        while half:
+            for n in range(half):
+                near, far = n * _STRIP, (2 * half - 1 - n) * _STRIP
+                for i in range(lanes):
+                    a, b = sums[np.uint64(near + i)], sums[np.uint64(far + i)]
+                    sums[np.uint64(near + i)] = a + b
+                    differences[np.uint64(near + i)] = a - b
+            for k in range(step, size, 2 * step):
+                out = y[k * y_step + start : k * y_step + start + lanes]
+                if half < 4:
+                    out[:] = 0
+                    for n in range(half):
+                        for i in range(lanes):
+                            out[i] += matrix[k, n] * differences[np.uint64(n * _STRIP + i)]
+                for n in range(0, half // 4 * 4, 4):  # four at once, as most time goes into reading and writing
+                    d = differences[n * _STRIP : (n + 4) * _STRIP]
+                    w0, w1, w2, w3 = matrix[k, n], matrix[k, n + 1], matrix[k, n + 2], matrix[k, n + 3]
+                    for i in range(lanes):
+                        total = (w0 * d[np.uint64(i)] + w1 * d[np.uint64(_STRIP + i)]) + (
+                            w2 * d[np.uint64(2 * _STRIP + i)] + w3 * d[np.uint64(3 * _STRIP + i)]
+                        )
+                        out[i] = total if n == 0 else out[i] + total
+            half, step = half // 2, 2 * step
+        out = y[start : start + lanes]
+        for i in range(lanes):
+            out[i] = matrix[0, 0] * sums[np.uint64(i)]
 
 
 @compiled
