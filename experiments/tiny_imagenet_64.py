@@ -26,6 +26,7 @@ CONFIG = Config(
         heads=2,
         encoder=(1, 1),
         position_pointer=True,
+        products="bfloat16",
         channel_decoder=(1,),
         position_decoder=(1,),
         value_decoder=(1, 1),
