@@ -30,7 +30,7 @@ bench: $(VENV)/installed  ## times, beside this machine's limits, of all that ne
 	$(RUN) benchmarks/train_step.py --json runs/bench/train_step.json
 	$(RUN) benchmarks/scaling.py --repeats 3 --json runs/bench/scaling.json
 	$(RUN) benchmarks/sampling.py --repeats 1 --json runs/bench/sampling.json
-	$(RUN) benchmarks/compression.py --json runs/bench/compression.json
+	$(RUN) benchmarks/compress.py --json runs/bench/compression.json
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

@@ -96,7 +96,7 @@ def attention(name: str, dtype: str, tiny: bool) -> Arrays:
 
     @jax.jit
     def both_ways(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, ...]:
-        out, backward = jax.vjp(lambda q, k, v: attend(q, KeysValues(k, v), visible, causal), q, k, v)
+        out, backward = jax.vjp(lambda q, k, v: attend(q, KeysValues(k, v), q.dtype, visible, causal), q, k, v)
         return out, *backward(gradient)
 
     names = ("output", "queries' gradient", "keys' gradient", "values' gradient")
@@ -120,7 +120,8 @@ def attention_step(lengths: bool, dtype: str, tiny: bool) -> Arrays:
 def attention_path() -> str:
     """What `attend` goes through here in bfloat16."""
     queries, columns = (jax.ShapeDtypeStruct((2, 2, *shape), jnp.bfloat16) for shape in ((320, 64), (64, 320)))
-    return "cuDNN" if "__cudnn" in jax.jit(attend).lower(queries, KeysValues(columns, columns)).as_text() else "tiles"
+    program = jax.jit(attend, static_argnums=2).lower(queries, KeysValues(columns, columns), jnp.dtype(jnp.bfloat16))
+    return "cuDNN" if "__cudnn" in program.as_text() else "tiles"
 
 
 def embedding(tiny: bool) -> Arrays:

@@ -96,7 +96,8 @@ def step_figures(config: Config, params: Any, device: Device, batch: int, option
 
 def plain(queries: jax.Array, memory: KeysValues, length: jax.Array) -> jax.Array:
     """The sampler's own step: queries [B, H, 1, K], caches [B, H, K, T], of which `length` columns are filled."""
-    return attend_step(queries, memory, jnp.arange(memory.keys.shape[3]) < length)
+    filled = jnp.arange(memory.keys.shape[3]) < length  # [T]
+    return attend_step(queries, memory, jnp.broadcast_to(filled, (len(queries), len(filled))))
 
 
 def fused(queries: jax.Array, memory: KeysValues, length: jax.Array, implementation: str) -> jax.Array:

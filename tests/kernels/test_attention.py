@@ -90,7 +90,7 @@ def test_the_tiles_and_the_plain_path_say_the_same() -> None:
         plain = attend_step(q, memory, visible)
     assert np.any(np.asarray(plain) != ours)  # they are two programs
     np.testing.assert_allclose(ours, plain, atol=3e-6)
-    np.testing.assert_allclose(ours, attend(jnp.asarray(q), KeysValues(*map(jnp.asarray, memory)), visible), atol=3e-6)
+    np.testing.assert_allclose(ours, attend(jnp.asarray(q), KeysValues(*map(jnp.asarray, memory)), q.dtype, visible), atol=3e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])

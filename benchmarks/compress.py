@@ -1,6 +1,6 @@
 """Times lossless compression: many pictures together, one alone, and the old form, one row in the model, beside it.
 
-    python benchmarks/compression.py [RUN --images 100 --alone 5 --json FILE]
+    python benchmarks/compress.py [RUN --images 100 --alone 5 --json FILE]
 
 The bars, on two cores with the model of `tiny_imagenet_64`: at most 0.25 s a picture for 100 pictures of 64 x 64 pixels, and at
 most 3 s for one alone, in either direction.
