@@ -16,9 +16,11 @@ class DataConfig:
     """Which pictures, and what the model sees of them.
 
     Attributes:
-        source: "landscapes" (bundled), "folder:PATH" (any tree of pictures; the class is the first sub-folder's name),
-            "tar:PATH" (an image tar, likewise), or "tfds:NAME[/CONFIG][:VERSION]" (a TFDS data set).
-        split: of a TFDS data set, as TFDS writes it ("train[:90%]"); of a folder or a tar file, one sub-folder; all by default.
+        source: "landscapes" or "fashion" (bundled), "folder:PATH" (any tree of pictures; the class is the first sub-folder's
+            name), "tar:PATH" (an image tar, likewise), "idx:FOLDER" (the files of MNIST and its like), or
+            "tfds:NAME[/CONFIG][:VERSION]" (a TFDS data set).
+        split: of a TFDS data set, as TFDS writes it ("train[:90%]"); of a folder or a tar file, one sub-folder; of "fashion"
+            and idx files, "train" or "test"; all by default.
         held_out_split: where held-out pictures come from; by default they are taken out of `split`.
         held_out_every: every n-th picture of `split` is held out, if `held_out_split` names nothing.
         held_out_crops: how many crops of the held-out pictures make up the evaluation.

@@ -80,7 +80,7 @@ def test_stats_prints_a_table_and_draws_it(tmp_path: Path, capsys: pytest.Captur
 
 def test_bad_stats(refused: Refused, tmp_path: Path) -> None:
     assert "Unrecognized options: --qualitiez" in refused("stats", "landscapes", "--qualitiez", 3)
-    assert "it must be 'landscapes', 'folder:PATH'" in refused("stats", "sunsets")
+    assert "it must be 'landscapes', 'fashion', 'folder:PATH'" in refused("stats", "sunsets")
     assert "quality is 101; it must be from 1 to 100" in refused("stats", "landscapes", "--qualities", 101)
     assert "block_size is 5; it must be one of" in refused("stats", "landscapes", "--block-sizes", 5)
     assert "images is 0; it must be 1 or more" in refused("stats", "landscapes", "--images", 0)
@@ -124,7 +124,7 @@ def test_bad_data(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "there is no folder" in train("--data.source", f"folder:{tmp_path}/nowhere")
     assert "no image file below that folder" in train("--data.source", f"folder:{tmp_path}/empty")
-    assert "it must be 'landscapes', 'folder:PATH'" in train("--data.source", "sunsets")
+    assert "it must be 'landscapes', 'fashion', 'folder:PATH'" in train("--data.source", "sunsets")
     assert "must have at least 500 x 500" in train("--data.image-size", 500, 500)
     assert not (tmp_path / "run").exists()
 

@@ -70,8 +70,9 @@ class Stats:
     """Tabulates how long the lists of pictures are, and how well they decode, for a choice of block size and quality.
 
     Attributes:
-        source: "landscapes", "folder:PATH", "tar:PATH" or "tfds:NAME[/CONFIG][:VERSION]".
-        split: of a TFDS data set, as TFDS writes it; of a folder or a tar file, one sub-folder; all by default.
+        source: "landscapes", "fashion", "folder:PATH", "tar:PATH", "idx:FOLDER" or "tfds:NAME[/CONFIG][:VERSION]".
+        split: of a TFDS data set, as TFDS writes it; of a folder or a tar file, one sub-folder; of "fashion" and idx files,
+            "train" or "test"; all by default.
         codec: the codec whose non-zeros are drawn by channel; the others differ from it in block size and quality only.
         qualities: to be tried.
         block_sizes: to be tried, each with each quality.

@@ -165,7 +165,7 @@ def open_sources(data: DataConfig) -> tuple[Source, Source]:
     """
     source = open_source(data.source, data.split)
     if data.held_out_split:
-        # Without a split, folders and tar files give all that they have.
+        # Without a split, all sources but TFDS give all that they have.
         if data.held_out_split == data.split or not (data.split or data.source.startswith("tfds:")):
             raise ValueError(
                 f"data.held_out_split is {data.held_out_split!r} and data.split is {data.split!r}: held-out pictures would be "
