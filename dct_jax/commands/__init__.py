@@ -40,7 +40,7 @@ USAGE = """usage: python -m dct_jax COMMAND
   decode TRIPLES       turn a file of triples into an image
   show IMAGE           draw an image's DCT, the traces of its list and its stages
   stats SOURCE         tabulate list lengths and PSNR over block sizes and qualities
-  prepare SOURCE       make a TFDS data set: one of TFDS's own, or of a folder or a tar file
+  prepare SOURCE       make a TFDS data set: one of TFDS's own, or of a folder, a tar file or idx files
 
 COMMAND --help lists what each takes."""
 

@@ -16,7 +16,8 @@ class Prepare:
     """Makes a TFDS data set that --data.source tfds:... reads: downloads one of TFDS's own, or makes one of pictures.
 
     Attributes:
-        source: NAME[/CONFIG][:VERSION] of one of TFDS's data sets, which needs TensorFlow; or folder:PATH or tar:PATH.
+        source: NAME[/CONFIG][:VERSION] of one of TFDS's data sets, which needs TensorFlow; or folder:PATH, tar:PATH
+            or idx:FOLDER.
         data_dir: of a NAME: TFDS's folder of data sets; TFDS_DATA_DIR, or ~/tensorflow_datasets, by default.
         out: of pictures: where to make the folder of the data set.
         name: of pictures: the name of the data set; made from PATH by default.
@@ -31,9 +32,10 @@ class Prepare:
 def prepare(args: Sequence[str]) -> int:
     """`prepare SOURCE`."""
     command = parse(Prepare, args, "prepare")
-    if not command.source.startswith(("folder:", "tar:")):
+    if not command.source.startswith(("folder:", "tar:", "idx:")):
         if command.out or command.name:
-            raise ValueError(f"--out and --name are for folder:PATH and tar:PATH; for {command.source} give --data-dir")
+            kinds = "folder:PATH, tar:PATH and idx:FOLDER"
+            raise ValueError(f"--out and --name are for {kinds}; for {command.source} give --data-dir")
         folder = prepare_tfds(command.source.removeprefix("tfds:"), command.data_dir)
         return say(f"the data set is in {folder}: --data.source tfds:{folder.resolve()}")
     if command.data_dir:

@@ -4,7 +4,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dct_jax.data.sources import NO_LABEL, Source, open_source
+from dct_jax.data.sources.idx import IdxSource
 from dct_jax.data.sources.tfds import import_tfds, is_prepared, one_line, open_builder, wrong_format
 from dct_jax.files import replacing_folder
 
@@ -68,11 +69,13 @@ def prepare_tfds(dataset: str, data_dir: Path | None = None) -> Path:
 
 
 def prepare_source(source: str, out: Path, name: str = "") -> Prepared:
-    """Writes the pictures of "folder:PATH" or "tar:PATH" as a TFDS data set, without TensorFlow and without decoding them.
+    """Writes the pictures of "folder:PATH", "tar:PATH" or "idx:FOLDER" as a TFDS data set, without TensorFlow and without
+    decoding them.
 
-    The features are "image", the file as it is, "label" if there are classes, and "key", the file's name below PATH. Folders
-    train, validation, val and test, if there are no others, become splits; otherwise all is "train". Records lie in an order
-    that was drawn at random, always the same one, so that a part of a split, as "train[:90%]", has all classes.
+    The features are "image", the file as it is, or of idx files a PNG file of the pixels; "label" if there are classes; and
+    "key", the file's name below PATH. Folders train, validation, val and test, if there are no others, become splits, as do the
+    parts of idx files; otherwise all is "train". Records lie in an order that was drawn at random, always the same one, so that
+    a part of a split, as "train[:90%]", has all classes.
 
     Args:
         source: the pictures.
@@ -95,7 +98,7 @@ def prepare_source(source: str, out: Path, name: str = "") -> Prepared:
         raise ValueError(f"{folder} is there already; remove it, or choose another --name or --out")
     sources = _splits(source)
     features = {"image": tfds.features.Image(), "key": tfds.features.Text()}
-    classes = sorted({label for part in sources.values() for label in part.classes})
+    classes = _classes(list(sources.values()))
     if classes:
         features["label"] = tfds.features.ClassLabel(names=classes)
 
@@ -119,11 +122,20 @@ def prepare_source(source: str, out: Path, name: str = "") -> Prepared:
 
 def _splits(source: str) -> dict[str, Source]:
     whole = open_source(source)
+    if isinstance(whole, IdxSource):
+        return {part: open_source(source, part) for part in whole.parts}
     if whole.classes and SPLITS.issuperset(whole.classes):
         parts = {split: open_source(source, split) for split in whole.classes}
         if sum(map(len, parts.values())) == len(whole):  # else there are pictures beside the folders
             return parts
     return {"train": whole}
+
+
+def _classes(sources: Sequence[Source]) -> list[str]:
+    """Those of all splits: in their own order if they are the same, so that labels keep their numbers, or else sorted."""
+    if len({source.classes for source in sources}) == 1:
+        return list(sources[0].classes)
+    return sorted({name for source in sources for name in source.classes})
 
 
 def _records(source: Source, root: str, features: Any, skipped: list[str], bar: tqdm) -> Iterator[bytes]:
@@ -132,6 +144,7 @@ def _records(source: Source, root: str, features: Any, skipped: list[str], bar: 
         bar.update()
         try:
             image, label, key = source[int(index)]
+            image = image if isinstance(image, bytes) else _png(image)
             reason = _why_no_image(image, key)
         except ValueError as error:
             reason = str(error)
@@ -143,6 +156,14 @@ def _records(source: Source, root: str, features: Any, skipped: list[str], bar: 
         if "label" in features:
             example["label"] = source.classes[label] if label != NO_LABEL else NO_LABEL
         yield features.serialize_example(example)
+
+
+def _png(image: np.ndarray) -> bytes:
+    """A file of the pixels uint8 [H, W, 3]; where all are grey, a grey one."""
+    file = io.BytesIO()
+    is_grey = (image == image[..., :1]).all()
+    Image.fromarray(image[..., 0] if is_grey else image).save(file, "PNG")
+    return file.getvalue()
 
 
 def _why_no_image(data: bytes, key: str) -> str:

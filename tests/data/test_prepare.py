@@ -191,7 +191,7 @@ def test_the_command_says_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (["folder:x"], "prepare folder:x needs --out DIR"),
         (["folder:x", "--out", "y", "--data-dir", "z"], "--data-dir is for TFDS's own data sets; for folder:x give --out"),
-        (["mnist", "--out", "y"], "--out and --name are for folder:PATH and tar:PATH; for mnist give --data-dir"),
+        (["mnist", "--out", "y"], "--out and --name are for folder:PATH, tar:PATH and idx:FOLDER; for mnist give --data-dir"),
         (["mnits"], "tfds:mnits: TFDS knows no such data set, and none of that name is prepared; did you mean mnist"),
     ],
 )

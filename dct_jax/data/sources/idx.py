@@ -91,8 +91,12 @@ def _find(name: str, root: Path) -> list[_Part]:
     """The parts whose pictures lie in a folder, sorted. Of a file that is there gzipped and unpacked, the latter counts."""
     if not root.is_dir():
         raise ValueError(f"{name}: there is no folder {root}")
+    try:
+        files = {path.name.removesuffix(".gz") for path in root.iterdir() if path.is_file()}  # folders may have such names, too
+    except OSError as error:
+        raise ValueError(f"{name}: this folder cannot be read ({error.strerror})") from None
     parts = []
-    for unpacked in sorted({path.name.removesuffix(".gz") for path in root.iterdir()}):
+    for unpacked in sorted(files):
         if match := _IMAGES.fullmatch(unpacked):
             part, family = match["part"], match["family"] or ""
             labels = f"{family and family + '-'}{part}-labels{match['dot']}idx1-ubyte"
@@ -105,7 +109,7 @@ def _find(name: str, root: Path) -> list[_Part]:
 
 def _perhaps_gzipped(path: Path) -> Path:
     packed = path.with_name(f"{path.name}.gz")
-    return packed if packed.exists() and not path.exists() else path
+    return packed if packed.is_file() and not path.is_file() else path
 
 
 def _choose(name: str, split: str, parts: list[_Part]) -> tuple[list[_Part], list[_Part]]:
