@@ -215,7 +215,7 @@ class Config:
         if self.data.flip and (self.data.fit == "whole" or self.data.image_size[1] % steps):
             raise ValueError(
                 "data.flip is on; own coefficients can only be mirrored in crops (data.fit) whose width (data.image_size) "
-                f"is a multiple of {steps} pixels: turn it off with --no-data.flip"
+                f"is a multiple of {steps} pixels: turn it off with --data.no-flip"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -302,7 +302,7 @@ def test_own_coefficients_need_jpeg_files_of_the_codecs_subsampling(tmp_path: Pa
         held_out_lists(open_source(f"folder:{tmp_path}"), own_config(), skipped)
     with pytest.raises(ValueError, match=r"codec.block_size is 4; with data.own_coefficients it must be JPEG's, 8"):
         dataclasses.replace(own_config(), codec=DCTCodec(4))
-    with pytest.raises(ValueError, match=r"multiple of 16 pixels: turn it off with --no-data.flip"):
+    with pytest.raises(ValueError, match=r"multiple of 16 pixels: turn it off with --data.no-flip"):
         own_config(flip=True, image_size=(16, 24))
 
 
