@@ -7,7 +7,16 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dct_jax.codec import DCTCodec
 
-LATER = frozenset({"training.samples", "training.features", "training.label_dropout", "model.rematerialise", "model.products"})
+LATER = frozenset(
+    {
+        "training.samples",
+        "training.features",
+        "training.label_dropout",
+        "model.rematerialise",
+        "model.products",
+        "model.contexts",
+    }
+)
 """Fields that checkpoints of earlier versions may lack; what those versions did is their default."""
 
 
@@ -78,6 +87,9 @@ class ModelConfig:
         encoder_stride: 1, 2 or 4: blocks of the DCT image per encoder token, in each direction.
         position_pointer: whether the position's logits also get products with the encoder's features at each position. The
             paper's have none; small models learn positions much sooner with them.
+        contexts: whether the position's logits and the value decoder also get what is known around each place, chunk included:
+            the same channel's coefficients before it, and those of lower channels. The paper's model does not; small models
+            learn both symbols much sooner with it.
         chunk_size: C, how many elements of the list one chunk predicts.
         overlap: O, how many elements before the chunk the decoders see besides.
         max_chunks: K of the chunk weights; chunks from K - 1 on share one chunk embedding.
@@ -98,6 +110,7 @@ class ModelConfig:
     value_decoder: tuple[int, ...] = (2, 2)
     encoder_stride: int = 1
     position_pointer: bool = False
+    contexts: bool = False
     chunk_size: int = 896
     overlap: int = 128
     max_chunks: int = 8

@@ -60,8 +60,9 @@ class TrainedModel:
         """SHA-256 of the parameters and of what they mean, in hexadecimal digits: models of one fingerprint are the same."""
         config = self.config.to_dict()
         del config["model"]["rematerialise"]
-        if config["model"]["products"] == "float32":
-            del config["model"]["products"]  # models from before this field are the same
+        for name, before in (("products", "float32"), ("contexts", False)):
+            if config["model"][name] == before:
+                del config["model"][name]  # models from before this field are the same
         meaning = [config["codec"], config["model"], config["data"]["image_size"]]
         digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):

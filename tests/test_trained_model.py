@@ -115,8 +115,10 @@ def test_rematerialisation_is_the_same_model() -> None:
 
 
 def test_the_fingerprint_is_that_of_earlier_versions() -> None:
-    """Compressed files carry it. It was made before `model.products` was there, which changes it if it is not float32."""
+    """Compressed files carry it. It was made before `model.products` and `model.contexts` were there, which
+    change it if they are not off."""
     config = tiny_config()
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, contexts=False))
     shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
     params = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
     model = dct_jax.TrainedModel(config, params, ((16, 16, 1),))

@@ -33,6 +33,7 @@ TINY = ModelConfig(
     overlap=8,
     max_chunks=4,
     position_pointer=True,
+    contexts=True,
 )
 
 SMALLEST = dataclasses.replace(TINY, encoder=(0,), channel_decoder=(0,), position_decoder=(0,), value_decoder=(1,))

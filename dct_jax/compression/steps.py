@@ -21,6 +21,7 @@ from dct_jax.codec import SparseDCT
 from dct_jax.data.chunks import Chunk, make_chunks, moved
 from dct_jax.model import DCTransformer, Triples
 from dct_jax.model.support import IMPOSSIBLE
+from dct_jax.model.transformer import written
 from dct_jax.sampling.prefill import prefill
 
 RESOLUTION = 2**22
@@ -42,12 +43,13 @@ def integer_weights(logits: jax.Array) -> jax.Array:
 
 _USED = {
     "channel": ("last_channel", "last_position", "last_value", "window_index", "channel_decoder", "channel_head"),
-    "position": ("position_channel", "position_decoder", "position_head", "pointer_query"),
-    "value": ("value_channel", "value_position", "value_decoder", "value_head"),
+    "position": ("position_channel", "position_decoder", "position_head", "pointer_query", "position_context"),
+    "value": ("value_channel", "value_position", "value_decoder", "value_head", "value_context"),
 }
 """The parameters that each step needs: handing over all of them takes a fifth of a step's time."""
 
 _begin = jax.jit(prefill, static_argnums=0)
+_written = jax.jit(written, donate_argnums=0)
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
@@ -109,6 +111,7 @@ class Walker:
             weights, value_caches = _step(self.model, "predict_value", of_value, value_caches, row, stream, c, p, encoding)
             v = (yield weights)[:, None].astype(np.int32) - largest
             last = Triples(c, p, v)
+            encoding = encoding._replace(image=_written(encoding.image, last))
 
     def usable_rows(self, blank: SparseDCT) -> int:
         """R, if this machine computes all rows alike, as far as a few elements of equal lists show it; otherwise 1.

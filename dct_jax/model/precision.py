@@ -112,6 +112,18 @@ def transposed_product(a: jax.Array, b: jax.Array) -> jax.Array:
     return product("NM,MK->NK", _transposed(b), a).T
 
 
+@jax.custom_vjp
+def product_with_constants(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a b, [M, K] by [K, N] -> float32 [M, N], with operands of b's type; b has no gradient."""
+    return product("MK,KN->MN", a.astype(b.dtype), b)
+
+
+product_with_constants.defvjp(
+    lambda a, b: (product_with_constants(a, b), b),
+    lambda b, gradient: (product("MN,KN->MK", gradient.astype(b.dtype), b), None),
+)
+
+
 def _transposed(x: jax.Array) -> jax.Array:
     """A copy that lies as the transposed matrix."""
     return _boxed(lambda x: jax.lax.optimization_barrier(x.T), x)

@@ -20,6 +20,7 @@ from dct_jax.config import Config, ModelConfig
 from dct_jax.data.chunks import Chunk
 from dct_jax.model.block_projection import BlockProjection
 from dct_jax.model.blocks import Caches, Decoder, EncoderBlock
+from dct_jax.model.context import PositionContext, ValueContext
 from dct_jax.model.embedding import NormalizedEmbed
 from dct_jax.model.initial import normal
 from dct_jax.model.precision import precision_of, product
@@ -43,16 +44,25 @@ class Logits(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """What the decoders know of everything before the target chunk; it stays the same while a chunk is sampled."""
+    """What the decoders know of everything before the target chunk. All but `image` stays the same while a chunk is sampled."""
 
     grid: jax.Array  # int32 [B, 2], the blocks that each image has of the canvas
     visible: jax.Array  # bool [B, T], which of the encoder's tokens belong to the image
     features: jax.Array  # [B, h', w', D], the encoder's output
     context: jax.Array  # [B, 1, D], the chunk index, the grid (and the class)
     pointers: jax.Array | None  # [B, T, D], what the position decoder points at, if it does
+    image: jax.Array | None  # int16 [B, C, P], every triple so far, for contexts; who goes on adds to it (`written`)
     channel: Caches
     position: Caches
     value: Caches
+
+
+def written(image: jax.Array | None, elements: Triples) -> jax.Array | None:
+    """An encoding's image with elements [B, S] more. Tokens are left out."""
+    if image is None:
+        return None
+    batch = jnp.arange(len(image))[:, None]
+    return image.at[batch, elements.channels, elements.positions].set(elements.values.astype(image.dtype), mode="drop")
 
 
 class DecoderCaches(NamedTuple):
@@ -133,6 +143,10 @@ class DCTransformer(nn.Module):
         self.value_channel, self.value_position = embed(v.start + 1), embed(v.num_positions)
         self.value_decoder = decoder(c.value_decoder)
         self.value_head = head(v.num_values)
+        if c.contexts:
+            again = nn.remat if c.rematerialise else lambda module: module
+            self.position_context = again(PositionContext)(v, precision)
+            self.value_context = again(ValueContext)(v, c.width, precision)
 
     def encode(self, batch: Chunk, train: bool = False) -> Encoding:
         """Reads everything before the target chunk: the batch's dct_image, chunk_index, grid and (with classes) label."""
@@ -148,7 +162,11 @@ class DCTransformer(nn.Module):
         pointers = self.pointer_key(rows) if self.config.position_pointer else None
         decoders = (self.channel_decoder, self.position_decoder, self.value_decoder)
         memories = (decoder.remember(rows) for decoder in decoders)
-        return Encoding(batch.grid, visible, features, context[:, None], pointers, *memories)
+        image = None
+        if self.config.contexts:
+            image = batch.dct_image.reshape(*batch.dct_image.shape[:2], -1)  # [B, C, P]
+            image = jnp.where(on_image(self.vocabulary.grid, batch.grid)[:, None], image, 0)
+        return Encoding(batch.grid, visible, features, context[:, None], pointers, image, *memories)
 
     def predict_channel(
         self,
@@ -200,6 +218,8 @@ class DCTransformer(nn.Module):
         if encoding.pointers is not None:
             logits = logits + self._point(x, encoding)
         support = position_support(self.vocabulary, encoding.grid, channels, last.channels, last.positions)
+        if encoding.image is not None:
+            logits = logits + self.position_context(encoding.image, channels, last.channels, last.positions, support)
         return jnp.where(support, logits, IMPOSSIBLE), x, caches
 
     def _point(self, x: jax.Array, encoding: Encoding) -> jax.Array:
@@ -236,6 +256,8 @@ class DCTransformer(nn.Module):
         stride, batch = self.config.encoder_stride, jnp.arange(positions.shape[0])[:, None]
         here = encoding.features[batch, row // stride, column // stride]  # [B, S, D]
         x = stream + self.value_channel(channels) + self.value_position(positions) + here
+        if encoding.image is not None:
+            x = x + self.value_context(encoding.image, channels, positions)
         x, caches = self.value_decoder(x, encoding.value, encoding.visible, caches, index, train)
         logits = self.value_head(x)
         return jnp.where(value_support(self.vocabulary), logits, IMPOSSIBLE), caches
@@ -251,6 +273,7 @@ class DCTransformer(nn.Module):
         Returns:
             logits of elements 1 .. S, and the keys and values that a sampler goes on from.
         """
+        encoding = encoding._replace(image=written(encoding.image, elements))
         last, now = Triples(*(x[:, :-1] for x in elements)), Triples(*(x[:, 1:] for x in elements))
         channel, stream, channel_caches = self.predict_channel(last, encoding, train=train)
         position, stream, position_caches = self.predict_position(stream, now.channels, last, encoding, train=train)

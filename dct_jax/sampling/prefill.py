@@ -10,14 +10,14 @@ from dct_jax.kernels import use_kernels
 from dct_jax.model import DCTransformer, Triples
 from dct_jax.model.attention import KeysValues
 from dct_jax.model.precision import precision_of
-from dct_jax.model.transformer import DecoderCaches, Encoding
+from dct_jax.model.transformer import DecoderCaches, Encoding, written
 
 
 class Prefilled(NamedTuple):
     """Where a chunk's first step goes on from.
 
     Attributes:
-        encoding: of everything before the chunk.
+        encoding: of everything before the chunk; its image has the known elements, too.
         caches: of the decoders, with room for the window; the rows of the known elements are filled.
         last: [B, 1], the last element of those.
     """
@@ -44,6 +44,7 @@ def prefill(model: DCTransformer, params: Any, chunk: Chunk, known: int | None =
         caches = jax.tree.map(lambda room, rows: room.at[..., :known].set(rows.astype(room.dtype)), caches, prefix)
     of_encoding = jax.tree.map(lambda x: x.astype(_cache_dtype(model)), DecoderCaches(*encoding[-3:]))
     encoding = encoding._replace(**of_encoding._asdict())
+    encoding = encoding._replace(image=written(encoding.image, elements))
     return Prefilled(encoding, caches, Triples(*(x[:, -1:] for x in elements)))
 
 

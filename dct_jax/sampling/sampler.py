@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from dct_jax.data.chunks import Chunk
 from dct_jax.model import DCTransformer, SymbolNats, Triples
 from dct_jax.model.support import IMPOSSIBLE
-from dct_jax.model.transformer import DecoderCaches
+from dct_jax.model.transformer import DecoderCaches, written
 from dct_jax.sampling.few_rows import apply_to_few_rows
 from dct_jax.sampling.policy import Policy, SymbolPolicy
 from dct_jax.sampling.prefill import prefill
@@ -58,6 +58,7 @@ class _Loop(NamedTuple):
     step: jax.Array  # int32 [], elements done
     last: Triples  # [B, 1]
     caches: DecoderCaches
+    image: jax.Array | None  # [G B, C, P], of the encoding
     drawn: SampledChunk
 
 
@@ -83,7 +84,7 @@ def sample_chunk(
     hidden = chunk._replace(label=jnp.full_like(chunk.label, config.num_classes))
     seen = [chunk, hidden] if policy.is_guided else [chunk]
     copies = len(seen)
-    encoding, caches, _ = prefill(
+    begun, caches, _ = prefill(
         model, params, jax.tree.map(lambda *x: jnp.concatenate(x), *seen), config.window if resumes else None
     )
 
@@ -106,6 +107,7 @@ def sample_chunk(
 
     def step(loop: _Loop) -> _Loop:
         index, last, caches = config.overlap + loop.step, repeated(loop.last), loop.caches
+        encoding = begun._replace(image=loop.image)
         over = (loop.step >= until) | (loop.last.channels == stop)  # [B, 1]
         known = loop.step < given  # [B, 1]
         target = Triples(*(jax.lax.dynamic_slice_in_dim(x, loop.step, 1, 1) for x in targets))  # [B, 1] each
@@ -132,7 +134,8 @@ def sample_chunk(
         new = SampledChunk(channel, position, value, nats)  # [B, 1]
         drawn = jax.tree.map(lambda rows, row: jax.lax.dynamic_update_slice_in_dim(rows, row, loop.step, 1), loop.drawn, new)
         caches = DecoderCaches(channel_caches, position_caches, value_caches)
-        return _Loop(loop.step + 1, Triples(channel, position, value), caches, drawn)
+        triples = Triples(channel, position, value)
+        return _Loop(loop.step + 1, triples, caches, written(loop.image, repeated(triples)), drawn)
 
     # Elements that all lists have are in the caches; where one has fewer, the others are led through theirs.
     first = jnp.min(jnp.where(until > given, given, size))  # []
@@ -144,4 +147,4 @@ def sample_chunk(
     )
     elements = (chunk.channels, chunk.positions, chunk.values)
     last = Triples(*(jax.lax.dynamic_slice_in_dim(x, config.overlap + first, 1, 1) for x in elements))
-    return jax.lax.while_loop(going, step, _Loop(first, last, caches, nothing)).drawn
+    return jax.lax.while_loop(going, step, _Loop(first, last, caches, begun.image, nothing)).drawn

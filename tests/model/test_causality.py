@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from dct_jax.codec import SparseDCT, Vocabulary
 from dct_jax.data.chunks import Chunk
 from dct_jax.model import DCTransformer
 from dct_jax.model.support import IMPOSSIBLE
@@ -19,10 +20,15 @@ def model() -> DCTransformer:
 
 
 @pytest.fixture(scope="module")
-def chunk(model: DCTransformer) -> Chunk:
-    """The second chunk of two lists, with an overlap before it."""
+def lists(model: DCTransformer) -> list[SparseDCT]:
     rng = np.random.default_rng(0)
-    return batch_of(model, [random_list(rng, model.vocabulary, 60) for _ in range(2)], index=1)
+    return [random_list(rng, model.vocabulary, 60) for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def chunk(model: DCTransformer, lists: list[SparseDCT]) -> Chunk:
+    """The second chunk of two lists, with an overlap before it."""
+    return batch_of(model, lists, index=1)
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +52,38 @@ def change(original: jax.Array, new: jax.Array) -> np.ndarray:
         ("values", {"channel": 1, "position": 1, "value": 1}),
     ],
 )
-@pytest.mark.parametrize("place", [5, 20])
+@pytest.mark.parametrize("place", [9, 20])
 def test_a_symbol_changes_no_prediction_before_it(
-    model: DCTransformer, chunk: Chunk, logits_of, symbol: str, first_changed: dict[str, int], place: int
+    model: DCTransformer, lists: list[SparseDCT], logits_of, symbol: str, first_changed: dict[str, int], place: int
 ) -> None:
-    before = getattr(chunk, symbol)
-    changed = before.copy()
-    changed[:, place + 1] = (before[:, place + 1] + 3) % 7  # arrays start one element before the window
-    for name, original, new in zip(first_changed, logits_of(chunk), logits_of(chunk._replace(**{symbol: changed}))):
+    index = model.config.chunk_size - model.config.overlap + place
+    changed = [with_another(sparse, index, symbol, model.vocabulary) for sparse in lists]
+    for name, original, new in zip(first_changed, *(logits_of(batch_of(model, x, index=1)) for x in (lists, changed))):
         differs = change(original, new).max(axis=(0, 2)) > 1e-6  # [W]
         assert np.flatnonzero(differs)[0] == place + first_changed[name], name
+
+
+def with_another(sparse: SparseDCT, index: int, symbol: str, vocabulary: Vocabulary) -> SparseDCT:
+    """A valid list that is the same up to element `index`, which has another symbol, and ends with what can follow it."""
+    channel, position, value = (int(x[index]) for x in (sparse.channels, sparse.positions, sparse.values))
+    if symbol == "channels":
+        later = vocabulary.channels[vocabulary.rank[channel] + 1 :]
+        channel = int(later[vocabulary.on_grid[vocabulary.is_chroma[later], position]][0])
+    elif symbol == "positions":
+        position = int(np.flatnonzero(vocabulary.on_grid[vocabulary.is_chroma[channel]])[-1])
+    else:
+        value = -value
+    place = vocabulary.rank[sparse.channels] * vocabulary.num_positions + sparse.positions  # [L]
+    after = np.flatnonzero(place > vocabulary.rank[channel] * vocabulary.num_positions + position)
+    chosen = np.concatenate([np.arange(index + 1), after[after > index]])
+    new = sparse[: len(chosen)]
+    for name, one in (("channels", channel), ("positions", position), ("values", value)):
+        array = getattr(sparse, name)[chosen]
+        array[index] = one
+        new = dataclasses.replace(new, **{name: array})
+    assert getattr(new, symbol)[index] != getattr(sparse, symbol)[index]
+    new.validate(vocabulary)
+    return new
 
 
 def test_the_encoder_sees_nothing_of_the_target_chunk(model: DCTransformer) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from dct_jax.evaluation.likelihood import list_log_prob
 from dct_jax.model import Triples, initial_params, log_likelihood
+from dct_jax.model.transformer import written
 from dct_jax.sampling.policy import Policy, SymbolPolicy
 from dct_jax.sampling.sampler import Span, sample_chunk
 from tests.toys import TINY, apply, batch_of, drawn_lists, random_list, random_params, tiny_model
@@ -101,5 +102,6 @@ def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
             position, stream, p = run("predict_position", stream, now.channels, last, encoding, caches.position, step)
             value, v = run("predict_value", stream, now.channels, now.positions, encoding, caches.value, step)
             caches = type(caches)(c, p, v)
+            encoding = encoding._replace(image=written(encoding.image, now))
             for cached, whole in zip((channel, position, value), parallel):
                 np.testing.assert_allclose(cached[:, 0], whole[:, step], atol=1e-4, rtol=1e-4)

@@ -43,7 +43,7 @@ def test_the_first_step_of_a_fixed_configuration() -> None:
     where = jax.local_devices()[:1]
     _, metrics = parallel(partial(train_step, model, optimizer, seed=0), where)(state, place(batch, where))
     loss = sum(metrics.nats) / metrics.elements
-    assert [float(loss), float(metrics.gradient_norm)] == pytest.approx([11.379476, 2.779459], rel=1e-3)
+    assert [float(loss), float(metrics.gradient_norm)] == pytest.approx([13.034207, 4.226318], rel=1e-3)
 
 
 def test_devices_and_parts_of_a_batch_give_the_parameters_of_one() -> None:
@@ -97,7 +97,7 @@ def test_muon_orthogonalises_what_moves_the_matrices_of_layers() -> None:
     layer = moved["value_decoder"]["blocks_0"]["feed_forward"]["layer_0"]["Dense_0"]["kernel"]  # [D, 4 D]
     assert np.sqrt(np.mean(layer**2)) == pytest.approx(0.2 * config.muon_learning_rate, rel=0.3)
     sizes = np.linalg.svd(layer, compute_uv=False)
-    assert sizes.max() < 2 * sizes.min()
+    assert sizes.max() < 3 * sizes.min()
     head = np.abs(moved["channel_head"]["kernel"])
     step = config.learning_rate * (1 + 0.09 / 0.19)
     assert np.median(head) == pytest.approx(step, rel=1e-2)

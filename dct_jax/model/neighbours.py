@@ -1,0 +1,89 @@
+"""Which coefficients stand around one: places, from the vocabulary alone.
+
+A coefficient (u, v) of a block, of vertical frequency u and horizontal frequency v, continues what the blocks to its left and
+right have of the vertical frequency u, and those above and below of the horizontal frequency v. So do recompressors of JPEG
+files look at it (Lepton: Horn et al., 2017).
+
+Axes: C channels, K neighbours.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from dct_jax.codec import Vocabulary
+from dct_jax.codec.channel_order import zigzag
+from dct_jax.codec.color import component_steps
+
+REACH = 8
+"""Frequencies below this are looked at, in each direction."""
+
+
+class Neighbours(NamedTuple):
+    """The neighbours of each channel's elements that come before them in the list; of the two tokens, none.
+
+    Attributes:
+        channel: int32 [C + 2, K].
+        row, column: int32 [C + 2, K], how many blocks below and to the right of the element.
+        is_known: bool [C + 2, K]; False where a channel has fewer than K.
+    """
+
+    channel: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    is_known: np.ndarray
+
+
+@lru_cache
+def neighbours(vocabulary: Vocabulary) -> Neighbours:
+    """Of channels before its own in the order, an element knows all places; of its own, those before its own."""
+    rank = vocabulary.rank
+    known = [
+        [
+            (channel, *place)
+            for channel, *place in dict.fromkeys(_around(vocabulary, own))
+            if rank[channel] < rank[own] or (channel == own and tuple(place) < (0, 0))
+        ]
+        for own in range(vocabulary.num_channels)
+    ]
+    table = np.zeros((4, vocabulary.num_channels + 2, max(map(len, known))), np.int32)
+    for own, ones in enumerate(known):
+        table[:3, own, : len(ones)] = np.reshape(ones, (-1, 3)).T
+        table[3, own, : len(ones)] = 1
+    return Neighbours(*table[:3], table[3] > 0)
+
+
+def _around(vocabulary: Vocabulary, own: int) -> Iterator[tuple[int, int, int]]:
+    """A channel's neighbours, whether they are known or not: channel, row, column."""
+    size, steps = vocabulary.block_size, component_steps(vocabulary.chroma_subsampling)
+    component, index = divmod(own, size**2)
+    u, v = (int(x) for x in np.divmod(zigzag(size)[index], size))
+    down, right = steps[component]
+    for frequency in (*range(min(size, REACH)), u, v):
+        along_row, along_column = _channel(size, component, u, frequency), _channel(size, component, frequency, v)
+        yield from ((along_row, 0, -right), (along_row, 0, right), (along_row, 0, 0))
+        yield from ((along_column, -down, 0), (along_column, down, 0), (along_column, 0, 0))
+    yield from ((own, i, j) for i in (-down, down) for j in (-right, right))
+    for other in set(range(len(steps))) - {component}:  # the same frequency, of all blocks that are at its place
+        rows, columns = steps[other]
+        channel = _channel(size, other, u, v)
+        yield from ((channel, i, j) for i in range(0, down, rows) for j in range(0, right, columns))
+
+
+def _channel(size: int, component: int, u: int, v: int) -> int:
+    return component * size**2 + int(np.flatnonzero(zigzag(size) == u * size + v)[0])
+
+
+def low_channels(vocabulary: Vocabulary) -> np.ndarray:
+    """The channels whose frequencies are below REACH, int32 [E], component after component."""
+    row, column = np.divmod(zigzag(vocabulary.block_size), vocabulary.block_size)  # [B^2] each
+    is_low = np.resize((row < REACH) & (column < REACH), vocabulary.num_channels)  # [C]
+    return np.flatnonzero(is_low).astype(np.int32)
+
+
+def diagonals(vocabulary: Vocabulary) -> np.ndarray:
+    """The sum of a channel's two frequencies, int32 [C]."""
+    row, column = np.divmod(zigzag(vocabulary.block_size), vocabulary.block_size)
+    return np.resize(row + column, vocabulary.num_channels)
