@@ -1,7 +1,7 @@
-"""The quick start: 64 x 64 crops of the bundled landscapes on a laptop's CPU.
+"""64 x 64 crops of the bundled photographs of landscapes, on a laptop's CPU. It is not in the paper.
 
-Model: 1.74 M parameters.
-Launch: `make quickstart`, or `python experiments/launch.py landscapes`.
+Model: 2.4 M parameters.
+Launch: `python -m dct_jax train landscapes`.
 """
 
 from dct_jax import Config, DCTCodec
@@ -16,6 +16,7 @@ CONFIG = Config(
         heads=2,
         encoder=(1, 1),
         position_pointer=True,
+        contexts=True,
         products="bfloat16",
         channel_decoder=(1,),
         position_decoder=(1,),
