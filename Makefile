@@ -12,9 +12,11 @@ endif
 
 .PHONY: quickstart test test-all bench lint anew
 
-quickstart: $(VENV)/installed  ## train on the bundled photographs and sample: runs/landscapes/
-	$(RUN) -m dct_jax train landscapes
-	$(RUN) -m dct_jax sample runs/landscapes
+quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsample and measure: runs/fashion/
+	$(RUN) -m dct_jax train fashion
+	$(RUN) -m dct_jax sample runs/fashion --label all
+	$(RUN) -m dct_jax upsample runs/fashion --held-out 6
+	$(RUN) -m dct_jax evaluate runs/fashion --samples 500 --features alexnet
 
 test: lint  ## the linter and the tests, but for the slowest
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"

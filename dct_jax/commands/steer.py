@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 FIGURE = "comparison.png"
 
+Pictures = Callable[["TrainedModel"], "list[tuple[str, Given]]"]
+"""What a model's samples are given, each with the name that samples.jsonl says."""
+
 
 @dataclass(frozen=True)
 class Steered:
@@ -47,12 +50,14 @@ class Upsample(Steered):
         run: folder of a run whose channel order lists all DCs first (banded or interleaved).
         small: pictures of one pixel for each block of the result.
         from_large: larger pictures, from which the small ones are made; comparison.png then shows these, too.
+        held_out: likewise so many of the run's own held-out pictures, at even distances.
         size: height and width of the result in pixels; by default as many whole blocks as the small picture has pixels.
     """
 
     run: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
     small: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     from_large: tuple[Path, ...] = ()
+    held_out: int = 0
     size: tuple[int, int] | None = None
 
 
@@ -90,10 +95,14 @@ class Continue(Steered):
 def upsample(args: Sequence[str]) -> int:
     """`upsample RUN SMALL`."""
     command = parse(Upsample, args, "upsample")
-    if bool(command.small) == bool(command.from_large):
-        raise ValueError("upsample takes small pictures, as in: upsample RUN SMALL.png, or --from-large PICTURE")
-    if command.size and command.from_large:
-        raise ValueError("--size is for small pictures; the samples of --from-large have the size of the picture itself")
+    if command.held_out < 0:
+        raise ValueError(f"held_out is {command.held_out}; it must be 1 or more")
+    if bool(command.small) + bool(command.from_large) + bool(command.held_out) != 1:
+        raise ValueError(
+            "upsample takes small pictures, as in: upsample RUN SMALL.png, or --from-large PICTURE, or --held-out NUMBER"
+        )
+    if command.size and not command.small:
+        raise ValueError("--size is for small pictures; the samples of larger ones have the size of the picture itself")
 
     def given(model: "TrainedModel", path: Path) -> "Given":
         from dct_jax.steering import to_restore, to_upsample
@@ -101,7 +110,8 @@ def upsample(args: Sequence[str]) -> int:
         image = read_image(path)
         return to_restore(model, image) if command.from_large else to_upsample(model, image, command.size)
 
-    return _steer(command, "upsampled", command.small or command.from_large, given, "given, enlarged")
+    pictures = _held_out(command.held_out) if command.held_out else _files(command.small or command.from_large, given)
+    return _steer(command, "upsampled", pictures, "given, enlarged")
 
 
 def colorize(args: Sequence[str]) -> int:
@@ -115,7 +125,7 @@ def colorize(args: Sequence[str]) -> int:
 
         return to_colorize(model, read_image(path))
 
-    return _steer(command, "colorized", command.grey, given, "given")
+    return _steer(command, "colorized", _files(command.grey, given), "given")
 
 
 def continue_(args: Sequence[str]) -> int:
@@ -134,7 +144,7 @@ def continue_(args: Sequence[str]) -> int:
             return to_continue(model, read_image(path), partial(share, keep=command.keep))
         return _arrived(model, path)
 
-    return _steer(command, "continued", (command.image,), given, "given")
+    return _steer(command, "continued", _files((command.image,), given), "given")
 
 
 def _arrived(model: "TrainedModel", path: Path) -> "Given":
@@ -156,13 +166,37 @@ def _arrived(model: "TrainedModel", path: Path) -> "Given":
     return Given(prefix, model.codec.decode(prefix.given))
 
 
-def _steer(
-    command: Upsample | Colorize | Continue,
-    name: str,
-    paths: Sequence[Path],
-    given: Callable[["TrainedModel", Path], "Given"],
-    title: str,
-) -> int:
+def _files(paths: Sequence[Path], given: Callable[["TrainedModel", Path], "Given"]) -> Pictures:
+    """The pictures in files, by the files' names; what is wrong with one is said with its path."""
+
+    def pictures(model: "TrainedModel") -> "list[tuple[str, Given]]":
+        found = []
+        for path in paths:
+            try:
+                found.append((path.name, given(model, path)))
+            except ValueError as error:
+                message = str(error)
+                raise ValueError(message if message.startswith(str(path)) else f"{path}: {message}") from None
+        return found
+
+    return pictures
+
+
+def _held_out(num: int) -> Pictures:
+    """So many of the pictures that the run holds out, by their numbers."""
+
+    def pictures(model: "TrainedModel") -> "list[tuple[str, Given]]":
+        from dct_jax.evaluation.pictures import SeenPictures
+        from dct_jax.steering import to_restore
+        from dct_jax.training.loop import open_sources
+
+        seen = SeenPictures(open_sources(model.config.data)[1], model.config, num)
+        return [(f"held-out picture {i}", to_restore(model, seen[i])) for i in range(len(seen))]
+
+    return pictures
+
+
+def _steer(command: Upsample | Colorize | Continue, name: str, pictures_of: Pictures, title: str) -> int:
     """Draws the samples of all pictures, and the figure that compares them."""
     num, drawing, out = command.num, command.drawing, command.out or command.run / name
     if num < 1:
@@ -170,16 +204,11 @@ def _steer(
     from dct_jax.steering import starts_of
     from dct_jax.trained_model import load
 
-    model, pictures = load(command.run, drawing.dtype), []
+    model = load(command.run, drawing.dtype)
     label = None if command.label is None else model.label(command.label)
-    for path in paths:
-        try:
-            pictures.append(given(model, path))
-        except ValueError as error:
-            message = str(error)
-            raise ValueError(message if message.startswith(str(path)) else f"{path}: {message}") from None
+    names, pictures = zip(*pictures_of(model))
     starts = starts_of(model, [picture.prefix for picture in pictures], num, drawing.seed, label)
-    samples = draw_into(out, (FIGURE,), model, starts, drawing, lambda start: {"picture": paths[start.number // num].name})
+    samples = draw_into(out, (FIGURE,), model, starts, drawing, lambda start: {"picture": names[start.number // num]})
     images = [model.codec.decode(sample.sparse) for sample in samples]
     rows = [plots.Row(picture.shown, images[i * num : (i + 1) * num], picture.original) for i, picture in enumerate(pictures)]
     with figure_file(out / FIGURE) as path:

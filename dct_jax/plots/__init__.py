@@ -1,7 +1,7 @@
 """Every figure: of lists and samples here; of data sets, training and evaluation in `statistics`, `training`, `likelihood`."""
 
 from dct_jax.plots.lists import COLORS, image_grid, luma_dct, progressive, show, traces
-from dct_jax.plots.samples import Row, class_grid, comparison, positions
+from dct_jax.plots.samples import Row, class_grid, comparison, pairs, positions
 
 __all__ = [
     "COLORS",
@@ -10,6 +10,7 @@ __all__ = [
     "comparison",
     "image_grid",
     "luma_dct",
+    "pairs",
     "positions",
     "progressive",
     "show",

@@ -76,6 +76,29 @@ def comparison(rows: Sequence[Row], given: str) -> Figure:
     return figure
 
 
+def pairs(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: int = 10) -> Figure:
+    """Pictures that belong together, one above the other, in as many bands of `columns` as are needed.
+
+    Args:
+        rows: for each row of a band its name and its pictures, uint8 [H, W, 3] each, as many in every row.
+        columns: of a band.
+    """
+    number = len(rows[0][1])
+    bands, margin = -(-number // columns), 0.2 + _NAME * max(len(name) for name, _ in rows)
+    figure = Figure(figsize=(margin + _TILE * columns, _TILE * len(rows) * bands + 0.15 * (bands - 1)), dpi=120)
+    parts = figure.subfigures(bands, 1, squeeze=False)[:, 0]
+    for band, part in enumerate(parts):
+        axes = part.subplots(len(rows), columns, squeeze=False)
+        part.subplots_adjust(left=margin / figure.get_figwidth(), right=1, bottom=0.03, top=0.97, wspace=0.05, hspace=0.05)
+        for row, (name, pictures) in zip(axes, rows):
+            for axis in row:
+                axis.set_axis_off()
+            for axis, picture in zip(row, pictures[band * columns : (band + 1) * columns]):
+                axis.imshow(picture, interpolation="nearest")
+            row[0].text(-0.08, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=10)
+    return figure
+
+
 def positions(lists: Sequence[SparseDCT], stages: int = 6) -> Figure:
     """Where content is put (after the paper's first figure): for each list its image after 1/stages, 2/stages ... of the
     triples, and below how many of the triples of that stage lie at each block.

@@ -79,14 +79,19 @@ def small_picture(small: np.ndarray, codec: DCTCodec, size: tuple[int, int]) -> 
             f"the small picture has {small.shape[0]} x {small.shape[1]} pixels; for {size[0]} x {size[1]} it must have "
             f"{rows} x {cols}, one for each block"
         )
-    first = codec.vocabulary(size).channels[: len(codec.component_steps)]
-    if (first % block**2).any():
+    if not dcs_first(codec):
         raise ValueError(
             f"the model's channel order is {codec.channel_order}; for upsampling it must list all DCs first, as banded and "
             "interleaved do"
         )
     blocks = small.repeat(block, axis=0).repeat(block, axis=1)[: size[0], : size[1]]
-    return complete_prefix(codec.encode(blocks), len(first))
+    return complete_prefix(codec.encode(blocks), len(codec.component_steps))
+
+
+def dcs_first(codec: DCTCodec) -> bool:
+    """Whether the channel order lists the DCs of all components before anything else, so that a small picture can be given."""
+    first = codec.vocabulary((1, 1)).channels[: len(codec.component_steps)]
+    return not (first % codec.block_size**2).any()
 
 
 def reduced(image: np.ndarray, block_size: int) -> np.ndarray:
