@@ -15,6 +15,7 @@ LATER = frozenset(
         "model.rematerialise",
         "model.products",
         "model.contexts",
+        "data.upright",
     }
 )
 """Fields that checkpoints of earlier versions may lack; what those versions did is their default."""
@@ -42,6 +43,8 @@ class DataConfig:
         flip: whether to mirror half of the training pictures left to right.
         own_coefficients: take the coefficients of JPEG files as they are (in this codec's tables), and not those of their
             pixels. Crops then begin at whole blocks and are never resized, and whole pictures must fit as they are.
+        upright: whether pictures with own coefficients are turned as their Exif or XMP orientation says; those with an edge of
+            part of a block cannot always be. Others are always turned.
         threads: that make batches ahead of their use, in each worker process; 0 makes each when it is asked for.
         workers: processes that make batches; 0 for threads of the training process alone.
         max_skipped: the run ends if more than this share of the pictures cannot be used.
@@ -58,6 +61,7 @@ class DataConfig:
     enlarge: float = 1.0
     flip: bool = True
     own_coefficients: bool = False
+    upright: bool = True
     threads: int = 2
     workers: int = 0
     max_skipped: float = 0.1

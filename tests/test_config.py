@@ -11,7 +11,7 @@ from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
 OTHER = Config(
     codec=DCTCodec(16, 35, "4:4:4", "luma_first"),
     data=DataConfig(
-        *("folder:/pictures", "train", "test", 7, 33, (48, 96), "whole", (0.25, 0.5), 1.5, False, False, 3, 4, 0.25),
+        *("folder:/pictures", "train", "test", 7, 33, (48, 96), "whole", (0.25, 0.5), 1.5, False, False, False, 3, 4, 0.25),
     ),
     model=ModelConfig(64, 8, (1, 2), (3,), (0, 1), (1, 1, 4), 2, True, True, 128, 0, 5, 10, 0.1, "bfloat16"),
     training=TrainingConfig(77, 6, 3, "muon", 3e-4, 5e-3, 0, 0.5, 0.1, 6, 8, 9, 12, "inception"),

@@ -20,6 +20,9 @@ from dct_jax.codec.vocabulary import Vocabulary
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32)
 LARGEST_DIVISOR = 2**16 - 1
 """Of quantisation tables; JPEG's widest have 16 bits."""
+LARGEST_IN_FILES = 2047
+"""What a JPEG file's coefficients may be. Encoders such as mozjpeg write some, around black and white, that no 8-bit picture
+needs."""
 _PIXELS_TOGETHER = 2**16  # of a batch of small images
 
 
@@ -178,7 +181,7 @@ class DCTCodec:
         Raises:
             ValueError: if the list is not one that this codec writes; the message names the first offending index.
         """
-        self._check(sparse)
+        self.check(sparse)
         coefficients = [np.zeros(shape, np.int16) for shape in self._shapes(sparse.size)]
         arrays = (np.ascontiguousarray(x, np.int32) for x in (sparse.channels, sparse.positions, sparse.values))
         scatter_coefficients(*arrays, self._order[0], *self.component_steps[-1], *_three(coefficients))
@@ -188,8 +191,8 @@ class DCTCodec:
         """The inverse of `to_coefficients` for an image of `size` = (H, W) pixels.
 
         Raises:
-            ValueError: if these are no integers, the shapes do not fit the size, or a coefficient is one that this codec never
-                writes.
+            ValueError: if these are no integers, the shapes do not fit the size, or a coefficient is one that neither this
+                codec nor a JPEG file has.
         """
         expected = self._shapes(size)
         for component, shape in zip(coefficients, expected):
@@ -201,7 +204,7 @@ class DCTCodec:
         whole = [np.ascontiguousarray(x if x.dtype == np.int16 else x.clip(low, high), np.int16) for x in coefficients]
         (sparse,) = self._gather(whole, size)
         if largest_magnitude(sparse.values) > self._largest_value:
-            sparse.validate(self.vocabulary(size))  # which names it
+            sparse.validate(self._of_files(size))  # which names it
         return sparse
 
     def to_dct_image(self, sparse: SparseDCT) -> np.ndarray:
@@ -210,7 +213,7 @@ class DCTCodec:
         Raises:
             ValueError: if the list is not one that this codec writes; the message names the first offending index.
         """
-        self._check(sparse)
+        self.check(sparse)
         (rows, cols), channels = sparse.grid, self.vocabulary(sparse.size).num_channels
         dense = np.zeros((rows * cols, channels), np.int32)
         dense[sparse.positions, sparse.channels] = sparse.values
@@ -220,8 +223,8 @@ class DCTCodec:
         """int32 [h, w, C] -> SparseDCT of an image of `size` = (H, W) pixels: the inverse of to_dct_image.
 
         Raises:
-            ValueError: if these are no integers, the shape does not fit the size, or a coefficient is one that this codec
-                never writes.
+            ValueError: if these are no integers, the shape does not fit the size, or a coefficient is one that neither this
+                codec nor a JPEG file has.
         """
         vocabulary = self.vocabulary(size)
         shape = (*vocabulary.grid, vocabulary.num_channels)
@@ -231,8 +234,15 @@ class DCTCodec:
         rank, positions = np.nonzero(flat)  # [L] each, sorted by rank, then position
         values = np.clip(flat[rank, positions], -(2**31), 2**31 - 1).astype(np.int32)  # far out stays out of range
         sparse = SparseDCT(vocabulary.channels[rank], positions.astype(np.int32), values, size, self)
-        sparse.validate(vocabulary)
+        self.check(sparse)
         return sparse
+
+    def check(self, sparse: SparseDCT) -> None:
+        """Raises ValueError, naming the first offending index, unless this codec or a JPEG file of its tables has such a list.
+        A model takes less: values up to `Vocabulary.largest_value`, to which `requantize` limits a file's."""
+        if sparse.codec != self:
+            raise ValueError(f"the list's codec is {sparse.codec}; here it must be {self}: requantize it, or use its own codec")
+        sparse.validate(self._of_files(sparse.size))
 
     @cached_property
     def _basis(self) -> np.ndarray:
@@ -269,10 +279,12 @@ class DCTCodec:
         parts = itertools.pairwise(starts.tolist())
         return [SparseDCT(channels[i:j], positions[i:j], values[i:j], size, self) for i, j in parts]
 
-    def _check(self, sparse: SparseDCT) -> None:
-        if sparse.codec != self:
-            raise ValueError(f"the list's codec is {sparse.codec}; here it must be {self}: requantize it, or use its own codec")
-        sparse.validate(self.vocabulary(sparse.size))
+    def _of_files(self, size: tuple[int, int]) -> Vocabulary:
+        """What lists may contain, those of JPEG files included, whose coefficients may be larger than a picture's."""
+        vocabulary = self.vocabulary(size)
+        if self.block_size != 8 or vocabulary.largest_value >= LARGEST_IN_FILES:
+            return vocabulary
+        return dataclasses.replace(vocabulary, largest_value=LARGEST_IN_FILES)
 
     def __reduce__(self) -> tuple:
         return DCTCodec, dataclasses.astuple(self)  # without what is cached

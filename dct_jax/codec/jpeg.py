@@ -13,8 +13,8 @@ import numpy as np
 
 from dct_jax.codec.channel_order import ChannelOrder, zigzag
 from dct_jax.codec.codec import DCTCodec
-from dct_jax.codec.jpeg_header import SUBSAMPLINGS, Frame, Header, Scan, need
-from dct_jax.codec.jpeg_scan import FAULTS, OK, decode_scan
+from dct_jax.codec.jpeg_header import SUBSAMPLINGS, Frame, Header, Scan
+from dct_jax.codec.jpeg_scan import FAULTS, OK, decode_scan, need
 from dct_jax.codec.sparse import SparseDCT
 
 LARGEST_SIDE = 65500
@@ -71,12 +71,13 @@ class _Arrived(NamedTuple):
 def read_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "banded", upright: bool = True) -> SparseDCT:
     """The coefficients of a JPEG file, which may be baseline or progressive, grey, 4:4:4, 4:2:2, 4:4:0 or 4:2:0.
 
-    The list's codec has the file's quantisation tables. Turning a picture by 90 degrees transposes them.
+    The list's codec has the file's quantisation tables. Turning a picture by 90 degrees transposes them. Some encoders write
+    coefficients that are larger than any picture needs; they are kept, and `DCTCodec.requantize` limits them for a model.
 
     Args:
         source: the file's bytes, or its path.
         channel_order: how the list is sorted.
-        upright: turn the picture as its Exif orientation says (one in XMP is not looked at). Mirrored blocks have the same
+        upright: turn the picture as its Exif orientation says, or if it has none that in XMP. Mirrored blocks have the same
             coefficients with other signs, so this loses nothing; but edges that become left or upper ones must be whole blocks.
 
     Raises:
@@ -210,20 +211,17 @@ def _list(arrived: _Arrived, channel_order: ChannelOrder, upright: bool) -> Spar
     header, frame, tables = arrived.header, arrived.header.frame, arrived.tables
     arrays, steps = [arrived.coefficients[part].reshape(shape) for part, shape in frame.parts], frame.steps
     squares, size = [tables[i].reshape(8, 8) for i in range(len(arrays))], frame.size
-    if upright and header.orientation in _TURNS:
-        arrays, squares, steps, size = _turned(_TURNS[header.orientation], arrays, squares, steps, size)
+    if upright and header.upright in _TURNS:
+        arrays, squares, steps, size = _turned(_TURNS[header.upright], arrays, squares, steps, size)
     codec = _codec(b"".join(square.tobytes() for square in squares), steps, channel_order)
-    try:
-        return codec.from_coefficients(arrays, size)
-    except ValueError as error:
-        raise ValueError(f"this JPEG file has a coefficient that no 8-bit picture has ({error})") from None
+    return codec.from_coefficients(arrays, size)
 
 
 def _missing_bits(arrived: _Arrived) -> np.ndarray:
     """The unknown bits of the channels of what arrived, turned upright, int32 [C]."""
     missing = np.empty((len(arrived.known), 64), np.int32)  # by raster index
     missing[:, zigzag(8)] = arrived.known
-    if _TURNS.get(arrived.header.orientation, (False,))[0]:
+    if _TURNS.get(arrived.header.upright, (False,))[0]:
         missing = missing.reshape(-1, 8, 8).transpose(0, 2, 1).reshape(-1, 64)
     return missing[:, zigzag(8)].reshape(-1)
 
@@ -261,7 +259,7 @@ def _check_progress(frame: Frame, scan: Scan, known: list[list[int]]) -> None:
 def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> tuple[int, int]:
     """Decodes a scan into the coefficients; returns where its data end, and what is wrong with them (see FAULTS)."""
     layout = _layout(header.frame, scan)
-    for number in layout.tables - header.defined:
+    for number in layout.tables - header.huffman_tables:
         need(False, f"Huffman table {number % 4} of {('DC', 'AC')[number // 4]} is missing")
     return decode_scan(
         np.frombuffer(header.data, np.uint8),

@@ -12,14 +12,16 @@ import numpy as np
 
 from dct_jax.codec.channel_order import zigzag
 from dct_jax.codec.color import CHROMA_SUBSAMPLINGS, component_steps
-from dct_jax.codec.jpeg_scan import TABLE_LENGTH, decoding_table
+from dct_jax.codec.jpeg_huffman import huffman_tables, standard_tables
+from dct_jax.codec.jpeg_orientation import exif_orientation, xmp_orientation
+from dct_jax.codec.jpeg_scan import need
 from dct_jax.codec.sparse import MAX_PIXELS
 
 MAX_SCANS = 100
 """Of a progressive file. Encoders write about ten; without a limit a small file could ask for hours of work."""
 
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
-_QUANTIZATION, _HUFFMAN, _RESTART_INTERVAL, _JFIF, _EXIF, _ADOBE = 0xDB, 0xC4, 0xDD, 0xE0, 0xE1, 0xEE
+_QUANTIZATION, _HUFFMAN, _RESTART_INTERVAL, _JFIF, _APPLICATION_1, _ADOBE = 0xDB, 0xC4, 0xDD, 0xE0, 0xE1, 0xEE
 _FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive"}
 _OTHER_FRAMES = {
     0xC3: "lossless coding",
@@ -40,6 +42,7 @@ _OTHER_FRAMES = {
 }
 SUBSAMPLINGS = {component_steps(name): name for name in CHROMA_SUBSAMPLINGS}
 """The names of those component steps that have one."""
+_START = bytes((0xFF, _START_OF_IMAGE))
 _SCAN_MARKER = bytes((0xFF, _START_OF_SCAN))
 _LONGEST_BEGINNING, _MOST_BEGINNINGS = 2**12, 64  # bytes and files' beginnings that are remembered
 _ALONE = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xD8)})  # what means nothing between segments: data, restarts, fill bytes
@@ -136,9 +139,6 @@ class Scan(NamedTuple):
     low: int
 
 
-_NO_TABLES = np.zeros((8, TABLE_LENGTH), np.int32)
-
-
 @dataclass
 class Header:
     """What has been read so far. `next_scan` goes on to the data of the next scan; the caller decodes them, sets `place` to
@@ -150,9 +150,10 @@ class Header:
         frame: the frame, once it has been read.
         quantization: int32 [64] in raster order, by number.
         huffman: int32 [8, .], the decoding tables 0..3 of DC and 0..3 of AC.
-        defined: which of them the file has defined.
+        defined: which of them the file has defined; until then those of the standard are there.
         restart: MCUs between restarts, or 0.
-        orientation: that of the first Exif segment that has one, 1..8.
+        exif: the orientation of the first Exif segment that has one, 1..8.
+        xmp: that of the last XMP segment that has one, 0..9.
         jfif: whether there is a JFIF segment.
         adobe_transform: of an Adobe segment, if there is one.
         scans: how many scans there have been.
@@ -163,14 +164,25 @@ class Header:
     place: int = 2
     frame: Frame | None = None
     quantization: dict[int, np.ndarray] = field(default_factory=dict)
-    huffman: np.ndarray = field(default_factory=lambda: _NO_TABLES)
+    huffman: np.ndarray = field(default_factory=lambda: standard_tables()[0])
     defined: frozenset[int] = frozenset()
     restart: int = 0
-    orientation: int | None = None
+    exif: int | None = None
+    xmp: int | None = None
     jfif: bool = False
     adobe_transform: int | None = None
     scans: int = 0
     truncated: bool = False
+
+    @property
+    def upright(self) -> int | None:
+        """The Exif orientation that the picture is to be turned by; XMP's counts where Exif has none."""
+        return self.xmp if self.exif is None else self.exif
+
+    @property
+    def huffman_tables(self) -> frozenset[int]:
+        """Which of the tables can be used: sequential files need not define those of the standard (Motion JPEG has none)."""
+        return self.defined if self.frame.progressive else self.defined | standard_tables()[1]
 
     def first_scan(self) -> Scan | None:
         """`next_scan` of a file that has just been begun. Files of one collection often have everything before their first
@@ -191,7 +203,7 @@ class Header:
         return scan
 
     def __post_init__(self) -> None:
-        if self.data[:2] != bytes((0xFF, _START_OF_IMAGE)):
+        if self.data[:2] != _START:
             raise ValueError("this is no JPEG file: it does not begin with the start-of-image marker")
 
     def next_scan(self) -> Scan | None:
@@ -203,6 +215,7 @@ class Header:
         while True:
             marker, body = self._segment()
             if marker == _END_OF_IMAGE:
+                need(self.frame is not None, "it ends before there is a picture" + self._what_follows())
                 return None
             if marker == _START_OF_SCAN:
                 need(self.frame is not None, "a scan comes before the frame")
@@ -219,7 +232,7 @@ class Header:
             elif marker == _QUANTIZATION:
                 self.quantization = self.quantization | _quantization(body)
             elif marker == _HUFFMAN:
-                tables = _huffman(body)
+                tables = huffman_tables(body)
                 self.defined = self.defined | tables.keys()
                 self.huffman = self.huffman.copy()  # other files may share it
                 for number, table in tables.items():
@@ -229,8 +242,10 @@ class Header:
                 self.restart = int.from_bytes(body, "big")
             elif marker == _JFIF:
                 self.jfif = self.jfif or body[:5] == b"JFIF\x00"
-            elif marker == _EXIF:
-                self.orientation = self.orientation or _orientation(body)
+            elif marker == _APPLICATION_1:
+                self.exif = self.exif or exif_orientation(body)
+                found = xmp_orientation(body)
+                self.xmp = self.xmp if found is None else found
             elif marker == _ADOBE and body[:5] == b"Adobe" and len(body) >= 12:
                 self.adobe_transform = body[11]
 
@@ -255,6 +270,9 @@ class Header:
         self.place += length
         return marker, body
 
+    def _what_follows(self) -> str:
+        return f"; another JPEG file follows at byte {self.place}" if self.data.startswith(_START, self.place) else ""
+
     def _check_frame(self) -> None:
         # Every block takes a bit at least. So a forged size cannot take more memory than the file's length allows.
         if self.frame.offsets[-1] // 64 > 8 * len(self.data):
@@ -272,12 +290,6 @@ class Header:
 
 _BEGINNINGS: dict[bytes, tuple[dict[str, object], Scan]] = {}
 """The fields of `Header` but `data`, and the first scan, by all bytes up to that scan's data. Nothing of it is ever changed."""
-
-
-def need(holds: bool, otherwise: str) -> None:
-    """Raises ValueError if a file is not as it must be."""
-    if not holds:
-        raise ValueError(f"this JPEG file is damaged: {otherwise}")
 
 
 @lru_cache(maxsize=256)
@@ -333,36 +345,3 @@ def _quantization(body: bytes) -> dict[int, np.ndarray]:
         tables[number][zigzag(8)] = zigzagged
         body = body[1 + length :]
     return tables
-
-
-@lru_cache(maxsize=256)
-def _huffman(body: bytes) -> dict[int, np.ndarray]:
-    """Decoding tables by their places in `Header.huffman`."""
-    tables = {}
-    while body:
-        kind, number = body[0] >> 4, body[0] & 15
-        length = 17 + sum(body[1:17])
-        need(kind <= 1 and number <= 3 and len(body) >= length > 17, "a Huffman table is too short, or has no such number")
-        counts, symbols = (np.frombuffer(x, np.uint8).astype(np.int32) for x in (body[1:17], body[17:length]))
-        need(len(symbols) <= 256, "a Huffman table has more symbols than there are")
-        table = decoding_table(counts, symbols)
-        need(len(table) > 0, "a Huffman table has more codes than there are")
-        tables[4 * kind + number] = table
-        body = body[length:]
-    return tables
-
-
-def _orientation(body: bytes) -> int | None:
-    """The orientation in an Exif segment (TIFF tag 0x0112), 1..8; None if there is none or the segment is damaged."""
-    order = {b"II": "little", b"MM": "big"}.get(body[6:8])
-    if body[:6] != b"Exif\x00\x00" or order is None:
-        return None
-    directory = 6 + int.from_bytes(body[10:14], order)
-    entries = int.from_bytes(body[directory : directory + 2], order)
-    for i in range(min(entries, len(body) // 12)):
-        entry = body[directory + 2 + 12 * i : directory + 14 + 12 * i]
-        if int.from_bytes(entry[:2], order) == 0x0112:
-            long = int.from_bytes(entry[2:4], order) == 4  # TIFF's LONG in place of SHORT
-            value = int.from_bytes(entry[8 : 12 if long else 10], order)
-            return value if len(entry) == 12 and 1 <= value <= 8 else None
-    return None

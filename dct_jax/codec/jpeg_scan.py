@@ -31,6 +31,12 @@ FAULTS = {
 }
 
 
+def need(holds: bool, otherwise: str) -> None:
+    """Raises ValueError if a file is not as it must be."""
+    if not holds:
+        raise ValueError(f"this JPEG file is damaged: {otherwise}")
+
+
 @compiled
 def _signed(bits: int, size: int) -> int:
     """The value of `size` bits: those that begin with 0 are negative."""
@@ -75,7 +81,7 @@ def decoding_table(counts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
 @compiled
 def _fill(data: np.ndarray, place: int, buffer: int, count: int, missing: int) -> tuple[int, int, int, int]:
     """Reads until there are more than 48 bits, if there are fewer than 32: a code and the bits after it take up to 31. The
-    zero byte after 0xff is left out; a marker ends the data."""
+    zero byte after 0xff is left out, and so are fill bytes, more of 0xff before it; a marker ends the data."""
     if count >= 32:
         return place, buffer, count, missing
     while count <= 48:
@@ -83,11 +89,14 @@ def _fill(data: np.ndarray, place: int, buffer: int, count: int, missing: int) -
         if place < len(data) and data[np.uint64(place)] != 0xFF:
             byte = np.uint64(data[np.uint64(place)])
             place += 1
-        elif place + 1 < len(data) and data[place + 1] == 0:
-            byte = np.uint64(0xFF)
-            place += 2
         else:
-            missing += 8
+            while place + 1 < len(data) and data[place + 1] == 0xFF:
+                place += 1  # and stays there if a marker follows, so that no run of fill bytes is walked through twice
+            if place + 1 < len(data) and data[place + 1] == 0:
+                byte = np.uint64(0xFF)
+                place += 2
+            else:
+                missing += 8
         buffer = buffer << np.uint64(8) | byte
         count += 8
     return place, buffer, count, missing

@@ -43,7 +43,7 @@ def load_npz(path: str | Path) -> SparseDCT:
             channels = _read(archive, "channels", (vocabulary.longest_list,), "i")
             rest = (_read(archive, name, channels.shape, "i") for name in ARRAYS[1:])
             sparse = SparseDCT(channels, *rest, (height, width), codec)
-        sparse.validate(vocabulary)
+        codec.check(sparse)
         return sparse
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None

@@ -60,7 +60,7 @@ def drawn_own_list(record: Record, config: Config, flip: bool, rng: np.random.Ge
     """
     if isinstance(record.image, np.ndarray):
         raise Unusable("no JPEG file", "the source gives pixels; data.own_coefficients needs JPEG files")
-    sparse = SparseDCT.from_jpeg(record.image, config.codec.channel_order)
+    sparse = SparseDCT.from_jpeg(record.image, config.codec.channel_order, config.data.upright)
     wanted, (height, width) = config.data.image_size, sparse.size
     if config.data.fit == "whole":
         _check_fits(sparse.size, wanted)
@@ -70,7 +70,9 @@ def drawn_own_list(record: Record, config: Config, flip: bool, rng: np.random.Ge
         rows, cols = smallest_steps(sparse)
         top, left = rng.integers((height - wanted[0]) // rows + 1) * rows, rng.integers((width - wanted[1]) // cols + 1) * cols
         sparse = sparse if sparse.size == tuple(wanted) else crop(sparse, int(top), int(left), wanted)
-    sparse = sparse if sparse.codec == config.codec else config.codec.requantize(sparse)
+    largest = config.codec.vocabulary(sparse.size).largest_value
+    if sparse.codec != config.codec or (np.abs(sparse.values) > largest).any():  # which some encoders write
+        sparse = config.codec.requantize(sparse)
     return mirror(sparse) if flip and rng.random() < 0.5 else sparse
 
 
@@ -82,7 +84,8 @@ def drawn_size(record: Record, data: DataConfig) -> tuple[int, int]:
     """
     if data.fit == "crop":
         return data.image_size
-    size = record.image.shape[:2] if isinstance(record.image, np.ndarray) else image_size(record.image)
+    upright = data.upright or not data.own_coefficients
+    size = record.image.shape[:2] if isinstance(record.image, np.ndarray) else image_size(record.image, upright)
     if not data.own_coefficients:
         return fitted_size(size, data.image_size, data.enlarge)
     _check_fits(size, data.image_size)

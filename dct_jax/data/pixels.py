@@ -62,8 +62,9 @@ def decode_image(data: bytes, formats: Sequence[str] | None = None, most_pixels:
     raise ValueError(reason)
 
 
-def image_size(data: bytes) -> tuple[int, int]:
-    """(H, W) of an encoded image, turned upright, from its header (of a PNG file without Exif in front, after decoding it).
+def image_size(data: bytes, upright: bool = True) -> tuple[int, int]:
+    """(H, W) of an encoded image, turned upright unless it is wanted as it lies, from its header (of a PNG file without Exif in
+    front, after decoding it).
 
     Raises:
         ValueError: if this is no image.
@@ -74,7 +75,7 @@ def image_size(data: bytes) -> tuple[int, int]:
             turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE
         except Exception as error:
             raise ValueError(f"this image cannot be read ({error!r})") from None
-    return (width, height) if turned else (height, width)
+    return (width, height) if turned and upright else (height, width)
 
 
 def _opened(data: bytes, formats: Sequence[str] | None = None) -> ImageFile:

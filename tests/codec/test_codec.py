@@ -322,10 +322,13 @@ def test_a_dct_image_that_no_encoder_writes_is_refused() -> None:
     wide = [x.astype(np.int32) for x in coefficients]
     assert codec.from_coefficients(wide, (32, 32)) == codec.from_coefficients(coefficients, (32, 32))
     wide[0][0, 1, 0, 3] = 65537
-    with pytest.raises(ValueError, match=r"triple 4 is \(1, 3, 32767\): values are -94\.\.94 and not 0"):
+    with pytest.raises(ValueError, match=r"triple 4 is \(1, 3, 32767\): values are -2047\.\.2047 and not 0"):
         codec.from_coefficients(wide, (32, 32))
-    coefficients[0][0, 1, 0, 3] = 95
+    coefficients[0][0, 1, 0, 3] = 95  # more than any picture needs, but JPEG files may have it
     with pytest.raises(ValueError, match=r"triple 4 is \(1, 3, 95\): values are -94\.\.94 and not 0"):
+        codec.from_coefficients(coefficients, (32, 32)).validate(codec.vocabulary((32, 32)))
+    coefficients[0][0, 1, 0, 3] = 2048
+    with pytest.raises(ValueError, match=r"triple 4 is \(1, 3, 2048\): values are -2047\.\.2047 and not 0"):
         codec.from_coefficients(coefficients, (32, 32))
 
 

@@ -31,6 +31,10 @@ def saved(image: Image.Image, **options) -> bytes:
     return file.getvalue()
 
 
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
+
+
 def assert_libjpegs(data: bytes, tmp_path: Path, sparse: SparseDCT) -> None:
     """The list has exactly the coefficients and tables that jpeglib finds in the file, and Pillow's pixels."""
     path = tmp_path / "image.jpg"
@@ -131,23 +135,102 @@ def test_tables_and_markers_in_unusual_places() -> None:
     assert SparseDCT.from_jpeg(changed) == SparseDCT.from_jpeg(scans)
 
 
+def test_files_without_tables_of_their_own_have_those_of_the_standard() -> None:
+    """Motion JPEG frames of cameras."""
+    data = saved(photograph(40, 40))
+    bare = data
+    while (place := bare.find(b"\xff\xc4")) >= 0:
+        bare = bare[:place] + bare[place + 2 + int.from_bytes(bare[place + 2 : place + 4], "big") :]
+    assert len(bare) < len(data) - 400
+    assert SparseDCT.from_jpeg(bare) == SparseDCT.from_jpeg(data)
+
+
+def test_a_table_without_codes_and_fill_bytes_in_the_data_change_nothing() -> None:
+    data = saved(photograph(80, 80), quality=95)
+    scan, end = data.index(b"\xff\xda") + 14, len(data) - 2
+    assert data.count(b"\xff\x00", scan) > 5
+    for bytes_of_fill in (1, 2, 5):
+        filled = data[:scan] + data[scan:].replace(b"\xff\x00", b"\xff" * bytes_of_fill + b"\xff\x00")
+        assert SparseDCT.from_jpeg(filled) == SparseDCT.from_jpeg(data)
+    unused = segment(0xC4, b"\x13" + bytes(16))
+    assert SparseDCT.from_jpeg(data[:2] + unused + data[2:]) == SparseDCT.from_jpeg(data)
+    fill = b"\xff" * 1_000_000  # each byte is looked at once, not once a block
+    with pytest.raises(ValueError, match="the data of a scan end early"):
+        SparseDCT.from_jpeg(data[: end - 400] + fill + b"\xd9")
+
+
+def test_coefficients_that_no_picture_needs_are_kept_and_limited_for_models(tmp_path: Path) -> None:
+    """mozjpeg writes some beside black and white, where what is beyond the range is cut off anyway."""
+    codec, one = DCTCodec(8, None, "4:0:0", tables=(5,) * 64), np.ones(1, np.int32)
+    largest = codec.vocabulary((8, 8)).largest_value
+    for value in (largest + 12, -largest - 12, 1000):
+        sparse = SparseDCT(5 * one, 0 * one, value * one, (8, 8), codec)
+        data = sparse.to_jpeg()
+        assert_libjpegs(data, tmp_path, SparseDCT.from_jpeg(data))
+        assert SparseDCT.from_jpeg(data) == sparse
+        assert codec.requantize(sparse).values.tolist() == [np.sign(value) * largest]
+        with pytest.raises(ValueError, match=rf"triple 0 is \(5, 0, {value}\): values are -{largest}..{largest} and not 0"):
+            sparse.validate(codec.vocabulary((8, 8)))
+    with pytest.raises(ValueError, match=r"values are -2047..2047 and not 0"):
+        codec.decode(SparseDCT(5 * one, 0 * one, 2048 * one, (8, 8), codec))
+
+
+def exif_segment(order: str, value: int, kind: int = 3, count: int = 1) -> bytes:
+    """Two entries, the second of which is the orientation, a whole number of TIFF's type `kind`."""
+
+    def number(x: int, size: int) -> bytes:
+        return x.to_bytes(size, order, signed=x < 0)
+
+    size = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4}[kind]
+    other = number(0x0100, 2) + number(3, 2) + number(1, 4) + number(9, 2) + b"\0\0"
+    entry = number(0x0112, 2) + number(kind, 2) + number(count, 4) + (number(value, size) * count)[:4].ljust(4, b"\0")
+    start = {"little": b"II", "big": b"MM"}[order] + number(42, 2) + number(8, 4)
+    return segment(0xE1, b"Exif\0\0" + start + number(2, 2) + other + entry + bytes(4))
+
+
+def xmp_segment(text: str) -> bytes:
+    return segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + text.encode())
+
+
 def test_the_first_exif_orientation_counts_in_either_byte_order() -> None:
-    def exif(order: str, value: int, kind: int = 3) -> bytes:
-        def number(x: int, size: int) -> bytes:
-            return x.to_bytes(size, order)
-
-        wide = number(value, 4) if kind == 4 else number(value, 2) + b"\0\0"
-        other = number(0x0100, 2) + number(3, 2) + number(1, 4) + number(9, 2) + b"\0\0"
-        entry = number(0x0112, 2) + number(kind, 2) + number(1, 4) + wide
-        start = {"little": b"II", "big": b"MM"}[order] + number(42, 2) + number(8, 4)
-        return segment(0xE1, b"Exif\0\0" + start + number(2, 2) + other + entry + bytes(4))
-
     data = saved(photograph(32, 48))
+    exif = exif_segment
     for segments in (exif("little", 6), exif("big", 6), exif("big", 6, 4), exif("little", 6) + exif("little", 1)):
         assert SparseDCT.from_jpeg(data[:2] + segments + data[2:]).size == (48, 32)
     for damaged in (exif("little", 6)[:-20], exif("little", 9)):
         body = damaged[4:]
         assert SparseDCT.from_jpeg(data[:2] + segment(0xE1, body) + data[2:]).size == (32, 48)
+
+
+XMP = {
+    "attribute": '<rdf:Description tiff:Orientation="8"/>',
+    "element": "<tiff:Orientation>3</tiff:Orientation>",
+    "upright": '<rdf:Description tiff:Orientation="1"/>',
+    "nonsense": '<rdf:Description tiff:Orientation="9"/>',
+    "none": "<rdf:Description/>",
+}
+ORIENTED = [
+    *(pytest.param(exif_segment("little", 6, kind), id=f"little {kind}") for kind in (1, 2, 3, 4, 6, 7, 8, 9)),
+    *(pytest.param(exif_segment("big", 6, kind), id=f"big {kind}") for kind in (1, 2, 3, 4, 6, 7, 8, 9)),
+    pytest.param(exif_segment("little", 6, 3, count=2), id="two numbers"),
+    pytest.param(exif_segment("little", -6, 8), id="negative"),
+    *(pytest.param(xmp_segment(text), id=f"XMP {name}") for name, text in XMP.items()),
+    pytest.param(exif_segment("big", 2) + xmp_segment(XMP["attribute"]), id="Exif before XMP"),
+    pytest.param(exif_segment("big", 9) + xmp_segment(XMP["attribute"]), id="Exif's nonsense before XMP"),
+    pytest.param(xmp_segment(XMP["attribute"]) + xmp_segment(XMP["element"]), id="two of XMP"),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Metadata Warning")
+@pytest.mark.parametrize("segments", ORIENTED)
+def test_orientations_are_those_that_pillow_finds(segments: bytes) -> None:
+    data = saved(photograph(32, 48))
+    turned = data[:2] + segments + data[2:]
+    theirs = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(turned))))
+    ours = SparseDCT.from_jpeg(turned)
+    assert ours.size == theirs.shape[:2]
+    # Turning coefficients and turning pixels round differently, by little; another turn differs by much.
+    assert np.abs(ours.codec.decode(ours).astype(int) - theirs).mean() < 2
 
 
 def test_colours_are_libjpegs() -> None:
@@ -250,12 +333,10 @@ def test_edges_of_part_of_a_block_are_not_mirrored() -> None:
     assert SparseDCT.from_jpeg(saved(photograph(64, 90), exif=exif)).size == (90, 64)
 
 
-def segment(marker: int, body: bytes) -> bytes:
-    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
-
-
 PLAIN = saved(Image.new("RGB", (16, 16), "olive"))
+PROGRESSIVE = saved(Image.new("RGB", (16, 16), "olive"), progressive=True)
 FRAME = PLAIN.index(b"\xff\xc0")
+EMPTY = segment(0xC4, b"\0" + bytes(16)) + b"\xff\xda"  # table 0 of DC without codes, and the scan
 
 
 @pytest.mark.parametrize(
@@ -265,7 +346,8 @@ FRAME = PLAIN.index(b"\xff\xc0")
         (saved(photograph(16, 16), keep_rgb=True), "components are RGB; only grey and YCbCr"),
         (PLAIN.replace(b"\xff\xc0", b"\xff\xc9"), "uses arithmetic coding"),
         ((FILES / "arithmetic.jpg").read_bytes(), "uses arithmetic coding"),
-        (PLAIN.replace(b"\xff\xc4", b"\xff\xe5"), "Huffman table . of .C is missing"),
+        (PROGRESSIVE.replace(b"\xff\xc4", b"\xff\xe5"), "Huffman table . of .C is missing"),
+        (PLAIN.replace(b"\xff\xc4", b"\xff\xe5").replace(b"\xff\xda", EMPTY), "a Huffman code is not in its table"),
         (PLAIN.replace(b"\xff\xc0", b"\xff\xc3"), "uses lossless coding"),
         (PLAIN.replace(b"\xff\xc0", b"\xff\xc5"), "uses hierarchical coding"),
         (PLAIN[: FRAME + 4] + b"\x0c" + PLAIN[FRAME + 5 :], "has 12-bit samples; only 8 bits"),
@@ -277,7 +359,8 @@ FRAME = PLAIN.index(b"\xff\xc0")
         (PLAIN[:-6] + PLAIN[-2:], "the data of a scan end early"),
         (b"", "this is no JPEG file"),
         (saved(photograph(8, 8))[2:], "this is no JPEG file"),
-        (b"\xff\xd8\xff\xd9", "a component has no scan"),
+        (b"\xff\xd8\xff\xd9", "it ends before there is a picture$"),
+        (b"\xff\xd8\xff\xd9" + PLAIN, "it ends before there is a picture; another JPEG file follows at byte 4"),
         (b"\xff\xd8" + segment(0xDB, b"\0" + bytes(64)), "a divisor of 0"),
         (b"\xff\xd8" + segment(0xDB, b"\0" + b"\1" * 63), "a quantisation table is too short"),
         (b"\xff\xd8" + segment(0xC4, b"\0" + b"\3" + bytes(15) + b"abc"), "more codes than there are"),
@@ -340,7 +423,7 @@ def test_damaged_files_give_a_list_or_an_error_and_nothing_else() -> None:
             pass
         else:
             read += 1
-            sparse.validate(sparse.codec.vocabulary(sparse.size))
+            sparse.codec.check(sparse)
         assert time.process_time() - began < 5, "a small file must not take long"  # a hang, not a benchmark
     assert 1_000 < read < 15_000
 

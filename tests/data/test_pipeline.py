@@ -292,6 +292,31 @@ def test_own_coefficients_are_requantised_and_mirrored_without_loss(tmp_path: Pa
     assert {int(v) for v in batch.values[batch.chunk_index == 0][:, 9]} == {int(plain.values[0]), int(other.values[0])}
 
 
+def test_own_coefficients_lie_as_they_are_told_to(tmp_path: Path) -> None:
+    """A picture on its side whose edge is part of a block cannot be turned without loss; as it lies it can be used."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(next(LANDSCAPES.glob("*.jpg"))).crop((0, 0, 64, 41)).save(tmp_path / "a.jpg", quality=75, exif=exif)
+    source, config = open_source(f"folder:{tmp_path}"), own_config(fit="whole", image_size=(64, 64))
+    with pytest.raises(ValueError, match="to be mirrored without loss it must be a multiple of 16"):
+        held_out_lists(source, config, Skipped(1, 1.0))
+    lying = with_data(config, upright=False)
+    (sparse,) = held_out_lists(source, with_data(lying, held_out_crops=1), Skipped(1, 0.0))[0]
+    assert sparse == SparseDCT.from_jpeg(tmp_path / "a.jpg", upright=False)
+    assert training_sizes(source, lying) == [(41, 64, 1)]
+
+
+def test_own_coefficients_beyond_the_vocabulary_are_limited(tmp_path: Path) -> None:
+    """A value that the model's table has no row for would be looked up outside of it."""
+    codec, one = DCTCodec(quality=75, chroma_subsampling="4:4:4"), np.ones(1, np.int32)
+    largest = codec.vocabulary((16, 16)).largest_value
+    assert largest < 1000
+    (tmp_path / "a.jpg").write_bytes(SparseDCT(one, 0 * one, 1000 * one, (16, 16), codec).to_jpeg())
+    config = dataclasses.replace(own_config(fit="whole", image_size=(16, 16), held_out_crops=1), codec=codec)
+    (sparse,) = held_out_lists(open_source(f"folder:{tmp_path}"), config, Skipped(1, 0.0))[0]
+    assert sparse == SparseDCT(one, 0 * one, largest * one, (16, 16), codec)
+
+
 def test_own_coefficients_need_jpeg_files_of_the_codecs_subsampling(tmp_path: Path) -> None:
     image = Image.open(next(LANDSCAPES.glob("*.jpg")))
     image.save(tmp_path / "a.png")
