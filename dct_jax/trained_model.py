@@ -18,6 +18,8 @@ from dct_jax.config import Config
 from dct_jax.data.pipeline import example_batch
 from dct_jax.evaluation.likelihood import list_log_prob
 from dct_jax.model import DCTransformer, initial_params, network
+from dct_jax.published import locate
+from dct_jax.published.weights_file import read_weights
 from dct_jax.sampling.lists import Sample, Start, draw_lists
 from dct_jax.sampling.policy import Policy
 from dct_jax.training.checkpoints import Checkpoints
@@ -295,18 +297,21 @@ def _check_seed(seed: int) -> None:
 
 
 def load(run: str | Path, dtype: str | None = None) -> TrainedModel:
-    """The best checkpoint of a run's folder.
+    """The best checkpoint of a run's folder, a file that `export` has written, or a published model.
 
     Args:
-        run: the folder.
+        run: the folder, the file, or the name, as `dct_jax.published.locate` has it.
         dtype: as of `TrainedModel.with_dtype`; by default the weights are float32, the activations as in training.
 
     Raises:
-        ValueError: if there is no checkpoint, or it cannot be read.
+        ValueError: if there is no such model, or it cannot be read.
     """
-    folder = Path(run) / "checkpoints"
-    if not folder.is_dir():
-        raise ValueError(f"{run}: there is no run here (no folder {folder}); train one, or name its folder")
+    path = locate(run)
+    model = _from_run(path / "checkpoints") if path.is_dir() else _from_file(path)
+    return model if dtype is None else model.with_dtype(dtype)
+
+
+def _from_run(folder: Path) -> TrainedModel:
     checkpoints = Checkpoints(folder)
     try:
         step = checkpoints.best()
@@ -314,7 +319,14 @@ def load(run: str | Path, dtype: str | None = None) -> TrainedModel:
             raise ValueError(f"{folder}: there is no checkpoint yet")
         config = checkpoints.config(step)
         shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
-        model = TrainedModel(config, checkpoints.params(step, shapes), checkpoints.sizes(step), checkpoints.classes(step))
-        return model if dtype is None else model.with_dtype(dtype)
+        return TrainedModel(config, checkpoints.params(step, shapes), checkpoints.sizes(step), checkpoints.classes(step))
     finally:
         checkpoints.close()
+
+
+def _from_file(path: Path) -> TrainedModel:
+    weights = read_weights(path)
+    model = TrainedModel(weights.config, jax.device_put(weights.params), weights.sizes, weights.classes)
+    if model.fingerprint != weights.fingerprint:
+        raise ValueError(f"{path}: the weights are damaged: their fingerprint is not the one that stands in the file")
+    return model

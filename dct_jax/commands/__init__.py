@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from dct_jax.caches import keep_programs
-from dct_jax.commands import compress, demo, evaluate, pictures, prepare, sample, steer, train
+from dct_jax.commands import compress, demo, evaluate, export, pictures, prepare, sample, steer, train
 from dct_jax.commands.arguments import say
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -18,6 +18,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "evaluate": evaluate.evaluate,
     "compress": compress.compress,
     "decompress": compress.decompress,
+    "export": export.export,
+    "models": export.models,
     "encode": pictures.encode,
     "decode": pictures.decode,
     "show": pictures.show,
@@ -36,6 +38,8 @@ USAGE = """usage: python -m dct_jax COMMAND
   evaluate RUN         measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
   compress RUN IMAGE   compress a JPEG file, or a folder of them, without loss, with a run's model
   decompress RUN FILE  make the JPEG file again, or all of a folder
+  export RUN FILE      write a run's model as one file, which every command takes in its place
+  models               list the published models, whose names every command takes, too
   encode IMAGE         turn an image into a file of triples
   decode TRIPLES       turn a file of triples into an image
   show IMAGE           draw an image's DCT, the traces of its list and its stages

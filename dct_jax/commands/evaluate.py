@@ -15,6 +15,7 @@ from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import figure_file, parse, say
 from dct_jax.commands.sample_metrics import check_folders, compare_folders, compare_samples
 from dct_jax.files import replacing
+from dct_jax.published import results_folder
 from dct_jax.tables import aligned
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def evaluate(args: Sequence[str]) -> int:
         out, figures, report = command.out, {}, {"real": command.real.resolve().name, "fake": command.fake.resolve().name}
         report["samples"] = compare_folders(command.real, command.fake, command.features, command.weights, command.batch_size)
     else:
-        out = command.out or command.run / "evaluation"
+        out = command.out or results_folder(command.run) / "evaluation"
         report, figures = _evaluate_run(command, command.run, out)
     if not out:
         return 0
@@ -141,7 +142,7 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, An
         beside = [] if command.data or command.num else _bars(rows)
         figures["curve.png"] = training_curve(records, beside)
     report = {
-        "run": run.resolve().name,
+        "run": run.resolve().stem,
         "fingerprint": model.fingerprint,
         "dtype": model.config.model.dtype,
         "source": name,

@@ -10,6 +10,7 @@ import tyro
 from dct_jax import plots
 from dct_jax.commands.arguments import figure_file, parse, save_image, say
 from dct_jax.commands.drawing import Drawing, cut_note, draw_into
+from dct_jax.published import results_folder
 
 if TYPE_CHECKING:
     from dct_jax.trained_model import TrainedModel
@@ -31,7 +32,7 @@ class Sample:
         size: height and width in pixels; by default each sample's is drawn from the training pictures' sizes.
         drawing: how to draw.
         out: folder for samples.png (a grid), progressive.png, positions.png, samples.jsonl and samples/, in place of those of
-            an earlier call; the run's folder by default.
+            an earlier call; the run's folder by default, or results/NAME of a model that has none.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -45,7 +46,7 @@ class Sample:
 def sample(args: Sequence[str]) -> int:
     """`sample RUN`."""
     command = parse(Sample, args, "sample")
-    out = command.out or command.run
+    out = command.out or results_folder(command.run)
     from dct_jax.trained_model import load
 
     model = load(command.run, command.drawing.dtype)

@@ -13,6 +13,7 @@ from dct_jax.codec.jpeg import read_partial_jpeg
 from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, say
 from dct_jax.commands.drawing import Drawing, cut_note, draw_into
 from dct_jax.data.pixels import read_image
+from dct_jax.published import results_folder
 
 if TYPE_CHECKING:
     from dct_jax.steering import Given
@@ -198,7 +199,7 @@ def _held_out(num: int) -> Pictures:
 
 def _steer(command: Upsample | Colorize | Continue, name: str, pictures_of: Pictures, title: str) -> int:
     """Draws the samples of all pictures, and the figure that compares them."""
-    num, drawing, out = command.num, command.drawing, command.out or command.run / name
+    num, drawing, out = command.num, command.drawing, command.out or results_folder(command.run) / name
     if num < 1:
         raise ValueError(f"num is {num}; it must be 1 or more")
     from dct_jax.steering import starts_of

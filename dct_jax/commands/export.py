@@ -1,0 +1,100 @@
+"""The commands export, which makes one file of a run's model, and models, which lists those that are published."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from dct_jax.commands.arguments import parse, say
+from dct_jax.tables import aligned
+
+FIGURES = {"bits_per_pixel": "bits per pixel", "FD-AlexNet": "FD-AlexNet", "FID": "FID"}
+"""What is taken of an evaluation, and what the table calls it."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Writes the best checkpoint of a run as one file, which every command takes in place of the run's folder.
+
+    Attributes:
+        run: folder of the run.
+        out: the file, NAME.safetensors.
+        dtype: of the numbers in the file; bfloat16 and float16 halve it, and change probabilities a little.
+        source: pictures that `evaluate` and `upsample --held-out` of the file open in place of the run's own, as data.source of
+            an experiment.
+        data: what it was trained on, for people.
+        licence: of the weights, likewise.
+        command: that trained it, likewise.
+        evaluation: an evaluation.json whose figures the file says.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional]
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    source: str = ""
+    data: str = ""
+    licence: str = ""
+    command: str = ""
+    evaluation: Path | None = None
+
+
+@dataclass(frozen=True)
+class Models:
+    """Lists the published models, which commands take by name in place of a run's folder."""
+
+
+def export(args: Sequence[str]) -> int:
+    """`export RUN OUT`."""
+    command = parse(Export, args, "export")
+    figures = _figures(command.evaluation)
+    from dct_jax.published.weights_file import About, Weights, rounded, write_weights
+    from dct_jax.trained_model import load
+
+    model = load(command.run)
+    model = replace(model, params=rounded(model.params, command.dtype))
+    config = model.config
+    if command.source:
+        config = replace(config, data=replace(config.data, source=command.source))
+    about = About(command.data or model.config.data.source, command.licence, command.command, figures)
+    weights = Weights(config, model.params, model.sizes, model.classes, model.fingerprint, about)
+    write_weights(command.out, weights, command.dtype)
+    size = command.out.stat().st_size / 1e6
+    return say(f"{command.out} has the model {model.fingerprint[:8]} in {size:.1f} MB ({command.dtype})")
+
+
+def models(args: Sequence[str]) -> int:
+    """`models`."""
+    parse(Models, args, "models")
+    from dct_jax.published import published
+    from dct_jax.published.weights_file import read_about
+
+    found = published()
+    if not found:
+        return say("no model is published with this version")
+    rows, commands = [], []
+    for name, path in found.items():
+        about, parameters = read_about(path)
+        figures = [f"{about.results[key]:.3f}" if key in about.results else "-" for key in FIGURES]
+        rows.append((name, about.data, about.licence, f"{path.stat().st_size / 1e6:.1f}", f"{parameters / 1e6:.2f}", *figures))
+        commands.append((name, about.command))
+    print(aligned([("", "data", "licence", "MB", "M parameters", *FIGURES.values()), *rows], names=3) + "\n")
+    print(aligned([("", "made by"), *commands], names=2) + "\n")
+    return say("python -m dct_jax sample NAME draws from one")
+
+
+def _figures(evaluation: Path | None) -> dict[str, float]:
+    """What a file says of its model, from an evaluation.json."""
+    if evaluation is None:
+        return {}
+    try:
+        report = json.loads(evaluation.read_text())
+        found = {"bits_per_pixel": report["bits"]["bits_per_pixel"]["mean"]}
+        found |= {name: row["value"] for name, row in report.get("samples", {}).get("measures", {}).items()}
+        return {name: float(value) for name, value in found.items()}
+    except OSError as error:
+        raise ValueError(f"{evaluation}: this file cannot be read ({error.strerror})") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{evaluation}: this is no evaluation.json of a run ({error!r})") from None

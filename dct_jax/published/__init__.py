@@ -1,0 +1,50 @@
+"""Models that come with the package, and files of exported ones: what a command's RUN can name besides a run's folder."""
+
+import difflib
+import hashlib
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "weights"
+SUFFIX = ".safetensors"
+RESULTS = Path("results")
+"""Where commands leave what they make of models that have no folder of a run."""
+
+
+def published() -> dict[str, Path]:
+    """The published models' files, by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob(f"*{SUFFIX}"))}
+
+
+def locate(run: str | Path) -> Path:
+    """What a command's RUN means: the folder of a run, a file of weights, or the name of a published model. A folder or a file
+    that is there comes before a name.
+
+    Raises:
+        ValueError: if there is nothing of the kind, or a published model's file is not the one that was published.
+    """
+    path = Path(run)
+    if (path / "checkpoints").is_dir() or (path.suffix == SUFFIX and path.exists()):
+        return path
+    models = published()
+    if str(run) in models:
+        _check_published(models[str(run)])
+        return models[str(run)]
+    near = difflib.get_close_matches(str(run), models, cutoff=0.5) or sorted(models)
+    hint = f"; the nearest published models are {', '.join(near)}" if near else ""
+    raise ValueError(f"{run}: there is no run here (no folder {path / 'checkpoints'}), no file of weights, and no published "
+                     f"model of this name{hint}")  # fmt: skip
+
+
+def results_folder(run: str | Path) -> Path:
+    """Where a command leaves what it makes of RUN: in the run's own folder, or in results/NAME."""
+    path = Path(run)
+    return path if (path / "checkpoints").is_dir() else RESULTS / path.stem
+
+
+def _check_published(path: Path) -> None:
+    """Raises ValueError unless the file has the checksum that was published with it."""
+    sums = FOLDER / "SHA256SUMS"
+    lines = [line.split() for line in sums.read_text().splitlines()] if sums.exists() else []
+    known = {name: digest for digest, name in lines}
+    if known.get(path.name) != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise ValueError(f"{path}: this is not the file that was published; install the package again")

@@ -1,0 +1,175 @@
+"""One file for one model: a safetensors file of its parameters, with everything else in the header's metadata.
+
+The library safetensors reads and writes the numbers; that they are the ones which were written is found out by the fingerprint.
+"""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import ml_dtypes
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from dct_jax.config import Config
+from dct_jax.data.pipeline import example_batch
+from dct_jax.files import read_limited, replacing
+from dct_jax.model import network
+
+FORMAT = "dct_jax model 1"
+SUFFIX = ".safetensors"
+Kind = Literal["float32", "bfloat16", "float16"]
+_DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dtypes.bfloat16)}
+_FIELDS = ("format", "config", "sizes", "classes", "fingerprint", "about")
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What a reader should know of a model.
+
+    Attributes:
+        data: what it was trained on.
+        licence: of the weights.
+        command: that trained it.
+        results: figures by name, such as "bits_per_pixel".
+    """
+
+    data: str = ""
+    licence: str = ""
+    command: str = ""
+    results: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+class Weights(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        config, sizes, classes: as of `TrainedModel`.
+        params: float32, whatever the file's numbers are.
+        fingerprint: what `TrainedModel.fingerprint` of all that must be.
+        about: what to know of it.
+    """
+
+    config: Config
+    params: Any
+    sizes: tuple[tuple[int, int, int], ...]
+    classes: tuple[str, ...]
+    fingerprint: str
+    about: About
+
+
+def rounded(params: Any, kind: Kind) -> Any:
+    """Float32 parameters as a file of this kind gives them back."""
+    dtype = np.dtype(ml_dtypes.bfloat16 if kind == "bfloat16" else kind)
+    return jax.tree.map(lambda x: np.asarray(x).astype(dtype).astype(np.float32), params)
+
+
+def write_weights(path: Path, weights: Weights, kind: Kind) -> None:
+    """Writes a file whose numbers are of this kind; `weights.params` must be `rounded` to it.
+
+    Raises:
+        ValueError: if the file's name does not end in SUFFIX, or it cannot be written.
+    """
+    if path.suffix != SUFFIX:
+        raise ValueError(f"{path}: the name of a file of weights must end in {SUFFIX}")
+    dtype = np.dtype(ml_dtypes.bfloat16 if kind == "bfloat16" else kind)
+    arrays = {name: np.asarray(x).astype(dtype) for name, x in flatten_dict(weights.params, sep="/").items()}
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(weights.config.to_dict()),
+        "sizes": json.dumps(weights.sizes),
+        "classes": json.dumps(weights.classes),
+        "fingerprint": weights.fingerprint,
+        "about": json.dumps(dataclasses.asdict(weights.about)),
+    }
+    with replacing(path) as temporary:
+        temporary.write_bytes(safetensors.numpy.save(arrays, metadata))
+
+
+def read_about(path: Path) -> tuple[About, int]:
+    """What to know of a file's model, and how many parameters it has, without reading them.
+
+    Raises:
+        ValueError: as `read_weights`, as far as the header tells.
+    """
+    with _named(path):
+        config, metadata = _header(path)
+        return _about(metadata), sum(int(np.prod(shape)) for shape, _ in _arrays(path, config).values())
+
+
+def read_weights(path: Path) -> Weights:
+    """Reads a file. Whether its fingerprint is right, the caller must find out.
+
+    Raises:
+        ValueError: if it is missing or damaged, of another version, or its arrays do not fit its configuration.
+    """
+    with _named(path):
+        data = read_limited(path)
+        config, metadata = _header(path)
+        arrays = _arrays(path, config)
+        params = {}
+        for name, entry in safetensors.deserialize(data):
+            shape, dtype = arrays[name]
+            params[name] = np.frombuffer(entry["data"], dtype).reshape(shape).astype(np.float32)
+        sizes = tuple((int(height), int(width), int(count)) for height, width, count in json.loads(metadata["sizes"]))
+        if not sizes or min(map(min, sizes)) < 1:
+            raise ValueError("the sizes of its pictures are not positive numbers")
+        classes = tuple(map(str, json.loads(metadata["classes"])))
+        return Weights(config, unflatten_dict(params, sep="/"), sizes, classes, metadata["fingerprint"], _about(metadata))
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever is wrong with the file becomes one line that names it."""
+    try:
+        yield
+    # The library has an error of its own, and JSON of another form raises KeyError, TypeError and so on.
+    except Exception as error:
+        if str(error).startswith(str(path)):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
+        raise ValueError(f"{path}: this is no file of weights that can be used ({reason})") from None
+
+
+def _header(path: Path) -> tuple[Config, dict[str, str]]:
+    """The configuration and the metadata."""
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"its format is {metadata.get('format', 'none')!r}; this version reads {FORMAT!r}")
+    for name in _FIELDS:
+        if name not in metadata:
+            raise ValueError(f"its header has no {name}")
+    return Config.from_dict(json.loads(metadata["config"])), metadata
+
+
+def _about(metadata: Mapping[str, str]) -> About:
+    values = json.loads(metadata["about"])
+    results = {str(name): float(value) for name, value in values["results"].items()}
+    return About(*(str(values[name]) for name in ("data", "licence", "command")), results)
+
+
+def _arrays(path: Path, config: Config) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of each array, which are those that the configuration's network needs."""
+    shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
+    wanted = {name: tuple(leaf.shape) for name, leaf in flatten_dict(shapes, sep="/").items()}
+    found = {}
+    with safetensors.safe_open(path, framework="numpy") as file:
+        for name in file.keys():
+            part = file.get_slice(name)
+            if part.get_dtype() not in _DTYPES:
+                raise ValueError(f"{name} is of the type {part.get_dtype()}; it must be one of {', '.join(_DTYPES)}")
+            found[name] = (tuple(part.get_shape()), _DTYPES[part.get_dtype()])
+    for name in sorted(wanted.keys() | found.keys()):
+        shape = found[name][0] if name in found else "missing"
+        if shape != wanted.get(name, "unknown"):
+            raise ValueError(f"{name} is {shape}; its configuration needs {wanted.get(name, 'none of that name')}")
+    return found
