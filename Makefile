@@ -41,5 +41,5 @@ lint: $(VENV)/installed
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml $(ANEW)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dct_jax needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(if $(ANEW),--clear) $(VENV)
-	$(RUN) -m pip install -q --disable-pip-version-check -r requirements-dev.txt -e .
+	$(RUN) -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt -e .
 	@touch $@

@@ -1,8 +1,6 @@
 """`python -m dct_jax COMMAND`: reads the command line and calls a library function."""
 
-import sys
-
-from dct_jax.commands import main
+from dct_jax.commands import entry
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    entry()

