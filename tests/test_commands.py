@@ -79,6 +79,13 @@ def test_stats_prints_a_table_and_draws_it(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_bad_stats(refused: Refused, tmp_path: Path) -> None:
+    assert "--images is 'abc'; it must be a whole number; see stats --help" in refused("stats", "landscapes", "--images", "abc")
+    assert "--size is 'a', 'b'; it must be 2 numbers; see" in refused("stats", "landscapes", "--size", "a", "b")
+    assert "--num is 'abc'; it must be a whole number; see" in refused("sample", "x", "--num", "abc")
+    assert "--temperature cannot be 'hot'; see sample" in refused("sample", "x", "--temperature", "hot")
+    assert "canyon4.jpg is a file; name the folder that it is in" in refused("stats", f"folder:{LANDSCAPE}")
+    assert "there is no folder ~nosuchuser/x" in refused("stats", "folder:~nosuchuser/x")
+    assert "x.png: a file of triples must be .npz" in refused("encode", LANDSCAPE, "--out", tmp_path / "x.png")
     assert "Unrecognized options: --qualitiez" in refused("stats", "landscapes", "--qualitiez", 3)
     assert "it must be 'landscapes', 'fashion', 'folder:PATH'" in refused("stats", "sunsets")
     assert "quality is 101; it must be from 1 to 100" in refused("stats", "landscapes", "--qualities", 101)
@@ -99,7 +106,7 @@ def test_bad_commands(refused: Refused, tmp_path: Path) -> None:
     assert "mine.py defines no CONFIG" in refused("train", experiment)
     assert "train needs the name of an experiment" in refused("train")
     assert "Unrecognized options: --training.stepz" in refused("train", "debug", "--training.stepz", 3)
-    assert "invalid literal for int()" in refused("train", "debug", "--training.steps", "x")
+    assert "--training.steps is 'x'; it must be a whole number" in refused("train", "debug", "--training.steps", "x")
     assert "training.steps is -4; it must be 1 or more" in refused("train", "debug", "--training.steps", -4)
     assert "quality is 200; it must be from 1 to 100" in refused("encode", LANDSCAPE, "--quality", 200)
 

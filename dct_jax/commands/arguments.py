@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,25 @@ def parse(command: type, args: Sequence[str], name: str, default: Any = None) ->
         said.seek(0)
         lines = [line.strip("│ \n") for line in said if line.startswith("│")]
         text = lines[: next((i for i, line in enumerate(lines) if set(line) == {"─"}), None)]
-        raise ValueError(f"{' '.join(text)}; see {name} --help") from None
+        raise ValueError(f"{_in_short(' '.join(text))}; see {name} --help") from None
+
+
+_KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path", "STR": "a text", "{True,False}": "True or False"}
+
+
+def _in_short(message: str) -> str:
+    """tyro's message without the names of Python's types and functions."""
+    if found := re.match(r"Error parsing (\S+): no type matching (.+?) could be instantiated from \[(.*?)\]\.", message):
+        flag, kinds, values = found.groups()
+        named = [_KINDS.get(kind, f"{len(kind.split())} numbers") for kind in kinds.split("|") if kind != "{None}"]
+        return f"{flag} is {values}; it must be {' or '.join(named)}"
+    if found := re.match(r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", message):
+        return f"{found[1]} is {found[2]}; it must be a whole number"
+    if found := re.match(r"Error parsing (\S+): could not convert string to float: (.*)", message):
+        return f"{found[1]} is {found[2]}; it must be a number"
+    if found := re.match(r"Error parsing (\S+): Could not find valid parse for arguments: \[(.*?)\]", message):
+        return f"{found[1]} cannot be {found[2]}"
+    return message
 
 
 def save_image(image: Any, out: Path) -> None:

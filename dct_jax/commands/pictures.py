@@ -95,6 +95,8 @@ class Stats:
 def encode(args: Sequence[str]) -> int:
     """`encode IMAGE`."""
     command = parse(Encode, args, "encode")
+    if command.out and command.out.suffix != ".npz":
+        raise ValueError(f"{command.out}: a file of triples must be .npz; `decode` makes images of it")
     if command.own_coefficients:
         sparse = SparseDCT.from_jpeg(command.image, command.codec.channel_order)
     else:

@@ -49,7 +49,7 @@ def prepare_tfds(dataset: str, data_dir: Path | None = None) -> Path:
         ValueError: if there is no such data set, if it is prepared otherwise, if TensorFlow is not installed, or for whatever
             TFDS cannot do.
     """
-    options = {} if data_dir is None else {"data_dir": data_dir.expanduser()}
+    options = {} if data_dir is None else {"data_dir": os.path.expanduser(data_dir)}
     builder = open_builder(dataset, **options)
     if is_prepared(builder):
         if reason := wrong_format(builder):
@@ -87,13 +87,13 @@ def prepare_source(source: str, out: Path, name: str = "") -> Prepared:
             is there already or cannot be written.
     """
     tfds = import_tfds()
-    root = Path(source.partition(":")[2]).expanduser()
+    root = Path(os.path.expanduser(source.partition(":")[2]))
     name = name or re.sub(r"\W+", "_", root.resolve().name.lower().removesuffix(".tar")).strip("_")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(
             f"the data set's name is {name!r}; it must begin with a small letter and have only these, digits and _ (--name)"
         )
-    folder = out.expanduser() / name / VERSION
+    folder = Path(os.path.expanduser(out)) / name / VERSION
     if folder.exists():
         raise ValueError(f"{folder} is there already; remove it, or choose another --name or --out")
     sources = _splits(source)

@@ -30,8 +30,9 @@ class SymbolPolicy:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature <= 1e6:  # far above, impossible symbols would become possible
-            raise ValueError(f"temperature is {self.temperature}; it must be above 0 and at most 1e6")
+        # Far above, impossible symbols would become possible; far below, logits would no longer be finite.
+        if not 1e-6 <= self.temperature <= 1e6:
+            raise ValueError(f"temperature is {self.temperature}; it must be from 1e-6 to 1e6")
         if self.top_k < 0:
             raise ValueError(f"top_k is {self.top_k}; it must be 0 (all) or more")
         if not 0 < self.top_p <= 1:

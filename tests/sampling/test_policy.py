@@ -39,6 +39,7 @@ def test_impossible_symbols_stay_impossible_at_any_temperature() -> None:
     ("field", "value"),
     [
         ("temperature", 0.0),
+        ("temperature", 1e-40),
         ("temperature", float("nan")),
         ("temperature", float("inf")),
         ("top_k", -1),

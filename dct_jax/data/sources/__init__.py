@@ -1,5 +1,6 @@
 """Where pictures come from: the bundled ones, folders, tar files, idx files and TFDS data sets."""
 
+import os
 from pathlib import Path
 
 from dct_jax.data.sources.folder import FolderSource
@@ -24,18 +25,19 @@ def open_source(source: str, split: str = "") -> Source:
         ValueError: if the source is unknown, cannot be read, or has no pictures.
     """
     kind, _, rest = source.partition(":")
+    path = Path(os.path.expanduser(rest))  # the method of Path's fails for a user that there is not
     if source == "landscapes":
         return FolderSource(LANDSCAPES, split)
     if source == "fashion":
         return IdxSource(FASHION, split)
     if kind == "folder" and rest:
-        return FolderSource(Path(rest).expanduser(), split)
+        return FolderSource(path, split)
     if kind == "tar" and rest:
         from dct_jax.data.sources.tar import TarSource
 
-        return TarSource(Path(rest).expanduser(), split)
+        return TarSource(path, split)
     if kind == "idx" and rest:
-        return IdxSource(Path(rest).expanduser(), split)
+        return IdxSource(path, split)
     if kind == "tfds" and rest:
         from dct_jax.data.sources.tfds import TFDSSource  # slow to import
 

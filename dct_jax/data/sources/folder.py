@@ -23,7 +23,8 @@ class FolderSource:
         """
         self.name = f"folder:{root}{split and f' ({split})'}"
         if not root.is_dir():
-            raise ValueError(f"{self.name}: there is no folder {root}")
+            what = f"{root} is a file; name the folder that it is in" if root.is_file() else f"there is no folder {root}"
+            raise ValueError(f"{self.name}: {what}")
         if split and not (root / split).is_dir():
             known = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "no sub-folders at all"
             raise ValueError(f"{self.name}: there is no sub-folder {split!r} (data.split); there are {known}")

@@ -1,6 +1,7 @@
 """Pictures of TFDS data sets that were prepared as array_record files, read without TensorFlow."""
 
 import difflib
+import os
 import shlex
 import textwrap
 from pathlib import Path
@@ -102,7 +103,7 @@ def open_builder(dataset: str, **options: Any) -> Any:
     try:
         if not dataset.startswith(("/", "./", "../", "~")):
             return tfds.builder(dataset, **options)
-        folder = Path(dataset).expanduser()
+        folder = Path(os.path.expanduser(dataset))
         if (folder / INFO).is_file():
             return tfds.builder_from_directory(folder)
     except tfds.core.registered.DatasetNotFoundError:

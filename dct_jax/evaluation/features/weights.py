@@ -32,7 +32,7 @@ def inception_file(path: Path | None = None) -> Path:
             f"FID needs Inception's weights: name the file {FILE} in {VARIABLE}; it is in the release fid_weights of"
             " github.com/mseitzer/pytorch-fid, and perhaps already in ~/.cache/torch/hub/checkpoints; or use --features alexnet"
         )
-    return Path(named).expanduser()
+    return Path(os.path.expanduser(named))
 
 
 def parse_weights(data: bytes) -> dict[str, np.ndarray]:
