@@ -9,6 +9,10 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
 
+from dct_jax.data.formats import FORMATS
+
+NO_IMAGE = "this is no image of a kind that is read"
+
 _OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -34,7 +38,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ValueError(f"{path}: {error}") from None
 
 
-def decode_image(data: bytes, formats: Sequence[str] | None = None, most_pixels: int | None = None) -> np.ndarray:
+def decode_image(data: bytes, formats: Sequence[str] = tuple(FORMATS), most_pixels: int | None = None) -> np.ndarray:
     """The RGB pixels of an encoded image, uint8 [H, W, 3], turned as its EXIF orientation says; of several frames the first.
 
     Grey, palette, 1-bit, YCbCr, HSV and CMYK images become RGB, CMYK without its colour profile. What is transparent is laid
@@ -42,7 +46,7 @@ def decode_image(data: bytes, formats: Sequence[str] | None = None, most_pixels:
 
     Args:
         data: a file.
-        formats: those of Pillow's that are tried; all by default.
+        formats: those of Pillow's that are tried.
         most_pixels: an image with more is refused by its header; by default Pillow's own limit holds.
 
     Raises:
@@ -78,11 +82,11 @@ def image_size(data: bytes, upright: bool = True) -> tuple[int, int]:
     return (width, height) if turned and upright else (height, width)
 
 
-def _opened(data: bytes, formats: Sequence[str] | None = None) -> ImageFile:
+def _opened(data: bytes, formats: Sequence[str] = tuple(FORMATS)) -> ImageFile:
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
-        raise ValueError("this is no image that Pillow can read") from None
+        raise ValueError(NO_IMAGE) from None
     except Exception as error:
         raise ValueError(f"this image cannot be read ({error!r})") from None
 

@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from dct_jax.data.formats import FORMATS
+from dct_jax.data.pixels import NO_IMAGE
 from dct_jax.data.sources import NO_LABEL, Source, open_source
 from dct_jax.data.sources.idx import IdxSource
 from dct_jax.data.sources.tfds import import_tfds, is_prepared, one_line, open_builder, wrong_format
@@ -168,10 +170,10 @@ def _png(image: np.ndarray) -> bytes:
 
 def _why_no_image(data: bytes, key: str) -> str:
     try:
-        with Image.open(io.BytesIO(data)):  # reads the header alone
+        with Image.open(io.BytesIO(data), formats=tuple(FORMATS)):  # reads the header alone
             return ""
     except Exception:  # Pillow raises nearly anything for a damaged file
-        return f"{key}: this is no image that Pillow can read"
+        return f"{key}: {NO_IMAGE}"
 
 
 def _write(records: Iterator[bytes], template: Any) -> tuple[list[int], int]:

@@ -9,6 +9,7 @@ import PIL
 import pytest
 from PIL import Image
 
+from dct_jax.data.formats import FORMATS
 from dct_jax.data.pixels import image_size, read_image
 from dct_jax.data.sources import LANDSCAPES
 
@@ -188,7 +189,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"{tmp_path}/missing.png: there is no such file"):
         read_image(tmp_path / "missing.png")
     jpeg = (LANDSCAPES / "beach0.jpg").read_bytes()
-    no_image = "this is no image that Pillow can read"
+    no_image = "this is no image of a kind that is read"
     for name, content, reason in (
         ("empty.jpg", b"", no_image),
         ("garbage.png", b"garbage", no_image),
@@ -210,3 +211,27 @@ def test_a_picture_is_turned_as_its_exif_orientation_says(tmp_path: Path) -> Non
     assert image_size((tmp_path / "turned.png").read_bytes()) == (3, 2)
     assert turned.shape == (3, 2, 3)
     assert turned[0, 1].tolist() == [255, 0, 0]
+
+
+def test_postscript_under_a_picture_s_name_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow starts Ghostscript for it, whose language can read and write files."""
+
+    def start(*args: object, **_: object) -> None:
+        raise AssertionError(f"{args} was started")
+
+    monkeypatch.setattr("subprocess.check_call", start)
+    monkeypatch.setattr("subprocess.Popen", start)
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+    (tmp_path / "a.jpg").write_bytes(program)
+    assert Image.open(tmp_path / "a.jpg").format == "EPS"
+    with pytest.raises(ValueError, match="this is no image of a kind that is read"):
+        read_image(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="this is no image of a kind that is read"):
+        image_size(program)
+
+
+def test_every_kind_that_is_named_is_one_of_pillow_s() -> None:
+    Image.init()
+    assert set(FORMATS) <= set(Image.OPEN)
+    known = Image.registered_extensions()
+    assert {known[suffix] for suffixes in FORMATS.values() for suffix in suffixes if suffix != ".mpo"} == set(FORMATS)

@@ -116,7 +116,7 @@ def test_what_is_no_image_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING, "dct_jax"):
         folder, splits, skipped = prepare.prepare_source(f"folder:{path}", tmp_path / "out")
     assert (splits, skipped) == ({"train": 41}, 2)
-    reason = "this is no image that Pillow can read"
+    reason = "this is no image of a kind that is read"
     assert sorted(caplog.messages) == [f"leaving out {path}/{name}: {reason}" for name in ("cat/x.jpg", "owl/y.png")]
     assert set(contents(folder, "train")) == {*CLASSES, "owl/z.jpg"}
 
@@ -132,7 +132,7 @@ def test_an_interrupted_run_leaves_nothing_and_can_be_repeated(tmp_path: Path, m
     path = write(tmp_path / "pets", CLASSES)
     opened: list[bytes] = []
 
-    def interrupted(file: io.BytesIO) -> Image.Image:
+    def interrupted(file: io.BytesIO, formats: tuple[str, ...]) -> Image.Image:
         opened.append(file.getvalue())
         if len(opened) == 30:
             assert any((tmp_path / "out").glob("*/*"))  # it is under way

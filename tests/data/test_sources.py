@@ -1,8 +1,11 @@
 """Records by index, their classes and splits."""
 
+import logging
 import pickle
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -106,3 +109,22 @@ def test_a_bad_source_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(ValueError, match=f"folder:{tmp_path}: no image file below that folder"):
         open_source(f"folder:{tmp_path}")
+
+
+def test_what_is_no_picture_is_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Files of other suffixes, which may be pictures that somebody misses, were left out in silence."""
+    pixels = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    for suffix in (".jfif", ".JPE", ".ppm", ".avif", ".jp2"):
+        pixels.save(tmp_path / f"a{suffix}")
+    for name in ("a.txt", "b.txt", "c.heic", "README", ".hidden"):
+        (tmp_path / name).write_bytes(b"")
+    with tarfile.open(tmp_path.with_suffix(".tar"), "w") as tar:
+        tar.add(tmp_path, ".")
+    for source in (f"folder:{tmp_path}", f"tar:{tmp_path.with_suffix('.tar')}"):
+        with caplog.at_level(logging.WARNING):
+            assert len(open_source(source)) == len(open_source(source)) == 5
+        (record,) = caplog.records
+        said, _, kinds = record.getMessage().partition(" (")
+        assert said == f"{source}: 4 files are not taken for pictures"
+        assert sorted(kinds.removesuffix(")").split(", ")) == ["1 .heic", "1 without a suffix", "2 .txt"]
+        caplog.clear()

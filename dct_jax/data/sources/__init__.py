@@ -1,13 +1,16 @@
 """Where pictures come from: the bundled ones, folders, tar files, idx files and TFDS data sets."""
 
+import logging
 import os
 from pathlib import Path
 
 from dct_jax.data.sources.folder import FolderSource
 from dct_jax.data.sources.idx import IdxSource
-from dct_jax.data.sources.record import NO_LABEL, SUFFIXES, Part, Record, Source, hold_out
+from dct_jax.data.sources.record import NO_LABEL, Part, Record, Source, hold_out
 
-__all__ = ["FASHION", "LANDSCAPES", "NO_LABEL", "SUFFIXES", "Part", "Record", "Source", "hold_out", "open_source"]
+__all__ = ["FASHION", "LANDSCAPES", "NO_LABEL", "Part", "Record", "Source", "hold_out", "open_source"]
+
+log = logging.getLogger(__name__)
 
 LANDSCAPES = Path(__file__).parent.parent / "landscapes"
 FASHION = LANDSCAPES.with_name("fashion")
@@ -31,11 +34,11 @@ def open_source(source: str, split: str = "") -> Source:
     if source == "fashion":
         return IdxSource(FASHION, split)
     if kind == "folder" and rest:
-        return FolderSource(path, split)
+        return _others_said(FolderSource(path, split))
     if kind == "tar" and rest:
         from dct_jax.data.sources.tar import TarSource
 
-        return TarSource(path, split)
+        return _others_said(TarSource(path, split))
     if kind == "idx" and rest:
         return IdxSource(path, split)
     if kind == "tfds" and rest:
@@ -44,3 +47,15 @@ def open_source(source: str, split: str = "") -> Source:
         return TFDSSource(rest, split)
     known = "'landscapes', 'fashion', 'folder:PATH', 'tar:PATH', 'idx:FOLDER' or 'tfds:NAME[/CONFIG][:VERSION]'"
     raise ValueError(f"data.source is {source!r}; it must be {known}")
+
+
+_said: set[str] = set()
+
+
+def _others_said(source: Source) -> Source:
+    """The source, after it was said once what it leaves out: nobody should wonder where pictures have gone."""
+    if source.others and source.name not in _said:
+        _said.add(source.name)
+        kinds = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in source.others.most_common(10))
+        log.warning("%s: %d files are not taken for pictures (%s)", source.name, source.others.total(), kinds)
+    return source

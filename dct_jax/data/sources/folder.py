@@ -1,10 +1,12 @@
 """Pictures in a folder: any tree of image files."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from dct_jax.data.sources.record import NO_LABEL, SUFFIXES, Record
+from dct_jax.data.formats import FORMATS, SUFFIXES
+from dct_jax.data.sources.record import NO_LABEL, Record
 
 
 class FolderSource:
@@ -13,6 +15,7 @@ class FolderSource:
     Attributes:
         name, classes: as of any Source; the class of a file is the first sub-folder on its way.
         paths: the files.
+        others: how many files of each other suffix lie there.
     """
 
     def __init__(self, root: Path, split: str = "") -> None:
@@ -29,9 +32,11 @@ class FolderSource:
             known = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "no sub-folders at all"
             raise ValueError(f"{self.name}: there is no sub-folder {split!r} (data.split); there are {known}")
         self.root = root / split
-        self.paths = sorted(_image_files(self.root))
+        files = list(_files(self.root))
+        self.paths = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
+        self.others = Counter(path.suffix for path in files if path.suffix.lower() not in SUFFIXES)
         if not self.paths:
-            raise ValueError(f"{self.name}: no image file below that folder ({', '.join(sorted(SUFFIXES))})")
+            raise ValueError(f"{self.name}: no image file below that folder ({', '.join(FORMATS)})")
         self.classes = tuple(sorted({path.relative_to(self.root).parts[0] for path in self.paths if path.parent != self.root}))
         labels = {name: label for label, name in enumerate(self.classes)}
         parts = (path.relative_to(self.root).parts for path in self.paths)
@@ -50,7 +55,7 @@ class FolderSource:
             raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
 
 
-def _image_files(root: Path) -> Iterator[Path]:
+def _files(root: Path) -> Iterator[Path]:
     seen = set()  # links may lead in a circle
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -60,4 +65,4 @@ def _image_files(root: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = (Path(folder, name) for name in files if not name.startswith("."))
-        yield from (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+        yield from (path for path in paths if path.is_file())

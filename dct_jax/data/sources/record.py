@@ -7,9 +7,6 @@ import numpy as np
 NO_LABEL = -1
 """The label of a record without a class."""
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Of the files in folders and tar files that are taken for images."""
-
 
 class Record(NamedTuple):
     """One record of a source.

@@ -6,6 +6,7 @@ import tarfile
 import threading
 import weakref
 from array import array
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from posixpath import normpath, splitext
@@ -13,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from dct_jax.data.sources.record import NO_LABEL, SUFFIXES, Record
+from dct_jax.data.formats import FORMATS, SUFFIXES
+from dct_jax.data.sources.record import NO_LABEL, Record
 
 # How a file of each kind starts, and what unpacks it.
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\x00": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
@@ -28,6 +30,7 @@ class TarSource:
     Attributes:
         name, classes: as of any Source; the class of a file is the first folder on its way.
         path: the tar file.
+        others: how many files of each other suffix are in it.
     """
 
     def __init__(self, path: Path, split: str = "") -> None:
@@ -38,11 +41,11 @@ class TarSource:
         """
         self.name = f"tar:{path}{split and f' ({split})'}"
         self.path = path
-        members, offsets, sizes = _index(path)
+        members, offsets, sizes, self.others = _index(path)
         folder = normpath(split) + "/" if split else ""
         chosen = [i for i, member in enumerate(members) if member.startswith(folder)]
         if not members:
-            raise ValueError(f"{self.name}: no image file in that tar file ({', '.join(sorted(SUFFIXES))})")
+            raise ValueError(f"{self.name}: no image file in that tar file ({', '.join(FORMATS)})")
         if not chosen:
             known = ", ".join(sorted({member.split("/")[0] for member in members if "/" in member})) or "no folders at all"
             raise ValueError(f"{self.name}: there is no folder {split!r} with images (data.split); there are {known}")
@@ -95,22 +98,24 @@ class TarSource:
         vars(self).update(state, _file=None, _lock=threading.Lock())
 
 
-def _index(path: Path) -> tuple[list[str], array, array]:
-    """The names of the image files in a tar file, in the order in which they lie, and their offsets and sizes in bytes."""
+def _index(path: Path) -> tuple[list[str], array, array, Counter[str]]:
+    """The names of the image files in a tar file, in the order in which they lie, their offsets and sizes in bytes, and how
+    many files of other suffixes there are."""
     try:
         stat = path.stat()
-        names, offsets, sizes = _read_index(path, (stat.st_size, stat.st_mtime_ns))
+        names, offsets, sizes, others = _read_index(path, (stat.st_size, stat.st_mtime_ns))
     except FileNotFoundError:
         raise ValueError(f"tar:{path}: there is no such file") from None
     except OSError as error:
         raise ValueError(f"tar:{path}: this file cannot be read ({error.strerror})") from None
-    return names.split("\0") if names else [], offsets, sizes
+    return names.split("\0") if names else [], offsets, sizes, others
 
 
 @functools.lru_cache(maxsize=1)  # one or two minutes for a million members, and one split is often opened after another
-def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array]:
+def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array, Counter[str]]:
     """As `_index`, with NUL between the names. The state, size and time, is there to read a file that has changed anew."""
     names: list[str] = []
+    others: Counter[str] = Counter()
     offsets, sizes = array("q"), array("q")
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
@@ -120,7 +125,11 @@ def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array]:
                     raise tarfile.ReadError(f"a header without sense before byte {tar.offset}")
                 name = normpath(member.name).lstrip("/")
                 hidden = any(part.startswith(".") for part in name.split("/"))
-                if member.isreg() and not member.issparse() and not hidden and splitext(name)[1].lower() in SUFFIXES:
+                if not member.isreg() or member.issparse() or hidden:
+                    continue
+                if splitext(name)[1].lower() not in SUFFIXES:
+                    others[splitext(name)[1]] += 1
+                else:
                     names.append(name)
                     offsets.append(member.offset_data)
                     sizes.append(member.size)
@@ -139,4 +148,4 @@ def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array]:
                     f"unpack it first: `{unpack} --keep {path}`"
                 ) from None
         raise ValueError(f"tar:{path}: this is no tar file, or it is damaged or cut off ({error})") from None
-    return "\0".join(names), offsets, sizes
+    return "\0".join(names), offsets, sizes, others
