@@ -2,7 +2,7 @@
 
     python benchmarks/train_step.py [--batch-size 2 --repeats 5 --json FILE]
 
-The reference network takes steps with Adam, the quick start's small one with Muon. The bars: half of the rate of plain XLA
+The reference network takes steps with Adam, that of `landscapes` with Muon. The bars: half of the rate of plain XLA
 matrix products in float32.
 """
 
