@@ -48,7 +48,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        flush(temporary)  # else a power cut may leave the name with nothing in it
         os.replace(temporary, path)
+        flush(path.parent)
     except IsADirectoryError:
         raise ValueError(f"{path} is a folder; name a file") from None
     finally:
@@ -72,10 +74,27 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
+        flush_tree(temporary)
         folder.parent.mkdir(exist_ok=True)
         temporary.rename(folder)
+        flush(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def flush_tree(folder: Path) -> None:
+    """The same for all that is in a folder's tree."""
+    for path in (*folder.rglob("*"), folder):
+        flush(path)
 
 
 def _umask() -> int:

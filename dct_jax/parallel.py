@@ -61,16 +61,6 @@ def place(batch: Any, devices: Sequence[jax.Device]) -> Any:
     return jax.device_put(rows, NamedSharding(Mesh(np.array(local), DATA_AXIS), PartitionSpec(DATA_AXIS)))
 
 
-def as_one(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """A replicated tree as arrays that span all processes, as Orbax wants them; nothing is copied."""
-    everywhere = NamedSharding(Mesh(np.array(devices), DATA_AXIS), PartitionSpec())
-
-    def join(x: jax.Array) -> jax.Array:
-        return jax.make_array_from_single_device_arrays(x.shape, everywhere, [shard.data for shard in x.addressable_shards])
-
-    return jax.tree.map(join, tree)
-
-
 def any_process(devices: Sequence[jax.Device]) -> Callable[[bool], jax.Array]:
     """A function that all processes call with yes or no; its result, which is there once the devices get to it, says whether
     one of them said yes."""

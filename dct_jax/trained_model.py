@@ -18,7 +18,7 @@ from dct_jax.config import Config
 from dct_jax.data.pipeline import example_batch
 from dct_jax.evaluation.likelihood import list_log_prob
 from dct_jax.model import DCTransformer, initial_params, network
-from dct_jax.published import locate
+from dct_jax.published import is_checkpoint, locate
 from dct_jax.published.weights_file import read_weights
 from dct_jax.sampling.lists import Sample, Start, draw_lists
 from dct_jax.sampling.policy import Policy
@@ -297,31 +297,40 @@ def _check_seed(seed: int) -> None:
 
 
 def load(run: str | Path, dtype: str | None = None) -> TrainedModel:
-    """The best checkpoint of a run's folder, a file that `export` has written, or a published model.
+    """The best checkpoint of a run's folder, the one that is named, a file that `export` has written, or a published model.
 
     Args:
-        run: the folder, the file, or the name, as `dct_jax.published.locate` has it.
+        run: the folder, runs/NAME/checkpoints/STEP, the file, or the name, as `dct_jax.published.locate` has it.
         dtype: as of `TrainedModel.with_dtype`; by default the weights are float32, the activations as in training.
 
     Raises:
         ValueError: if there is no such model, or it cannot be read.
     """
     path = locate(run)
-    model = _from_run(path / "checkpoints") if path.is_dir() else _from_file(path)
+    if is_checkpoint(path):
+        model = _from_checkpoint(Checkpoints(path.parent), int(path.name))
+    else:
+        model = _from_run(path / "checkpoints") if path.is_dir() else _from_file(path)
     return model if dtype is None else model.with_dtype(dtype)
 
 
 def _from_run(folder: Path) -> TrainedModel:
     checkpoints = Checkpoints(folder)
-    try:
-        step = checkpoints.best()
-        if step is None:
-            raise ValueError(f"{folder}: there is no checkpoint yet")
-        config = checkpoints.config(step)
-        shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
-        return TrainedModel(config, checkpoints.params(step, shapes), checkpoints.sizes(step), checkpoints.classes(step))
-    finally:
-        checkpoints.close()
+    while (step := checkpoints.best()) is not None:
+        try:
+            return _from_checkpoint(checkpoints, step)
+        except ValueError:
+            if checkpoints.exists(step):
+                raise
+            # A run in training has removed it meanwhile, as it has better ones.
+    raise ValueError(f"{folder}: there is no checkpoint yet")
+
+
+def _from_checkpoint(checkpoints: Checkpoints, step: int) -> TrainedModel:
+    checkpoints.check(step)
+    config = checkpoints.config(step)
+    shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
+    return TrainedModel(config, checkpoints.params(step, shapes), checkpoints.sizes(step), checkpoints.classes(step))
 
 
 def _from_file(path: Path) -> TrainedModel:

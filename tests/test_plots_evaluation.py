@@ -7,7 +7,8 @@ import pytest
 
 from dct_jax.evaluation.breakdown import Bits, Estimate
 from dct_jax.plots.likelihood import bits_figure
-from dct_jax.plots.training import minutes_of, read_records, training_curve
+from dct_jax.plots.training import minutes_of, training_curve
+from dct_jax.training.metrics_log import read_records
 
 
 def test_minutes_go_on_when_a_run_does() -> None:

@@ -137,8 +137,6 @@ def untrained(config: Config, classes: tuple[str, ...] = ()) -> TrainedModel:
 
 def save_run(folder: Path, model: TrainedModel) -> Path:
     """A run's folder with one checkpoint of this model."""
-    checkpoints = Checkpoints(folder / "checkpoints", keep=1)
     state = TrainState(jnp.int32(1), jax.tree.map(jnp.asarray, model.params), {"none": jnp.zeros(1)})
-    checkpoints.save(state, model.sizes, model.config, None, model.classes)
-    checkpoints.close()
+    Checkpoints(folder / "checkpoints").save(state, model.sizes, model.config, None, model.classes)
     return folder

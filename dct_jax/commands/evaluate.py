@@ -115,8 +115,9 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, An
     from dct_jax.evaluation.likelihood import element_log_prob
     from dct_jax.parallel import all_devices
     from dct_jax.plots.likelihood import bits_figure
-    from dct_jax.plots.training import read_records, training_curve
+    from dct_jax.plots.training import training_curve
     from dct_jax.trained_model import load
+    from dct_jax.training.metrics_log import read_records
 
     model = load(run, command.dtype)
     network = None
@@ -136,13 +137,13 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, An
         print(f"not installed: {', '.join(missing)}")
     print()
     figures = {"bits.png": bits_figure(bits, _bars(rows))}
-    records = read_records(run / "metrics.jsonl")
+    records = read_records(results_folder(run) / "metrics.jsonl")
     if any("held_out" in record for record in records):
         # What other coders need is said of the pictures that the run itself was evaluated on, or not at all.
         beside = [] if command.data or command.num else _bars(rows)
         figures["curve.png"] = training_curve(records, beside)
     report = {
-        "run": run.resolve().stem,
+        "run": results_folder(run).resolve().stem,
         "fingerprint": model.fingerprint,
         "dtype": model.config.model.dtype,
         "source": name,

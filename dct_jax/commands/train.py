@@ -11,6 +11,7 @@ import tyro
 from dct_jax.commands.arguments import parse, say
 from dct_jax.config import Config
 from dct_jax.experiment import load_experiment
+from dct_jax.signals import stop_signals
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,12 @@ class Train:
     Attributes:
         config: of the run; every field can be overridden.
         run_dir: folder of the run; runs/EXPERIMENT by default.
+        latest_whole: if checkpoints are damaged, set them aside and go on from the latest that is whole.
     """
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     run_dir: Path
+    latest_whole: bool = False
 
 
 def train(args: Sequence[str]) -> int:
@@ -35,24 +38,26 @@ def train(args: Sequence[str]) -> int:
     config = load_experiment(args[0])
     default = Train(config, Path("runs") / Path(args[0]).stem)
     command = parse(Train, args[1:], f"train {args[0]}", default)
-    # JAX starts here and not with the command line, which answers at once.
-    import jax
+    with stop_signals() as stopped:
+        # JAX starts here and not with the command line, which answers at once.
+        import jax
 
-    from dct_jax.evaluation.coders import ARITHMETIC, available, scan_bits_per_pixel
-    from dct_jax.judge import Judge
-    from dct_jax.processes import joined
-    from dct_jax.training.loop import train
+        from dct_jax.evaluation.coders import ARITHMETIC, available, scan_bits_per_pixel
+        from dct_jax.judge import Judge
+        from dct_jax.processes import joined
+        from dct_jax.training.loop import train
 
-    with joined():
-        speaks = jax.process_index() == 0
-        judge = Judge(command.config) if command.config.training.samples and speaks else None
-        outcome = train(command.config, command.run_dir, judge=judge)
+        with joined():
+            speaks = jax.process_index() == 0
+            judge = Judge(command.config) if command.config.training.samples and speaks else None
+            outcome = train(command.config, command.run_dir, judge=judge, latest_whole=command.latest_whole, stopped=stopped)
     if not speaks:
         return 128 + signal.Signals[outcome.signal] if outcome.signal else 0
     for line in outcome.skipped:
         print(f"{line}; the log above names them")
     if outcome.signal:
-        print(f"stopped by {outcome.signal} after step {outcome.step}, saved; the same command goes on from there")
+        saved = f"after step {outcome.step}, saved" if outcome.step else "before the first step"
+        print(f"stopped by {outcome.signal} {saved}; the same command goes on from there")
         return 128 + signal.Signals[outcome.signal]
     print(f"held-out pictures: {outcome.evaluation['bits_per_pixel']:.3f} bits per pixel (the best checkpoint)")
     if ARITHMETIC in available(command.config.codec):

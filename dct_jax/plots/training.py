@@ -1,27 +1,12 @@
 """The curve of a run, from its metrics.jsonl."""
 
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from dct_jax.evaluation.breakdown import Estimate
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a line that a crash left half-written is left out. None if there is no file."""
-
-    def parsed() -> Iterator[dict[str, Any]]:
-        for line in path.read_text().splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
-
-    return list(parsed()) if path.exists() else []
 
 
 def minutes_of(records: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
+CHECKPOINTS = "checkpoints"
+"""In the folder of a run."""
+
 RESULTS = Path("results")
 """Where commands leave what they make of models that have no folder of a run."""
 
@@ -16,14 +19,14 @@ def published() -> dict[str, Path]:
 
 
 def locate(run: str | Path) -> Path:
-    """What a command's RUN means: the folder of a run, a file of weights, or the name of a published model. A folder or a file
-    that is there comes before a name.
+    """What a command's RUN means: the folder of a run or of one of its checkpoints, a file of weights, or the name of a
+    published model. A folder or a file that is there comes before a name.
 
     Raises:
         ValueError: if there is nothing of the kind, or a published model's file is not the one that was published.
     """
     path = Path(run)
-    if (path / "checkpoints").is_dir() or (path.suffix == SUFFIX and path.exists()):
+    if (path / CHECKPOINTS).is_dir() or is_checkpoint(path) or (path.suffix == SUFFIX and path.exists()):
         return path
     models = published()
     if str(run) in models:
@@ -31,14 +34,21 @@ def locate(run: str | Path) -> Path:
         return models[str(run)]
     near = difflib.get_close_matches(str(run), models, cutoff=0.5) or sorted(models)
     hint = f"; the nearest published models are {', '.join(near)}" if near else ""
-    raise ValueError(f"{run}: there is no run here (no folder {path / 'checkpoints'}), no file of weights, and no published "
+    raise ValueError(f"{run}: there is no run here (no folder {path / CHECKPOINTS}), no file of weights, and no published "
                      f"model of this name{hint}")  # fmt: skip
 
 
 def results_folder(run: str | Path) -> Path:
     """Where a command leaves what it makes of RUN: in the run's own folder, or in results/NAME."""
     path = Path(run)
-    return path if (path / "checkpoints").is_dir() else RESULTS / path.stem
+    if is_checkpoint(path):
+        return path.absolute().parent.parent
+    return path if (path / CHECKPOINTS).is_dir() else RESULTS / path.stem
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether this is the folder of one checkpoint, RUN/checkpoints/STEP."""
+    return path.name.isdecimal() and path.absolute().parent.name == CHECKPOINTS and path.is_dir()
 
 
 def _check_published(path: Path) -> None:

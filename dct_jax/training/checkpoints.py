@@ -1,72 +1,114 @@
-"""Checkpoints of a run: parameters, optimiser, the pictures' sizes and the configuration, written by Orbax."""
+"""Checkpoints of a run: parameters, optimiser, the pictures' sizes and the configuration. Orbax writes the arrays.
 
+A checkpoint is a folder named by its step. Its manifest is written last and removed first, so a folder without one is not a
+checkpoint: it was not finished, or is being removed.
+"""
+
+import json
+import logging
 import operator
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from dct_jax.config import Config
+from dct_jax.training.manifest import MANIFEST, find_damage, write_manifest
 from dct_jax.training.step import TrainState
 
+log = logging.getLogger(__name__)
+
 METRIC = "bits_per_pixel"
+DAMAGED = ".damaged"
+"""Ends the name of a folder that was a checkpoint, and is kept for people to look at."""
+
+OLDER = "_CHECKPOINT_METADATA"
+"""A file in the checkpoints of earlier versions, which have no manifest. They have the same layout, but cannot be checked."""
+
+LARGEST_TEXT = 2**24
+"""Bytes of a configuration, sizes, classes or metrics."""
 
 Sizes = Sequence[tuple[int, int, int]]
 """Which sizes the pictures have, and how often: (H, W, count), in pixels."""
 
 
+class Damaged(ValueError):
+    """A checkpoint that is not as it was written."""
+
+
 class Checkpoints:
     """The checkpoints below a folder: the latest few, and the best by held-out bits per pixel.
 
-    Each is a folder named by its step with the items params, optimizer, sizes and classes (of the training pictures) and
-    config. The position of the input is the step. Orbax writes to a temporary name and renames, so a checkpoint that exists
-    is whole. If a run has several processes, all of them must call each method.
+    Each has the trees params and optimizer and the texts sizes and classes (of the training pictures), config, and metrics if
+    it was evaluated. The position of the input is the step. If a run has several processes, each may read; one writes.
     """
 
-    def __init__(self, folder: str | Path, keep: int | None = None) -> None:
-        """Args: the folder, and how many of the latest to keep; None to read only."""
-        policies = [
-            preservation_policy.LatestN(n=keep),
-            preservation_policy.BestN(
-                get_metric_fn=lambda metrics: metrics[METRIC], reverse=True, n=1, keep_checkpoints_without_metrics=False
-            ),
-        ]
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
-            best_fn=lambda metrics: metrics[METRIC],
-            best_mode="min",
-            create=keep is not None,
-            read_only=keep is None,
-            cleanup_tmp_directories=keep is not None,
-            # Checkpoints are small beside the steps between them, and a run that is told to stop must not lose one.
-            enable_async_checkpointing=False,
-        )
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).absolute()
-        trees, texts = ("params", "optimizer"), ("sizes", "classes", "config")
-        handlers = {name: ocp.StandardCheckpointHandler() for name in trees} | {
-            name: ocp.JsonCheckpointHandler() for name in texts
-        }
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+
+    def steps(self) -> list[int]:
+        """The steps of the checkpoints, in order."""
+        try:
+            names = [path.name for path in self.folder.iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name in names if name.isdecimal() and self.exists(int(name)))
+
+    def exists(self, step: int) -> bool:
+        """Whether there is a checkpoint at this step, in whatever state."""
+        folder = self.path(step)
+        return (folder / MANIFEST).exists() or (folder / OLDER).exists()
+
+    def path(self, step: int) -> Path:
+        """The folder of a checkpoint."""
+        return self.folder / str(step)
 
     def latest(self) -> int | None:
         """The step of the latest checkpoint, or None."""
-        return self._manager.latest_step()
+        return max(self.steps(), default=None)
 
-    def best(self) -> int | None:
-        """The step of the best evaluated checkpoint, else of the latest, or None."""
-        try:
-            best = self._manager.best_step()
-        except (KeyError, TypeError, ValueError):
-            raise ValueError(f"{self.folder}: the metrics of a checkpoint cannot be read; remove that checkpoint") from None
-        return self.latest() if best is None else best
+    def best(self, among: Iterable[int] | None = None) -> int | None:
+        """The step of the best evaluated checkpoint, else of the latest, or None.
+
+        Args:
+            among: these; all by default.
+
+        Raises:
+            Damaged: if the metrics of one cannot be read.
+        """
+        steps = self.steps() if among is None else sorted(among)
+        evaluated = {step: metrics[METRIC] for step in steps if (metrics := self.metrics(step))}
+        return min(evaluated, key=evaluated.__getitem__, default=max(steps, default=None))
+
+    def check(self, step: int, thorough: bool = True) -> None:
+        """Compares a checkpoint with its manifest. Those of earlier versions have none, which is said.
+
+        Args:
+            step: of the checkpoint.
+            thorough: compare all bytes, and not only the sizes of files.
+
+        Raises:
+            Damaged: if it is not as it was written. The message names the file, and the best of the others that are whole.
+        """
+        if thorough and (self.path(step) / OLDER).exists():
+            log.warning("%s is from a version without checksums: damage in its arrays is not noticed.", self.path(step))
+        if damage := self._damage(step, thorough):
+            raise Damaged(f"{damage}: this checkpoint is damaged; {self._others(step)}")
 
     def metrics(self, step: int) -> dict[str, float] | None:
-        """What `save` was told of that checkpoint's evaluation."""
-        return self._manager.metrics(step)
+        """What `save` was told of that checkpoint's evaluation.
+
+        Raises:
+            Damaged: if it cannot be read.
+        """
+        try:
+            return self._metrics(step)
+        except ValueError as error:
+            raise Damaged(f"{error}: this checkpoint is damaged; {self._others(step)}") from None
 
     def save(
         self,
@@ -76,26 +118,54 @@ class Checkpoints:
         metrics: dict[str, float] | None,
         classes: Sequence[str] = (),
     ) -> None:
-        """Writes a checkpoint, unless that step has one.
+        """Writes a checkpoint, unless that step has one; then removes those that `training.keep` does not keep.
 
         Args:
-            state: of the run; with several processes as `parallel.as_one` gives it.
+            state: of the run, in the memory of this process.
             sizes: of the training pictures.
             config: of the run.
             metrics: of the evaluation at this step, if there was one; must have "bits_per_pixel".
             classes: the names of the training pictures' classes, if they have any.
+
+        Raises:
+            ValueError: if it cannot be written; nothing of it is left.
         """
         step = int(state.step)
-        if step in self._manager.all_steps():
+        if self.exists(step):
             return
-        items = ocp.args.Composite(
-            params=ocp.args.StandardSave(state.params),
-            optimizer=ocp.args.StandardSave(state.optimizer),
-            sizes=ocp.args.JsonSave(sizes),
-            classes=ocp.args.JsonSave(list(classes)),
-            config=ocp.args.JsonSave(config.to_dict()),
-        )
-        self._manager.save(step, args=items, metrics=metrics)
+        folder = self.path(step)
+        self._remove(step)  # what a crash left
+        texts = {"sizes": sizes, "classes": list(classes), "config": config.to_dict()}
+        try:
+            for name, tree in (("params", state.params), ("optimizer", state.optimizer)):
+                _write_arrays(folder / name, tree)
+            for name, text in texts.items():
+                _write_text(folder / name / "metadata", text)
+            if metrics:
+                _write_text(folder / "metrics" / "metrics", metrics)
+            write_manifest(folder)
+        except Exception as error:  # Orbax raises many kinds
+            self._remove(step)
+            raise ValueError(f"{folder}: this checkpoint cannot be written ({_reason(error)}); {self.kept()}") from None
+        except BaseException:
+            self._remove(step)
+            raise
+        self._rotate(config.training.keep)
+
+    def set_damaged_aside(self) -> list[Path]:
+        """Renames the checkpoints that are not whole, so that the others can be used. Their new names."""
+        moved = []
+        for step in self.steps():
+            if self._damage(step):
+                moved.append(self.path(step).with_name(f"{step}{DAMAGED}"))
+                shutil.rmtree(moved[-1], ignore_errors=True)
+                self.path(step).rename(moved[-1])
+        return moved
+
+    def kept(self) -> str:
+        """What a run can go on from, in words."""
+        latest = self.latest()
+        return "no checkpoint was saved yet" if latest is None else f"the last good checkpoint is {self.path(latest)}"
 
     def config(self, step: int) -> Config:
         """The configuration in a checkpoint.
@@ -104,10 +174,9 @@ class Checkpoints:
             ValueError: if it cannot be read.
         """
         try:
-            item = self._manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
-            return Config.from_dict(item["config"])
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.folder / str(step)}: this checkpoint has no readable configuration ({error})") from None
+            return Config.from_dict(self._text(step, "config"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.path(step)}: this checkpoint has no readable configuration ({error})") from None
 
     def params(self, step: int, like: Any) -> Any:
         """The parameters alone. `like` gives their shapes and types.
@@ -115,7 +184,7 @@ class Checkpoints:
         Raises:
             ValueError: if the checkpoint holds other shapes.
         """
-        return self._restore(step, params=ocp.args.StandardRestore(_here(like)))["params"]
+        return self._arrays(step, "params", like)
 
     def sizes(self, step: int) -> Sizes:
         """The sizes of the training pictures.
@@ -124,12 +193,12 @@ class Checkpoints:
             ValueError: if they cannot be read.
         """
         try:
-            sizes = self._manager.restore(step, args=ocp.args.Composite(sizes=ocp.args.JsonRestore()))["sizes"]
+            sizes = self._text(step, "sizes")
             if not (isinstance(sizes, list) and sizes and all(len(x) == 3 and min(map(operator.index, x)) > 0 for x in sizes)):
                 raise ValueError("it must be a list of (height, width, count)")
             return tuple(map(tuple, sizes))
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.folder / str(step)}: this checkpoint has no readable sizes ({error})") from None
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.path(step)}: this checkpoint has no readable sizes ({error})") from None
 
     def classes(self, step: int) -> tuple[str, ...]:
         """The names of the training pictures' classes, by label; empty if they have none, or the checkpoint is older.
@@ -137,15 +206,15 @@ class Checkpoints:
         Raises:
             ValueError: if they cannot be read.
         """
-        if not (self.folder / str(step) / "classes").exists():
+        if not (self.path(step) / "classes").exists():
             return ()
         try:
-            classes = self._manager.restore(step, args=ocp.args.Composite(classes=ocp.args.JsonRestore()))["classes"]
+            classes = self._text(step, "classes")
             if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
                 raise ValueError("it must be a list of names")
             return tuple(classes)
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.folder / str(step)}: this checkpoint has no readable classes ({error})") from None
+        except ValueError as error:
+            raise ValueError(f"{self.path(step)}: this checkpoint has no readable classes ({error})") from None
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of the run, on one device. `like` gives shapes and types.
@@ -153,33 +222,95 @@ class Checkpoints:
         Raises:
             ValueError: if the checkpoint holds other shapes.
         """
-        items = self._restore(
-            step,
-            params=ocp.args.StandardRestore(_here(like.params)),
-            optimizer=ocp.args.StandardRestore(_here(like.optimizer)),
-        )
-        return TrainState(jnp.int32(step), items["params"], items["optimizer"])
+        params, optimizer = (self._arrays(step, name, getattr(like, name)) for name in ("params", "optimizer"))
+        return TrainState(jnp.int32(step), params, optimizer)
 
-    def close(self) -> None:
-        self._manager.close()
-
-    def _restore(self, step: int, **items: Any) -> Any:
+    def _metrics(self, step: int) -> dict[str, float] | None:
+        """As `metrics`. Raises ValueError, naming the file, if it cannot be read."""
+        if not (self.path(step) / "metrics").exists():
+            return None
         try:
+            metrics = self._text(step, "metrics", "metrics")
+            return {str(name): float(number) for name, number in metrics.items()} | {METRIC: float(metrics[METRIC])}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{self.path(step) / 'metrics' / 'metrics'} cannot be read ({error})") from None
+
+    def _damage(self, step: int, thorough: bool = True) -> str | None:
+        """What is wrong with a checkpoint, in words; None if nothing is, as far as can be told."""
+        if (self.path(step) / MANIFEST).exists() and (damage := find_damage(self.path(step), thorough)):
+            return damage
+        try:
+            self._metrics(step)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _text(self, step: int, item: str, file: str = "metadata") -> Any:
+        """The JSON of an item. Raises ValueError if it cannot be read."""
+        try:
+            with (self.path(step) / item / file).open("rb") as opened:
+                return json.loads(opened.read(LARGEST_TEXT))
+        except OSError as error:
+            raise ValueError(error.strerror) from None
+        except RecursionError:
+            raise ValueError("its JSON is nested too deeply") from None
+
+    def _arrays(self, step: int, item: str, like: Any) -> Any:
+        """A tree of arrays on a device of this process: the run may have had devices that this machine lacks."""
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
+        try:
+            handler = _arrays_handler()
             # Orbax cuts or pads arrays of another shape, so the shapes are compared first.
-            metadata = self._manager.item_metadata(step)
-            for name, item in items.items():
-                if isinstance(item, ocp.args.StandardRestore):
-                    _check_shapes(name, metadata[name], item.item)
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (OSError, KeyError, ValueError) as error:
-            reason = str(error).splitlines()[0][:200]
-            raise ValueError(f"{self.folder / str(step)}: this checkpoint does not fit its configuration ({reason})") from None
+            _check_shapes(item, handler.metadata(self.path(step) / item), like)
+            return handler.restore(self.path(step) / item, args=ocp.args.StandardRestore(like))
+        except Exception as error:  # Orbax raises many kinds, also plain Exception
+            raise ValueError(f"{self.path(step)}: this checkpoint does not fit its configuration ({_reason(error)})") from None
+
+    def _others(self, step: int) -> str:
+        """What to take in place of a damaged checkpoint, in words."""
+        whole = [other for other in self.steps() if other != step and not self._damage(other)]
+        if not whole:
+            return "there is no other that is whole"
+        return f"{self.path(self.best(whole))} is whole: name it in place of the run, or train with --latest-whole"
+
+    def _rotate(self, keep: int) -> None:
+        """Removes all but the best and the latest `keep`, and what was not finished."""
+        steps = self.steps()
+        unclear = {step for step in steps if self._damage(step, thorough=False)}
+        kept = {*steps[-keep:], *unclear, self.best(set(steps) - unclear)}
+        for path in self.folder.iterdir():
+            if path.name.isdecimal() and int(path.name) not in kept:
+                self._remove(int(path.name))
+
+    def _remove(self, step: int) -> None:
+        for mark in (MANIFEST, OLDER):
+            (self.path(step) / mark).unlink(missing_ok=True)
+        shutil.rmtree(self.path(step), ignore_errors=True)
 
 
-def _here(like: Any) -> Any:
-    """The shapes and types on a device of this process: the run may have had devices that this machine lacks."""
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
+def _arrays_handler() -> ocp.StandardCheckpointHandler:
+    """Orbax's reader and writer of a tree, for this process alone."""
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}")
+    return ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+
+
+def _write_arrays(folder: Path, tree: Any) -> None:
+    folder.mkdir(parents=True)
+    handler = _arrays_handler()
+    handler.save(folder, args=ocp.args.StandardSave(jax.device_get(tree)))
+    handler.finalize(folder)
+
+
+def _write_text(path: Path, values: Any) -> None:
+    path.parent.mkdir()
+    path.write_text(json.dumps(values))
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a library says, cut off."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _check_shapes(name: str, saved: Any, like: Any) -> None:

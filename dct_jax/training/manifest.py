@@ -1,0 +1,79 @@
+"""Checksums of the files of a folder: whether it is whole, and still as it was written."""
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dct_jax.files import flush, replacing
+
+MANIFEST = "manifest.json"
+"""Written last: a folder that has it was finished. {"files": {path below the folder: [bytes, SHA-256]}}."""
+
+LARGEST_MANIFEST = 2**24
+"""Bytes."""
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes the manifest of all files in a folder's tree, when they and their folders are on the disk.
+
+    Raises:
+        OSError: if a file cannot be read, or flushed to the disk.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sums = pool.map(_flushed, files)
+        listed = {path.relative_to(folder).as_posix(): row for path, row in zip(files, sums, strict=True)}
+    for path in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
+        flush(path)
+    with replacing(folder / MANIFEST) as path:
+        path.write_text(json.dumps({"files": listed}, indent=1))
+    flush(folder.parent)
+
+
+def find_damage(folder: Path, thorough: bool = True) -> str | None:
+    """What is wrong with a folder that has a manifest, in words that begin with the path of the file; None if nothing is.
+
+    Args:
+        folder: to be compared with its manifest.
+        thorough: also compare the checksums, for which all is read; the sizes alone cost nothing.
+    """
+    try:
+        with (folder / MANIFEST).open("rb") as file:
+            files = json.loads(file.read(LARGEST_MANIFEST))["files"]
+        rows = [(folder / name, int(size), str(digest)) for name, (size, digest) in files.items()]
+        inside = all(folder in path.parents and ".." not in path.parts for path, *_ in rows)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{folder / MANIFEST} cannot be read"
+    if not (rows and inside):
+        return f"{folder / MANIFEST} names no files of its folder"
+    for path, size, _ in rows:
+        if not path.is_file():
+            return f"{path} is missing"
+        if (found := path.stat().st_size) != size:
+            return f"{path} has {found} bytes and was written with {size}"
+    if thorough:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = pool.map(_digest, (path for path, *_ in rows))
+            for (path, _, digest), now in zip(rows, found, strict=True):
+                if digest != now:
+                    return f"{path} is not as it was written (its checksum differs)"
+    return None
+
+
+def _flushed(path: Path) -> tuple[int, str]:
+    """Waits until a file is on the disk. Its size, and its SHA-256."""
+    flush(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest
+
+
+def _digest(path: Path) -> str | None:
+    """The SHA-256 of a file; None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,94 @@
+"""The numbers of a run: metrics.jsonl, which is the record, and TensorBoard events, which are made of it."""
+
+import json
+import logging
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
+
+from dct_jax.files import replacing
+
+log = logging.getLogger(__name__)
+
+EVENTS = "events.out.tfevents.*"
+SYMBOLS = ("channel", "position", "value")
+
+
+class MetricsLog:
+    """Writes numbers to metrics.jsonl (a JSON object a line) and to TensorBoard events in the same folder.
+
+    When a run goes on, both have what a run that was never stopped would have, but for what they say of the clock: what was
+    logged after the last checkpoint is dropped, and the events are written anew.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """Args: the run's folder, and the step that the run goes on from; what was logged after it is dropped."""
+        path = folder / "metrics.jsonl"
+        before = path.stat().st_mtime if path.exists() else 0.0
+        records = [record for record in read_records(path) if record["step"] <= step]
+        with replacing(path) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
+        for events in folder.glob(EVENTS):
+            events.unlink()
+        # Not SummaryWriter: its thread would end in silence on a full disk, and its queue then stop the run.
+        self._board = EventsWriter(str(folder / "events"))
+        self._file = path.open("a")
+        for record in records:
+            self._plot({"time": before} | record)
+
+    def write(self, step: int, **values: Any) -> None:
+        """Args: the step, and numbers or dictionaries of numbers."""
+        record = {"step": step, **values, "time": round(time.time(), 1)}
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        self._plot(record)
+
+    def flush(self) -> None:
+        """Waits until all is on the disk."""
+        os.fsync(self._file.fileno())
+        self._board.flush()
+
+    def close(self) -> None:
+        with suppress(OSError):  # what matters is flushed before each checkpoint; a full disk is spoken of there
+            self._file.close()
+            self._board.close()
+
+    def _plot(self, record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            if name in ("step", "time"):
+                continue
+            for part, number in value.items() if isinstance(value, dict) else [("", value)]:
+                summary = scalar(f"{name}/{part}" if part else name, number)
+                self._board.write_event(Event(wall_time=record["time"], step=record["step"], summary=summary))
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, [] if there is no file. Lines that are none are left out; the last one may be
+    half-written, others are spoken of."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    records = [_record(line) for line in lines]
+    if broken := sum(record is None for record in records[:-1]):
+        log.warning("%s: %d of %d lines cannot be read and are left out", path, broken, len(lines))
+    return [record for record in records if record is not None]
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl, if it is one."""
+    try:
+        record = json.loads(line)
+        held_out, nats = record.get("held_out"), record.get("nats_per_triple")
+        needed = [record["step"], record["seconds"], *(part for part in (held_out or {}).values())]
+        needed += [held_out["bits_per_pixel"]] if held_out is not None else []
+        needed += [nats[symbol] for symbol in SYMBOLS] if nats is not None else []
+        return record if all(isinstance(number, int | float) for number in needed) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

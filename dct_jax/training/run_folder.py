@@ -1,0 +1,84 @@
+"""The folder of a run: whether this run may use it, and that nobody else does at the same time."""
+
+import fcntl
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dct_jax.config import Config
+
+log = logging.getLogger(__name__)
+
+LOCK = ".lock"
+"""Names who trains in a folder. The system frees the lock when its holder ends, in whatever way; the file stays."""
+
+MAY_CHANGE = (
+    "data.threads",
+    "data.workers",
+    "data.max_skipped",
+    "model.rematerialise",
+    "model.products",
+    "training.accumulate",
+    "training.samples",
+    "training.features",
+)
+"""Fields that a run may go on with other values of: they change how fast it is, not what it learns (dropout's masks and
+rounding aside)."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes the folder of a run, and keeps other processes from training in it, on this host and on others that share it.
+
+    Raises:
+        ValueError: if it cannot be written, or somebody trains in it; the message says who, and since when.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a+")
+    except OSError as error:
+        raise ValueError(f"the run's folder {folder} cannot be written ({error.strerror}); name another --run-dir") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read(1000).strip() or "another process"
+            raise ValueError(f"{folder} is in training ({holder}); wait for it, or name another --run-dir") from None
+        except OSError as error:
+            log.warning("%s: this file system has no locks (%s); start no second run in this folder.", folder, error.strerror)
+        try:
+            _say(file.fileno(), f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        except OSError as error:
+            raise ValueError(
+                f"the run's folder {folder} cannot be written ({error.strerror}); name another --run-dir"
+            ) from None
+        yield
+        _say(file.fileno(), "")
+
+
+def check_same_run(folder: Path, theirs: Config, ours: Config) -> None:
+    """Raises ValueError if a folder's run has another configuration than this run, but for what may change."""
+    before, now = _flat(theirs.to_dict()), _flat(ours.to_dict())
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name] and name not in MAY_CHANGE]
+    if changed:
+        what = f"{folder} holds a run of another configuration ({', '.join(changed)})"
+        raise ValueError(f"{what}; go on with that one or name another --run-dir")
+
+
+def _say(handle: int, text: str) -> None:
+    os.ftruncate(handle, 0)
+    os.write(handle, text.encode())
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
