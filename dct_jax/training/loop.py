@@ -76,14 +76,17 @@ def train(
     """
     devices = devices or all_devices()
     _check_batch(config.training, len(devices))
+    sources = open_sources(config.data)
+    _check_classes(config, *sources)
     lock = nullcontext() if jax.process_index() else locked(folder)
     with nullcontext(stopped) if stopped is not None else stop_signals() as signals, lock:
-        return _train(config, folder, devices, judge, latest_whole, signals)
+        return _train(config, folder, sources, devices, judge, latest_whole, signals)
 
 
 def _train(
     config: Config,
     folder: Path,
+    sources: tuple[Source, Source],
     devices: Sequence[jax.Device],
     judge: Callable[[Any, Sizes], dict[str, float]] | None,
     latest_whole: bool,
@@ -102,8 +105,7 @@ def _train(
         checkpoints.check(latest)
         check_same_run(folder, checkpoints.config(latest), config)
 
-    training, held_out = open_sources(config.data)
-    _check_classes(config, training, held_out)
+    training, held_out = sources
     skipped = Skipped(len(training), config.data.max_skipped), Skipped(len(held_out), config.data.max_skipped)
     lists, labels = held_out_lists(held_out, config, skipped[1])
 
