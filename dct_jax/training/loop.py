@@ -7,9 +7,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from dct_jax.codec import SparseDCT
 from dct_jax.config import Config, DataConfig, TrainingConfig
@@ -76,17 +77,16 @@ def train(
     """
     devices = devices or all_devices()
     _check_batch(config.training, len(devices))
-    sources = open_sources(config.data)
-    _check_classes(config, *sources)
+    data = _open_data(config)  # before anything is written
     lock = nullcontext() if jax.process_index() else locked(folder)
     with nullcontext(stopped) if stopped is not None else stop_signals() as signals, lock:
-        return _train(config, folder, sources, devices, judge, latest_whole, signals)
+        return _train(config, folder, data, devices, judge, latest_whole, signals)
 
 
 def _train(
     config: Config,
     folder: Path,
-    sources: tuple[Source, Source],
+    data: "_Data",
     devices: Sequence[jax.Device],
     judge: Callable[[Any, Sizes], dict[str, float]] | None,
     latest_whole: bool,
@@ -105,10 +105,7 @@ def _train(
         checkpoints.check(latest)
         check_same_run(folder, checkpoints.config(latest), config)
 
-    training, held_out = sources
-    skipped = Skipped(len(training), config.data.max_skipped), Skipped(len(held_out), config.data.max_skipped)
-    lists, labels = held_out_lists(held_out, config, skipped[1])
-
+    training, skipped, lists, labels = data
     model, optimizer = network(config), make_optimizer(config.training)
     init = partial(init_state, model, optimizer, example_batch(config), config.seed)
     if latest is not None:
@@ -197,6 +194,23 @@ def open_sources(data: DataConfig) -> tuple[Source, Source]:
             )
         return source, open_source(data.source, data.held_out_split)
     return hold_out(source, data.held_out_every)
+
+
+class _Data(NamedTuple):
+    """What a run works with: pictures to train on, those that could not be used of them and of those that are held out, and the
+    lists and labels of the latter."""
+
+    training: Source
+    skipped: tuple[Skipped, Skipped]
+    lists: list[SparseDCT]
+    labels: np.ndarray  # [N]
+
+
+def _open_data(config: Config) -> _Data:
+    training, held_out = open_sources(config.data)
+    _check_classes(config, training, held_out)
+    skipped = Skipped(len(training), config.data.max_skipped), Skipped(len(held_out), config.data.max_skipped)
+    return _Data(training, skipped, *held_out_lists(held_out, config, skipped[1]))
 
 
 def _check_batch(training: TrainingConfig, num_devices: int) -> None:
