@@ -1,11 +1,14 @@
-"""Where things that can be made again are kept: statistics of pictures, and compiled programs."""
+"""Where things that can be made again are kept: statistics of pictures, and compiled programs. They are this user's alone."""
 
 import hashlib
+import logging
 import os
 import platform
 import re
 import tempfile
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -24,17 +27,30 @@ def keep_programs() -> None:
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = cache_folder() / "programs" / _processor()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if not os.access(folder, os.W_OK):
+    if not make_private(folder):
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     # XLA warns of every program that it reads on a CPU, in lines of 2,000 letters: the features it compiled for include its own
     # preferences for gathering and scattering, which no machine has (JAX 0.10). What it says of GPUs is left alone.
     if not Path("/dev/nvidiactl").exists():
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def make_private(folder: Path) -> bool:
+    """Makes a folder below `cache_folder()`, and says whether this user alone can write it. In a place for temporary files
+    another user may have made it, and programs in it would be executed."""
+    top = cache_folder()
+    try:
+        top.parent.mkdir(parents=True, exist_ok=True)
+        for path in (*reversed(folder.relative_to(top).parents), folder.relative_to(top)):
+            (top / path).mkdir(mode=0o700, exist_ok=True)
+            state = (top / path).stat()
+            if state.st_uid != os.getuid() or state.st_mode & 0o022:
+                log.warning("%s can be written by other users, so no compiled programs are kept there.", top / path)
+                return False
+        return os.access(folder, os.W_OK)
+    except OSError:
+        return False
 
 
 def _processor() -> str:

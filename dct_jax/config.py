@@ -20,6 +20,17 @@ LATER = frozenset(
 )
 """Fields that checkpoints of earlier versions may lack; what those versions did is their default."""
 
+LARGEST_IMAGE = 2**26
+"""Pixels. This bound and the next ones are far above what anybody trains; a configuration may come from others, and memory is
+taken for these numbers before anything else can be found wrong."""
+
+LARGEST_WIDTH = 2**14
+LARGEST_DEPTH = 2**10
+"""Blocks of a stack, and layers of a block."""
+
+LARGEST_COUNT = 2**20
+"""Triples of a chunk or an overlap, chunk embeddings, classes."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -69,6 +80,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         size, crop = self.image_size, self.crop
         _require(len(size) == 2 and min(size) >= 1, "data.image_size", size, "two positive numbers of pixels")
+        _require(size[0] * size[1] <= LARGEST_IMAGE, "data.image_size", size, f"at most {LARGEST_IMAGE} pixels in all")
         in_order = len(crop) == 2 and 0 < crop[0] <= crop[1] <= 1
         _require(in_order, "data.crop", crop, "two shares, 0 < smallest <= largest <= 1")
         _require(self.fit in ("crop", "whole"), "data.fit", self.fit, "crop or whole")
@@ -125,20 +137,18 @@ class ModelConfig:
     rematerialise: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.width >= 1, "model.width", self.width, "1 or more")
+        _require(1 <= self.width <= LARGEST_WIDTH, "model.width", self.width, f"from 1 to {LARGEST_WIDTH}")
         _require(self.heads >= 1, "model.heads", self.heads, "1 or more")
         if self.width % self.heads:
             raise ValueError(f"model.width is {self.width} and model.heads is {self.heads}; heads must divide width")
         for name in ("encoder", "channel_decoder", "position_decoder", "value_decoder"):
             layers = getattr(self, name)
-            _require(
-                all(n >= 0 for n in layers) and len(layers) > 0, f"model.{name}", layers, "one count or more, none negative"
-            )
+            fits = 1 <= len(layers) <= LARGEST_DEPTH and all(0 <= n <= LARGEST_DEPTH for n in layers)
+            _require(fits, f"model.{name}", layers, f"one count or more, each from 0 to {LARGEST_DEPTH}, at most as many")
         _require(self.encoder_stride in (1, 2, 4), "model.encoder_stride", self.encoder_stride, "1, 2 or 4")
-        _require(self.chunk_size >= 1, "model.chunk_size", self.chunk_size, "1 or more")
-        _require(self.overlap >= 0, "model.overlap", self.overlap, "0 or more")
-        _require(self.max_chunks >= 1, "model.max_chunks", self.max_chunks, "1 or more")
-        _require(self.num_classes >= 0, "model.num_classes", self.num_classes, "0 or more")
+        for name, least in (("chunk_size", 1), ("overlap", 0), ("max_chunks", 1), ("num_classes", 0)):
+            allowed = f"from {least} to {LARGEST_COUNT}"
+            _require(least <= getattr(self, name) <= LARGEST_COUNT, f"model.{name}", getattr(self, name), allowed)
         _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
         _require(self.dtype in ("float32", "bfloat16"), "model.dtype", self.dtype, "float32 or bfloat16")
         _require(self.products in ("float32", "bfloat16"), "model.products", self.products, "float32 or bfloat16")

@@ -138,7 +138,12 @@ def test_held_out_pictures_of_the_run_are_upsampled(
     data = dataclasses.replace(model.config.data, source=f"folder:{tmp_path / 'pictures'}")
     model = dataclasses.replace(model, config=dataclasses.replace(model.config, data=data))
     run, out = save_run(tmp_path / "run", model), tmp_path / "out"
-    assert main([str(x) for x in ("upsample", run, "--held-out", "9", "--num", "2", "--format", "jpg", "--out", out)]) == 0
+    assert (
+        main(
+            [str(x) for x in ("upsample", run, "--held-out", "9", "--own-data", "--num", "2", "--format", "jpg", "--out", out)]
+        )
+        == 0
+    )
     seen = SeenPictures(open_sources(data)[1], model.config, 9)
     assert 0 < len(seen) < 9
     assert f"{2 * len(seen)} samples are in" in capsys.readouterr().out

@@ -171,3 +171,24 @@ def test_heads_must_divide_the_width() -> None:
 def test_hidden_classes_need_classes() -> None:
     with pytest.raises(ValueError, match=r"training.label_dropout is 0.1 and model.num_classes is 0"):
         Config(training=TrainingConfig(label_dropout=0.1))
+
+
+@pytest.mark.parametrize(
+    ("room", "field", "value"),
+    [
+        ("model", "width", 10**9),
+        ("model", "chunk_size", 10**9),
+        ("model", "overlap", 10**9),
+        ("model", "max_chunks", 10**9),
+        ("model", "num_classes", 10**9),
+        ("model", "encoder", [0] * 10**4),
+        ("model", "value_decoder", [10**9]),
+        ("data", "image_size", [10**5, 10**5]),
+    ],
+)
+def test_sizes_are_bounded_before_memory_is_taken_for_them(room: str, field: str, value: Any) -> None:
+    """A configuration may come from others, in a checkpoint or a file of weights."""
+    values = Config().to_dict()
+    values[room][field] = value
+    with pytest.raises(ValueError, match=rf"{room}.{field} is .* it must be .*\d"):
+        Config.from_dict(values)

@@ -12,6 +12,9 @@ from dct_jax.codec.sparse import MAX_PIXELS, SparseDCT
 
 ARRAYS = ("channels", "positions", "values")
 
+LARGEST_RATIO = 64
+"""Of an array's bytes to the file's. Positions of one channel are all different, so no list can be packed as tightly."""
+
 
 def save_npz(file: BinaryIO, sparse: SparseDCT) -> None:
     """Writes a list and its codec's settings."""
@@ -28,7 +31,10 @@ def load_npz(path: str | Path) -> SparseDCT:
         ValueError: if the file is missing or is not one that save_npz writes; the message names it.
     """
     try:
+        largest = LARGEST_RATIO * Path(path).stat().st_size
         with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in archive.infolist()):
+                raise ValueError("it is compressed otherwise than NumPy does")
             codec = DCTCodec(
                 block_size=int(_read(archive, "block_size", (), "iu")),
                 quality=int(_read(archive, "quality", (), "iu")) or None,
@@ -40,7 +46,7 @@ def load_npz(path: str | Path) -> SparseDCT:
             if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
                 raise ValueError(f"the size is {height} x {width} pixels; it must be positive and at most {MAX_PIXELS} in all")
             vocabulary = codec.vocabulary((height, width))
-            channels = _read(archive, "channels", (vocabulary.longest_list,), "i")
+            channels = _read(archive, "channels", (min(vocabulary.longest_list, largest // 4),), "i")
             rest = (_read(archive, name, channels.shape, "i") for name in ARRAYS[1:])
             sparse = SparseDCT(channels, *rest, (height, width), codec)
         codec.check(sparse)

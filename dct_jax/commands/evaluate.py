@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import figure_file, parse, say
+from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.sample_metrics import check_folders, compare_folders, compare_samples
 from dct_jax.files import replacing
 from dct_jax.published import results_folder
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from dct_jax.trained_model import TrainedModel
 
 
-_OF_RUNS = ("data", "split", "num", "coders", "samples", "seed", "references", "dtype")
+_OF_RUNS = ("data", "split", "own_data", "num", "coders", "samples", "seed", "references", "dtype")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Evaluate:
         run: folder of the run.
         data: pictures to measure the bits of, as data.source of an experiment; the run's held-out pictures by default.
         split: of these pictures.
+        own_data: open the pictures that the run was trained on, wherever it says they are; bundled ones are opened anyway.
         num: how many of them, at even distances in the source; by default as many as the run holds out.
         coders: whether to run the other coders, which takes a moment for each picture.
         samples: how many samples to draw and to compare with the run's training pictures, and as many whose small picture is
@@ -54,6 +56,7 @@ class Evaluate:
     run: Annotated[Path | None, tyro.conf.Positional] = None
     data: str = ""
     split: str = ""
+    own_data: bool = False
     num: int | None = None
     coders: bool = True
     samples: int = 0
@@ -119,11 +122,13 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, An
     from dct_jax.trained_model import load
     from dct_jax.training.metrics_log import read_records
 
-    model = load(run, command.dtype)
-    network = None
+    network = sources = None
     if command.samples:  # what can fail is tried before the long work
         network = feature_network(command.features, command.weights)
         check_folders(out, command.samples)
+    model = load(run, command.dtype)
+    if network:
+        sources = own_sources(model.config.data, command.own_data)
     lists, labels, pictures, name = _pictures(model, command)
     nats = element_log_prob(model.network, model.params, lists, labels, command.batch_size, all_devices())
     bits = break_down(lists, nats, model.config.model.chunk_size, pictures)
@@ -152,7 +157,7 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, An
     }
     if network:
         report["samples"], plots = compare_samples(
-            model, network, command.samples, command.seed, command.references, command.batch_size, out
+            model, sources, network, command.samples, command.seed, command.references, command.batch_size, out
         )
         figures |= plots
     return report, figures
@@ -163,14 +168,13 @@ def _pictures(model: "TrainedModel", command: Evaluate) -> tuple[list[SparseDCT]
     from dct_jax.data.pipeline import held_out_lists, held_out_pictures
     from dct_jax.data.skipped import Skipped
     from dct_jax.data.sources import open_source
-    from dct_jax.training.loop import open_sources
 
     config, data = model.config, model.config.data
     if command.split and not command.data:
         raise ValueError(f"split is {command.split!r}, but data names no pictures, as in: --data tar:FILE --split NAME")
     if command.num is not None and command.num < 1:
         raise ValueError(f"num is {command.num}; it must be 1 or more")
-    source = open_source(command.data, command.split) if command.data else open_sources(data)[1]
+    source = open_source(command.data, command.split) if command.data else own_sources(data, command.own_data)[1]
     num = command.num or data.held_out_crops
     num = min(num, len(source)) if data.fit == "whole" else num  # a whole picture twice would say nothing new
     config = dataclasses.replace(config, data=dataclasses.replace(data, held_out_crops=num))

@@ -96,5 +96,5 @@ def _figures(evaluation: Path | None) -> dict[str, float]:
         return {name: float(value) for name, value in found.items()}
     except OSError as error:
         raise ValueError(f"{evaluation}: this file cannot be read ({error.strerror})") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{evaluation}: this is no evaluation.json of a run ({error!r})") from None

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from dct_jax.commands.arguments import save_image
 
 if TYPE_CHECKING:
+    from dct_jax.data.sources import Source
     from dct_jax.evaluation.features import FeatureNetwork
     from dct_jax.evaluation.sample_metrics import SampleMetrics
     from dct_jax.sampling.lists import Sample, Start
@@ -27,13 +28,21 @@ def check_folders(out: Path, num: int) -> None:
 
 
 def compare_samples(
-    model: "TrainedModel", network: "FeatureNetwork", num: int, seed: int, references: int, batch_size: int, out: Path
+    model: "TrainedModel",
+    sources: "tuple[Source, Source]",
+    network: "FeatureNetwork",
+    num: int,
+    seed: int,
+    references: int,
+    batch_size: int,
+    out: Path,
 ) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Draws samples into a folder and compares them with the model's training pictures; so it does with samples whose small
     picture is that of a held-out one, if the model can draw such, and with held-out pictures themselves. Prints the tables.
 
     Args:
         model: to draw from; with classes, those of the training pictures.
+        sources: of training pictures and of held-out ones.
         network: whose features are compared.
         num, seed: of the samples.
         references: how many training pictures at most.
@@ -54,9 +63,8 @@ def compare_samples(
     from dct_jax.evaluation.sample_metrics import KEEP, check_counts, compare_statistics
     from dct_jax.sampling.conditioning import dcs_first
     from dct_jax.steering import starts_of, to_restore
-    from dct_jax.training.loop import open_sources
 
-    training, held_out = open_sources(model.config.data)
+    training, held_out = sources
     real = SeenPictures(training, model.config, references)
     others = SeenPictures(held_out, model.config, num, repeat=True)
     check_counts(len(real), num)

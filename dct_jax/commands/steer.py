@@ -12,6 +12,7 @@ from dct_jax import plots
 from dct_jax.codec.jpeg import read_partial_jpeg
 from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, say
 from dct_jax.commands.drawing import Drawing, cut_note, draw_into
+from dct_jax.commands.own_data import own_sources
 from dct_jax.data.pixels import read_image
 from dct_jax.published import results_folder
 
@@ -52,6 +53,7 @@ class Upsample(Steered):
         small: pictures of one pixel for each block of the result.
         from_large: larger pictures, from which the small ones are made; comparison.png then shows these, too.
         held_out: likewise so many of the run's own held-out pictures, at even distances.
+        own_data: open these wherever the run says they are; bundled ones are opened anyway.
         size: height and width of the result in pixels; by default as many whole blocks as the small picture has pixels.
     """
 
@@ -59,6 +61,7 @@ class Upsample(Steered):
     small: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     from_large: tuple[Path, ...] = ()
     held_out: int = 0
+    own_data: bool = False
     size: tuple[int, int] | None = None
 
 
@@ -111,7 +114,8 @@ def upsample(args: Sequence[str]) -> int:
         image = read_image(path)
         return to_restore(model, image) if command.from_large else to_upsample(model, image, command.size)
 
-    pictures = _held_out(command.held_out) if command.held_out else _files(command.small or command.from_large, given)
+    files = _files(command.small or command.from_large, given)
+    pictures = _held_out(command.held_out, command.own_data) if command.held_out else files
     return _steer(command, "upsampled", pictures, "given, enlarged")
 
 
@@ -183,15 +187,14 @@ def _files(paths: Sequence[Path], given: Callable[["TrainedModel", Path], "Given
     return pictures
 
 
-def _held_out(num: int) -> Pictures:
+def _held_out(num: int, own_data: bool) -> Pictures:
     """So many of the pictures that the run holds out, by their numbers."""
 
     def pictures(model: "TrainedModel") -> "list[tuple[str, Given]]":
         from dct_jax.evaluation.pictures import SeenPictures
         from dct_jax.steering import to_restore
-        from dct_jax.training.loop import open_sources
 
-        seen = SeenPictures(open_sources(model.config.data)[1], model.config, num)
+        seen = SeenPictures(own_sources(model.config.data, own_data)[1], model.config, num)
         return [(f"held-out picture {i}", to_restore(model, seen[i])) for i in range(len(seen))]
 
     return pictures

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dct_jax.codec import DCTCodec, SparseDCT, load_npz, save_npz
+from dct_jax.codec.storage import LARGEST_RATIO
 from tests.toys import random_image
 
 CODEC = DCTCodec(block_size=4, quality=60, chroma_subsampling="4:4:4", channel_order="luma_first")
@@ -101,3 +102,31 @@ def test_every_damaged_byte_gives_the_list_or_an_error(saved: tuple[Path, Sparse
         else:
             sparse.codec.check(sparse)
     assert refused > 150
+
+
+def test_lists_of_flat_pictures_are_packed_most_tightly(tmp_path: Path) -> None:
+    """A file that claims more than LARGEST_RATIO of its bytes is refused; one of bzip2 took 2 GB for 1,760 bytes."""
+    sparse = DCTCodec(chroma_subsampling="4:0:0").encode(np.full((4096, 4096, 3), 30, np.uint8))
+    path = tmp_path / "flat.npz"
+    with path.open("wb") as file:
+        save_npz(file, sparse)
+    assert load_npz(path) == sparse
+    assert 12 * len(sparse) < LARGEST_RATIO * path.stat().st_size / 4
+
+    packed = tmp_path / "packed.npz"
+    with zipfile.ZipFile(path) as read, zipfile.ZipFile(packed, "w", zipfile.ZIP_BZIP2) as write:
+        for name in read.namelist():
+            write.writestr(name, read.read(name))
+    with pytest.raises(ValueError, match="it is compressed otherwise than NumPy does"):
+        load_npz(packed)
+    with zipfile.ZipFile(path) as read, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as write:
+        for name in read.namelist():
+            claimed = np.zeros(2**24, np.int32)
+            content = read.read(name)
+            if name == "channels.npy":
+                with io.BytesIO() as file:
+                    np.save(file, claimed)
+                    content = file.getvalue()
+            write.writestr(name, content)
+    with pytest.raises(ValueError, match=r"channels is int32 \[16777216\]; it must be at most"):
+        load_npz(packed)

@@ -224,3 +224,14 @@ def test_a_header_that_is_made_to_do_harm(size: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(1024))
     with pytest.raises(ValueError, match=r"this is no tar file, or it is damaged or cut off|damaged or cut off at byte"):
         open_source(f"tar:{tmp_path}/a.tar")
+
+
+@pytest.mark.parametrize("body", [b"9" * 3_000_000, b"5 hdrcharset=" + b"1" * 3_000_000])
+def test_an_extended_header_of_digits(body: bytes, tmp_path: Path) -> None:
+    """Python 3.11 takes minutes to look for the end of its first number."""
+    header = tarfile.TarInfo("a")
+    header.type, header.size = tarfile.XHDTYPE, len(body)
+    padded = body + bytes(-len(body) % 512)
+    (tmp_path / "a.tar").write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + padded + bytes(1024))
+    with pytest.raises(ValueError, match=r"this is no tar file, or it is damaged or cut off"):
+        open_source(f"tar:{tmp_path}/a.tar")

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -235,3 +236,16 @@ def test_mocked_data_are_pixels() -> None:
     copied = pickle.loads(pickle.dumps(source))
     assert [copied[i].label for i in range(5)] == [source[i].label for i in range(5)]
     assert all(np.array_equal(copied[i].image, pixels[i]) for i in range(5))
+
+
+def test_features_are_those_of_tfds_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TFDS imports the module of each feature that a folder names, and `python -m` looks for modules in the working folder."""
+    copy = shutil.copytree(folder, tmp_path / "data")
+    (file,) = copy.rglob("features.json")
+    text = file.read_text()
+    assert "tensorflow_datasets.core.features.image_feature.Image" in text
+    file.write_text(text.replace("tensorflow_datasets.core.features.image_feature.Image", "harm.Image"))
+    (tmp_path / "harm.py").write_text("raise SystemExit('executed')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"a feature 'harm.Image', which is none of TFDS's own"):
+        open_source(f"tfds:{file.parent}")

@@ -200,15 +200,16 @@ def test_forged_torch_files_are_refused(data: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data_offsets": [0, 16]}, "which is not the place of"),
-        ({"data_offsets": [4, 12]}, "which is not the place of"),  # overlaps the one before
-        ({"data_offsets": [16, 24]}, "which is not the place of"),  # leaves a hole, and ends after the file
-        ({"data_offsets": [-8, 0]}, "not made of whole numbers"),
-        ({"data_offsets": [8, 1e9]}, "not made of whole numbers"),
-        ({"shape": [1 << 40]}, "which is not the place of"),
-        ({"shape": [-1, -2]}, "not made of whole numbers"),
+        ({"data_offsets": [0, 16]}, "no safetensors file"),
+        ({"data_offsets": [4, 12]}, "no safetensors file"),  # overlaps the one before
+        ({"data_offsets": [16, 24]}, "no safetensors file"),  # leaves a hole, and ends after the file
+        ({"data_offsets": [-8, 0]}, "no safetensors file"),
+        ({"data_offsets": [8, 1e9]}, "no safetensors file"),
+        ({"shape": [1 << 40]}, "no safetensors file"),
+        ({"shape": [-1, -2]}, "no safetensors file"),
         ({"shape": None}, "no safetensors file"),
-        ({"dtype": "BF16"}, "of a type other than F16, F32, F64, I64"),
+        ({"shape": [2] + [1] * 600_000}, "no safetensors file"),
+        ({"dtype": "BF16", "shape": [4]}, "of a type other than F16, F32, F64, I64"),
     ],
 )
 def test_forged_safetensors_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -224,8 +225,17 @@ def test_forged_safetensors_are_refused(changes: dict[str, Any], message: str) -
 def test_headers_that_are_none_are_refused(header: bytes) -> None:
     with pytest.raises(ValueError, match=r"^this is no safetensors file \([^\n]*\)$"):
         parse_weights(struct.pack("<Q", len(header)) + header)
-    with pytest.raises(ValueError, match=r"its header would have \d+ bytes; it can have at most"):
+    with pytest.raises(ValueError, match=r"no safetensors file"):
         parse_weights(struct.pack("<Q", 1 << 60) + header)
+
+
+def test_keys_of_dictionaries_are_not_nested(tmp_path: Path) -> None:
+    """Hashing a tuple that is nested so deeply ended the process, by the end of the stack."""
+    nested = b"(" * 1 + b"t" + b"\x85" * 1_000_000
+    for body in (b"}" + nested + b"K\x01s.", b"(" + nested + b"K\x01d.", b"}(" + nested + b"K\x01u."):
+        (tmp_path / "weights.ckpt").write_bytes(b"\x80\x02" + body)
+        with pytest.raises(ValueError, match="keys are neither text nor whole numbers"):
+            read_arrays(tmp_path / "weights.ckpt")
 
 
 def test_pickled_numpy_arrays_come_back_or_are_refused(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from dct_jax.data.sources.folder import FolderSource
 from dct_jax.data.sources.idx import IdxSource
 from dct_jax.data.sources.record import NO_LABEL, Part, Record, Source, hold_out
 
-__all__ = ["FASHION", "LANDSCAPES", "NO_LABEL", "Part", "Record", "Source", "hold_out", "open_source"]
+__all__ = ["BUNDLED", "FASHION", "LANDSCAPES", "NO_LABEL", "Part", "Record", "Source", "hold_out", "open_source"]
 
 log = logging.getLogger(__name__)
 
 LANDSCAPES = Path(__file__).parent.parent / "landscapes"
 FASHION = LANDSCAPES.with_name("fashion")
+BUNDLED = ("landscapes", "fashion")
+"""Sources that come with the package."""
 
 
 def open_source(source: str, split: str = "") -> Source:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import tarfile
 import threading
 import weakref
@@ -98,6 +99,18 @@ class TarSource:
         vars(self).update(state, _file=None, _lock=threading.Lock())
 
 
+class _Header(tarfile.TarInfo):
+    """Refuses an extended header of digits alone: until Python 3.12.6, tarfile looks for the end of the number from each of
+    them on, which takes minutes for a megabyte."""
+
+    def _proc_pax(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        at = tar.fileobj.tell()
+        if re.search(rb"\d{256}", tar.fileobj.read(self.size)):
+            raise tarfile.ReadError(f"a header without sense before byte {tar.offset}")
+        tar.fileobj.seek(at)
+        return super()._proc_pax(tar)
+
+
 def _index(path: Path) -> tuple[list[str], array, array, Counter[str]]:
     """The names of the image files in a tar file, in the order in which they lie, their offsets and sizes in bytes, and how
     many files of other suffixes there are."""
@@ -118,7 +131,7 @@ def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array, 
     others: Counter[str] = Counter()
     offsets, sizes = array("q"), array("q")
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as tar:
             for member in iter(tar.next, None):
                 tar.members.clear()  # otherwise it keeps all that it knows of each
                 if member.size < 0 or "\0" in member.name:

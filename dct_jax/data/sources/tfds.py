@@ -87,9 +87,22 @@ def import_tfds() -> ModuleType:
     """
     try:
         import tensorflow_datasets
+        from tensorflow_datasets.core.features.feature import FeatureConnector
     except ImportError as error:
         packages = "tensorflow-datasets array_record importlib_resources"  # it needs all three, and declares neither other one
         raise ValueError(f"tensorflow_datasets cannot be imported ({error}): pip install {packages}") from None
+    # A folder's features.json names classes, and TFDS would import whatever module they are in.
+    known = {
+        f"{kind.__module__}.{kind.__name__}" for kind in vars(tensorflow_datasets.features).values() if isinstance(kind, type)
+    }
+
+    def of_name(name: str) -> type:
+        found = FeatureConnector._registered_features.get(name) if name in known else None
+        if found is None:
+            raise ValueError(f"its features.json has a feature {name[:200]!r}, which is none of TFDS's own")
+        return found
+
+    FeatureConnector.cls_from_name = staticmethod(of_name)
     return tensorflow_datasets
 
 

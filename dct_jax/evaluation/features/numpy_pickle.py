@@ -65,7 +65,7 @@ def _arrays(kept: dict[str, Any]) -> dict[str, np.ndarray]:
     arrays = {}
     for name, leaf in kept.items():
         _, shape, dtype, in_columns, data = leaf.state
-        kind = _TYPES.get(dtype.kind)
+        kind = _TYPES.get(dtype.kind) if isinstance(dtype.kind, str) else None
         if kind is None or in_columns is not False or type(data) is not bytes:
             raise ValueError(f"{name[:80]} is not a little-endian array of float16, float32, float64 or int64, row by row")
         arrays[name] = np.frombuffer(data, kind).reshape([int(n) for n in shape])  # which checks the number of bytes

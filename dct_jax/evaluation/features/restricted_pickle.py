@@ -2,13 +2,27 @@
 
 import io
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 Named = tuple[str, str]
 
 _REFUSED = (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.INST, pickle.OBJ)
-_REFUSED += (pickle.EXT1, pickle.EXT2, pickle.EXT4)
+_REFUSED += (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS)
+
+
+class Keyed(dict):
+    """A dictionary whose keys are text or whole numbers: hashing a tuple that is nested a million times ends the process."""
+
+    def __init__(self, pairs: Iterable[tuple[Any, Any]] = ()) -> None:
+        super().__init__()
+        for key, value in pairs:
+            self[key] = value
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not isinstance(key, str | int):
+            raise ValueError("it has a dictionary whose keys are neither text nor whole numbers")
+        super().__setitem__(key, value)
 
 
 def no_storage(_: Any) -> Any:
@@ -27,6 +41,16 @@ class Unpickler(pickle._Unpickler):
     """
 
     dispatch: ClassVar = {code: load for code, load in pickle._Unpickler.dispatch.items() if bytes([code]) not in _REFUSED}
+
+    def load_empty_dictionary(self) -> None:
+        self.append(Keyed())
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append(Keyed(zip(items[::2], items[1::2], strict=True)))
+
+    dispatch[pickle.EMPTY_DICT[0]] = load_empty_dictionary
+    dispatch[pickle.DICT[0]] = load_dict
 
     def __init__(self, file: io.BytesIO, names: Mapping[Named, Any], storage: Callable[[Any], Any] = no_storage) -> None:
         """Args: the file, (module, name) -> what stands for it, and what a reference to data outside of the pickle becomes."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dct_jax.evaluation.features.restricted_pickle import Named, Unpickler, reason
+from dct_jax.evaluation.features.restricted_pickle import Keyed, Named, Unpickler, reason
 
 ZIP_START = b"PK\x03\x04"
 SEQUENCE_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number 0x1950a86a20f9469cfc6c as a pickle
@@ -104,6 +104,8 @@ def _read_sequence(data: bytes) -> dict[str, np.ndarray]:
     places: dict[str, int] = {}
     at = file.tell()
     for key in keys:
+        if not isinstance(key, str):
+            raise ValueError("a storage's key is no text")
         length = int.from_bytes(data[at : at + 8], "little")
         if length != seen[key].length or at + 8 + seen[key].bytes > len(data):
             raise ValueError(f"storage {key[:80]} is cut short, or has not the {seen[key].length} numbers that it should have")
@@ -115,7 +117,7 @@ def _read_sequence(data: bytes) -> dict[str, np.ndarray]:
 def _storage(pid: Any) -> Storage:
     """From what a pickle says of a storage: ("storage", type, key, device, length)."""
     kind, dtype, key, _, length = pid[:5]
-    if kind != "storage" or type(key) is not str or type(length) is not int or length < 0:
+    if kind != "storage" or type(dtype) is not str or type(key) is not str or type(length) is not int or length < 0:
         raise ValueError("it describes a storage wrongly")
     return Storage(np.dtype(dtype), key, length)
 
@@ -123,7 +125,7 @@ def _storage(pid: Any) -> Storage:
 def _names() -> dict[Named, Any]:
     """What stands for the names in a file of tensors."""
 
-    class Ordered(dict):
+    class Ordered(Keyed):
         def __setstate__(self, _: Any) -> None:  # PyTorch hangs the versions of modules on its dictionaries
             pass
 

@@ -1,0 +1,22 @@
+"""The pictures that a model was trained on: its file, which others may have made, says where they are."""
+
+from typing import TYPE_CHECKING
+
+from dct_jax.config import DataConfig
+
+if TYPE_CHECKING:
+    from dct_jax.data.sources import Source
+
+
+def own_sources(data: DataConfig, own_data: bool) -> "tuple[Source, Source]":
+    """The training pictures and the held-out ones of a model's configuration: bundled ones, and others if that was asked for.
+
+    Raises:
+        ValueError: if they are not bundled and it was not asked for, or if there are none.
+    """
+    from dct_jax.data.sources import BUNDLED
+    from dct_jax.training.loop import open_sources
+
+    if data.source not in BUNDLED and not own_data:
+        raise ValueError(f"this model says that its pictures are {data.source!r}: open them with --own-data if you trust it")
+    return open_sources(data)
