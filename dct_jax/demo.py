@@ -78,20 +78,21 @@ def build(model: TrainedModel) -> "gradio.Blocks":
     import gradio as gr
 
     classes = model.config.model.num_classes
-    choices = ["any", *(["none"] if model.hides else []), *map(model.class_name, range(classes))]
+    choices = [("any", -1), *((model.class_name(label), label) for label in range(classes + model.hides))]
 
     def frames(
         starts: Callable[[int, int | None], tuple[Sequence[Start], Given | None]],
-        name: str | None,
+        chosen: int | None,
         temperature: float,
         guidance: float,
         seed: float | None,
     ) -> Iterator[Frame]:
         """Runs one request; what is wrong with it becomes a message on the page."""
         try:
-            if name is None or seed is None:
+            if chosen is None or seed is None:
                 raise ValueError("choose a class and a seed")
-            label = None if name == "any" else model.label(name)
+            label = None if chosen < 0 else int(chosen)
+            model.check_label(label or 0)
             one = SymbolPolicy(float(temperature))
             begun, given = starts(int(seed), label)
             yield from growing(model, begun, int(seed), Policy(one, one, one, float(guidance)), given)
@@ -120,7 +121,7 @@ def build(model: TrainedModel) -> "gradio.Blocks":
         with gr.Row():
             with gr.Column():
                 settings = [
-                    gr.Dropdown(choices, value="any", label="class", visible=classes > 0),
+                    gr.Dropdown(choices, value=-1, label="class", visible=classes > 0),
                     gr.Slider(0.1, 2.0, value=1.0, step=0.05, label="temperature"),
                     gr.Slider(1.0, 6.0, value=1.0, step=0.25, label="guidance", visible=model.hides),
                     gr.Number(value=0, precision=0, minimum=0, maximum=2**32 - 1, label="seed"),

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dct_jax.tables import printable
+
 VARIABLE = "DCT_JAX_PROCESSES"
 """Either "ADDRESS:PORT,NUMBER,INDEX" (of process 0, how many, which), or "auto": JAX asks Slurm, the TPU pod, or Open MPI."""
 
@@ -50,7 +52,8 @@ def joined() -> Iterator[None]:
         if isinstance(error, jax.errors.JaxRuntimeError):
             lost = "another process has ended, or cannot be reached; the same command goes on from the last checkpoint"
             reason = f"{lost} ({reason[:200]})"
-        print(f"dct_jax: process {jax.process_index()} of {jax.process_count()}: {reason}", file=sys.stderr, flush=True)
+        said = printable(f"dct_jax: process {jax.process_index()} of {jax.process_count()}: {reason}")
+        print(said, file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(130 if isinstance(error, KeyboardInterrupt) else 2)
 

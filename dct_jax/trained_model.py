@@ -186,7 +186,8 @@ class TrainedModel:
         return draw_lists(self.network, self.params, starts, seed, policy, rows, limit)
 
     def label(self, name: str) -> int:
-        """The label of a class: its name, or its number; "none" hides it.
+        """The label of a class: its name, or its number. "none", or the number of classes, hides it; a class of that name comes
+        first.
 
         Raises:
             ValueError: if there is no such class; the message offers the nearest names.
@@ -194,11 +195,11 @@ class TrainedModel:
         classes = self.config.model.num_classes
         if not classes:
             raise ValueError(f"the label is {name}; this model was trained without classes")
-        if name == "none":
-            self._check_hides("the label none")
-            return classes
         if name in self.classes:
             return self.classes.index(name)
+        if name == "none" or (self.hides and name == str(classes)):
+            self._check_hides("the label none")
+            return classes
         if name.isdecimal() and int(name) < classes:
             return int(name)
         by_folded = {known.casefold(): known for known in self.classes}

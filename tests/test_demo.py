@@ -1,6 +1,9 @@
 """The demo page, driven as a visitor does: in a headless browser where there is one, and through its interface."""
 
+import asyncio
 import io
+import itertools
+import os
 import shutil
 import socket
 import time
@@ -13,8 +16,10 @@ import pytest
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from dct_jax import demo_guard
 from dct_jax.commands.demo import serve
 from dct_jax.demo import LARGEST_FILE, growing, uploaded
+from dct_jax.demo_guard import LARGEST_BODY, MOST_KEPT, Guard
 from dct_jax.sampling.policy import Policy
 from dct_jax.steering import to_restore
 from dct_jax.trained_model import TrainedModel, load
@@ -83,7 +88,7 @@ def test_the_interface_draws_and_names_what_is_wrong(address: str, picture: Path
     from gradio_client import Client, handle_file
     from gradio_client.exceptions import AppError
 
-    client, settings = Client(address, verbose=False), ("any", 1.0, 1.0, 3)
+    client, settings = Client(address, verbose=False), (-1, 1.0, 1.0, 3)
     job = client.submit(*settings, api_name="/draw")
     image, line = job.result()
     assert line.startswith("complete") and "seed 3" in line
@@ -96,9 +101,62 @@ def test_the_interface_draws_and_names_what_is_wrong(address: str, picture: Path
     with pytest.raises(AppError, match=r"cannot be read|no image"):
         client.predict(handle_file(broken), *settings, api_name="/upsample")
     with pytest.raises(AppError, match="choose a class and a seed"):
-        client.predict("any", 1.0, 1.0, None, api_name="/draw")
+        client.predict(-1, 1.0, 1.0, None, api_name="/draw")
     with pytest.raises(AppError, match="upload a picture first"):
         client.predict(None, *settings, api_name="/upsample")
+
+
+def test_foreign_names_and_large_bodies_are_refused(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A page elsewhere can point its own name at this machine (DNS rebinding); a name cannot be an address."""
+    import httpx
+
+    with httpx.Client(base_url=address, timeout=60) as client:
+
+        def asked(host: str) -> int:
+            return client.get("/", headers={"host": host}).status_code
+
+        assert [asked(host) for host in ("127.0.0.1:7860", "localhost", "[::1]:80", "192.168.0.7")] == [200] * 4
+        assert [asked(host) for host in ("evil.example", "evil.example:7860", "127.0.0.1.evil.example", "")] == [421] * 4
+        upload = {"content-type": "multipart/form-data; boundary=x"}
+        assert client.post("/gradio_api/upload", content=bytes(LARGEST_BODY + 1), headers=upload).status_code == 413
+
+        def parts() -> Iterator[bytes]:  # without a length
+            yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+            yield from itertools.repeat(bytes(2**20), 12)
+
+        assert client.post("/gradio_api/upload", content=parts(), headers=upload).status_code == 413
+        assert client.get("/").status_code == 200
+
+
+def test_a_request_that_does_not_go_on_and_uploads_without_end(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_bytes(b"")
+    os.truncate(tmp_path / "kept", MOST_KEPT + 1)
+
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        raise ValueError("what was sent")
+
+    async def answered(path: str, **body: Any) -> int:
+        messages, parts = [], [{"type": "http.request", **body}]
+
+        async def receive() -> Any:
+            if parts:
+                return parts.pop()
+            await asyncio.sleep(60)
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"host", b"127.0.0.1")]}
+        await Guard(reading, "127.0.0.1", tmp_path)(scope, receive, send)
+        return messages[0]["status"]
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(demo_guard, "SLOWEST", 0.1)
+        assert asyncio.run(answered("/x", body=b"{", more_body=True)) == 408
+    assert asyncio.run(answered("/x", body=b"{", more_body=False)) == 500
+    assert asyncio.run(answered("/gradio_api/upload", body=b"", more_body=False)) == 507
 
 
 @pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs Chromium and its driver")

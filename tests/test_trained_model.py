@@ -93,6 +93,8 @@ def test_labels_by_name_and_number(model: dct_jax.TrainedModel) -> None:
         model.label("0")
     hides = dataclasses.replace(config, training=dataclasses.replace(config.training, label_dropout=0.1))
     assert dataclasses.replace(named, config=hides).label("none") == 3
+    called_none = dataclasses.replace(named, config=hides, classes=("none", "b", "c"))  # a folder may have that name
+    assert [called_none.label(name) for name in ("none", "0", "3")] == [0, 0, 3]
     drawn = [start.label for start in named.starts(60)]
     with pytest.raises(ValueError, match="guidance needs a class: name one"):
         hiding = dataclasses.replace(named, config=hides)

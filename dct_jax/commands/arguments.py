@@ -11,6 +11,7 @@ import tyro
 from PIL import Image
 
 from dct_jax.files import replacing
+from dct_jax.tables import printable
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
@@ -67,7 +68,8 @@ def figure_file(out: Path) -> contextlib.AbstractContextManager[Path]:
     return replacing(out)
 
 
-def say(message: str) -> int:
-    """Prints a command's last line; returns its exit code."""
-    print(message)
+def say(*lines: str) -> int:
+    """Prints a command's last lines; returns its exit code."""
+    for line in lines:
+        print(printable(line))
     return 0

@@ -1,7 +1,13 @@
 """The command demo."""
 
+import atexit
+import logging
 import os
+import shutil
 import socket
+import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +22,9 @@ if TYPE_CHECKING:
     import gradio
 
     from dct_jax.trained_model import TrainedModel
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ def demo(args: Sequence[str]) -> int:
         raise ValueError(f"the demo cannot listen at {command.host}:{command.port} ({reason}); name another --port") from None
     from dct_jax.trained_model import load
 
+    # Gradio prints a traceback of each request that does not fit, with what was sent.
+    traceback.print_exc = lambda *_, **__: log.warning("a request failed (%s)", type(sys.exception()).__name__)
     page = serve(load(command.run), command.host, command.port)
     print(f"http://{command.host}:{command.port} (Ctrl-C ends it)", flush=True)
     page.block_thread()
@@ -56,9 +67,14 @@ def demo(args: Sequence[str]) -> int:
 def serve(model: "TrainedModel", host: str, port: int) -> "gradio.Blocks":
     """Starts the page in the background; port 0 takes any that is free."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nobody is told that it runs
+    kept = tempfile.mkdtemp(prefix="dct-jax-demo-")
+    atexit.register(shutil.rmtree, kept, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = kept
     import gradio as gr
+    from starlette.middleware import Middleware
 
     from dct_jax.demo import LARGEST_FILE, build
+    from dct_jax.demo_guard import Guard
 
     page = build(model)
     page.queue(max_size=16).launch(
@@ -68,6 +84,7 @@ def serve(model: "TrainedModel", host: str, port: int) -> "gradio.Blocks":
         share=False,
         quiet=True,
         prevent_thread_lock=True,
+        app_kwargs={"middleware": [Middleware(Guard, host=host, kept=Path(kept))]},
         footer_links=[],
         theme=gr.themes.Default(font="sans-serif", font_mono="monospace"),  # the usual one fetches fonts elsewhere
     )

@@ -135,7 +135,7 @@ def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, An
     coders = available(model.codec) if command.coders else []
     rows = _compared(model, lists, bits, [coded_sizes(coder, lists) for coder in coders], pictures)
     images = f"{bits.images} images of {bits.pictures} pictures"
-    print(f"{images} of {name}, {bits.triples / bits.images:.0f} triples each\n")
+    say(f"{images} of {name}, {bits.triples / bits.images:.0f} triples each", "")
     print(_bits_table(bits) + "\n")
     print(_coders_table(rows))
     if command.coders and (missing := [coder.name for coder in CODERS if not coder.installed]):

@@ -7,7 +7,9 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from dct_jax.commands.arguments import say
 from dct_jax.files import replacing
+from dct_jax.tables import printable
 
 LISTED = 5
 """So many files are named for each reason."""
@@ -89,10 +91,10 @@ class Folder:
                     path.write_bytes(data)
                 done, before, after = done + 1, before + file.stat().st_size, after + len(data)
         share = f" ({100 * after / before:.1f} %)" if before else ""
-        print(f"{done} file{'s' * (done != 1)} {self._done}: {before:,} bytes became {after:,}{share} in {self._out}")
+        say(f"{done} file{'s' * (done != 1)} {self._done}: {before:,} bytes became {after:,}{share} in {self._out}")
         for reason, files in self._left_out.items():
             names = ", ".join(str(file.relative_to(self._folder)) for file in files[:LISTED])
             more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
             number = f"{len(files)} file{'s were' if len(files) != 1 else ' was'}"
-            print(f"dct_jax: {number} left out ({names}{more}): {reason}", file=sys.stderr)
+            print(printable(f"dct_jax: {number} left out ({names}{more}): {reason}"), file=sys.stderr)
         return 2 if self._left_out else 0

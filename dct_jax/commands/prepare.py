@@ -45,5 +45,5 @@ def prepare(args: Sequence[str]) -> int:
     folder, splits, skipped = prepare_source(command.source, command.out, command.name)
     if skipped:
         print(f"{skipped} files are no readable images and were left out")
-    print(f"pictures: {', '.join(f'{split} {number}' for split, number in splits.items())}")
+    say(f"pictures: {', '.join(f'{split} {number}' for split, number in splits.items())}")
     return say(f"the data set is in {folder}: --data.source tfds:{folder.resolve()}")

@@ -70,6 +70,6 @@ def sample(args: Sequence[str]) -> int:
 
 
 def _labels(model: "TrainedModel", names: Sequence[str]) -> list[int]:
-    if tuple(names) == ("all",) and model.config.model.num_classes:
+    if tuple(names) == ("all",) and model.config.model.num_classes and "all" not in model.classes:
         return list(range(model.config.model.num_classes))
     return [model.label(name) for name in names]

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dct_jax.codec import SparseDCT
+from dct_jax.tables import printable
 
 _TILE = 1.35  # inches
 _NAME = 0.085  # inches, a letter of a name
@@ -35,6 +36,7 @@ def class_grid(images: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> 
         images: for each class its samples, uint8 [H, W, 3] each.
         names: of the classes.
     """
+    names = [printable(name) for name in names]
     columns, margin = max(map(len, images)), 0.2 + _NAME * max(map(len, names))
     figure = Figure(figsize=(margin + _TILE * columns, _TILE * len(images)), dpi=120)
     axes = figure.subplots(len(images), columns, squeeze=False)
@@ -44,7 +46,9 @@ def class_grid(images: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> 
             axis.set_axis_off()
         for axis, tile in zip(row, tiles):
             axis.imshow(tile, interpolation="nearest")
-        row[0].text(-0.08, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=10)
+        place = row[0].transAxes
+        # Names are of folders: a dollar is a dollar.
+        row[0].text(-0.08, 0.5, name, transform=place, ha="right", va="center", fontsize=10, parse_math=False)
     return figure
 
 
