@@ -186,8 +186,7 @@ class TrainedModel:
         return draw_lists(self.network, self.params, starts, seed, policy, rows, limit)
 
     def label(self, name: str) -> int:
-        """The label of a class: its name, or its number. "none", or the number of classes, hides it; a class of that name comes
-        first.
+        """The label of a class: its name, or its number. "none" hides it; if a class has that name, the number of classes does.
 
         Raises:
             ValueError: if there is no such class; the message offers the nearest names.
@@ -197,7 +196,7 @@ class TrainedModel:
             raise ValueError(f"the label is {name}; this model was trained without classes")
         if name in self.classes:
             return self.classes.index(name)
-        if name == "none" or (self.hides and name == str(classes)):
+        if name == "none" or ("none" in self.classes and name == str(classes)):
             self._check_hides("the label none")
             return classes
         if name.isdecimal() and int(name) < classes:

@@ -35,15 +35,7 @@ def test_commands_take_files_and_classes_of_any_name(command: str, tmp_path: Pat
     arguments = {
         "stats": [f"folder:{tmp_path}/pictures"],
         "encode": [str(folder / f"0{ODD}.png"), "--out", str(tmp_path / f"out{ODD}.npz")],
-        "train": [
-            "debug",
-            "--data.source",
-            f"folder:{tmp_path}/pictures",
-            "--data.max-skipped",
-            "0",
-            "--run-dir",
-            str(tmp_path),
-        ],
+        "train": ["debug", "--data.source", f"folder:{tmp_path}/pictures", *skip],
     }[command]
     environment = os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"}
     done = subprocess.run(
