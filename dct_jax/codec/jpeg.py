@@ -14,7 +14,7 @@ import numpy as np
 from dct_jax.codec.channel_order import ChannelOrder, zigzag
 from dct_jax.codec.codec import DCTCodec
 from dct_jax.codec.jpeg_header import SUBSAMPLINGS, Frame, Header, Scan
-from dct_jax.codec.jpeg_scan import FAULTS, OK, decode_scan, need
+from dct_jax.codec.jpeg_scan import FAULTS, LEFT_OVER, OK, decode_scan, need
 from dct_jax.codec.sparse import SparseDCT
 
 LARGEST_SIDE = 65500
@@ -68,7 +68,9 @@ class _Arrived(NamedTuple):
     whole: bool
 
 
-def read_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "banded", upright: bool = True) -> SparseDCT:
+def read_jpeg(
+    source: bytes | str | os.PathLike, channel_order: ChannelOrder = "banded", upright: bool = True, strict: bool = True
+) -> SparseDCT:
     """The coefficients of a JPEG file, which may be baseline or progressive, grey, 4:4:4, 4:2:2, 4:4:0 or 4:2:0.
 
     The list's codec has the file's quantisation tables. Turning a picture by 90 degrees transposes them. Some encoders write
@@ -79,13 +81,15 @@ def read_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "
         channel_order: how the list is sorted.
         upright: turn the picture as its Exif orientation says, or if it has none that in XMP. Mirrored blocks have the same
             coefficients with other signs, so this loses nothing; but edges that become left or upper ones must be whole blocks.
+        strict: refuse a file whose scans have more data than blocks. A flipped bit often shows in nothing else, and
+            then nothing tells which coefficients are right; but there are encoders that write bytes without a meaning.
 
     Raises:
         ValueError: if the file is missing, damaged or truncated; has a feature that lists have no place for (the message names
             it); or cannot be turned upright.
     """
     with _named(source) as data:
-        arrived = _arrived(data, may_end=False)
+        arrived = _arrived(data, may_end=False, strict=strict)
         need(all(bits[0] >= 0 for bits in arrived.known), "a component has no scan")
         return _list(arrived, channel_order, upright)
 
@@ -100,7 +104,7 @@ def read_partial_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelO
         ValueError: as for `read_jpeg`, or if no scan arrived whole, or a component has none.
     """
     with _named(source) as data:
-        arrived = _arrived(data, may_end=True)
+        arrived = _arrived(data, may_end=True, strict=True)
         if not arrived.scans or any(bits[0] < 0 for bits in arrived.known):
             raise ValueError(
                 "this JPEG file ends before there is a whole scan of every component; a progressive file has them early, and "
@@ -178,7 +182,7 @@ def _contents(path: Path) -> bytes:
         raise ValueError(f"{path}: the file cannot be read ({error.strerror})") from None
 
 
-def _arrived(data: bytes, may_end: bool) -> _Arrived:
+def _arrived(data: bytes, may_end: bool, strict: bool) -> _Arrived:
     """The scans of a file: all of them, or if it `may_end` early those that come before."""
     header, tables, scans = Header(data), {}, 0
     coefficients, known = np.zeros(0, np.int16), [[-1]]
@@ -199,7 +203,7 @@ def _arrived(data: bytes, may_end: bool) -> _Arrived:
         if fault != OK and may_end and len(data) - end < 2:  # bits that were made up after the end can look like any fault
             (coefficients, known), whole = before, False
             break
-        need(fault == OK, FAULTS.get(fault, ""))
+        need(fault == OK or (fault == LEFT_OVER and not strict), FAULTS.get(fault, ""))
         header.place, scans = end, scans + 1
     else:
         whole = not header.truncated

@@ -217,6 +217,7 @@ class Header:
             if marker == _END_OF_IMAGE:
                 need(self.frame is not None, "it ends before there is a picture" + self._what_follows())
                 return None
+            need(marker != _START_OF_IMAGE, "a second picture begins before its end")
             if marker == _START_OF_SCAN:
                 need(self.frame is not None, "a scan comes before the frame")
                 self.scans += 1

@@ -21,13 +21,14 @@ _SYMBOLS = _SHIFTS + 16  # the symbols, in the order of their codes
 _VALUES = _SYMBOLS + 256  # as the first part, but with the coefficient's bits: value << 16 | zeros before it << 8 | length
 TABLE_LENGTH = _VALUES + (1 << _LOOKUP_BITS)
 
-OK, TRUNCATED, BAD_CODE, BAD_RUN, BAD_VALUE, BAD_RESTART = range(6)
+OK, TRUNCATED, BAD_CODE, BAD_RUN, BAD_VALUE, BAD_RESTART, LEFT_OVER = range(7)
 FAULTS = {
     TRUNCATED: "the data of a scan end early",
     BAD_CODE: "a Huffman code is not in its table",
     BAD_RUN: "a run of coefficients leaves its block",
     BAD_VALUE: "a coefficient is out of range",
     BAD_RESTART: "a restart marker is missing",
+    LEFT_OVER: "the data of a scan go on after its last block, so bits of it have changed; --no-strict (strict=False) reads it",
 }
 
 
@@ -269,7 +270,10 @@ def decode_scan(
                             return place, fault
         if count < missing:
             return place, TRUNCATED
-    return place, OK
+    while place + 1 < len(data) and data[place] == 0xFF and data[place + 1] == 0xFF:
+        place += 1
+    ended = place + 1 >= len(data) or (data[place] == 0xFF and data[place + 1] != 0)
+    return place, OK if ended and count - missing < 8 else LEFT_OVER
 
 
 @compiled

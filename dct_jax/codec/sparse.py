@@ -66,12 +66,16 @@ class SparseDCT:
 
     @classmethod
     def from_jpeg(
-        cls, source: bytes | str | PathLike, channel_order: ChannelOrder = "banded", upright: bool = True
+        cls,
+        source: bytes | str | PathLike,
+        channel_order: ChannelOrder = "banded",
+        upright: bool = True,
+        strict: bool = True,
     ) -> "SparseDCT":
         """The coefficients of a JPEG file as they are, without decoding to pixels; see `dct_jax.codec.jpeg.read_jpeg`."""
         from dct_jax.codec.jpeg import read_jpeg  # the file format stands above the list
 
-        return read_jpeg(source, channel_order, upright)
+        return read_jpeg(source, channel_order, upright, strict)
 
     def to_jpeg(self) -> bytes:
         """A JPEG file with exactly these coefficients; see `dct_jax.codec.jpeg.write_jpeg`."""

@@ -28,6 +28,7 @@ class Compress:
         image: a JPEG file with the quantisation tables and the chroma subsampling that the model was trained with; or a folder,
             whose tree is searched for such files. Each becomes the same bytes as alone.
         label: the class by name or number, for a class-conditional model.
+        strict: refuse files whose data go on after their last block; such bytes, which mean nothing, do not come back.
         out: the file to write; the image's name with the suffix .dct by default. For a folder: the folder to write to, which
             gets the same tree; by default the files stand beside the images.
     """
@@ -35,6 +36,7 @@ class Compress:
     run: Annotated[Path, tyro.conf.Positional]
     image: Annotated[Path, tyro.conf.Positional]
     label: str = ""
+    strict: bool = True
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
 
 
@@ -63,7 +65,7 @@ def compress(args: Sequence[str]) -> int:
     from dct_jax.trained_model import load
 
     model = load(command.run)
-    sparse = SparseDCT.from_jpeg(command.image, model.codec.channel_order)
+    sparse = SparseDCT.from_jpeg(command.image, model.codec.channel_order, strict=command.strict)
     try:
         data = compression.compress(model, sparse, model.label(command.label) if command.label else 0)
     except ValueError as error:
@@ -112,7 +114,7 @@ def _compress_folder(command: Compress) -> int:
 
     def of_its_kind(model: TrainedModel, file: Path) -> SparseDCT:
         """The file's list, if the model has such; the reasons do not speak of one file alone, as they are grouped."""
-        sparse = SparseDCT.from_jpeg(file, model.codec.channel_order)
+        sparse = SparseDCT.from_jpeg(file, model.codec.channel_order, strict=command.strict)
         ours, theirs = model.codec.chroma_subsampling, sparse.codec.chroma_subsampling
         if theirs != ours:
             raise ValueError(f"the chroma subsampling is {theirs}, and the model's {ours}")

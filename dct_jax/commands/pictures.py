@@ -27,12 +27,14 @@ class Encode:
         codec: how to encode.
         own_coefficients: take a JPEG file's coefficients and tables as they are; of the codec's settings only the channel order
             counts then.
+        strict: refuse a JPEG file whose data go on after its last block.
         out: the .npz file; the image's name with that suffix by default.
     """
 
     image: Annotated[Path, tyro.conf.Positional]
     codec: Annotated[DCTCodec, tyro.conf.arg(name="")] = field(default_factory=DCTCodec)
     own_coefficients: bool = False
+    strict: bool = True
     out: Path | None = None
 
 
@@ -98,7 +100,7 @@ def encode(args: Sequence[str]) -> int:
     if command.out and command.out.suffix != ".npz":
         raise ValueError(f"{command.out}: a file of triples must be .npz; `decode` makes images of it")
     if command.own_coefficients:
-        sparse = SparseDCT.from_jpeg(command.image, command.codec.channel_order)
+        sparse = SparseDCT.from_jpeg(command.image, command.codec.channel_order, strict=command.strict)
     else:
         sparse = command.codec.encode(read_image(command.image))
     out = command.out or command.image.with_suffix(".npz")
