@@ -4,11 +4,15 @@ A checkpoint is a folder named by its step. Its manifest is written last and rem
 checkpoint: it was not finished, or is being removed.
 """
 
+import errno
 import json
 import logging
 import operator
+import os
 import shutil
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +140,12 @@ class Checkpoints:
         folder = self.path(step)
         self._remove(step)  # what a crash left
         texts = {"sizes": sizes, "classes": list(classes), "config": config.to_dict()}
+        trees = {"params": state.params, "optimizer": state.optimizer}
         try:
-            for name, tree in (("params", state.params), ("optimizer", state.optimizer)):
-                _write_arrays(folder / name, tree)
+            _check_space(self.folder, sum(x.nbytes for x in jax.tree.leaves(trees)))
+            with _quietly():
+                for name, tree in trees.items():
+                    _write_arrays(folder / name, tree)
             for name, text in texts.items():
                 _write_text(folder / name / "metadata", text)
             if metrics:
@@ -294,6 +301,27 @@ def _arrays_handler() -> ocp.StandardCheckpointHandler:
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}")
     return ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+
+
+def _check_space(folder: Path, size: int) -> None:
+    """Raises OSError unless there is room for so many bytes of arrays: what TensorStore does when the disk is full while it
+    writes cannot be foreseen."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < size + size // 8 + 2**20:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Of what fails in them, the threads of Orbax and TensorStore print dozens of tracebacks; the exception that reaches us
+    says it, too. After a failure some are still to come, so then they stay silent."""
+    hook, orbax = sys.unraisablehook, logging.getLogger("absl")
+    level = orbax.level
+    sys.unraisablehook = lambda _: None
+    orbax.setLevel(logging.CRITICAL)
+    yield
+    sys.unraisablehook = hook
+    orbax.setLevel(level)
 
 
 def _write_arrays(folder: Path, tree: Any) -> None:
