@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 DATA_AXIS = "data"
@@ -66,3 +67,14 @@ def any_process(devices: Sequence[jax.Device]) -> Callable[[bool], jax.Array]:
     one of them said yes."""
     ask = jax.pmap(lambda yes: jax.lax.pmax(yes, DATA_AXIS), axis_name=DATA_AXIS, out_axes=None, devices=devices)
     return lambda yes: ask(np.full(len(local_devices(devices)), yes, np.int32))
+
+
+def in_turn(do: Callable[[], None]) -> None:
+    """Process 0 does it, then the others, each for itself."""
+    first = jax.process_index() == 0
+    if first:
+        do()
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("in_turn")
+    if not first:
+        do()

@@ -33,7 +33,7 @@ class Compress:
             gets the same tree; by default the files stand beside the images.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional]
     image: Annotated[Path, tyro.conf.Positional]
     label: str = ""
     strict: bool = True
@@ -51,7 +51,7 @@ class Decompress:
             folder to write to, which gets the same tree and names that end in .jpg.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional]
     file: Annotated[Path, tyro.conf.Positional]
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
 

@@ -37,7 +37,7 @@ class Demo:
         port: likewise.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional]
     host: str = "127.0.0.1"
     port: int = 7860
 

@@ -53,7 +53,7 @@ class Evaluate:
             RUN/evaluation. Of two folders nothing is written unless it is named.
     """
 
-    run: Annotated[Path | None, tyro.conf.Positional] = None
+    run: Annotated[str | None, tyro.conf.Positional] = None
     data: str = ""
     split: str = ""
     own_data: bool = False
@@ -110,7 +110,7 @@ def _without_nan(report: Any) -> Any:
     return None if isinstance(report, float) and np.isnan(report) else report
 
 
-def _evaluate_run(command: Evaluate, run: Path, out: Path) -> tuple[dict[str, Any], dict[str, Figure]]:
+def _evaluate_run(command: Evaluate, run: str, out: Path) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Prints the tables; what evaluation.json says, and the plots by the names of their files."""
     from dct_jax.evaluation.breakdown import break_down
     from dct_jax.evaluation.coders import CODERS, available, coded_sizes

@@ -31,7 +31,7 @@ class Export:
         evaluation: an evaluation.json whose figures the file says.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional]
     out: Annotated[Path, tyro.conf.Positional]
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     source: str = ""

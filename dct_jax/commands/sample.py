@@ -35,7 +35,7 @@ class Sample:
             an earlier call; the run's folder by default, or results/NAME of a model that has none.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional]
     num: int | None = None
     label: tuple[str, ...] = ()
     size: tuple[int, int] | None = None

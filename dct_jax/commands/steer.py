@@ -57,7 +57,7 @@ class Upsample(Steered):
         size: height and width of the result in pixels; by default as many whole blocks as the small picture has pixels.
     """
 
-    run: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
+    run: Annotated[str, tyro.conf.Positional] = tyro.MISSING
     small: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     from_large: tuple[Path, ...] = ()
     held_out: int = 0
@@ -74,7 +74,7 @@ class Colorize(Steered):
         grey: pictures to colour; of one that has colours, the luma is taken, and comparison.png shows it as the original.
     """
 
-    run: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
+    run: Annotated[str, tyro.conf.Positional] = tyro.MISSING
     grey: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
 
 
@@ -90,7 +90,7 @@ class Continue(Steered):
         keep_bands: the number of frequency bands to keep, from 1.
     """
 
-    run: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
+    run: Annotated[str, tyro.conf.Positional] = tyro.MISSING
     image: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
     keep: float | None = None
     keep_bands: int | None = None

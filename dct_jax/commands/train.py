@@ -20,12 +20,12 @@ class Train:
 
     Attributes:
         config: of the run; every field can be overridden.
-        run_dir: folder of the run; runs/EXPERIMENT by default.
+        run_dir: folder of the run, also gs://... and s3://...; runs/EXPERIMENT by default.
         latest_whole: if checkpoints are damaged, set them aside and go on from the latest that is whole.
     """
 
     config: Annotated[Config, tyro.conf.arg(name="")]
-    run_dir: Path
+    run_dir: str
     latest_whole: bool = False
 
 
@@ -36,7 +36,7 @@ def train(args: Sequence[str]) -> int:
             return say("usage: python -m dct_jax train EXPERIMENT [overrides]; train EXPERIMENT --help lists the overrides")
         raise ValueError("train needs the name of an experiment, as in: python -m dct_jax train landscapes")
     config = load_experiment(args[0])
-    default = Train(config, Path("runs") / Path(args[0]).stem)
+    default = Train(config, str(Path("runs") / Path(args[0]).stem))
     command = parse(Train, args[1:], f"train {args[0]}", default)
     with stop_signals() as stopped:
         # JAX starts here and not with the command line, which answers at once.
@@ -44,13 +44,22 @@ def train(args: Sequence[str]) -> int:
 
         from dct_jax.evaluation.coders import ARITHMETIC, available, scan_bits_per_pixel
         from dct_jax.judge import Judge
+        from dct_jax.mirror import Mirror, is_url
+        from dct_jax.parallel import in_turn
         from dct_jax.processes import joined
         from dct_jax.training.loop import train
 
         with joined():
             speaks = jax.process_index() == 0
             judge = Judge(command.config) if command.config.training.samples and speaks else None
-            outcome = train(command.config, command.run_dir, judge=judge, latest_whole=command.latest_whole, stopped=stopped)
+            folder, saved = Path(command.run_dir), None
+            if is_url(command.run_dir):
+                mirror = Mirror(command.run_dir, f"training-{jax.process_index()}")
+                in_turn(mirror.start)
+                folder, saved = mirror.folder, mirror.push
+            outcome = train(command.config, folder, None, judge, saved, command.latest_whole, stopped)
+            if saved and speaks:
+                mirror.finish()
     if not speaks:
         return 128 + signal.Signals[outcome.signal] if outcome.signal else 0
     for line in outcome.skipped:

@@ -4,11 +4,10 @@ import difflib
 import hashlib
 from pathlib import Path
 
+from dct_jax.mirror import CHECKPOINTS, Mirror, is_url
+
 FOLDER = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
-CHECKPOINTS = "checkpoints"
-"""In the folder of a run."""
-
 RESULTS = Path("results")
 """Where commands leave what they make of models that have no folder of a run."""
 
@@ -19,12 +18,18 @@ def published() -> dict[str, Path]:
 
 
 def locate(run: str | Path) -> Path:
-    """What a command's RUN means: the folder of a run or of one of its checkpoints, a file of weights, or the name of a
-    published model. A folder or a file that is there comes before a name.
+    """What a command's RUN means: the folder of a run, also at a URL, or of one of its checkpoints, a file of weights, or the
+    name of a published model. A folder or a file that is there comes before a name.
 
     Raises:
         ValueError: if there is nothing of the kind, or a published model's file is not the one that was published.
     """
+    if is_url(run):
+        mirror = Mirror(str(run), "read")
+        mirror.pull()
+        if not (mirror.folder / CHECKPOINTS).is_dir():
+            raise ValueError(f"{run}: there is no run here")
+        return mirror.folder
     path = Path(run)
     if (path / CHECKPOINTS).is_dir() or is_checkpoint(path) or (path.suffix == SUFFIX and path.exists()):
         return path
@@ -41,6 +46,8 @@ def locate(run: str | Path) -> Path:
 def results_folder(run: str | Path) -> Path:
     """Where a command leaves what it makes of RUN: in the run's own folder, or in results/NAME."""
     path = Path(run)
+    if is_url(run):
+        return RESULTS / path.name
     if is_checkpoint(path):
         return path.absolute().parent.parent
     return path if (path / CHECKPOINTS).is_dir() else RESULTS / path.stem

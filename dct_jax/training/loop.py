@@ -54,6 +54,7 @@ def train(
     folder: Path,
     devices: Sequence[jax.Device] | None = None,
     judge: Callable[[Any, Sizes], dict[str, float]] | None = None,
+    saved: Callable[[], None] | None = None,
     latest_whole: bool = False,
     stopped: list[str] | None = None,
 ) -> Outcome:
@@ -67,6 +68,7 @@ def train(
         folder: for checkpoints/, metrics.jsonl and TensorBoard events; the same one for all processes.
         devices: to train on, of all processes; all that there are by default.
         judge: is given the parameters and the pictures' sizes at each evaluation; its numbers are logged with the bits.
+        saved: is called after each checkpoint, by the process that wrote it.
         latest_whole: sets damaged checkpoints aside and goes on from the latest that is whole.
         stopped: the list of `signals.stop_signals`, if the caller has it open already.
 
@@ -80,7 +82,7 @@ def train(
     data = _open_data(config)  # before anything is written
     lock = nullcontext() if jax.process_index() else locked(folder)
     with nullcontext(stopped) if stopped is not None else stop_signals() as signals, lock:
-        return _train(config, folder, data, devices, judge, latest_whole, signals)
+        return _train(config, folder, data, devices, judge, saved, latest_whole, signals)
 
 
 def _train(
@@ -89,6 +91,7 @@ def _train(
     data: "_Data",
     devices: Sequence[jax.Device],
     judge: Callable[[Any, Sizes], dict[str, float]] | None,
+    saved: Callable[[], None] | None,
     latest_whole: bool,
     stopped: list[str],
 ) -> Outcome:
@@ -132,6 +135,8 @@ def _train(
         report.flush()  # what a checkpoint follows from is never missing
         if writes:
             checkpoints.save(state, sizes, config, evaluation, training.classes)
+            if saved:
+                saved()
         bool(any_stopped(False))  # the others wait for that
 
     report = Report(config, folder, done, silent=not writes)

@@ -7,6 +7,7 @@ from pathlib import Path
 from dct_jax.data.sources.folder import FolderSource
 from dct_jax.data.sources.idx import IdxSource
 from dct_jax.data.sources.record import NO_LABEL, Part, Record, Source, hold_out
+from dct_jax.mirror import fetch, is_url
 
 __all__ = ["BUNDLED", "FASHION", "LANDSCAPES", "NO_LABEL", "Part", "Record", "Source", "hold_out", "open_source"]
 
@@ -30,7 +31,8 @@ def open_source(source: str, split: str = "") -> Source:
         ValueError: if the source is unknown, cannot be read, or has no pictures.
     """
     kind, _, rest = source.partition(":")
-    path = Path(os.path.expanduser(rest))  # the method of Path's fails for a user that there is not
+    # The method of Path's fails for a user that there is not.
+    path = fetch(rest) if is_url(rest) and kind != "tfds" else Path(os.path.expanduser(rest))
     if source == "landscapes":
         return FolderSource(LANDSCAPES, split)
     if source == "fashion":
