@@ -188,3 +188,11 @@ def test_bfloat16_draws_and_evaluates(debug_run: Path, tmp_path: Path) -> None:
         bits.append(report["bits"]["bits_per_pixel"]["mean"])
     assert bits[0] != bits[1]
     assert bits[0] == pytest.approx(bits[1], rel=0.01)
+
+
+def test_a_platform_that_is_not_there() -> None:
+    environment = os.environ | {"JAX_PLATFORMS": "nonsense"}
+    command = [sys.executable, "-m", "dct_jax", "sample", "fashion", "--num", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "JAX finds no device of the kind 'nonsense'" in done.stderr

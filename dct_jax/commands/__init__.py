@@ -1,6 +1,7 @@
 """The commands of `python -m dct_jax`. Each reads its arguments, calls the library, and says where the result is."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -80,6 +81,14 @@ def main(args: Sequence[str]) -> int:
         return 2
     except (ValueError, FloatingPointError, OSError) as error:
         print(f"dct_jax: {printable(str(error))}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if "nable to initialize backend" not in str(error):
+            raise
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        print(
+            f"dct_jax: JAX finds no device of the kind {asked!r} (JAX_PLATFORMS); it must be cpu, cuda or tpu", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print("dct_jax: interrupted", file=sys.stderr)

@@ -129,6 +129,8 @@ def _named(path: Path) -> Iterator[None]:
     """Whatever is wrong with the file becomes one line that names it."""
     try:
         yield
+    except RuntimeError:  # JAX finds no device
+        raise
     # The library has an error of its own, and JSON of another form raises KeyError, TypeError and so on.
     except Exception as error:
         if str(error).startswith(str(path)):
