@@ -10,7 +10,7 @@ ANEW := anew
 endif
 endif
 
-.PHONY: quickstart test test-all bench lint anew
+.PHONY: quickstart test test-all bench torture lint anew
 
 quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsample and measure: runs/fashion/
 	$(RUN) -m dct_jax train fashion
@@ -33,6 +33,10 @@ bench: $(VENV)/installed  ## times, beside this machine's limits, of all that ne
 	$(RUN) benchmarks/scaling.py --repeats 3 --json runs/bench/scaling.json
 	$(RUN) benchmarks/sampling.py --repeats 1 --json runs/bench/sampling.json
 	$(RUN) benchmarks/compress.py --json runs/bench/compression.json
+
+torture: $(VENV)/installed  ## 20 minutes of kills, full disks, damaged files and crowds: runs/bench/torture.json
+	mkdir -p runs/bench
+	$(RUN) benchmarks/torture.py --json runs/bench/torture.json
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

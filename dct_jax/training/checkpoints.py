@@ -11,7 +11,7 @@ import operator
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,7 @@ class Checkpoints:
         config: Config,
         metrics: dict[str, float] | None,
         classes: Sequence[str] = (),
+        pending: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes a checkpoint, unless that step has one; then removes those that `training.keep` does not keep.
 
@@ -130,6 +131,7 @@ class Checkpoints:
             config: of the run.
             metrics: of the evaluation at this step, if there was one; must have "bits_per_pixel".
             classes: the names of the training pictures' classes, if they have any.
+            pending: what the log has not said yet, `Report.pending`.
 
         Raises:
             ValueError: if it cannot be written; nothing of it is left.
@@ -139,7 +141,7 @@ class Checkpoints:
             return
         folder = self.path(step)
         self._remove(step)  # what a crash left
-        texts = {"sizes": sizes, "classes": list(classes), "config": config.to_dict()}
+        texts = {"sizes": sizes, "classes": list(classes), "config": config.to_dict(), "pending": pending or {}}
         trees = {"params": state.params, "optimizer": state.optimizer}
         try:
             _check_space(self.folder, sum(x.nbytes for x in jax.tree.leaves(trees)))
@@ -222,6 +224,14 @@ class Checkpoints:
             return tuple(classes)
         except ValueError as error:
             raise ValueError(f"{self.path(step)}: this checkpoint has no readable classes ({error})") from None
+
+    def pending(self, step: int) -> dict[str, Any]:
+        """What `save` was told of the log; empty if the checkpoint is older.
+
+        Raises:
+            ValueError: if it cannot be read.
+        """
+        return self._text(step, "pending") if (self.path(step) / "pending").exists() else {}
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of the run, on one device. `like` gives shapes and types.

@@ -134,12 +134,13 @@ def _train(
     def save(evaluation: dict[str, float] | None) -> None:
         report.flush()  # what a checkpoint follows from is never missing
         if writes:
-            checkpoints.save(state, sizes, config, evaluation, training.classes)
+            checkpoints.save(state, sizes, config, evaluation, training.classes, report.pending)
             if saved:
                 saved()
         bool(any_stopped(False))  # the others wait for that
 
-    report = Report(config, folder, done, silent=not writes)
+    pending = checkpoints.pending(latest) if latest is not None else None
+    report = Report(config, folder, done, silent=not writes, pending=pending)
     if done < config.training.steps:
         parameters = sum(x.size for x in jax.tree.leaves(state.params))
         where = f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}"

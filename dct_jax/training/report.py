@@ -2,7 +2,9 @@
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,16 +20,27 @@ LOG_EVERY = 10
 class Report:
     """Follows a run. A step's metrics are fetched when the next step has been started, so that the device never waits."""
 
-    def __init__(self, config: Config, folder: Path, step: int, silent: bool = False) -> None:
-        """Args: the run's configuration and folder, the step that it goes on from, and whether to write and show nothing, as
-        all processes of a run but one do."""
+    def __init__(
+        self, config: Config, folder: Path, step: int, silent: bool = False, pending: Mapping[str, Any] | None = None
+    ) -> None:
+        """Args: the run's configuration and folder, the step that it goes on from, whether to write and show nothing, as all
+        processes of a run but one do, and what `pending` was at that step."""
         self._schedule = learning_rate(config.training)
         self._log = None if silent else MetricsLog(folder, step)
         layout = "step {n_fmt}/{total_fmt} |{bar}| {elapsed}, {remaining} left{postfix}"
         self._bar = tqdm(total=config.training.steps, initial=step, bar_format=layout, dynamic_ncols=True, disable=silent)
-        self._pending: tuple[int, StepMetrics] | None = None
+        self._unread: tuple[int, StepMetrics] | None = None
         self._start = time.monotonic()
         self._restart()
+        if pending:
+            self._nats, self._elements = np.array(pending["nats"], np.float64), float(pending["elements"])
+            self._norms = [float(norm) for norm in pending["gradient_norms"]]
+
+    @property
+    def pending(self) -> dict[str, Any]:
+        """What the next line of the log will say of the steps so far; a run that goes on has it from its checkpoint, so that
+        its log is that of a run which was never stopped."""
+        return {"nats": self._nats.tolist(), "elements": self._elements, "gradient_norms": list(self._norms)}
 
     def step(self, step: int, metrics: StepMetrics) -> None:
         """Takes the metrics of a step that has just been started.
@@ -36,14 +49,14 @@ class Report:
             FloatingPointError: if the step before it had a loss or a gradient that is not finite.
         """
         self.catch_up()
-        self._pending = (step, metrics)
+        self._unread = (step, metrics)
 
     def catch_up(self) -> None:
         """Waits for the last step and takes in its metrics. Raises as `step` does."""
-        if self._pending is None:
+        if self._unread is None:
             return
-        step, metrics = self._pending[0], jax.device_get(self._pending[1])
-        self._pending = None
+        step, metrics = self._unread[0], jax.device_get(self._unread[1])
+        self._unread = None
         for symbol, nats in metrics.nats._asdict().items():
             if not math.isfinite(nats):
                 raise FloatingPointError(f"step {step}: the loss of the {symbol} is {nats}")

@@ -79,7 +79,7 @@ def plotted(folder: Path) -> dict[tuple[str, int], float]:
 def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> None:
     """20 steps, and SIGTERM after 8, a stop at 10, 10 more steps, with dropout: the same batches and, bit for bit, the same
     state. (A batch is made while the step before it runs, and a stop takes one step to be agreed on: 8 + 2.)"""
-    config = toy_config(evaluate_every=10)
+    config = toy_config(evaluate_every=10, checkpoint_every=3)
     batches: dict[str, list[Chunk]] = {"whole": [], "first": [], "second": []}
 
     def record(name: str, stop_at: int | None = None) -> Callable[[int, Chunk], Chunk]:
