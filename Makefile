@@ -10,7 +10,7 @@ ANEW := anew
 endif
 endif
 
-.PHONY: quickstart test test-all bench torture lint anew
+.PHONY: quickstart test test-all bench torture mutants lint anew
 
 quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsample and measure: runs/fashion/
 	$(RUN) -m dct_jax train fashion
@@ -37,6 +37,9 @@ bench: $(VENV)/installed  ## times, beside this machine's limits, of all that ne
 torture: $(VENV)/installed  ## 20 minutes of kills, full disks, damaged files and crowds: runs/bench/torture.json
 	mkdir -p runs/bench
 	$(RUN) benchmarks/torture.py --json runs/bench/torture.json
+
+mutants: $(VENV)/installed  ## puts faults into the code, and tells which of them no test notices; up to an hour
+	$(RUN) tests/mutants.py
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

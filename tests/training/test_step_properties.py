@@ -1,0 +1,111 @@
+"""What a step must do, whatever its numbers are: clipping, learning rates, dropout."""
+
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dct_jax.config import ModelConfig, TrainingConfig
+from dct_jax.data.chunks import Chunk
+from dct_jax.model import SymbolNats
+from dct_jax.model.blocks import EncoderBlock
+from dct_jax.model.precision import precision_of
+from dct_jax.parallel import parallel, place
+from dct_jax.training import step as step_module
+from dct_jax.training.step import StepMetrics, TrainState, learning_rate, make_optimizer, train_step
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_gradient_is_clipped_to_the_norm_that_is_set(optimizer: str) -> None:
+    """Adam's first moment after a step is a tenth of what it was given."""
+    config = TrainingConfig(optimizer=optimizer, clip_norm=0.25)
+    rule, params = make_optimizer(config), {"scale": jnp.ones(40)}
+    for length, clipped in ((100.0, 0.25), (0.01, 0.01)):
+        gradient = {"scale": jnp.full(40, length / np.sqrt(40))}
+        _, state = rule.update(gradient, rule.init(params), params)
+        moments = [x for path, x in jax.tree_util.tree_leaves_with_path(state) if "mu" in jax.tree_util.keystr(path)]
+        (moment,) = [x for x in moments if x.shape == (40,)]
+        assert float(optax.tree.norm(moment)) == pytest.approx(0.1 * clipped, rel=1e-4)
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    config = TrainingConfig(steps=100, warmup_steps=20, learning_rate=0.5)
+    rates = [float(learning_rate(config)(step)) for step in (0, 10, 20, 60, 100)]
+    assert rates == pytest.approx([0, 0.25, 0.5, 0.25, 0], abs=1e-6)
+
+
+def test_muon_moves_matrices_between_layers_and_adam_the_rest() -> None:
+    """Each at its own rate: a tenth of Muon's moves its matrices a tenth as far, and leaves the rest where it was."""
+    params = {
+        name: {"kernel": jnp.asarray(np.random.default_rng(i).normal(size=(6, 4)), jnp.float32)}
+        for i, name in enumerate(("layer", "value_head"))
+    }
+    moved = []
+    for rate in (1e-2, 1e-3):
+        rule = make_optimizer(TrainingConfig(optimizer="muon", muon_learning_rate=rate, learning_rate=1e-3, warmup_steps=0))
+        updates, _ = rule.update(params, rule.init(params), params)
+        moved.append({name: float(optax.tree.norm(update)) for name, update in updates.items()})
+    assert moved[0]["layer"] == pytest.approx(10 * moved[1]["layer"], rel=1e-3)
+    assert moved[0]["value_head"] == pytest.approx(moved[1]["value_head"], rel=1e-6)
+
+
+def rows(number: int) -> Chunk:
+    """A batch of so many chunks of which nothing but their number counts."""
+    return Chunk(*(np.ones((number, 1), np.int32) for _ in Chunk._fields))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[float, float]]:
+    """The sums of what a step draws for its rows, and of their squares: its "network" gives a random number for each row."""
+
+    def apply(params: Any, part: Chunk, train: bool, rngs: dict[str, jax.Array]) -> jax.Array:
+        return params["w"] * jax.random.uniform(rngs["dropout"], (len(part.label),)) * train
+
+    def nats(logits: jax.Array, part: Chunk, vocabulary: Any) -> SymbolNats:
+        return SymbolNats(-logits, -(logits**2), 0 * logits)
+
+    monkeypatch.setattr(step_module, "log_likelihood", nats)
+    model, rule = SimpleNamespace(apply=apply, vocabulary=None), optax.sgd(0.0)
+    params = {"w": jnp.ones(())}
+
+    def run(number: int, step: int = 0, seed: int = 0, accumulate: int = 1, devices: int = 1) -> tuple[float, float]:
+        where = jax.local_devices()[:devices]
+        program = parallel(partial(train_step, model, rule, seed=seed, accumulate=accumulate), where)
+        state = TrainState(jnp.int32(step), params, rule.init(params))
+        metrics: StepMetrics = program(state, place(rows(number), where))[1]
+        return float(metrics.nats.channel), float(metrics.nats.position)
+
+    return run
+
+
+def test_dropout_has_a_key_of_its_own_for_each_step_seed_device_and_part(drawn: Callable[..., tuple[float, float]]) -> None:
+    assert drawn(1)[0] > 0, "dropout is off in training"
+    assert drawn(1) == drawn(1)
+    assert len({drawn(1, step=step)[0] for step in range(5)} | {drawn(1, seed=7)[0]}) == 6
+    for how in ({"accumulate": 2}, {"devices": 2}):
+        total, squares = drawn(2, **how)
+        # Of two equal numbers the square of the sum is twice the sum of squares.
+        assert abs(total**2 - 2 * squares) > 1e-4, how
+
+
+def test_units_are_dropped_at_the_share_that_is_set() -> None:
+    """A block whose branches are dropped at a rate of 0.4 loses so many units of each, and none when it does not train."""
+    config = ModelConfig(dropout=0.4, width=64, heads=2)
+    block = EncoderBlock(2, 0, config.dropout, precision_of(config))  # no feed-forward layer
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 50, 64)), jnp.float32)
+    visible = jnp.ones((4, 50), bool)
+    params = block.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, x, visible, True)
+    params = jax.tree.map(lambda leaf: leaf + 0.3, params)  # gates begin at 0
+    plain = block.apply(params, x, visible, False) - x
+    trained = block.apply(params, x, visible, True, rngs={"dropout": jax.random.key(2)}) - x
+    dropped = np.asarray(np.abs(trained) < 1e-7)
+    assert not np.asarray(np.abs(plain) < 1e-7).any()
+    assert dropped.mean() == pytest.approx(0.4, abs=0.02)
+    kept = ~dropped
+    np.testing.assert_allclose(np.asarray(trained)[kept], np.asarray(plain)[kept] / 0.6, rtol=1e-3, atol=1e-5)
