@@ -15,6 +15,8 @@ from dct_jax.codec import SparseDCT, load_npz
 from dct_jax.commands import main
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
+from dct_jax.evaluation import coders
+from dct_jax.training import loop
 from tests.conftest import Refused
 
 LANDSCAPE = str(LANDSCAPES / "canyon4.jpg")
@@ -196,3 +198,16 @@ def test_a_platform_that_is_not_there() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "JAX finds no device of the kind 'nonsense'" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), (None, 0)])
+def test_the_exit_code_says_which_signal_stopped_a_run(
+    name: str | None, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = loop.Outcome(7, name, {"bits_per_pixel": 1.5}, [], [])
+    monkeypatch.setattr(loop, "train", lambda *_, **__: outcome)
+    monkeypatch.setattr(coders, "available", lambda codec: [])
+    assert main(["train", "debug", "--run-dir", str(tmp_path / "run")]) == code
+    said = capsys.readouterr().out
+    assert (f"stopped by {name} after step 7, saved" in said) == bool(name)
+    assert ("1.500 bits per pixel" in said) == (name is None)

@@ -13,7 +13,9 @@ def test_the_file_appears_when_it_is_complete(tmp_path: Path) -> None:
         assert path.suffix == ".txt"
         path.write_text("whole")
         assert not out.exists()
+        number = path.stat().st_ino
     assert out.read_text() == "whole"
+    assert out.stat().st_ino == number  # renamed: a copy could be seen half-written
     assert list(out.parent.iterdir()) == [out]
 
 

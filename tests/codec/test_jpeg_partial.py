@@ -2,12 +2,13 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dct_jax.codec import SparseDCT
+from dct_jax.codec import SparseDCT, jpeg
 from dct_jax.codec.jpeg import read_partial_jpeg
 from tests.toys import random_image
 
@@ -108,3 +109,15 @@ def test_damage_before_the_end_is_no_truncation() -> None:
         except ValueError:
             faults += 1
     assert faults
+
+
+@pytest.mark.parametrize(("orientation", "transposed"), [(None, False), (3, False), (5, True), (6, True)])
+def test_missing_bits_are_turned_with_the_picture(orientation: int | None, transposed: bool) -> None:
+    """On its side a picture has its first horizontal frequency where the file has the first vertical one. Files of libjpeg's
+    own script cannot show it: their scans end where both have come."""
+    known = [[0, 2, 1, *[-1] * 61], [0] * 64]
+    arrived = SimpleNamespace(known=known, header=SimpleNamespace(upright=orientation))
+    missing = jpeg._missing_bits(arrived)
+    assert missing.shape == (128,)
+    assert missing[:4].tolist() == ([0, 1, 2, -1] if transposed else [0, 2, 1, -1])
+    assert not missing[64:].any()

@@ -49,6 +49,20 @@ def test_100_lists_come_back_and_are_as_short_as_their_likelihood_says(model: Tr
         assert len(files[i]) <= 1.01 * ideal + 16, (len(files[i]), ideal)
 
 
+def test_a_files_class_is_used_for_its_probabilities(lists: list[SparseDCT]) -> None:
+    """Ignored on both sides, the list would still come back, in more bits."""
+    model = toy(num_classes=3)
+    some = lists[40:44]
+    files = [compress(model, sparse, label) for label, sparse in enumerate(some[:3])]
+    nats = model.log_prob(some[:3], [0, 1, 2])
+    for i, data in enumerate(files):
+        assert decompress(model, data) == some[i]
+        ideal = -sum(nats[symbol][i] for symbol in nats) / np.log(2) / 8
+        assert abs(len(data) - 14 - ideal) <= 0.01 * ideal + 3, i
+    sizes = {label: -sum(x.sum() for x in model.log_prob(some, [label] * 4).values()) / np.log(2) / 8 for label in range(3)}
+    assert max(sizes.values()) - min(sizes.values()) > 8, "the classes of this model must differ"
+
+
 def test_a_list_is_the_same_bytes_alone_and_beside_any_others(model: TrainedModel, lists: list[SparseDCT]) -> None:
     some = lists[::5]
     alone = [compress(model, sparse) for sparse in some]

@@ -70,3 +70,19 @@ def test_standard_errors_are_the_spread_of_repeated_experiments() -> None:
     twice = ratio(np.tile(bits[0], 2), np.tile(pixels[0], 2), np.tile(np.arange(50), 2))
     assert twice.standard_error == pytest.approx(estimates[0].standard_error)
     assert ratio(bits[0]).standard_error == pytest.approx(bits[0].std(ddof=1) / np.sqrt(50))
+
+
+def test_crops_of_one_picture_are_no_independent_images() -> None:
+    """Every list twice: a breakdown that is told so has the standard errors of each once."""
+    rng = np.random.default_rng(3)
+    lists = [TINY_CODEC.encode(random_image(rng)) for _ in range(6)]
+    nats = [SymbolNats(*-rng.random((3, len(sparse) + 1)).astype(np.float32)) for sparse in lists]
+    once = break_down(lists, nats, 24)
+    twice = break_down(lists * 2, nats * 2, 24, [*range(6), *range(6)])
+    for name in ("bits_per_image", "bits_per_pixel", "nats_per_triple"):
+        ours, theirs = getattr(once, name), getattr(twice, name)
+        assert (theirs.mean, theirs.standard_error) == pytest.approx((ours.mean, ours.standard_error))
+    for name in ("by_symbol", "by_component", "by_band", "by_chunk"):
+        for ours, theirs in zip(getattr(once, name).values(), getattr(twice, name).values(), strict=True):
+            assert theirs.standard_error == pytest.approx(ours.standard_error)
+    assert (once.pictures, twice.pictures, twice.images) == (6, 6, 12)

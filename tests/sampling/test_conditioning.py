@@ -61,6 +61,13 @@ def test_reducing_the_enlarged_gives_the_small_picture_back() -> None:
     np.testing.assert_array_equal(reduced(uneven, 8), np.full((2, 3, 3), 7))
 
 
+def test_the_mean_of_a_block_is_rounded() -> None:
+    image = np.full((4, 8, 3), 100, np.uint8)
+    image[:3, :4] = 101  # three quarters of the first block
+    image[:1, 4:] = 101  # one quarter of the second
+    np.testing.assert_array_equal(reduced(image, 4)[0, :, 0], [101, 100])
+
+
 def test_upsampled_samples_have_the_given_dcs_exactly() -> None:
     model = with_order("banded")
     small = RNG.integers(0, 256, (4, 4, 3), np.uint8)

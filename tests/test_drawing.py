@@ -1,0 +1,80 @@
+"""Every setting of drawing changes what it says, and stands in the manifest."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dct_jax import TrainedModel
+from dct_jax.commands.drawing import MANIFEST, Drawing, draw_into
+from dct_jax.sampling.policy import Policy, SymbolPolicy
+from tests.toys import SMALLEST, tiny_config, untrained
+
+OTHER: dict[str, Any] = {
+    "seed": 5,
+    "temperature": (0.5,),
+    "top_k": (2,),
+    "top_p": (0.5,),
+    "guidance": 3.0,
+    "max_triples": 4,
+    "max_chunks": 1,
+    "batch_size": 1,
+    "dtype": "bfloat16",
+    "format": "jpg",
+}
+"""A value of each field that is not its default. A new field belongs in here."""
+
+SAME_SAMPLES = {"batch_size", "dtype", "format"}
+"""Fields that do not change which samples are drawn; `dtype` is for whoever loads the model."""
+
+KEYS = [
+    *("file", "seed", "number", "temperature", "top_k", "top_p", "guidance", "label", "class", "size", "given", "triples"),
+    *("nats", "state"),
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    config = tiny_config()
+    config = dataclasses.replace(
+        config,
+        codec=dataclasses.replace(config.codec, block_size=8),
+        model=dataclasses.replace(SMALLEST, num_classes=2, chunk_size=3, overlap=2),
+        training=dataclasses.replace(config.training, label_dropout=0.1),
+    )
+    return untrained(config, ("cat", "owl"))
+
+
+def drawn(model: TrainedModel, out: Path, **settings: Any) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The lists, and the lines of the manifest."""
+    drawing = Drawing(**settings)
+    starts = model.starts(3, seed=0, labels=[0, 1])
+    samples = draw_into(out, (), model, starts, drawing)
+    lines = [json.loads(line) for line in (out / MANIFEST).read_text().splitlines()]
+    files = [str(path.relative_to(out)) for path in sorted((out / "samples").iterdir())]
+    assert files == [line["file"] for line in lines]
+    return [sample.sparse for sample in samples], lines
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Drawing)])
+def test_every_setting_changes_what_is_drawn_and_is_written_down(model: TrainedModel, tmp_path: Path, name: str) -> None:
+    assert OTHER[name] != getattr(Drawing(), name)
+    lists, lines = drawn(model, tmp_path / "a", max_triples=20)
+    others, their_lines = drawn(model, tmp_path / "b", **({"max_triples": 20} | {name: OTHER[name]}))
+    assert (lists == others) is (name in SAME_SAMPLES)
+    assert [list(line) for line in lines] == [KEYS] * 3
+    if name in KEYS:
+        value = OTHER[name]
+        assert all(line[name] == (list(value) if isinstance(value, tuple) else value) for line in their_lines)
+    if name == "format":
+        assert all(line["file"].endswith(".jpg") for line in their_lines)
+
+
+def test_settings_are_those_of_the_policy() -> None:
+    drawing = Drawing(temperature=(0.5, 0.6, 0.7), top_k=(3,), top_p=(0.9, 0.8, 0.7), guidance=2.0)
+    symbols = (SymbolPolicy(0.5, 3, 0.9), SymbolPolicy(0.6, 3, 0.8), SymbolPolicy(0.7, 3, 0.7))
+    assert drawing.policy() == Policy(*symbols, guidance=2.0)
+    limits = [Drawing(max_triples=a, max_chunks=b).limit(10) for a, b in ((None, None), (7, None), (None, 2), (30, 2), (7, 2))]
+    assert limits == [None, 7, 20, 20, 7]
