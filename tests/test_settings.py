@@ -1,0 +1,261 @@
+"""Every field of the configuration changes what it says. A new field without an entry fails here."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from dct_jax import judge
+from dct_jax.config import Config
+from dct_jax.data import pipeline
+from dct_jax.data.pipeline import example_batch, training_batches
+from dct_jax.data.skipped import Skipped, skip_of
+from dct_jax.model import network
+from dct_jax.training import loop
+from dct_jax.training.checkpoints import Checkpoints
+from dct_jax.training.metrics_log import read_records
+from dct_jax.training.step import make_optimizer
+from tests.toys import SMALLEST, random_image, tiny_config
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """train/ and test/ with the classes a and b: JPEG files of 40 x 48 pixels in the toys' tables, some turned by Exif."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    turned = Image.Exif()
+    turned[274] = 3
+    for split, number in (("train", 24), ("test", 10)):
+        for i in range(number):
+            path = folder / split / "ab"[i % 2] / f"{i:02}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            settings = {"exif": turned.tobytes()} if i % 3 == 0 else {}
+            Image.fromarray(random_image(rng, 32, 48)).save(path, quality=30, subsampling="4:2:0", **settings)
+    return folder
+
+
+# What of a configuration can be seen. Each gives something that can be compared.
+
+
+def batches(config: Config, number: int = 3) -> Any:
+    skipped = Skipped(100, config.data.max_skipped)
+    made = training_batches(loop.open_sources(config.data)[0], config, skipped)
+    return [[(x.shape, x.tobytes()) for x in next(made)] for _ in range(number)]
+
+
+def held_out(config: Config) -> Any:
+    data = loop._open_data(config)
+    return [(one.size, one.channels.tobytes(), one.positions.tobytes(), one.values.tobytes()) for one in data.lists]
+
+
+def program(config: Config) -> Any:
+    """The network as JAX sees it, in training and not."""
+    model, batch = network(config), example_batch(config)
+    params = jax.eval_shape(model.init, jax.random.key(0), batch)
+
+    def apply(params: Any, key: Any) -> Any:
+        return model.apply(params, batch, train=True, rngs={"dropout": key})
+
+    return str(jax.make_jaxpr(apply)(params, jax.random.key(0)))
+
+
+def updates(config: Config) -> Any:
+    """What the optimiser makes of large gradients, in four steps."""
+    params = {"layer": {"kernel": np.ones((3, 2), np.float32)}, "scale": np.ones(3, np.float32)}
+    rule, found = make_optimizer(config.training), []
+    state = rule.init(params)
+    for factor in (1.0, 2.0, 3.0, 4.0):
+        gradient = jax.tree.map(factor.__mul__, params)
+        update, state = rule.update(gradient, state, params)
+        found += [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(update)]
+    return found
+
+
+def shape(config: Config) -> Any:
+    return batches(config, 1)[0][0][0]
+
+
+class _SeenEnough(Exception):
+    pass
+
+
+def parts(config: Config, folder: Path) -> Any:
+    """In how many parts a step does its batch."""
+    told: list[Any] = []
+
+    def parallel(program: Any, *_: Any, **__: Any) -> Any:
+        told.append(program.keywords["accumulate"])
+        raise _SeenEnough
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(_SeenEnough):
+        patch.setattr(loop, "parallel", parallel)
+        loop.train(config, folder, jax.local_devices()[:1])
+    return told
+
+
+def threads(config: Config) -> Any:
+    """How many threads Grain is told to use."""
+    told: list[Any] = []
+
+    def options(**settings: Any) -> Any:
+        told.append(settings)
+        raise _SeenEnough
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(_SeenEnough):
+        patch.setattr(pipeline.grain, "ReadOptions", options)
+        next(training_batches(loop.open_sources(config.data)[0], config, Skipped(100, 0.1)))
+    return told
+
+
+def workers(config: Config) -> Any:
+    """How many worker processes Grain is told to start."""
+    told: list[Any] = []
+
+    def options(number: int, **_: Any) -> Any:
+        told.append(number)
+        raise _SeenEnough
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(_SeenEnough):
+        patch.setattr(pipeline.grain, "MultiprocessingOptions", options)
+        next(training_batches(loop.open_sources(config.data)[0], config, Skipped(100, 0.1)))
+    return told
+
+
+def skipping(config: Config) -> Any:
+    """Whether two damaged pictures end a run."""
+    skipped = loop._open_data(config).skipped[0]
+    try:
+        skipped.note(100, [skip_of(f"picture {i}", ValueError("it is damaged")) for i in range(2)])
+    except ValueError:
+        return "ends"
+    return "goes on"
+
+
+def run(config: Config, folder: Path) -> Any:
+    """Which steps were evaluated, and which checkpoints are kept, of a run of six steps."""
+    loop.train(config, folder, jax.local_devices()[:1])
+    evaluated = [record["step"] for record in read_records(folder / "metrics.jsonl") if "held_out" in record]
+    return evaluated, Checkpoints(folder / "checkpoints").steps()
+
+
+def judged(config: Config) -> Any:
+    """How many samples are judged, and by what."""
+    told: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "feature_network", told.append)
+        patch.setattr(judge, "check_counts", lambda pictures, samples: told.append(samples))
+        judge.Judge(config)
+    return told
+
+
+class Setting(NamedTuple):
+    """Another value of a field, what it changes, and what other fields must be for that."""
+
+    value: Any
+    changes: Callable[..., Any]
+    given: Mapping[str, Any] = MappingProxyType({})
+
+
+OWN = {"codec.block_size": 8, "data.own_coefficients": True, "data.flip": False}
+CLASSES = {"model.num_classes": 2}
+
+SETTINGS = {
+    "seed": Setting(9, batches),
+    "codec.block_size": Setting(2, batches),
+    "codec.quality": Setting(90, batches),
+    "codec.chroma_subsampling": Setting("4:4:4", batches),
+    "codec.channel_order": Setting("luma_first", batches),
+    "codec.tables": Setting((9,) * 48, batches, {"codec.quality": None, "codec.tables": (7,) * 48}),
+    "data.source": Setting("landscapes", batches, {"data.split": "", "data.held_out_split": ""}),
+    "data.split": Setting("test", batches, {"data.held_out_split": ""}),
+    "data.held_out_split": Setting("test/a", held_out),
+    "data.held_out_every": Setting(3, held_out, {"data.held_out_split": ""}),
+    "data.held_out_crops": Setting(5, held_out),
+    "data.image_size": Setting((16, 24), batches),
+    "data.fit": Setting("whole", batches),
+    "data.crop": Setting((0.5, 0.6), batches),
+    "data.enlarge": Setting(2.0, batches, {"data.crop": (0.2, 0.3)}),
+    "data.flip": Setting(False, batches),
+    "data.own_coefficients": Setting(True, batches, OWN | {"data.own_coefficients": False}),
+    "data.upright": Setting(False, batches, OWN),
+    "data.threads": Setting(1, threads),
+    "data.workers": Setting(1, workers),
+    "data.max_skipped": Setting(0.0, skipping),
+    "model.width": Setting(24, program),
+    "model.heads": Setting(4, program),
+    "model.encoder": Setting((1, 1), program),
+    "model.channel_decoder": Setting((1,), program),
+    "model.position_decoder": Setting((1,), program),
+    "model.value_decoder": Setting((0,), program),
+    "model.encoder_stride": Setting(2, program),
+    "model.position_pointer": Setting(False, program),
+    "model.contexts": Setting(False, program),
+    "model.chunk_size": Setting(12, program),
+    "model.overlap": Setting(4, program),
+    "model.max_chunks": Setting(2, program),
+    "model.num_classes": Setting(2, program),
+    "model.dropout": Setting(0.5, program, {"model.dropout": 0.25}),
+    "model.dtype": Setting("bfloat16", program),
+    "model.products": Setting("bfloat16", program),
+    "model.rematerialise": Setting(True, program),
+    "training.steps": Setting(12, updates),
+    "training.batch_size": Setting(8, shape),
+    "training.accumulate": Setting(2, parts),
+    "training.optimizer": Setting("muon", updates),
+    "training.learning_rate": Setting(0.02, updates),
+    "training.muon_learning_rate": Setting(0.7, updates, {"training.optimizer": "muon"}),
+    "training.warmup_steps": Setting(1, updates),
+    "training.clip_norm": Setting(0.01, updates),
+    "training.label_dropout": Setting(0.9, batches, CLASSES | {"training.label_dropout": 0.2}),
+    "training.evaluate_every": Setting(2, run),
+    "training.checkpoint_every": Setting(2, run, {"training.keep": 9}),
+    "training.keep": Setting(1, run, {"training.checkpoint_every": 1}),
+    "training.samples": Setting(6, judged, {"training.samples": 4}),
+    "training.features": Setting("inception", judged, {"training.samples": 4}),
+}
+
+
+def flat(config: Config) -> dict[str, Any]:
+    rooms = {name: room for name, room in config.to_dict().items() if isinstance(room, dict)}
+    return {"seed": config.seed} | {f"{room}.{name}": x for room, fields in rooms.items() for name, x in fields.items()}
+
+
+def with_fields(config: Config, fields: Mapping[str, Any]) -> Config:
+    """The configuration with other values of some fields, all at once."""
+    rooms: dict[str, dict[str, Any]] = {}
+    for name, value in fields.items():
+        room, _, field = name.rpartition(".")
+        rooms.setdefault(room, {})[field] = value
+    own = rooms.pop("", {})
+    return dataclasses.replace(
+        config, **own, **{room: dataclasses.replace(getattr(config, room), **values) for room, values in rooms.items()}
+    )
+
+
+@pytest.fixture
+def base(pictures: Path) -> Config:
+    config = tiny_config(steps=6, keep=2, evaluate_every=6, checkpoint_every=6)
+    data = {"source": f"folder:{pictures}", "split": "train", "held_out_split": "test", "threads": 0}
+    fields = {f"data.{name}": value for name, value in data.items()}
+    return dataclasses.replace(with_fields(config, fields), model=SMALLEST)
+
+
+def test_every_field_has_an_entry(base: Config) -> None:
+    assert SETTINGS.keys() == flat(base).keys()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_field_changes_what_it_says(base: Config, name: str, tmp_path: Path) -> None:
+    setting = SETTINGS[name]
+    before = with_fields(base, setting.given)
+    after = with_fields(base, {**setting.given, name: setting.value})
+    assert flat(before)[name] != flat(after)[name]
+    folders = [tmp_path / "before"], [tmp_path / "after"]
+    extra = folders if setting.changes in (run, parts) else ([], [])
+    assert setting.changes(before, *extra[0]) != setting.changes(after, *extra[1])
