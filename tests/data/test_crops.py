@@ -73,3 +73,15 @@ def test_a_whole_picture_keeps_its_aspect_ratio(size: tuple[int, int], expected:
 def test_mirrored() -> None:
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     np.testing.assert_array_equal(mirrored(image), image[:, ::-1], strict=True)
+
+
+def test_the_scale_of_crops_is_random() -> None:
+    """Between the smallest and the largest share, evenly."""
+    columns = np.arange(240, dtype=np.uint8)
+    image = np.broadcast_to(columns[None, :, None], (240, 240, 3)).copy()
+    rng = np.random.default_rng(0)
+    crops = [random_crop(image, (20, 20), (0.25, 1.0), 1.0, rng) for _ in range(300)]
+    widths = np.array([int(crop[0, -1, 0]) - int(crop[0, 0, 0]) for crop in crops]) / 0.95 / 240  # as a share
+    assert widths.min() < 0.3 and widths.max() > 0.95
+    assert widths.mean() == pytest.approx(0.625, abs=0.04)
+    assert widths.std() == pytest.approx(0.75 / np.sqrt(12), abs=0.03)
