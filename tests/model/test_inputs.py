@@ -137,3 +137,27 @@ def test_blank_images_differ_by_their_size(model: DCTransformer) -> None:
     logits = apply(model, random_params(model, chunk), chunk)
     first = np.asarray(logits.channel[:, model.config.overlap])
     assert of_possible(first[0], first[1]) > 1e-3 and of_possible(first[0], first[2]) > 1e-3
+
+
+def test_a_value_is_predicted_from_the_features_at_its_own_place(model: DCTransformer, chunk: Chunk) -> None:
+    """Only the place of each element is changed in turn, in what the value decoder adds, and not in what it attends to."""
+    params, width, stride = random_params(model, chunk), model.vocabulary.grid[1], model.config.encoder_stride
+    encoding = apply(model, params, chunk, method="encode")
+    rng = np.random.default_rng(0)
+    places = np.array([0, 6, 9, 15, 3])  # of blocks in different tokens, at either stride
+    positions = jnp.asarray(np.tile(places, (2, 1)), jnp.int32)
+    channels = jnp.full_like(positions, 5)
+    stream = jnp.asarray(rng.normal(size=(2, len(places), model.config.width)), jnp.float32)
+    tokens = [(int(place) // width // stride, int(place) % width // stride) for place in places]
+
+    def logits(features: Any) -> np.ndarray:
+        changed = encoding._replace(features=features)
+        return np.asarray(apply(model, params, stream, channels, positions, changed, method="predict_value")[0])
+
+    plain = logits(encoding.features)
+    for row, column in tokens:
+        other = logits(encoding.features.at[:, row, column].multiply(-1))  # a constant would be normalised away
+        difference = np.abs(np.where(plain > IMPOSSIBLE, other - plain, 0)).max(axis=(0, 2))
+        first = tokens.index((row, column))
+        assert not difference[:first].any() and difference[first] > 1e-4
+    assert len(set(tokens)) >= 3
