@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +213,38 @@ def test_the_exit_code_says_which_signal_stopped_a_run(
     said = capsys.readouterr().out
     assert (f"stopped by {name} after step 7, saved" in said) == bool(name)
     assert ("1.500 bits per pixel" in said) == (name is None)
+
+
+def test_what_encodes_flags_say_stands_in_the_file(tmp_path: Path) -> None:
+    out = tmp_path / "a.npz"
+    flags = ["--block-size", "1", "--quality", "None", "--chroma-subsampling", "4:4:4", "--tables", "2", "3", "4"]
+    assert main(["encode", LANDSCAPE, "--out", str(out), *flags, "--channel-order", "luma_first"]) == 0
+    assert load_npz(out).codec == DCTCodec(1, None, "4:4:4", "luma_first", (2, 3, 4))
+
+
+def test_a_file_with_more_data_than_blocks_is_encoded_if_that_is_asked_for(tmp_path: Path, refused: Refused) -> None:
+    data = Path(LANDSCAPE).read_bytes()
+    (tmp_path / "longer.jpg").write_bytes(data[:-2] + b"\0\0" + data[-2:])
+    arguments = ["encode", str(tmp_path / "longer.jpg"), "--own-coefficients"]
+    assert "the data of a scan go on after its last block" in refused(*arguments, "--strict")
+    assert main([*arguments, "--no-strict"]) == 0
+    assert load_npz(tmp_path / "longer.npz") == SparseDCT.from_jpeg(data)
+
+
+def test_a_run_whose_latest_checkpoint_is_damaged_goes_on_from_another(
+    debug_run: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(debug_run, tmp_path / "run"))
+    latest = max(int(path.name) for path in (run / "checkpoints").iterdir())
+    file = next((run / "checkpoints" / str(latest) / "params").rglob("d/*"))
+    file.write_bytes(file.read_bytes()[:-1])
+    arguments = ["train", "debug", "--run-dir", str(run)]
+    assert "or train with --latest-whole" in refused(*arguments)
+    assert main([*arguments, "--latest-whole"]) == 0
+    assert {path.name for path in (run / "checkpoints").iterdir()} >= {f"{latest}.damaged", str(latest)}
+    assert "bits per pixel (the best checkpoint)" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dct_jax {version('dct_jax')}\n"

@@ -211,5 +211,6 @@ def test_what_the_command_refuses(debug_run: Path, refused: Refused, tmp_path: P
     with socket.create_server(("127.0.0.1", 0)) as other:
         free = other.getsockname()[1]  # when it is closed
         assert "cannot listen at 127.0.0.1" in refused("demo", debug_run, "--port", free)
+    assert "cannot listen at 256.1.1.1" in refused("demo", debug_run, "--host", "256.1.1.1", "--port", free)
     assert "port is 70000; it must be from 1 to 65535" in refused("demo", debug_run, "--port", 70000)
     assert "there is no run here" in refused("demo", tmp_path / "nothing", "--port", free)

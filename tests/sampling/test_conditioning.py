@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dct_jax import DCTCodec
-from dct_jax.codec.jpeg import read_partial_jpeg
+from dct_jax.codec.jpeg import PartialJPEG, read_partial_jpeg
 from dct_jax.config import DataConfig
 from dct_jax.sampling.conditioning import bands, complete_prefix, enlarged, luma, reduced, scans, seen, share, small_picture
 from dct_jax.steering import starts_of, to_colorize, to_continue, to_restore, to_upsample
@@ -181,6 +181,22 @@ def test_a_truncated_file_is_gone_on_from_as_far_as_the_order_allows() -> None:
         scans(partial._replace(missing_bits=np.full(192, 2)), codec)
     other = scans(partial, DCTCodec(quality=20))[0].given  # other tables: requantised
     assert other.codec == DCTCodec(quality=20)
+
+
+@pytest.mark.parametrize(("lacking", "channels"), [((1, 0), 4), ((2, 0), None), ((1, 1), 3), ((0, 0), 4)])
+def test_a_dc_may_lack_its_lowest_bit_and_others_none(lacking: tuple[int, int], channels: int | None) -> None:
+    """Bits that the DCs lack, and the channel after them."""
+    codec = DCTCodec()
+    sparse = codec.encode(random_image(np.random.default_rng(0), 32, 32))
+    missing = np.full(192, -1, np.int32)
+    missing[[0, 64, 128]] = lacking[0]
+    missing[codec.vocabulary(sparse.size).channels[3]] = lacking[1]
+    partial = PartialJPEG(sparse, missing, 1, False)
+    if channels is None:
+        with pytest.raises(ValueError, match="the first channel of the list did not arrive"):
+            scans(partial, codec)
+    else:
+        assert scans(partial, codec)[0].next_rank == channels
 
 
 def test_pictures_are_reduced_to_the_canvas_or_refused() -> None:

@@ -29,6 +29,14 @@ def test_the_distribution_that_is_drawn_from(policy: SymbolPolicy, expected: np.
     np.testing.assert_allclose(jax.nn.softmax(policy(LOGITS))[0], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("top_p", "number"), [(0.5, 1), (0.75, 2), (0.76, 4)])
+def test_at_a_tie_no_symbol_too_many_can_be_drawn(top_p: float, number: int) -> None:
+    """Probabilities of 1/2, 1/4, 1/8 and 1/8, which floating-point numbers are."""
+    logits = jnp.log2(jnp.array([[0.5, 0.25, 0.125, 0.125]])) * jnp.log(2.0)
+    possible = SymbolPolicy(top_p=top_p)(logits)[0] > IMPOSSIBLE
+    assert int(possible.sum()) == number
+
+
 def test_impossible_symbols_stay_impossible_at_any_temperature() -> None:
     hot = SymbolPolicy(temperature=1e6)
     drawn = jax.random.categorical(jax.random.key(0), hot(LOGITS)[0], shape=(2000,))
