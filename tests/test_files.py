@@ -16,6 +16,9 @@ def test_the_file_appears_when_it_is_complete(tmp_path: Path) -> None:
         number = path.stat().st_ino
     assert out.read_text() == "whole"
     assert out.stat().st_ino == number  # renamed: a copy could be seen half-written
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert out.stat().st_mode == plain.stat().st_mode  # temporary files are their owner's alone
     assert list(out.parent.iterdir()) == [out]
 
 

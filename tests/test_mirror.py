@@ -97,6 +97,33 @@ def test_a_place_that_is_gone_for_a_while(
     assert there(place) == before
 
 
+def test_a_manifest_is_copied_last_and_removed_first(place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks in the middle never takes a part of a checkpoint for all of it."""
+    done: list[str] = []
+    for name in ("put_file", "rm_file", "get_file"):
+
+        def noted(self: Any, *args: Any, original: Any = getattr(type(place), name), name: str = name, **kwargs: Any) -> None:
+            done.append(f"{name} {Path(args[-1] if name == 'put_file' else args[0]).name}")
+            original(self, *args, **kwargs)
+
+        monkeypatch.setattr(type(place), name, noted)
+    mirror = Mirror(URL, "training")
+    step = mirror.folder / "checkpoints" / "5"
+    step.mkdir(parents=True)
+    for name in ("a", "manifest.json", "z"):
+        (step / name).write_text(name)
+    mirror.push()
+    assert done == ["put_file a", "put_file z", "put_file manifest.json"]
+    done.clear()
+    Mirror(URL, "read").pull()
+    assert done == ["get_file a", "get_file z", "get_file manifest.json"]
+    done.clear()
+    for name in ("a", "manifest.json", "z"):
+        (step / name).unlink()
+    mirror.push()
+    assert done == ["rm_file manifest.json", "rm_file a", "rm_file z"]
+
+
 def test_what_is_not_there(refused: Refused) -> None:
     assert "memory://bucket/nothing: there is no run here" in refused("sample", "memory://bucket/nothing")
     assert "no-such://x/y cannot be reached" in refused("sample", "no-such://x/y")

@@ -219,3 +219,30 @@ def test_alexnet_gives_the_packages_numbers() -> None:
     assert features.shape == (2, network.dimensions["pool"])
     np.testing.assert_allclose(features[:, GOLDEN_PLACES], GOLDEN, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(features.mean(axis=1), GOLDEN_MEANS, rtol=1e-4)
+
+
+def test_inceptions_pixels_are_scaled_as_in_the_graph_of_2015() -> None:
+    """(x - 128) / 128, as TensorFlow's graph has it: the first layer's product with a kernel that picks one pixel."""
+    shapes = variable_shapes()
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    first = variables["params"]["Conv2d_1a_3x3"]
+    (kernel,) = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(first) if leaf.ndim == 4]
+    kernel[0, 0, 0, 0] = 1.0
+    seen: list[Any] = []
+
+    def watch(next_function: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        result = next_function(*args, **kwargs)
+        if isinstance(context.module, nn.Conv):
+            seen.append(result)
+            raise _Enough
+        return result
+
+    image = np.zeros((1, *SIZE, 3), np.float32)
+    image[0, 0, :4:2, 0] = 255.0, 64.0
+    with pytest.raises(_Enough), nn.intercept_methods(watch):
+        InceptionV3().apply(variables, image)
+    assert np.asarray(seen[0][0, 0, :3, 0]).tolist() == [127 / 128, -0.5, -1.0]
+
+
+class _Enough(Exception):
+    pass
