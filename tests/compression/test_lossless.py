@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -53,20 +54,23 @@ def test_100_lists_come_back_and_are_as_short_as_their_likelihood_says(model: Tr
     assert 11 < over / len(lists) < 15.5
 
 
-def test_a_walk_knows_the_class_of_each_list(lists: list[SparseDCT]) -> None:
-    """Ignored on both sides, a list would still come back, in more bits: its first probabilities are those of its class."""
+def test_a_walk_has_the_probabilities_of_the_parallel_pass(lists: list[SparseDCT]) -> None:
+    """What it forgets on both sides, a class, a triple of the chunk, would only cost bits: the lists would still come back."""
     model = toy(num_classes=3)
-    walk = Walker(model.network, model.params, 3).walk([lists[50]] * 3, [0] * 3, [0, 1, 2])
-    weights = np.asarray(next(walk))
-    chunks = make_chunks([lists[50]] * 3, [0] * 3, [0, 1, 2], model.network.vocabulary, *window(model))
-    logits = apply(model.network, model.params, chunks).channel[:, model.config.model.overlap]
-    expected = np.asarray(integer_weights(logits))
-    assert np.abs(weights - expected).max() < 1e-4 * RESOLUTION
-    assert min(np.abs(weights[i] - weights[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-3 * RESOLUTION
-
-
-def window(model: TrainedModel) -> tuple[int, int]:
-    return model.config.model.chunk_size, model.config.model.overlap
+    config, sparse, index = model.config.model, lists[70], 1
+    chunks = make_chunks([sparse] * 3, [index] * 3, [0, 1, 2], model.network.vocabulary, config.chunk_size, config.overlap)
+    logits = [np.asarray(x[:, config.overlap :]) for x in apply(model.network, model.params, chunks)]  # [3, C, N] each
+    walk = Walker(model.network, model.params, 3).walk([sparse] * 3, [index] * 3, [0, 1, 2])
+    weights, compared = np.asarray(next(walk)), 0
+    for number, symbol in enumerate(
+        symbols(sparse, model.network)[3 * index * config.chunk_size :][: 3 * config.chunk_size - 1]
+    ):
+        expected = np.asarray(integer_weights(jnp.asarray(logits[number % 3][:, number // 3])))
+        assert np.abs(weights - expected).max() < 1e-4 * RESOLUTION, number
+        compared += 1
+        weights = np.asarray(walk.send(np.full(3, symbol)))
+    assert compared > 60
+    assert min(np.abs(logits[0][i] - logits[0][j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-2
 
 
 def test_a_list_is_the_same_bytes_alone_and_beside_any_others(model: TrainedModel, lists: list[SparseDCT]) -> None:
