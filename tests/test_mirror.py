@@ -46,7 +46,7 @@ def test_what_a_url_is() -> None:
     assert [is_url(name) for name in ("runs/a", "/a//b", "C:/a", "folder:gs", "fashion")] == [False] * 5
 
 
-def test_a_run_somewhere_else_is_the_run(place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_somewhere_else_is_the_run(place: Any, debug_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stops in the middle, its copy here is lost, and it goes on; then anybody can load it."""
     with monkeypatch.context() as patch:
         push = Mirror.push
@@ -63,9 +63,7 @@ def test_a_run_somewhere_else_is_the_run(place: Any, tmp_path: Path, monkeypatch
         if path.is_file():
             path.unlink()
     assert train() == 0
-    assert main(["train", "debug", "--run-dir", str(tmp_path / "here"), "--training.checkpoint-every", "5",
-                 "--training.evaluate-every", "10"]) == 0  # fmt: skip
-    ours, theirs = dct_jax.load(tmp_path / "here"), dct_jax.load(URL)
+    ours, theirs = dct_jax.load(debug_run / "checkpoints" / "20"), dct_jax.load(URL)
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
     steps = [json.loads(line)["step"] for line in place.cat_file("/bucket/run/metrics.jsonl").splitlines()]
     assert steps == sorted(steps) and steps[-1] == 20

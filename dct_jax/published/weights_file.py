@@ -129,11 +129,9 @@ def _named(path: Path) -> Iterator[None]:
     """Whatever is wrong with the file becomes one line that names it."""
     try:
         yield
-    except RuntimeError:  # JAX finds no device
-        raise
     # The library has an error of its own, and JSON of another form raises KeyError, TypeError and so on.
     except Exception as error:
-        if str(error).startswith(str(path)):
+        if str(error).startswith(str(path)) or "nable to initialize backend" in str(error):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
         raise ValueError(f"{path}: this is no file of weights that can be used ({reason})") from None
