@@ -60,7 +60,7 @@ def main(parameters: int = 400, repeats: int = 3, json: Path | None = None) -> N
             checkpoints.check(step)
             rows.append((saved, seconds[-1], time.perf_counter() - start))
     saved, sums, checked = min(rows)
-    share = min(row[1] / row[0] for row in rows)
+    share = sums / saved
     size = 3 * sum(x.nbytes for x in leaves.values())
     figures = [
         *machine_figures(),

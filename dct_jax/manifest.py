@@ -1,15 +1,18 @@
 """Checksums of the files of a folder: whether it is whole, and still as it was written."""
 
-import hashlib
 import json
 import os
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dct_jax.files import flush, replacing
 
 MANIFEST = "manifest.json"
-"""Written last: a folder that has it was finished. {"files": {path below the folder: [bytes, SHA-256]}}."""
+"""Written last: a folder that has it was finished. {"files": {path below the folder: [bytes, CRC-32]}}."""
+
+BUFFER = 2**20
+"""Bytes that are read at a time."""
 
 LARGEST_MANIFEST = 2**24
 """Bytes."""
@@ -63,17 +66,25 @@ def find_damage(folder: Path, thorough: bool = True) -> str | None:
 
 
 def _flushed(path: Path) -> tuple[int, str]:
-    """Waits until a file is on the disk. Its size, and its SHA-256."""
+    """Waits until a file is on the disk. Its size, and its checksum."""
     flush(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return file.tell(), digest
+    return path.stat().st_size, _checksum(path)
 
 
 def _digest(path: Path) -> str | None:
-    """The SHA-256 of a file; None if it cannot be read."""
+    """The checksum of a file; None if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return _checksum(path)
     except OSError:
         return None
+
+
+def _checksum(path: Path) -> str:
+    """The CRC-32 of a file, eight hexadecimal digits: it finds every flipped bit, and every run of 32 or fewer; of other damage
+    one in 4e9 passes. SHA-256 takes seven times as long, which is more than a twentieth of the time of a large checkpoint."""
+    buffer = memoryview(bytearray(BUFFER))
+    checksum = 0
+    with path.open("rb", buffering=0) as file:
+        while number := file.readinto(buffer):
+            checksum = zlib.crc32(buffer[:number], checksum)
+    return f"{checksum:08x}"
