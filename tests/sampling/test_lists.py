@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 
+from dct_jax.codec import SparseDCT
 from dct_jax.evaluation.likelihood import list_log_prob
 from dct_jax.model import DCTransformer
 from dct_jax.sampling.lists import Sample, Start, draw_lists
 from dct_jax.sampling.policy import Policy
-from tests.toys import BLANK, TINY, apply, batch_of, drawn_lists, random_list, random_params, tiny_model
+from tests.toys import BLANK, TINY, TINY_CODEC, apply, batch_of, drawn_lists, random_list, random_params, tiny_model
 
 SHORT = dataclasses.replace(TINY, chunk_size=3, overlap=2, num_classes=2)
 
@@ -130,3 +131,13 @@ def test_guidance_mixes_the_logits_with_and_without_the_class(model: DCTransform
 def test_bad_guidance_is_named(guidance: float) -> None:
     with pytest.raises(ValueError, match=r"guidance is .*; it must be from 0"):
         Policy(guidance=guidance)
+
+
+def test_samples_on_a_part_of_the_canvas_have_the_likelihood_of_the_parallel_pass(model: DCTransformer, params: Any) -> None:
+    """A step that attended to the encoder's tokens beyond the image went unnoticed."""
+    starts = [Start(i, SparseDCT.empty((8, 12), TINY_CODEC)) for i in range(4)]
+    samples = [one for grown in draw_lists(model, params, starts, 0, Policy(), 4) for one in grown if one.state == "complete"]
+    assert len(samples) == 4 and sum(len(one.sparse) for one in samples) > 8
+    nats = list_log_prob(model, params, [one.sparse for one in samples])
+    for ours, theirs in zip(zip(*(one.nats for one in samples)), nats, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
