@@ -138,3 +138,9 @@ def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused, monkeypatc
     assert "or use --features alexnet" in refused("evaluate", debug_run, "--samples", 10)
     assert "no such file" in refused("evaluate", debug_run, "--samples", 10, "--weights", tmp_path / "missing.pth")
     assert not (debug_run / "evaluation").exists()
+
+
+def test_a_run_is_evaluated_in_the_dtype_that_is_asked_for(debug_run: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", str(debug_run), "--num", "1", "--no-coders", "--dtype", "bfloat16", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    assert json.loads((tmp_path / "evaluation.json").read_text())["dtype"] == "bfloat16"
