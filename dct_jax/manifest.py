@@ -6,7 +6,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dct_jax.files import flush, replacing
+from dct_jax.files import flush, flush_tree, replacing
 
 MANIFEST = "manifest.json"
 """Written last: a folder that has it was finished. {"files": {path below the folder: [bytes, CRC-32]}}."""
@@ -24,12 +24,11 @@ def write_manifest(folder: Path) -> None:
     Raises:
         OSError: if a file cannot be read, or flushed to the disk.
     """
+    flush_tree(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        sums = pool.map(_flushed, files)
-        listed = {path.relative_to(folder).as_posix(): row for path, row in zip(files, sums, strict=True)}
-    for path in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
-        flush(path)
+        sums = zip(files, pool.map(_checksum, files), strict=True)
+        listed = {path.relative_to(folder).as_posix(): [path.stat().st_size, checksum] for path, checksum in sums}
     with replacing(folder / MANIFEST) as path:
         path.write_text(json.dumps({"files": listed}, indent=1))
     flush(folder.parent)
@@ -63,12 +62,6 @@ def find_damage(folder: Path, thorough: bool = True) -> str | None:
                 if digest != now:
                     return f"{path} is not as it was written (its checksum differs)"
     return None
-
-
-def _flushed(path: Path) -> tuple[int, str]:
-    """Waits until a file is on the disk. Its size, and its checksum."""
-    flush(path)
-    return path.stat().st_size, _checksum(path)
 
 
 def _digest(path: Path) -> str | None:

@@ -103,30 +103,16 @@ def parts(config: Config, folder: Path) -> Any:
     return told
 
 
-def threads(config: Config) -> Any:
-    """How many threads Grain is told to use."""
+def told_to_grain(config: Config, name: str) -> Any:
+    """What Grain's options of this name are made with, if they are made at all."""
     told: list[Any] = []
 
-    def options(**settings: Any) -> Any:
-        told.append(settings)
-        raise _SeenEnough
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(_SeenEnough):
-        patch.setattr(pipeline.grain, "ReadOptions", options)
-        next(training_batches(loop.open_sources(config.data)[0], config, Skipped(100, 0.1)))
-    return told
-
-
-def workers(config: Config) -> Any:
-    """How many worker processes Grain is told to start."""
-    told: list[Any] = []
-
-    def options(number: int, **_: Any) -> Any:
-        told.append(number)
+    def options(*given: Any, **settings: Any) -> Any:
+        told.append((given, settings))
         raise _SeenEnough
 
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(_SeenEnough):
-        patch.setattr(pipeline.grain, "MultiprocessingOptions", options)
+        patch.setattr(pipeline.grain, name, options)
         next(training_batches(loop.open_sources(config.data)[0], config, Skipped(100, 0.1)))
     return told
 
@@ -199,8 +185,8 @@ SETTINGS = {
     "data.flip": Setting(False, batches),
     "data.own_coefficients": Setting(True, batches, OWN | {"data.own_coefficients": False}),
     "data.upright": Setting(False, batches, OWN),
-    "data.threads": Setting(1, threads),
-    "data.workers": Setting(1, workers),
+    "data.threads": Setting(1, partial(told_to_grain, name="ReadOptions")),
+    "data.workers": Setting(1, partial(told_to_grain, name="MultiprocessingOptions")),
     "data.max_skipped": Setting(0.0, skipping),
     "model.width": Setting(24, program),
     "model.heads": Setting(4, program),

@@ -40,10 +40,6 @@ Sizes = Sequence[tuple[int, int, int]]
 """Which sizes the pictures have, and how often: (H, W, count), in pixels."""
 
 
-class Damaged(ValueError):
-    """A checkpoint that is not as it was written."""
-
-
 class Checkpoints:
     """The checkpoints below a folder: the latest few, and the best by held-out bits per pixel.
 
@@ -82,37 +78,33 @@ class Checkpoints:
             among: these; all by default.
 
         Raises:
-            Damaged: if the metrics of one cannot be read.
+            ValueError: if the metrics of one cannot be read.
         """
         steps = self.steps() if among is None else sorted(among)
         evaluated = {step: metrics[METRIC] for step in steps if (metrics := self.metrics(step))}
         return min(evaluated, key=evaluated.__getitem__, default=max(steps, default=None))
 
-    def check(self, step: int, thorough: bool = True) -> None:
-        """Compares a checkpoint with its manifest. Those of earlier versions have none, which is said.
-
-        Args:
-            step: of the checkpoint.
-            thorough: compare all bytes, and not only the sizes of files.
+    def check(self, step: int) -> None:
+        """Compares all bytes of a checkpoint with its manifest. Those of earlier versions have none, which is said.
 
         Raises:
-            Damaged: if it is not as it was written. The message names the file, and the best of the others that are whole.
+            ValueError: if it is not as it was written. The message names the file, and the best of the others that are whole.
         """
-        if thorough and (self.path(step) / OLDER).exists():
+        if (self.path(step) / OLDER).exists():
             log.warning("%s is from a version without checksums: damage in its arrays is not noticed.", self.path(step))
-        if damage := self._damage(step, thorough):
-            raise Damaged(f"{damage}: this checkpoint is damaged; {self._others(step)}")
+        if damage := self._damage(step):
+            raise ValueError(f"{damage}: this checkpoint is damaged; {self._others(step)}")
 
     def metrics(self, step: int) -> dict[str, float] | None:
         """What `save` was told of that checkpoint's evaluation.
 
         Raises:
-            Damaged: if it cannot be read.
+            ValueError: if it cannot be read.
         """
         try:
             return self._metrics(step)
         except ValueError as error:
-            raise Damaged(f"{error}: this checkpoint is damaged; {self._others(step)}") from None
+            raise ValueError(f"{error}: this checkpoint is damaged; {self._others(step)}") from None
 
     def save(
         self,
@@ -231,7 +223,16 @@ class Checkpoints:
         Raises:
             ValueError: if it cannot be read.
         """
-        return self._text(step, "pending") if (self.path(step) / "pending").exists() else {}
+        if not (self.path(step) / "pending").exists():
+            return {}
+        try:
+            pending = self._text(step, "pending")
+            numbers = [*pending["nats"], pending["elements"], *pending["gradient_norms"]] if pending else []
+            if not all(isinstance(number, int | float) for number in numbers) or len(numbers) in range(1, 4):
+                raise ValueError("it must have nats of three symbols, elements and gradient norms")
+            return pending
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.path(step)}: this checkpoint has no readable pending numbers ({error})") from None
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of the run, on one device. `like` gives shapes and types.
