@@ -60,6 +60,8 @@ def main(words: list[str]) -> int:
         if count != 1:
             raise SystemExit(f"{fault['file']} has {fault['old']!r} {count} times; it must be there once")
     chosen = [fault for fault in faults if not words or any(word in f"{fault['file']} {fault['old']}" for word in words)]
+    if not chosen:
+        raise SystemExit(f"no fault has any of the words {', '.join(words)} in its file or text")
     waiting: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     for fault in chosen:
         waiting.put(fault)
