@@ -25,7 +25,7 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
-from dct_jax.files import replacing
+from dct_jax.storage.files import replacing
 
 FOLDER = Path(__file__).parent
 OUT = "{out}"

@@ -29,14 +29,14 @@ from random_network import random_batch, random_params, with_long_lists
 
 from dct_jax.config import Config, ModelConfig
 from dct_jax.data.pipeline import example_batch
+from dct_jax.dct.network import network
+from dct_jax.dct.sampling.policy import Policy
+from dct_jax.dct.sampling.sampler import Span, sample_chunk
+from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.experiment import load_experiment
-from dct_jax.files import replacing
-from dct_jax.model import network
-from dct_jax.model.attention import KeysValues, attend
-from dct_jax.model.embedding import rows_of
-from dct_jax.parallel import parallel, place, replicate
-from dct_jax.sampling.policy import Policy
-from dct_jax.sampling.sampler import Span, sample_chunk
+from dct_jax.nn.attention import KeysValues, attend
+from dct_jax.nn.embedding import rows_of
+from dct_jax.storage.files import replacing
 from dct_jax.training.step import TrainState, make_optimizer, train_step
 
 SMALL = ModelConfig(

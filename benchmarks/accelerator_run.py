@@ -22,7 +22,7 @@ import tyro
 from machine import Figure, Record
 
 from dct_jax.commands import main as command
-from dct_jax.files import replacing
+from dct_jax.storage.files import replacing
 
 LARGEST_FILE = 16 * 10**6
 """Bytes."""

@@ -25,10 +25,10 @@ from sampling import parameter_bytes
 
 from dct_jax.config import Config, ModelConfig
 from dct_jax.data.pipeline import example_batch
-from dct_jax.model import network
-from dct_jax.model.attention import KeysValues, attend_step
-from dct_jax.sampling.policy import Policy
-from dct_jax.sampling.sampler import Span, sample_chunk
+from dct_jax.dct.network import network
+from dct_jax.dct.sampling.policy import Policy
+from dct_jax.dct.sampling.sampler import Span, sample_chunk
+from dct_jax.nn.attention import KeysValues, attend_step
 
 STEPS, GRAPH, PLAIN, FUSED = "steps", "steps as a graph", "plain attention", "fused attention"
 

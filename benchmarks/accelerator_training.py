@@ -25,8 +25,8 @@ from roofline import STATE_BYTES, Device, tokens_of, training_bytes, training_se
 from train_step import step_flops
 
 from dct_jax.config import Config
-from dct_jax.model import network
-from dct_jax.parallel import parallel, place, replicate
+from dct_jax.dct.network import network
+from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.training.step import StepMetrics, TrainState, make_optimizer, train_step
 
 STEPS = 8

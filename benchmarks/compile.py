@@ -21,12 +21,12 @@ from machine import Figure, machine_figures, report
 
 from dct_jax.config import Config
 from dct_jax.data.pipeline import example_batch
+from dct_jax.dct.network import DCTransformer, initial_params, log_likelihood, network
+from dct_jax.dct.sampling.policy import Policy
+from dct_jax.dct.sampling.prefill import prefill
+from dct_jax.dct.sampling.sampler import Span, sample_chunk
+from dct_jax.distributed.parallel import parallel
 from dct_jax.experiment import load_experiment
-from dct_jax.model import DCTransformer, initial_params, log_likelihood, network
-from dct_jax.parallel import parallel
-from dct_jax.sampling.policy import Policy
-from dct_jax.sampling.prefill import prefill
-from dct_jax.sampling.sampler import Span, sample_chunk
 from dct_jax.training.step import init_state, make_optimizer, train_step
 
 BARS = {"landscapes": 60, "lsun_bedrooms": 180}

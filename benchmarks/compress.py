@@ -17,15 +17,15 @@ import tyro
 from machine import Figure, machine_figures, peak_memory, random_list, report, spread
 
 from dct_jax.codec import SparseDCT
-from dct_jax.compression import compress, compress_many, decompress, decompress_many
-from dct_jax.compression.coder import Encoder
-from dct_jax.compression.steps import Walker, symbols
-from dct_jax.compression.stream import Stream, list_check, short
-from dct_jax.data.chunks import num_chunks
 from dct_jax.data.pipeline import held_out_lists
 from dct_jax.data.skipped import Skipped
+from dct_jax.dct.chunks import num_chunks
+from dct_jax.dct.compression import compress, compress_many, decompress, decompress_many
+from dct_jax.dct.compression.coder import Encoder
+from dct_jax.dct.compression.steps import Walker, symbols
+from dct_jax.dct.compression.stream import Stream, list_check, short
+from dct_jax.dct.trained_model import TrainedModel, load
 from dct_jax.experiment import load_experiment
-from dct_jax.trained_model import TrainedModel, load
 from dct_jax.training.loop import open_sources
 
 EXPERIMENT = "tiny_imagenet_64"

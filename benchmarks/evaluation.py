@@ -18,10 +18,10 @@ from machine import Figure, machine_figures, median_seconds, report
 
 from dct_jax.data.pipeline import held_out_lists, training_batches
 from dct_jax.data.skipped import Skipped
-from dct_jax.evaluation.likelihood import element_log_prob
-from dct_jax.model import log_likelihood
-from dct_jax.parallel import parallel, place, replicate
-from dct_jax.trained_model import load
+from dct_jax.dct.likelihood import element_log_prob
+from dct_jax.dct.network import log_likelihood
+from dct_jax.dct.trained_model import load
+from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.training.loop import open_sources
 
 BAR = 1.3

@@ -21,8 +21,8 @@ import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
 from dct_jax.config import ModelConfig
-from dct_jax.files import replacing
-from dct_jax.model import DCTransformer
+from dct_jax.dct.network import DCTransformer
+from dct_jax.storage.files import replacing
 
 IMAGE_SIZE = (128, 128)
 REFERENCE_CODEC = DCTCodec(block_size=8, quality=50)

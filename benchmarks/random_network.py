@@ -7,9 +7,9 @@ import numpy as np
 from machine import random_list
 
 from dct_jax.config import Config
-from dct_jax.data.chunks import Chunk, make_chunks
 from dct_jax.data.pipeline import example_batch
-from dct_jax.model import DCTransformer, network
+from dct_jax.dct.chunks import Chunk, make_chunks
+from dct_jax.dct.network import DCTransformer, network
 
 
 def random_params(config: Config, seed: int = 0) -> Any:

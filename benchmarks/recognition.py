@@ -23,8 +23,8 @@ import tyro
 from machine import Figure, machine_figures, report
 
 from dct_jax.data.sources import open_source
-from dct_jax.sampling.policy import Policy
-from dct_jax.trained_model import TrainedModel, load
+from dct_jax.dct.sampling.policy import Policy
+from dct_jax.dct.trained_model import TrainedModel, load
 
 REAL_BAR, SAMPLES_BAR = 0.90, 0.85
 SHIFT = 2  # pixels, by which training pictures are moved at most

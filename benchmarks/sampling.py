@@ -34,11 +34,11 @@ from machine import (
 )
 
 from dct_jax.codec import SparseDCT
-from dct_jax.data.chunks import Chunk, make_chunks
+from dct_jax.dct.chunks import Chunk, make_chunks
+from dct_jax.dct.network import DCTransformer, initial_params
+from dct_jax.dct.sampling.policy import Policy
+from dct_jax.dct.sampling.sampler import SampledChunk, Span, sample_chunk
 from dct_jax.kernels import without_kernels
-from dct_jax.model import DCTransformer, initial_params
-from dct_jax.sampling.policy import Policy
-from dct_jax.sampling.sampler import SampledChunk, Span, sample_chunk
 
 IMAGE_TRIPLES = 1000
 """About those of a 64 x 64 image."""

@@ -21,9 +21,9 @@ from matplotlib.figure import Figure as Plot
 
 from dct_jax.codec import DCTCodec
 from dct_jax.config import TrainingConfig
-from dct_jax.data.chunks import Chunk, make_chunks
-from dct_jax.model import DCTransformer
-from dct_jax.parallel import parallel, place, replicate
+from dct_jax.dct.chunks import Chunk, make_chunks
+from dct_jax.dct.network import DCTransformer
+from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.training.step import init_state, make_optimizer, train_step
 
 CASES = ((64, 1), (2048, 32))

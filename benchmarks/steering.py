@@ -18,16 +18,16 @@ import numpy as np
 import tyro
 from machine import Figure, machine_figures, report
 
+from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.pipeline import held_out_lists
 from dct_jax.data.skipped import Skipped
+from dct_jax.dct.sampling.lists import Start
+from dct_jax.dct.steering import Given, starts_of, to_colorize, to_restore
+from dct_jax.dct.trained_model import TrainedModel, load
 from dct_jax.evaluation.features import feature_network
-from dct_jax.evaluation.pictures import SeenPictures
 from dct_jax.evaluation.reference import Statistics
 from dct_jax.evaluation.reference import statistics as feature_statistics
 from dct_jax.evaluation.sample_metrics import KEEP, compare_statistics
-from dct_jax.sampling.lists import Start
-from dct_jax.steering import Given, starts_of, to_colorize, to_restore
-from dct_jax.trained_model import TrainedModel, load
 from dct_jax.training.loop import open_sources
 
 LN2 = float(np.log(2))

@@ -18,14 +18,14 @@ import tyro
 from machine import Figure, machine_figures, matmul_rate, peak_memory, random_list, reference_model, report, spread, timings
 
 from dct_jax.config import TrainingConfig
-from dct_jax.data.chunks import Chunk, make_chunks
 from dct_jax.data.pipeline import Shard, training_batches
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
+from dct_jax.dct.chunks import Chunk, make_chunks
+from dct_jax.dct.network import DCTransformer, network
+from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.experiment import load_experiment
-from dct_jax.model import DCTransformer, network
-from dct_jax.model.precision import has_bfloat16_units
-from dct_jax.parallel import parallel, place, replicate
+from dct_jax.nn.precision import has_bfloat16_units
 from dct_jax.training.step import StepMetrics, init_state, make_optimizer, train_step
 
 SHARE_BAR = 0.5

@@ -11,7 +11,7 @@ __all__ = ["Config", "DCTCodec", "SparseDCT", "TrainedModel", "load"]
 def __getattr__(name: str) -> Any:
     """Models bring JAX, which takes seconds to start; the codec is NumPy alone and should not wait for it."""
     if name in ("TrainedModel", "load"):
-        from dct_jax import trained_model
+        from dct_jax.dct import trained_model
 
         return getattr(trained_model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

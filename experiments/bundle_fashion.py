@@ -15,7 +15,7 @@ import numpy as np
 from dct_jax.data.sources import FASHION
 from dct_jax.data.sources.idx import CLASSES_FILE, FASHION_MNIST
 from dct_jax.data.sources.idx_file import read_idx
-from dct_jax.files import replacing
+from dct_jax.storage.files import replacing
 
 PER_CLASS = {"train": 1000, "t10k": 200}
 

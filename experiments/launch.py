@@ -17,8 +17,8 @@ from typing import NoReturn
 
 from dct_jax.commands.arguments import parse
 from dct_jax.commands.train import Train
+from dct_jax.distributed.launching import processes_of, supervise, without_srun
 from dct_jax.experiment import load_experiment
-from dct_jax.launching import processes_of, supervise, without_srun
 
 
 class Parser(argparse.ArgumentParser):

@@ -16,10 +16,10 @@ import jax
 import numpy as np
 import pytest
 
+from dct_jax.dct.network import network
+from dct_jax.dct.sampling.prefill import prefill
+from dct_jax.dct.trained_model import load
 from dct_jax.experiment import load_experiment
-from dct_jax.model import network
-from dct_jax.sampling.prefill import prefill
-from dct_jax.trained_model import load
 from tests.toys import save_run, tiny_config, untrained
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"

@@ -17,7 +17,7 @@ from dct_jax.codec import SparseDCT, load_npz
 from dct_jax.commands import main
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
-from dct_jax.evaluation import coders
+from dct_jax.dct import coders
 from dct_jax.training import loop
 from tests.conftest import Refused
 

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from dct_jax.commands import main
+from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.pipeline import held_out_lists
 from dct_jax.data.skipped import Skipped
+from dct_jax.dct.sampling.conditioning import reduced
+from dct_jax.dct.trained_model import load
 from dct_jax.evaluation.blockiness import blockiness
 from dct_jax.evaluation.nearest import nearest
-from dct_jax.evaluation.pictures import SeenPictures
-from dct_jax.sampling.conditioning import reduced
-from dct_jax.trained_model import load
 from dct_jax.training.loop import open_sources
 from tests.conftest import Refused
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dct_jax import DCTCodec, trained_model
+from dct_jax import DCTCodec
 from dct_jax.codec import SparseDCT
 from dct_jax.commands import main
-from dct_jax.evaluation.pictures import SeenPictures
-from dct_jax.steering import to_restore
-from dct_jax.trained_model import TrainedModel
+from dct_jax.data.pictures import SeenPictures
+from dct_jax.dct import trained_model
+from dct_jax.dct.steering import to_restore
+from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.training.loop import open_sources
 from tests.conftest import Refused
 from tests.toys import SMALLEST, random_image, save_run, tiny_config, untrained

@@ -17,11 +17,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
-from dct_jax.data.chunks import Chunk
 from dct_jax.data.pipeline import example_batch, training_batches, training_sizes
 from dct_jax.data.skipped import Skipped
+from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.network import DCTransformer, network
 from dct_jax.experiment import FOLDER, PAPER_MODEL, PAPER_TRAINING, experiments, load_experiment
-from dct_jax.model import DCTransformer, network
 from dct_jax.training import loop
 from dct_jax.training.loop import open_sources
 from tests.toys import random_image

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dct_jax import judge
 from dct_jax.config import Config
 from dct_jax.data import pipeline
 from dct_jax.data.pipeline import example_batch, training_batches
 from dct_jax.data.skipped import Skipped, skip_of
-from dct_jax.model import SymbolNats, network
+from dct_jax.dct.network import SymbolNats, network
+from dct_jax.evaluation import judge
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.metrics_log import read_records

@@ -13,12 +13,12 @@ import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
 from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
-from dct_jax.data.chunks import Chunk, make_chunks
 from dct_jax.data.pipeline import example_batch
-from dct_jax.model import DCTransformer, SymbolNats, network
-from dct_jax.sampling.lists import Start, draw_lists
-from dct_jax.sampling.policy import Policy
-from dct_jax.trained_model import TrainedModel
+from dct_jax.dct.chunks import Chunk, make_chunks
+from dct_jax.dct.network import DCTransformer, SymbolNats, network
+from dct_jax.dct.sampling.lists import Start, draw_lists
+from dct_jax.dct.sampling.policy import Policy
+from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.step import TrainState
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from dct_jax.caches import keep_programs
 from dct_jax.commands import compress, demo, evaluate, export, pictures, prepare, sample, steer, train
 from dct_jax.commands.arguments import say
+from dct_jax.storage.caches import keep_programs
 from dct_jax.tables import printable
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

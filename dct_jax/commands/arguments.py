@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 from PIL import Image
 
-from dct_jax.files import replacing
+from dct_jax.storage.files import replacing
 from dct_jax.tables import printable
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")

@@ -11,7 +11,7 @@ import tyro
 from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import JPEG_SUFFIXES, parse, say
 from dct_jax.commands.folder import Folder
-from dct_jax.files import read_limited, replacing
+from dct_jax.storage.files import read_limited, replacing
 
 SUFFIX = ".dct"
 
@@ -61,8 +61,8 @@ def compress(args: Sequence[str]) -> int:
     command = parse(Compress, args, "compress")
     if command.image.is_dir():
         return _compress_folder(command)
-    from dct_jax import compression
-    from dct_jax.trained_model import load
+    from dct_jax.dct import compression
+    from dct_jax.dct.trained_model import load
 
     model = load(command.run)
     sparse = SparseDCT.from_jpeg(command.image, model.codec.channel_order, strict=command.strict)
@@ -86,8 +86,8 @@ def decompress(args: Sequence[str]) -> int:
     out = command.out or command.file.with_name(f"{command.file.stem}-decompressed.jpg")
     if out.suffix.lower() not in JPEG_SUFFIXES:
         raise ValueError(f"{out}: what was compressed is a JPEG file; its name must end in .jpg")
-    from dct_jax import compression
-    from dct_jax.trained_model import load
+    from dct_jax.dct import compression
+    from dct_jax.dct.trained_model import load
 
     data = read_limited(command.file)
     model = load(command.run)
@@ -109,8 +109,8 @@ def _compress_folder(command: Compress) -> int:
         else:
             folder.leave_out(file, "the name does not end in .jpg or .jpeg")
     folder.check()
-    from dct_jax import compression
-    from dct_jax.trained_model import TrainedModel, load
+    from dct_jax.dct import compression
+    from dct_jax.dct.trained_model import TrainedModel, load
 
     def of_its_kind(model: TrainedModel, file: Path) -> SparseDCT:
         """The file's list, if the model has such; the reasons do not speak of one file alone, as they are grouped."""
@@ -139,8 +139,8 @@ def _decompress_folder(command: Decompress) -> int:
     for file in folder.files(lambda suffix: suffix == SUFFIX):
         folder.take(file, ".jpg")
     folder.check()
-    from dct_jax import compression
-    from dct_jax.trained_model import load
+    from dct_jax.dct import compression
+    from dct_jax.dct.trained_model import load
 
     model = load(command.run)
     return folder.write(compression.decompress_many(model, folder.readable(read_limited)), SparseDCT.to_jpeg)

@@ -21,7 +21,7 @@ from dct_jax.commands.arguments import parse, say
 if TYPE_CHECKING:
     import gradio
 
-    from dct_jax.trained_model import TrainedModel
+    from dct_jax.dct.trained_model import TrainedModel
 
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def demo(args: Sequence[str]) -> int:
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"the demo cannot listen at {command.host}:{command.port} ({reason}); name another --port") from None
-    from dct_jax.trained_model import load
+    from dct_jax.dct.trained_model import load
 
     # Gradio prints a traceback of each request that does not fit, with what was sent.
     traceback.print_exc = lambda *_, **__: log.warning("a request failed (%s)", type(sys.exception()).__name__)
@@ -73,8 +73,8 @@ def serve(model: "TrainedModel", host: str, port: int) -> "gradio.Blocks":
     import gradio as gr
     from starlette.middleware import Middleware
 
-    from dct_jax.demo import LARGEST_FILE, build
-    from dct_jax.demo_guard import Guard
+    from dct_jax.demo.guard import Guard
+    from dct_jax.demo.page import LARGEST_FILE, build
 
     page = build(model)
     page.queue(max_size=16).launch(

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from tqdm import tqdm
 
 from dct_jax.commands.arguments import save_image
-from dct_jax.files import replacing
+from dct_jax.storage.files import replacing
 
 if TYPE_CHECKING:
-    from dct_jax.sampling.lists import Sample, Start
-    from dct_jax.sampling.policy import Policy
-    from dct_jax.trained_model import TrainedModel
+    from dct_jax.dct.sampling.lists import Sample, Start
+    from dct_jax.dct.sampling.policy import Policy
+    from dct_jax.dct.trained_model import TrainedModel
 
 MANIFEST = "samples.jsonl"
 _NAME = re.compile(r'\{"file": "(samples/\d{4,}\.(?:png|jpg))"')
@@ -53,7 +53,7 @@ class Drawing:
 
     def policy(self) -> "Policy":
         """How to draw each symbol."""
-        from dct_jax.sampling.policy import Policy, SymbolPolicy
+        from dct_jax.dct.sampling.policy import Policy, SymbolPolicy
 
         settings = zip(*(_three(name, getattr(self, name)) for name in ("temperature", "top_k", "top_p")))
         return Policy(*(SymbolPolicy(*setting) for setting in settings), guidance=self.guidance)

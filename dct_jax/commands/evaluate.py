@@ -15,14 +15,14 @@ from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import figure_file, parse, say
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.sample_metrics import check_folders, compare_folders, compare_samples
-from dct_jax.files import replacing
 from dct_jax.published import results_folder
+from dct_jax.storage.files import replacing
 from dct_jax.tables import aligned
 
 if TYPE_CHECKING:
-    from dct_jax.evaluation.breakdown import Bits
-    from dct_jax.evaluation.coders import CodedSizes
-    from dct_jax.trained_model import TrainedModel
+    from dct_jax.dct.breakdown import Bits
+    from dct_jax.dct.coders import CodedSizes
+    from dct_jax.dct.trained_model import TrainedModel
 
 
 _OF_RUNS = ("data", "split", "own_data", "num", "coders", "samples", "seed", "references", "dtype")
@@ -112,14 +112,14 @@ def _without_nan(report: Any) -> Any:
 
 def _evaluate_run(command: Evaluate, run: str, out: Path) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Prints the tables; what evaluation.json says, and the plots by the names of their files."""
-    from dct_jax.evaluation.breakdown import break_down
-    from dct_jax.evaluation.coders import CODERS, available, coded_sizes
+    from dct_jax.dct.breakdown import break_down
+    from dct_jax.dct.coders import CODERS, available, coded_sizes
+    from dct_jax.dct.likelihood import element_log_prob
+    from dct_jax.dct.trained_model import load
+    from dct_jax.distributed.parallel import all_devices
     from dct_jax.evaluation.features import feature_network
-    from dct_jax.evaluation.likelihood import element_log_prob
-    from dct_jax.parallel import all_devices
     from dct_jax.plots.likelihood import bits_figure
     from dct_jax.plots.training import training_curve
-    from dct_jax.trained_model import load
     from dct_jax.training.metrics_log import read_records
 
     network = sources = None
@@ -205,8 +205,8 @@ def _compared(
     model: "TrainedModel", lists: Sequence[SparseDCT], bits: "Bits", sizes: Sequence["CodedSizes"], pictures: Sequence[int]
 ) -> list[dict[str, Any]]:
     """For each coder and the model: mean bytes and bits per pixel of the entropy-coded data and of whole files."""
-    from dct_jax.compression.stream import Stream
-    from dct_jax.evaluation.breakdown import ratio
+    from dct_jax.dct.breakdown import ratio
+    from dct_jax.dct.compression.stream import Stream
 
     pixels = np.array([sparse.size[0] * sparse.size[1] for sparse in lists], float)  # [N]
 
@@ -242,7 +242,7 @@ def _coders_table(rows: Sequence[dict[str, Any]]) -> str:
 
 def _bars(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Any]]:
     """Name and bits per pixel of the data alone, of every coder but the model."""
-    from dct_jax.evaluation.breakdown import Estimate
+    from dct_jax.dct.breakdown import Estimate
 
     return [
         (row["coder"], Estimate(row["scans"]["bits_per_pixel"], row["scans"]["standard_error"]))

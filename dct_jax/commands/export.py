@@ -50,8 +50,8 @@ def export(args: Sequence[str]) -> int:
     """`export RUN OUT`."""
     command = parse(Export, args, "export")
     figures = _figures(command.evaluation)
+    from dct_jax.dct.trained_model import load
     from dct_jax.published.weights_file import About, Weights, rounded, write_weights
-    from dct_jax.trained_model import load
 
     model = load(command.run)
     model = replace(model, params=rounded(model.params, command.dtype))

@@ -8,7 +8,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from dct_jax.commands.arguments import say
-from dct_jax.files import replacing
+from dct_jax.storage.files import replacing
 from dct_jax.tables import printable
 
 LISTED = 5

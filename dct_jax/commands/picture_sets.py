@@ -10,8 +10,8 @@ from dct_jax import plots
 from dct_jax.tables import aligned
 
 if TYPE_CHECKING:
+    from dct_jax.data.pictures import SeenPictures
     from dct_jax.evaluation.features import FeatureNetwork
-    from dct_jax.evaluation.pictures import SeenPictures
     from dct_jax.evaluation.reference import Pictures, Statistics
 
 _SHOWN = 20

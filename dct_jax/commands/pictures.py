@@ -8,14 +8,15 @@ from typing import Annotated
 import tyro
 from tqdm import tqdm
 
-from dct_jax import plots, statistics
+from dct_jax import plots
 from dct_jax.codec import DCTCodec, SparseDCT, load_npz, save_npz
 from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, save_image, say
 from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
-from dct_jax.files import replacing
+from dct_jax.dct import statistics
 from dct_jax.plots.statistics import overview
+from dct_jax.storage.files import replacing
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dct_jax.commands.drawing import Drawing, cut_note, draw_into
 from dct_jax.published import results_folder
 
 if TYPE_CHECKING:
-    from dct_jax.trained_model import TrainedModel
+    from dct_jax.dct.trained_model import TrainedModel
 
 FIGURES = ("samples.png", "progressive.png", "positions.png", "classes.png")
 MOST_CLASSES = 50
@@ -47,7 +47,7 @@ def sample(args: Sequence[str]) -> int:
     """`sample RUN`."""
     command = parse(Sample, args, "sample")
     out = command.out or results_folder(command.run)
-    from dct_jax.trained_model import load
+    from dct_jax.dct.trained_model import load
 
     model = load(command.run, command.drawing.dtype)
     labels = _labels(model, command.label)

@@ -11,10 +11,10 @@ from dct_jax.commands.arguments import save_image
 
 if TYPE_CHECKING:
     from dct_jax.data.sources import Source
+    from dct_jax.dct.sampling.lists import Sample, Start
+    from dct_jax.dct.trained_model import TrainedModel
     from dct_jax.evaluation.features import FeatureNetwork
     from dct_jax.evaluation.sample_metrics import SampleMetrics
-    from dct_jax.sampling.lists import Sample, Start
-    from dct_jax.trained_model import TrainedModel
 
 FOLDERS = ("samples", "upsampled")
 """What evaluate draws is kept in these folders of its results."""
@@ -55,14 +55,14 @@ def compare_samples(
     Raises:
         ValueError: if there are too few pictures.
     """
-    from dct_jax.caches import cache_folder
     from dct_jax.commands.picture_sets import compare_sets, nearest_pictures
+    from dct_jax.data.pictures import SeenPictures, SourcePictures
     from dct_jax.data.sources import open_source
-    from dct_jax.evaluation.pictures import SeenPictures, SourcePictures
+    from dct_jax.dct.sampling.conditioning import dcs_first
+    from dct_jax.dct.steering import starts_of, to_restore
     from dct_jax.evaluation.reference import statistics
     from dct_jax.evaluation.sample_metrics import KEEP, check_counts, compare_statistics
-    from dct_jax.sampling.conditioning import dcs_first
-    from dct_jax.steering import starts_of, to_restore
+    from dct_jax.storage.caches import cache_folder
 
     training, held_out = sources
     real = SeenPictures(training, model.config, references)
@@ -100,11 +100,11 @@ def compare_folders(real: Path, fake: Path, features: str, weights: Path | None,
     Raises:
         ValueError: if a folder has no pictures, or too few, or one that cannot be read.
     """
-    from dct_jax.caches import cache_folder
+    from dct_jax.data.pictures import SourcePictures
     from dct_jax.data.sources import open_source
     from dct_jax.evaluation.features import feature_network
-    from dct_jax.evaluation.pictures import SourcePictures
     from dct_jax.evaluation.sample_metrics import compare
+    from dct_jax.storage.caches import cache_folder
 
     pictures = [SourcePictures(open_source(f"folder:{folder}")) for folder in (real, fake)]
     network = feature_network(features, weights)

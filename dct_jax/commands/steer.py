@@ -17,8 +17,8 @@ from dct_jax.data.pixels import read_image
 from dct_jax.published import results_folder
 
 if TYPE_CHECKING:
-    from dct_jax.steering import Given
-    from dct_jax.trained_model import TrainedModel
+    from dct_jax.dct.steering import Given
+    from dct_jax.dct.trained_model import TrainedModel
 
 FIGURE = "comparison.png"
 
@@ -109,7 +109,7 @@ def upsample(args: Sequence[str]) -> int:
         raise ValueError("--size is for small pictures; the samples of larger ones have the size of the picture itself")
 
     def given(model: "TrainedModel", path: Path) -> "Given":
-        from dct_jax.steering import to_restore, to_upsample
+        from dct_jax.dct.steering import to_restore, to_upsample
 
         image = read_image(path)
         return to_restore(model, image) if command.from_large else to_upsample(model, image, command.size)
@@ -126,7 +126,7 @@ def colorize(args: Sequence[str]) -> int:
         raise ValueError("colorize takes pictures, as in: colorize RUN GREY.png")
 
     def given(model: "TrainedModel", path: Path) -> "Given":
-        from dct_jax.steering import to_colorize
+        from dct_jax.dct.steering import to_colorize
 
         return to_colorize(model, read_image(path))
 
@@ -140,8 +140,8 @@ def continue_(args: Sequence[str]) -> int:
         raise ValueError("--keep and --keep-bands both say what to keep; give one of them")
 
     def given(model: "TrainedModel", path: Path) -> "Given":
-        from dct_jax.sampling.conditioning import bands, share
-        from dct_jax.steering import to_continue
+        from dct_jax.dct.sampling.conditioning import bands, share
+        from dct_jax.dct.steering import to_continue
 
         if command.keep_bands is not None:
             return to_continue(model, read_image(path), partial(bands, keep=command.keep_bands))
@@ -154,8 +154,8 @@ def continue_(args: Sequence[str]) -> int:
 
 def _arrived(model: "TrainedModel", path: Path) -> "Given":
     """What arrived of a progressive JPEG file; says how much of it is of use."""
-    from dct_jax.sampling.conditioning import scans
-    from dct_jax.steering import Given
+    from dct_jax.dct.sampling.conditioning import scans
+    from dct_jax.dct.steering import Given
 
     if path.exists() and path.suffix.lower() not in JPEG_SUFFIXES:
         raise ValueError(f"{path}: say what to keep of it, with --keep or --keep-bands")
@@ -191,8 +191,8 @@ def _held_out(num: int, own_data: bool) -> Pictures:
     """So many of the pictures that the run holds out, by their numbers."""
 
     def pictures(model: "TrainedModel") -> "list[tuple[str, Given]]":
-        from dct_jax.evaluation.pictures import SeenPictures
-        from dct_jax.steering import to_restore
+        from dct_jax.data.pictures import SeenPictures
+        from dct_jax.dct.steering import to_restore
 
         seen = SeenPictures(own_sources(model.config.data, own_data)[1], model.config, num)
         return [(f"held-out picture {i}", to_restore(model, seen[i])) for i in range(len(seen))]
@@ -205,8 +205,8 @@ def _steer(command: Upsample | Colorize | Continue, name: str, pictures_of: Pict
     num, drawing, out = command.num, command.drawing, command.out or results_folder(command.run) / name
     if num < 1:
         raise ValueError(f"num is {num}; it must be 1 or more")
-    from dct_jax.steering import starts_of
-    from dct_jax.trained_model import load
+    from dct_jax.dct.steering import starts_of
+    from dct_jax.dct.trained_model import load
 
     model = load(command.run, drawing.dtype)
     label = None if command.label is None else model.label(command.label)

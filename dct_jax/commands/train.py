@@ -11,7 +11,7 @@ import tyro
 from dct_jax.commands.arguments import parse, say
 from dct_jax.config import Config
 from dct_jax.experiment import load_experiment
-from dct_jax.signals import stop_signals
+from dct_jax.training.signals import stop_signals
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ def train(args: Sequence[str]) -> int:
         # JAX starts here and not with the command line, which answers at once.
         import jax
 
-        from dct_jax.evaluation.coders import ARITHMETIC, available, scan_bits_per_pixel
-        from dct_jax.judge import Judge
-        from dct_jax.mirror import Mirror, is_url
-        from dct_jax.parallel import in_turn
-        from dct_jax.processes import joined
+        from dct_jax.dct.coders import ARITHMETIC, available, scan_bits_per_pixel
+        from dct_jax.distributed.parallel import in_turn
+        from dct_jax.distributed.processes import joined
+        from dct_jax.evaluation.judge import Judge
+        from dct_jax.storage.mirror import Mirror, is_url
         from dct_jax.training.loop import train
 
         with joined():

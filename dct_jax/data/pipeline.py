@@ -15,10 +15,10 @@ from absl import flags
 
 from dct_jax.codec import SparseDCT, Vocabulary
 from dct_jax.config import Config, ModelConfig
-from dct_jax.data.chunks import Chunk, draw_chunk, make_chunks, num_chunks
-from dct_jax.data.lists import drawn_image, drawn_own_list, drawn_size, encode_all, label_of
 from dct_jax.data.skipped import Skip, Skipped, skip_of
 from dct_jax.data.sources import Source
+from dct_jax.dct.chunks import Chunk, draw_chunk, make_chunks, num_chunks
+from dct_jax.dct.reader import drawn_image, drawn_own_list, drawn_size, encode_all, label_of
 
 TRIES = 100
 """So many pictures are tried for one place of a batch before the run ends."""

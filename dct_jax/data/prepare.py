@@ -17,7 +17,7 @@ from dct_jax.data.pixels import NO_IMAGE
 from dct_jax.data.sources import NO_LABEL, Source, open_source
 from dct_jax.data.sources.idx import IdxSource
 from dct_jax.data.sources.tfds import import_tfds, is_prepared, one_line, open_builder, wrong_format
-from dct_jax.files import replacing_folder
+from dct_jax.storage.files import replacing_folder
 
 SPLITS = frozenset({"train", "validation", "val", "test"})
 VERSION = "1.0.0"  # TFDS wants one

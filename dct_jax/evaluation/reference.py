@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dct_jax.evaluation.distances import Moments
 from dct_jax.evaluation.features.network import FeatureNetwork
-from dct_jax.files import replacing
+from dct_jax.storage.files import replacing
 
 log = logging.getLogger(__name__)
 

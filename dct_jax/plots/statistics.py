@@ -1,4 +1,4 @@
-"""The plot beside the table of `dct_jax.statistics`."""
+"""The plot beside the table of `dct_jax.dct.statistics`."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from dct_jax.codec import DCTCodec
+from dct_jax.dct.statistics import ListStatistics
 from dct_jax.plots.lists import COLORS
-from dct_jax.statistics import ListStatistics
 
 _LINES = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#66a61e", "#a6761d")  # ColorBrewer's Dark2, one a block size
 _PLACES = (((1, -14), "center"), ((-4, 4), "right"), ((6, -4), "left"))

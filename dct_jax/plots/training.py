@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dct_jax.evaluation.breakdown import Estimate
+from dct_jax.dct.breakdown import Estimate
 
 
 def minutes_of(records: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 from pathlib import Path
 
-from dct_jax.mirror import CHECKPOINTS, Mirror, is_url
+from dct_jax.storage.mirror import CHECKPOINTS, Mirror, is_url
 
 FOLDER = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"

@@ -19,8 +19,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dct_jax.config import Config
 from dct_jax.data.pipeline import example_batch
-from dct_jax.files import read_limited, replacing
-from dct_jax.model import network
+from dct_jax.dct.network import network
+from dct_jax.storage.files import read_limited, replacing
 
 FORMAT = "dct_jax model 1"
 SUFFIX = ".safetensors"

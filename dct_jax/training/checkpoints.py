@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from dct_jax.config import Config
-from dct_jax.manifest import MANIFEST, find_damage, write_manifest
+from dct_jax.storage.manifest import MANIFEST, find_damage, write_manifest
 from dct_jax.training.step import TrainState
 
 log = logging.getLogger(__name__)

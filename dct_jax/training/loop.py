@@ -17,13 +17,13 @@ from dct_jax.config import Config, DataConfig, TrainingConfig
 from dct_jax.data.pipeline import Shard, example_batch, held_out_lists, training_batches, training_sizes
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import NO_LABEL, Source, hold_out, open_source
-from dct_jax.evaluation.likelihood import bits_per_pixel, list_log_prob
-from dct_jax.model import network
-from dct_jax.parallel import all_devices, any_process, parallel, place, replicate
-from dct_jax.signals import stop_signals
+from dct_jax.dct.likelihood import bits_per_pixel, list_log_prob
+from dct_jax.dct.network import network
+from dct_jax.distributed.parallel import all_devices, any_process, parallel, place, replicate
 from dct_jax.training.checkpoints import METRIC, Checkpoints, Sizes
 from dct_jax.training.report import Report
 from dct_jax.training.run_folder import check_same_run, locked
+from dct_jax.training.signals import stop_signals
 from dct_jax.training.step import init_state, make_optimizer, train_step
 
 log = logging.getLogger(__name__)

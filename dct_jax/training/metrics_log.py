@@ -12,7 +12,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
-from dct_jax.files import replacing
+from dct_jax.storage.files import replacing
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 
 from dct_jax.config import TrainingConfig
-from dct_jax.data.chunks import Chunk
-from dct_jax.model import DCTransformer, SymbolNats, initial_params, log_likelihood
-from dct_jax.parallel import DATA_AXIS
+from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.network import DCTransformer, SymbolNats, initial_params, log_likelihood
+from dct_jax.distributed.parallel import DATA_AXIS
 from dct_jax.training.muon import stacked_muon
 
 

@@ -18,10 +18,10 @@ from PIL import Image
 
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.config import Config
-from dct_jax.data.chunks import Chunk
 from dct_jax.data.pipeline import Shard, all_chunks, held_out_lists, training_batches, training_sizes
 from dct_jax.data.skipped import Skip, Skipped
 from dct_jax.data.sources import LANDSCAPES, Source, open_source
+from dct_jax.dct.chunks import Chunk
 from tests.toys import tiny_config
 
 
@@ -333,7 +333,7 @@ def test_own_coefficients_need_jpeg_files_of_the_codecs_subsampling(tmp_path: Pa
 
 def test_the_input_needs_no_jax() -> None:
     """Apart from Grain, which imports JAX if it is there, and lets it sleep."""
-    code = "import sys, dct_jax.data.lists, dct_jax.data.chunks; sys.exit('jax' in sys.modules)"
+    code = "import sys, dct_jax.dct.reader, dct_jax.dct.chunks; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

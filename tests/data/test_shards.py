@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 
-from dct_jax.data.chunks import Chunk
 from dct_jax.data.pipeline import Shard, training_batches
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
+from dct_jax.dct.chunks import Chunk
 from tests.toys import tiny_config
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dct_jax.caches import cache_folder
 from dct_jax.evaluation.distances import Moments, frechet_distance, precision_recall
 from dct_jax.evaluation.features import FeatureNetwork
 from dct_jax.evaluation.reference import statistics
 from dct_jax.evaluation.sample_metrics import Measure, SampleMetrics, compare, table
+from dct_jax.storage.caches import cache_folder
 
 
 class CountingNetwork(FeatureNetwork):

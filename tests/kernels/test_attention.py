@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dct_jax import kernels
-from dct_jax.model.attention import KeysValues, attend, attend_step, attend_window
+from dct_jax.nn.attention import KeysValues, attend, attend_step, attend_window
 
 Shape = tuple[int, int, int, int, int]
 SHAPES = [(1, 1, 1, 8, 1), (2, 3, 1, 8, 17), (3, 2, 2, 13, 40), (16, 2, 1, 64, 33), (1, 2, 1, 128, 129), (32, 1, 3, 3, 5)]

@@ -12,11 +12,12 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from dct_jax import published, trained_model
+from dct_jax import published
 from dct_jax.commands import main
+from dct_jax.dct import trained_model
+from dct_jax.dct.trained_model import TrainedModel, load
 from dct_jax.published import locate, results_folder
 from dct_jax.published.weights_file import About, Weights, read_about, read_weights, rounded, write_weights
-from dct_jax.trained_model import TrainedModel, load
 from tests.conftest import Refused
 from tests.toys import SMALLEST, save_run, tiny_config, untrained
 

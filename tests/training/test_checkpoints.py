@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import dct_jax
-from dct_jax import trained_model
 from dct_jax.config import Config
-from dct_jax.manifest import MANIFEST, find_damage
+from dct_jax.dct import trained_model
+from dct_jax.storage.manifest import MANIFEST, find_damage
 from dct_jax.training import checkpoints as checkpoints_module
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.step import TrainState

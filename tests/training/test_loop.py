@@ -17,18 +17,17 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 import dct_jax
-from dct_jax import signals
 from dct_jax.config import Config
-from dct_jax.data.chunks import Chunk
+from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.pipeline import held_out_pictures
 from dct_jax.data.sources import LANDSCAPES
+from dct_jax.dct.chunks import Chunk
 from dct_jax.evaluation.features import feature_network
-from dct_jax.evaluation.pictures import SeenPictures
+from dct_jax.evaluation.judge import Judge
 from dct_jax.evaluation.sample_metrics import compare
-from dct_jax.judge import Judge
-from dct_jax.signals import stop_signals
-from dct_jax.training import loop
+from dct_jax.training import loop, signals
 from dct_jax.training.checkpoints import Checkpoints
+from dct_jax.training.signals import stop_signals
 from dct_jax.training.step import TrainState
 from tests.toys import SMALLEST, tiny_config
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dct_jax.model import SymbolNats
+from dct_jax.dct.network import SymbolNats
 from dct_jax.training.metrics_log import MetricsLog
 from dct_jax.training.report import LOG_EVERY, Report
 from dct_jax.training.step import StepMetrics, learning_rate

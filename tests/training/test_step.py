@@ -11,11 +11,11 @@ import pytest
 
 from dct_jax.codec import Vocabulary
 from dct_jax.config import TrainingConfig
-from dct_jax.data.chunks import Chunk, num_chunks
-from dct_jax.model import DCTransformer, Triples, log_likelihood
-from dct_jax.model.transformer import Logits
-from dct_jax.parallel import parallel, place, replicate
-from dct_jax.sampling.policy import Policy, SymbolPolicy
+from dct_jax.dct.chunks import Chunk, num_chunks
+from dct_jax.dct.network import DCTransformer, Triples, log_likelihood
+from dct_jax.dct.network.transformer import Logits
+from dct_jax.dct.sampling.policy import Policy, SymbolPolicy
+from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.training.step import TrainState, init_state, make_optimizer, train_step
 from tests.toys import SMALLEST, TINY, batch_of, drawn_lists, random_image, random_list, random_params, tiny_config, tiny_model
 

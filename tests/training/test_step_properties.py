@@ -12,11 +12,11 @@ import optax
 import pytest
 
 from dct_jax.config import ModelConfig, TrainingConfig
-from dct_jax.data.chunks import Chunk
-from dct_jax.model import SymbolNats
-from dct_jax.model.blocks import EncoderBlock
-from dct_jax.model.precision import precision_of
-from dct_jax.parallel import parallel, place
+from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.network import SymbolNats
+from dct_jax.distributed.parallel import parallel, place
+from dct_jax.nn.blocks import EncoderBlock
+from dct_jax.nn.precision import precision_of
 from dct_jax.training import step as step_module
 from dct_jax.training.step import StepMetrics, TrainState, learning_rate, make_optimizer, train_step
 
@@ -97,7 +97,7 @@ def test_dropout_has_a_key_of_its_own_for_each_step_seed_device_and_part(drawn: 
 def test_units_are_dropped_at_the_share_that_is_set() -> None:
     """A block whose branches are dropped at a rate of 0.4 loses so many units of each, and none when it does not train."""
     config = ModelConfig(dropout=0.4, width=64, heads=2)
-    block = EncoderBlock(2, 0, config.dropout, precision_of(config))  # no feed-forward layer
+    block = EncoderBlock(2, 0, config.dropout, precision_of(config.dtype, config.products))  # no feed-forward layer
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 50, 64)), jnp.float32)
     visible = jnp.ones((4, 50), bool)
     params = block.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, x, visible, True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from dct_jax.data.sources.folder import FolderSource
 from dct_jax.data.sources.idx import IdxSource
 from dct_jax.data.sources.record import NO_LABEL, Part, Record, Source, hold_out
-from dct_jax.mirror import fetch, is_url
+from dct_jax.storage.mirror import fetch, is_url
 
 __all__ = ["BUNDLED", "FASHION", "LANDSCAPES", "NO_LABEL", "Part", "Record", "Source", "hold_out", "open_source"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from dct_jax.data.sources.idx_file import read_idx
 from dct_jax.data.sources.record import Record
-from dct_jax.files import read_limited
+from dct_jax.storage.files import read_limited
 
 CLASSES_FILE = "classes.txt"
 """May lie beside the idx files: the names of the classes, one on a line, in the order of the labels."""

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dct_jax.files import LARGEST_FILE
+from dct_jax.storage.files import LARGEST_FILE
 
 _UNSIGNED_BYTE = 0x08
 _OTHER_TYPES = {0x09: "signed bytes", 0x0B: "16-bit integers", 0x0C: "32-bit integers", 0x0D: "floats", 0x0E: "doubles"}

@@ -17,7 +17,7 @@ import numpy as np
 from dct_jax.evaluation.features.network import FeatureNetwork, fingerprint
 from dct_jax.evaluation.features.resize import legacy_bilinear
 from dct_jax.evaluation.features.weights import inception_file, inception_notes, inception_variables, parse_weights
-from dct_jax.files import read_limited
+from dct_jax.storage.files import read_limited
 
 SIZE = (299, 299)
 SPATIAL_CHANNELS = 7  # of mixed_6/conv, as in sFID's definition (Nash et al., 2021)

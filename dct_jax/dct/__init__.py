@@ -1,0 +1,1 @@
+"""DCTransformer: its configuration, reader, network, sampler, likelihood, compression and stage."""

@@ -1,0 +1,115 @@
+"""The log-likelihood of whole lists, over all of their chunks."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax
+import numpy as np
+
+from dct_jax.codec import SparseDCT
+from dct_jax.data.pipeline import Shard, all_chunks
+from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.network import DCTransformer, SymbolNats, log_likelihood
+from dct_jax.distributed.parallel import DATA_AXIS, parallel, place, replicate
+
+LogProb = Callable[[Any, Chunk], SymbolNats]
+
+
+@lru_cache(maxsize=8)
+def parallel_log_prob(model: DCTransformer, devices: tuple[jax.Device, ...]) -> LogProb:
+    """A function of replicated parameters and a placed batch: log p of each target element of each chunk given what comes
+    before it, float32 [B, C] for each symbol, in nats, with the rows of all devices."""
+
+    def log_prob(params: Any, batch: Chunk) -> SymbolNats:
+        nats = log_likelihood(model.apply(params, batch), batch, model.vocabulary)  # [b, O + C] each
+        targets = SymbolNats(*(x[:, model.config.overlap :] for x in nats))  # [b, C] each
+        return jax.lax.all_gather(targets, DATA_AXIS, tiled=True)
+
+    return parallel(log_prob, devices)
+
+
+def element_log_prob(
+    model: DCTransformer,
+    params: Any,
+    lists: Sequence[SparseDCT],
+    labels: np.ndarray | None = None,
+    batch_size: int = 16,
+    devices: Sequence[jax.Device] | None = None,
+) -> list[SymbolNats]:
+    """log p of every symbol of whole lists given all that comes before it, exactly.
+
+    Args:
+        model, params: the network and its parameters.
+        lists: valid lists whose images fit on the model's canvas.
+        labels: int32 [N], the class of each; None stands for class 0.
+        batch_size: about how many chunks at a time; the result does not depend on it.
+        devices: to spread the chunks over; if they are of several processes, all of these must call this. One local device by
+            default.
+
+    Returns:
+        For each list of L triples float32 [L + 1] for each symbol, in nats. The last element is the stopping token: a channel,
+        without position and value (0).
+
+    Raises:
+        ValueError: if a list is not one of the model's vocabulary.
+    """
+    for i, sparse in enumerate(lists):
+        try:
+            sparse.validate(model.vocabulary)
+        except ValueError as error:
+            raise ValueError(f"list {i}: {error}") from None
+    devices = tuple(devices or jax.local_devices()[:1])
+    processes = sorted({device.process_index for device in devices})
+    shard = Shard(processes.index(jax.process_index()), len(processes))
+    labels = np.zeros(len(lists), np.int32) if labels is None else labels
+    log_prob, params = parallel_log_prob(model, devices), replicate(params, devices)
+    if not lists:
+        return []
+    nats = [SymbolNats(*np.zeros((3, len(sparse) + 1), np.float32)) for sparse in lists]
+    size, rows = model.config.chunk_size, -(-batch_size // len(devices)) * len(devices)
+
+    def take(jobs: list[tuple[int, int]], found: SymbolNats) -> None:
+        for ours, theirs in zip(range(3), jax.device_get(found)):
+            for row, (i, k) in zip(theirs, jobs):
+                part = nats[i][ours][k * size : (k + 1) * size]
+                part[:] = row[: len(part)]
+
+    pending: tuple[list[tuple[int, int]], SymbolNats] | None = None
+    for jobs, batch in all_chunks(lists, labels, model.vocabulary, model.config, rows, shard):
+        found = log_prob(params, place(batch, devices))
+        if pending:
+            take(*pending)  # while the devices work
+        pending = jobs, found
+    if pending:
+        take(*pending)
+    return nats
+
+
+def list_log_prob(
+    model: DCTransformer,
+    params: Any,
+    lists: Sequence[SparseDCT],
+    labels: np.ndarray | None = None,
+    batch_size: int = 16,
+    devices: Sequence[jax.Device] | None = None,
+) -> SymbolNats:
+    """log p of each whole list: the sums of `element_log_prob`, which has the same arguments.
+
+    Returns:
+        float64 [N] for each symbol, in nats.
+    """
+    elements = element_log_prob(model, params, lists, labels, batch_size, devices)
+    sums = np.array([[x.sum(dtype=np.float64) for x in one] for one in elements]).reshape(-1, 3)  # [N, 3]
+    return SymbolNats(*sums.T)
+
+
+def bits_per_pixel(nats: SymbolNats, lists: Sequence[SparseDCT]) -> float:
+    """Bits that the model needs for a pixel of these lists' images, on average.
+
+    Args:
+        nats: log-likelihoods [N], as list_log_prob gives them.
+        lists: the N lists.
+    """
+    pixels = sum(sparse.size[0] * sparse.size[1] for sparse in lists)
+    return float(-sum(np.sum(symbol) for symbol in nats) / np.log(2) / pixels)

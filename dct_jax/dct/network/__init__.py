@@ -1,0 +1,7 @@
+"""The network and the likelihood of lists under it. No files, no command line, no data loading."""
+
+from dct_jax.dct.network.log_likelihood import SymbolNats, log_likelihood
+from dct_jax.dct.network.transformer import DCTransformer, Triples, network
+from dct_jax.nn.initial import initial_params
+
+__all__ = ["DCTransformer", "SymbolNats", "Triples", "initial_params", "log_likelihood", "network"]

@@ -1,0 +1,292 @@
+"""DCTransformer: the network of "Generating Images with Sparse Representations" (Nash et al., 2021), section 4.
+
+    p(image) = prod_l p(c_l | t_<l) p(p_l | c_l, t_<l) p(v_l | c_l, p_l, t_<l)
+
+An encoder reads the partial DCT image; three stacked decoders, all causal over the window, predict the channel, the position
+and the value of each element.
+
+Axes: B batch, S elements (the whole window, or one at a time in the sampler), D width.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dct_jax.codec import Vocabulary
+from dct_jax.config import Config, ModelConfig
+from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.network.block_projection import BlockProjection
+from dct_jax.dct.network.context import PositionContext, ValueContext
+from dct_jax.dct.network.support import channel_support, on_image, position_support, value_support
+from dct_jax.nn.blocks import Caches, Decoder, EncoderBlock
+from dct_jax.nn.embedding import NormalizedEmbed
+from dct_jax.nn.initial import normal
+from dct_jax.nn.masks import IMPOSSIBLE
+from dct_jax.nn.precision import precision_of, product
+
+
+class Triples(NamedTuple):
+    """Elements of the list, as the model reads them: start tokens before the first, stopping tokens after the last."""
+
+    channels: jax.Array  # int32 [B, S]
+    positions: jax.Array  # int32 [B, S]
+    values: jax.Array  # int32 [B, S]
+
+
+class Logits(NamedTuple):
+    """Unnormalised log-probabilities, float32; impossible symbols have `support.IMPOSSIBLE`."""
+
+    channel: jax.Array  # [B, S, 3 B^2 + 1]
+    position: jax.Array  # [B, S, P]
+    value: jax.Array  # [B, S, 2 V + 1]
+
+
+class Encoding(NamedTuple):
+    """What the decoders know of everything before the target chunk. All but `image` stays the same while a chunk is sampled."""
+
+    grid: jax.Array  # int32 [B, 2], the blocks that each image has of the canvas
+    visible: jax.Array  # bool [B, T], which of the encoder's tokens belong to the image
+    features: jax.Array  # [B, h', w', D], the encoder's output
+    context: jax.Array  # [B, 1, D], the chunk index, the grid (and the class)
+    pointers: jax.Array | None  # [B, T, D], what the position decoder points at, if it does
+    image: jax.Array | None  # int16 [B, C, P], every triple so far, for contexts; who goes on adds to it (`written`)
+    channel: Caches
+    position: Caches
+    value: Caches
+
+
+def written(image: jax.Array | None, elements: Triples) -> jax.Array | None:
+    """An encoding's image with elements [B, S] more. Tokens are left out."""
+    if image is None:
+        return None
+    batch = jnp.arange(len(image))[:, None]
+    return image.at[batch, elements.channels, elements.positions].set(elements.values.astype(image.dtype), mode="drop")
+
+
+class DecoderCaches(NamedTuple):
+    """Keys and values of the window's elements so far in each decoder."""
+
+    channel: Caches
+    position: Caches
+    value: Caches
+
+
+class Encoder(nn.Module):
+    """A strided convolution over the DCT image, 2-D position embeddings, Transformer blocks."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, dct_image: jax.Array, visible: jax.Array, train: bool) -> jax.Array:
+        """[B, 3 B^2, h, w] -> [B, h', w', D], normalised; h' = ceil(h / stride). Only tokens that are visible, bool
+        [B, h' w'], are attended to."""
+        c, precision = self.config, precision_of(self.config.dtype, self.config.products)
+        dtype = precision.activations
+        s = c.encoder_stride
+        # A convolution whose kernel is as large as its stride is a matrix product over squares of s x s blocks. XLA's
+        # convolutions of many channels are several times slower on CPUs.
+        x = jnp.pad(dct_image, ((0, 0), (0, 0), *((0, -side % s) for side in dct_image.shape[2:])))
+        x = BlockProjection(c.width, s, precision, name="blocks")(x)  # [B, h', w', D]
+        batch, height, width, _ = x.shape
+        x = x + NormalizedEmbed(height, c.width, dtype, name="row")(jnp.arange(height))[:, None]
+        x = x + NormalizedEmbed(width, c.width, dtype, name="column")(jnp.arange(width))
+        x = x.reshape(batch, height * width, c.width)  # [B, T, D]
+        block = nn.remat(EncoderBlock, static_argnums=(3,)) if c.rematerialise else EncoderBlock  # `train` is static
+        for i, layers in enumerate(c.encoder):
+            x = block(c.heads, layers, c.dropout, precision, name=f"block_{i}")(x, visible, train)
+        return nn.LayerNorm(dtype=dtype)(x).reshape(batch, height, width, c.width)
+
+
+class DCTransformer(nn.Module):
+    """The model. `__call__` gives a window's logits at once; the other methods are its parts, for the cached sampler.
+
+    Attributes:
+        vocabulary: what lists may contain, on the canvas; it fixes the sizes of inputs and outputs.
+        config: the sizes of the network.
+    """
+
+    vocabulary: Vocabulary
+    config: ModelConfig
+
+    def setup(self) -> None:
+        v, c, precision = self.vocabulary, self.config, precision_of(self.config.dtype, self.config.products)
+
+        def embed(size: int) -> NormalizedEmbed:
+            return NormalizedEmbed(size, c.width, precision.activations)
+
+        def decoder(layers: tuple[int, ...]) -> Decoder:
+            return Decoder(c.width, c.heads, layers, c.dropout, precision, c.rematerialise)
+
+        def head(size: int) -> nn.Dense:
+            return precision.with_float32_activations().dense(size, kernel_init=normal(0.02))
+
+        self.encoder = Encoder(c)
+        self.window_index = embed(c.window)
+        self.chunk_index = embed(c.max_chunks)
+        self.grid_height, self.grid_width = embed(v.grid[0] + 1), embed(v.grid[1] + 1)
+        if c.num_classes:
+            self.label = embed(c.num_classes + 1)  # the last row: of a hidden class
+
+        self.last_channel, self.last_position, self.last_value = embed(v.start + 1), embed(v.num_positions), embed(v.num_values)
+        self.channel_decoder = decoder(c.channel_decoder)
+        self.channel_head = head(v.num_channels + 1)
+
+        self.position_channel = embed(v.start + 1)
+        self.position_decoder = decoder(c.position_decoder)
+        self.position_head = head(v.num_positions)
+        if c.position_pointer:
+            self.pointer_key = precision.dense(c.width, use_bias=False)
+            self.pointer_query = precision.dense(c.width, kernel_init=normal(0.02))
+
+        self.value_channel, self.value_position = embed(v.start + 1), embed(v.num_positions)
+        self.value_decoder = decoder(c.value_decoder)
+        self.value_head = head(v.num_values)
+        if c.contexts:
+            again = nn.remat if c.rematerialise else lambda module: module
+            self.position_context = again(PositionContext)(v, precision)
+            self.value_context = again(ValueContext)(v, c.width, precision)
+
+    def encode(self, batch: Chunk, train: bool = False) -> Encoding:
+        """Reads everything before the target chunk: the batch's dct_image, chunk_index, grid and (with classes) label."""
+        stride = self.config.encoder_stride
+        tokens = tuple(-(-side // stride) for side in self.vocabulary.grid)  # h', w'
+        visible = on_image(tokens, -(-batch.grid // stride))  # [B, T]
+        features = self.encoder(batch.dct_image, visible, train)  # [B, h', w', D]
+        context = self.chunk_index(jnp.minimum(batch.chunk_index, self.config.max_chunks - 1))  # [B, D]
+        context = context + self.grid_height(batch.grid[:, 0]) + self.grid_width(batch.grid[:, 1])
+        if self.config.num_classes:
+            context = context + self.label(batch.label)
+        rows = features.reshape(features.shape[0], -1, features.shape[-1])  # [B, T, D]
+        pointers = self.pointer_key(rows) if self.config.position_pointer else None
+        decoders = (self.channel_decoder, self.position_decoder, self.value_decoder)
+        memories = (decoder.remember(rows) for decoder in decoders)
+        image = None
+        if self.config.contexts:
+            image = batch.dct_image.reshape(*batch.dct_image.shape[:2], -1)  # [B, C, P]
+            image = jnp.where(on_image(self.vocabulary.grid, batch.grid)[:, None], image, 0)
+        return Encoding(batch.grid, visible, features, context[:, None], pointers, image, *memories)
+
+    def predict_channel(
+        self,
+        last: Triples,
+        encoding: Encoding,
+        caches: Caches | None = None,
+        index: jax.Array | int = 0,
+        train: bool = False,
+    ) -> tuple[jax.Array, jax.Array, Caches]:
+        """Logits of the channels that follow the elements `last`, the first of which stands at `index` in the window.
+
+        Returns:
+            logits float32 [B, S, 3 B^2 + 1]; the decoder's stream [B, S, D]; its caches (see Decoder).
+        """
+        x = (
+            self.last_channel(last.channels)
+            + self.last_position(last.positions)
+            + self.last_value(last.values + self.vocabulary.largest_value)
+            + self.window_index(index + jnp.arange(last.channels.shape[1]))
+            + encoding.context
+        )  # [B, S, D]
+        x, caches = self.channel_decoder(x, encoding.channel, encoding.visible, caches, index, train)
+        logits = self.channel_head(x)
+        support = channel_support(self.vocabulary, encoding.grid, last.channels, last.positions)
+        return jnp.where(support, logits, IMPOSSIBLE), x, caches
+
+    def predict_position(
+        self,
+        stream: jax.Array,
+        channels: jax.Array,
+        last: Triples,
+        encoding: Encoding,
+        caches: Caches | None = None,
+        index: jax.Array | int = 0,
+        train: bool = False,
+    ) -> tuple[jax.Array, jax.Array, Caches]:
+        """Logits of the positions of elements whose `channels`, int32 [B, S], are known.
+
+        Args:
+            stream: [B, S, D], of the channel decoder.
+            last, encoding, caches, index, train: as in predict_channel.
+
+        Returns:
+            logits float32 [B, S, P]; the decoder's stream [B, S, D]; its caches.
+        """
+        x = stream + self.position_channel(channels)
+        x, caches = self.position_decoder(x, encoding.position, encoding.visible, caches, index, train)
+        logits = self.position_head(x)
+        if encoding.pointers is not None:
+            logits = logits + self._point(x, encoding)
+        support = position_support(self.vocabulary, encoding.grid, channels, last.channels, last.positions)
+        if encoding.image is not None:
+            logits = logits + self.position_context(encoding.image, channels, last.channels, last.positions, support)
+        return jnp.where(support, logits, IMPOSSIBLE), x, caches
+
+    def _point(self, x: jax.Array, encoding: Encoding) -> jax.Array:
+        """The decoder's stream [B, S, D] -> what its products with the encoder's features say of each position, float32
+        [B, S, P]: a head alone has to carry what is at each of P positions through D numbers (pointer networks: Vinyals et
+        al., 2015)."""
+        query = self.pointer_query(x)  # [B, S, D]
+        scores = product("BSD,BTD->BST", query, encoding.pointers)
+        scores = scores / np.sqrt(x.shape[-1])
+        (height, width), stride = self.vocabulary.grid, self.config.encoder_stride
+        token = np.arange(height)[:, None] // stride * encoding.features.shape[2] + np.arange(width) // stride  # [h, w]
+        return scores[..., token.reshape(-1)]
+
+    def predict_value(
+        self,
+        stream: jax.Array,
+        channels: jax.Array,
+        positions: jax.Array,
+        encoding: Encoding,
+        caches: Caches | None = None,
+        index: jax.Array | int = 0,
+        train: bool = False,
+    ) -> tuple[jax.Array, Caches]:
+        """Logits of the values of elements whose `channels` and `positions`, int32 [B, S], are known.
+
+        Args:
+            stream: [B, S, D], of the position decoder.
+            encoding, caches, index, train: as in predict_channel.
+
+        Returns:
+            logits float32 [B, S, 2 V + 1]; the decoder's caches.
+        """
+        row, column = jnp.divmod(positions, self.vocabulary.grid[1])  # [B, S]
+        stride, batch = self.config.encoder_stride, jnp.arange(positions.shape[0])[:, None]
+        here = encoding.features[batch, row // stride, column // stride]  # [B, S, D]
+        x = stream + self.value_channel(channels) + self.value_position(positions) + here
+        if encoding.image is not None:
+            x = x + self.value_context(encoding.image, channels, positions)
+        x, caches = self.value_decoder(x, encoding.value, encoding.visible, caches, index, train)
+        logits = self.value_head(x)
+        return jnp.where(value_support(self.vocabulary), logits, IMPOSSIBLE), caches
+
+    def decode(self, elements: Triples, encoding: Encoding, train: bool = False) -> tuple[Logits, DecoderCaches]:
+        """All logits of a window at once.
+
+        Args:
+            elements: [B, S + 1]; the first is the element before the window.
+            encoding: of what comes before the target chunk.
+            train: whether to drop units.
+
+        Returns:
+            logits of elements 1 .. S, and the keys and values that a sampler goes on from.
+        """
+        encoding = encoding._replace(image=written(encoding.image, elements))
+        last, now = Triples(*(x[:, :-1] for x in elements)), Triples(*(x[:, 1:] for x in elements))
+        channel, stream, channel_caches = self.predict_channel(last, encoding, train=train)
+        position, stream, position_caches = self.predict_position(stream, now.channels, last, encoding, train=train)
+        value, value_caches = self.predict_value(stream, now.channels, now.positions, encoding, train=train)
+        return Logits(channel, position, value), DecoderCaches(channel_caches, position_caches, value_caches)
+
+    def __call__(self, batch: Chunk, train: bool = False) -> Logits:
+        """The logits of a batch of windows, [B, O + C, .] each; with train, needs an rng named "dropout"."""
+        encoding = self.encode(batch, train)
+        return self.decode(Triples(batch.channels, batch.positions, batch.values), encoding, train)[0]
+
+
+def network(config: Config) -> DCTransformer:
+    """The module of a run's configuration."""
+    return DCTransformer(config.codec.vocabulary(config.data.image_size), config.model)

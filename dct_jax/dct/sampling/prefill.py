@@ -1,0 +1,62 @@
+"""The start of a chunk, before its first element: what everything that goes through a chunk step by step begins with."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.network import DCTransformer, Triples
+from dct_jax.dct.network.transformer import DecoderCaches, Encoding, written
+from dct_jax.kernels import use_kernels
+from dct_jax.nn.attention import KeysValues
+from dct_jax.nn.precision import precision_of
+
+
+class Prefilled(NamedTuple):
+    """Where a chunk's first step goes on from.
+
+    Attributes:
+        encoding: of everything before the chunk; its image has the known elements, too.
+        caches: of the decoders, with room for the window; the rows of the known elements are filled.
+        last: [B, 1], the last element of those.
+    """
+
+    encoding: Encoding
+    caches: DecoderCaches
+    last: Triples
+
+
+def prefill(model: DCTransformer, params: Any, chunk: Chunk, known: int | None = None) -> Prefilled:
+    """Encodes the partial DCT image and runs the window's first elements through the decoders, in parallel.
+
+    Args:
+        model, params: the network.
+        chunk: [B, ...].
+        known: how many elements; by default those of the overlap, so that the chunk's target elements are not looked at.
+    """
+    known, batch = model.config.overlap if known is None else known, len(chunk.chunk_index)
+    encoding = model.apply(params, chunk, method="encode")
+    elements = Triples(*(x[:, : known + 1] for x in (chunk.channels, chunk.positions, chunk.values)))  # [B, known + 1]
+    caches = _empty_caches(model, batch)
+    if known:
+        _, prefix = model.apply(params, elements, encoding, method="decode")
+        caches = jax.tree.map(lambda room, rows: room.at[..., :known].set(rows.astype(room.dtype)), caches, prefix)
+    of_encoding = jax.tree.map(lambda x: x.astype(_cache_dtype(model)), DecoderCaches(*encoding[-3:]))
+    encoding = encoding._replace(**of_encoding._asdict())
+    encoding = encoding._replace(image=written(encoding.image, elements))
+    return Prefilled(encoding, caches, Triples(*(x[:, -1:] for x in elements)))
+
+
+def _cache_dtype(model: DCTransformer) -> jnp.dtype:
+    """Keys and values are operands of products, so nothing is lost if they are kept as such. XLA's CPU backend alone would make
+    float32 of all of them at every step."""
+    precision = precision_of(model.config.dtype, model.config.products)
+    return precision.activations if jax.default_backend() == "cpu" and not use_kernels() else precision.operands
+
+
+def _empty_caches(model: DCTransformer, batch: int) -> DecoderCaches:
+    """Zeros, with room for the window."""
+    c = model.config
+    room = KeysValues(*[jnp.zeros((batch, c.heads, c.width // c.heads, c.window), _cache_dtype(model))] * 2)
+    return DecoderCaches(*((room,) * len(layers) for layers in (c.channel_decoder, c.position_decoder, c.value_decoder)))

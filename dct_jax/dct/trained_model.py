@@ -1,0 +1,341 @@
+"""TrainedModel: a configuration and parameters, ready to sample and to judge lists."""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.config import Config
+from dct_jax.data.pipeline import example_batch
+from dct_jax.dct.likelihood import list_log_prob
+from dct_jax.dct.network import DCTransformer, initial_params, network
+from dct_jax.dct.sampling.lists import Sample, Start, draw_lists
+from dct_jax.dct.sampling.policy import Policy
+from dct_jax.published import is_checkpoint, locate
+from dct_jax.published.weights_file import read_weights
+from dct_jax.training.checkpoints import Checkpoints
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A DCTransformer with its parameters.
+
+    Attributes:
+        config: of the run that made it.
+        params: the network's parameters.
+        sizes: which sizes the training pictures had, and how often: (H, W, count), in pixels.
+        classes: their names, by label; empty if the training pictures had numbers alone, or no classes.
+    """
+
+    config: Config
+    params: Any
+    sizes: tuple[tuple[int, int, int], ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def codec(self) -> DCTCodec:
+        """Between this model's lists and images."""
+        return self.config.codec
+
+    @property
+    def network(self) -> DCTransformer:
+        """The Flax module; `network.apply(params, ...)` runs it."""
+        return network(self.config)
+
+    def with_dtype(self, dtype: str) -> "TrainedModel":
+        """The same model with weights, activations and caches in another dtype, "float32" or "bfloat16"; it draws in half of
+        the memory in bfloat16, and its probabilities change a little."""
+        config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, dtype=dtype))
+        return dataclasses.replace(self, config=config, params=jax.tree.map(lambda x: x.astype(dtype), self.params))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the parameters and of what they mean, in hexadecimal digits: models of one fingerprint are the same."""
+        config = self.config.to_dict()
+        del config["model"]["rematerialise"]
+        for name, before in (("products", "float32"), ("contexts", False)):
+            if config["model"][name] == before:
+                del config["model"][name]  # models from before this field are the same
+        meaning = [config["codec"], config["model"], config["data"]["image_size"]]
+        digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
+            array = np.asarray(leaf)
+            digest.update(f"{jax.tree_util.keystr(path, simple=True)} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    @classmethod
+    def init(cls, config: Config, seed: int = 0) -> "TrainedModel":
+        """An untrained model."""
+        return cls(config, initial_params(network(config), example_batch(config), seed), ((*config.data.image_size, 1),))
+
+    def sample(
+        self,
+        num: int,
+        seed: int = 0,
+        policy: Policy = Policy(),
+        label: int | Sequence[int] | None = None,
+        batch_size: int = 16,
+        size: tuple[int, int] | None = None,
+        first: int = 0,
+    ) -> list[SparseDCT]:
+        """Draws lists; `codec.decode` turns them into images. `draw` is the same with more to choose.
+
+        Args:
+            num: how many.
+            seed: sample i of a seed is the same whatever num, the batch size and `first`.
+            policy: temperature, top-k and top-p for each symbol.
+            label: the class, or those of the samples by turns, for a class-conditional model; None draws one for each.
+            batch_size: how many to draw at a time.
+            size: (H, W) of the images; None draws one for each from the training pictures' sizes.
+            first: the number i of the first one.
+
+        Raises:
+            ValueError: if num or the batch size is not positive, the model has no such class, or the size does not fit.
+        """
+        labels = None if label is None else np.atleast_1d(np.asarray(label, np.int32)).tolist()
+        starts = self.starts(num, seed, labels, size, first)
+        ended = [one for grown in self.draw(starts, seed, policy, batch_size) for one in grown if one.state != "growing"]
+        return [one.sparse for one in sorted(ended, key=lambda one: one.start.number)]
+
+    def starts(
+        self,
+        num: int,
+        seed: int = 0,
+        labels: Sequence[int] | None = None,
+        size: tuple[int, int] | None = None,
+        first: int = 0,
+    ) -> list[Start]:
+        """The starts of samples that nothing is given of.
+
+        Args:
+            num: how many.
+            seed: of what is drawn.
+            labels: of the samples by turns; None draws one for each, if the model has classes.
+            size: (H, W) of the images; None draws one for each from the training pictures' sizes.
+            first: the number of the first one.
+
+        Raises:
+            ValueError: if num is not positive, the seed is out of range, or the size does not fit.
+        """
+        if num < 1:
+            raise ValueError(f"num is {num}; it must be 1 or more")
+        _check_seed(seed)
+        return [
+            Start(
+                i, self.blank(size or self._drawn_size(seed, i)), labels[i % len(labels)] if labels else self.any_label(seed, i)
+            )
+            for i in range(first, first + num)
+        ]
+
+    def any_label(self, seed: int, number: int) -> int:
+        """The class of sample `number` of a seed if none is asked for; 0 without classes."""
+        _check_seed(seed)
+        return int(np.random.default_rng((seed, number, 1)).integers(max(self.config.model.num_classes, 1)))
+
+    def draw(
+        self,
+        starts: Sequence[Start],
+        seed: int = 0,
+        policy: Policy = Policy(),
+        batch_size: int = 16,
+        limit: int | None = None,
+    ) -> Iterator[list[Sample]]:
+        """Draws samples that begin with anything, of which `batch_size` grow at a time.
+
+        Args:
+            starts: `self.starts`, or prefixes from `dct_jax.dct.sampling.conditioning`.
+            seed: sample i of a seed, which begins in the same way, is the same whatever else is drawn.
+            policy: how to draw.
+            batch_size: how many grow at a time.
+            limit: they are cut off at so many triples.
+
+        Yields:
+            After each chunk, all samples that it went on with, in whatever state.
+
+        Raises:
+            ValueError: if the batch size or the limit is not positive, a start's list is not one of this model's or longer
+                than the limit, a label does not exist, or the policy has guidance and a start no class or the model no
+                hidden ones.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
+        _check_seed(seed)
+        if limit is not None and limit < 1:
+            raise ValueError(f"the limit is {limit} triples; it must be 1 or more")
+        if policy.is_guided:
+            self._check_hides("guidance")
+            if any(start.label == self.config.model.num_classes for start in starts):
+                raise ValueError(f"guidance is {policy.guidance} and the class is hidden; guidance needs a class: name one")
+        for start in starts:
+            self.check_label(start.label)
+            self.blank(start.given.size)
+            self.check_list(start.given, f"what sample {start.number} begins with")
+            if limit is not None and len(start.given) > limit:
+                raise ValueError(f"what is given has {len(start.given)} triples, more than the limit of {limit}")
+        rows = min(batch_size, len(starts))
+        return draw_lists(self.network, self.params, starts, seed, policy, rows, limit)
+
+    def label(self, name: str) -> int:
+        """The label of a class: its name, or its number. "none" hides it; if a class has that name, the number of classes does.
+
+        Raises:
+            ValueError: if there is no such class; the message offers the nearest names.
+        """
+        classes = self.config.model.num_classes
+        if not classes:
+            raise ValueError(f"the label is {name}; this model was trained without classes")
+        if name in self.classes:
+            return self.classes.index(name)
+        if name == "none" or ("none" in self.classes and name == str(classes)):
+            self._check_hides("the label none")
+            return classes
+        if name.isdecimal() and int(name) < classes:
+            return int(name)
+        by_folded = {known.casefold(): known for known in self.classes}
+        near = [by_folded[folded] for folded in difflib.get_close_matches(name.casefold(), by_folded, cutoff=0.5)]
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        raise ValueError(f"there is no class {name!r}; this model has {classes}, 0 to {classes - 1}{hint}")
+
+    def log_prob(self, lists: Sequence[SparseDCT], labels: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+        """Log-likelihood of each whole list, over all of its chunks.
+
+        Args:
+            lists: N lists of this model's codec and image size.
+            labels: the class of each, for a class-conditional model; the number of classes hides it.
+
+        Returns:
+            {"channel", "position", "value"}: float64 [N], in nats, with the stopping token in "channel".
+
+        Raises:
+            ValueError: if a list is not one that the model could have drawn, or the labels do not fit.
+        """
+        classes = self.config.model.num_classes
+        if labels is None and classes:
+            raise ValueError(f"the model has {classes} classes; log_prob needs the label of each list")
+        given = np.zeros(len(lists), int) if labels is None else np.asarray(labels, int)
+        if given.shape != (len(lists),) or not ((given >= 0) & (given <= self._last_label)).all():
+            raise ValueError(f"labels are {given.tolist()}; there must be {len(lists)} from 0 to {self._last_label}")
+        for i, sparse in enumerate(lists):
+            self.check_list(sparse, f"list {i}")
+        return list_log_prob(self.network, self.params, lists, given)._asdict()
+
+    def blank(self, size: tuple[int, int]) -> SparseDCT:
+        """The list without triples of an image of (H, W) pixels.
+
+        Raises:
+            ValueError: if the model's canvas is too small for it, or the model has seen no other size than its canvas.
+        """
+        blank, canvas = SparseDCT.empty(size, self.codec), self.network.vocabulary.grid
+        most = " x ".join(str(side * self.codec.block_size) for side in canvas)
+        if any(ours > theirs for ours, theirs in zip(blank.grid, canvas)):
+            raise ValueError(f"the size is {size[0]} x {size[1]} pixels; this model draws images of up to {most}")
+        if self.config.data.fit == "crop" and blank.grid != canvas:
+            raise ValueError(
+                f"the size is {size[0]} x {size[1]} pixels; this model has seen images of {most} alone; one that is trained "
+                "with --data.fit whole draws others, too"
+            )
+        return blank
+
+    def check_label(self, label: int) -> None:
+        """Raises ValueError if the model has no such class."""
+        if not 0 <= label <= self._last_label:
+            raise ValueError(f"label is {label}; the model has {self.config.model.num_classes} classes")
+
+    def check_list(self, sparse: SparseDCT, name: str = "the list") -> None:
+        """Raises ValueError, which names the list, if it is not one that the model could have drawn."""
+        if sparse.codec != self.codec:
+            raise ValueError(f"{name} has the codec {sparse.codec}, the model {self.codec}; see DCTCodec.requantize")
+        try:
+            sparse.validate(self.network.vocabulary)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+    def class_name(self, label: int) -> str:
+        """The name of a class, its number if it has none, "none" for the hidden one."""
+        if label == self.config.model.num_classes:
+            return "none"
+        return self.classes[label] if self.classes else str(label)
+
+    @property
+    def hides(self) -> bool:
+        """Whether the model was trained with hidden classes, too."""
+        return self.config.training.label_dropout > 0
+
+    @property
+    def _last_label(self) -> int:
+        """The largest number that a label can have: the hidden class's, if the model was trained with it."""
+        classes = self.config.model.num_classes
+        return classes if self.hides else max(classes, 1) - 1
+
+    def _check_hides(self, what: str) -> None:
+        if not self.hides:
+            raise ValueError(
+                f"{what} needs a model that was trained with hidden classes: model.num_classes and training.label_dropout "
+                f"(here {self.config.model.num_classes} and {self.config.training.label_dropout})"
+            )
+
+    def _drawn_size(self, seed: int, index: int) -> tuple[int, int]:
+        """The size of sample `index`, drawn from the training pictures' sizes."""
+        counts = np.array([count for *_, count in self.sizes])
+        chosen = np.random.default_rng((seed, index)).choice(len(counts), p=counts / counts.sum())
+        return self.sizes[chosen][:2]
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")
+
+
+def load(run: str | Path, dtype: str | None = None) -> TrainedModel:
+    """The best checkpoint of a run's folder, the one that is named, a file that `export` has written, or a published model.
+
+    Args:
+        run: the folder, runs/NAME/checkpoints/STEP, the file, or the name, as `dct_jax.published.locate` has it.
+        dtype: as of `TrainedModel.with_dtype`; by default the weights are float32, the activations as in training.
+
+    Raises:
+        ValueError: if there is no such model, or it cannot be read.
+    """
+    path = locate(run)
+    if is_checkpoint(path):
+        model = _from_checkpoint(Checkpoints(path.parent), int(path.name))
+    else:
+        model = _from_run(path / "checkpoints") if path.is_dir() else _from_file(path)
+    return model if dtype is None else model.with_dtype(dtype)
+
+
+def _from_run(folder: Path) -> TrainedModel:
+    checkpoints = Checkpoints(folder)
+    while (step := checkpoints.best()) is not None:
+        try:
+            return _from_checkpoint(checkpoints, step)
+        except ValueError:
+            if checkpoints.exists(step):
+                raise
+            # A run in training has removed it meanwhile, as it has better ones.
+    raise ValueError(f"{folder}: there is no checkpoint yet")
+
+
+def _from_checkpoint(checkpoints: Checkpoints, step: int) -> TrainedModel:
+    checkpoints.check(step)
+    config = checkpoints.config(step)
+    shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
+    return TrainedModel(config, checkpoints.params(step, shapes), checkpoints.sizes(step), checkpoints.classes(step))
+
+
+def _from_file(path: Path) -> TrainedModel:
+    weights = read_weights(path)
+    model = TrainedModel(weights.config, jax.device_put(weights.params), weights.sizes, weights.classes)
+    if model.fingerprint != weights.fingerprint:
+        raise ValueError(f"{path}: the weights are damaged: their fingerprint is not the one that stands in the file")
+    return model

@@ -1,0 +1,166 @@
+"""A local web page: pictures that grow while they are sampled, from nothing or from one that is uploaded.
+
+It needs Gradio: pip install dct_jax[demo].
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dct_jax.data.pixels import decode_image
+from dct_jax.dct.sampling.conditioning import share
+from dct_jax.dct.sampling.lists import Start
+from dct_jax.dct.sampling.policy import Policy, SymbolPolicy
+from dct_jax.dct.steering import Given, starts_of, to_colorize, to_continue, to_restore, to_upsample
+from dct_jax.dct.trained_model import TrainedModel
+from dct_jax.plots import image_grid
+
+if TYPE_CHECKING:
+    import gradio
+
+SAMPLES = 4
+"""They grow together; always as many, as another number would be another compiled program."""
+
+LARGEST_FILE = 8 * 2**20
+MOST_PIXELS = 2**24
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""Larger uploads are refused, and others: some of Pillow's decoders start other programs."""
+
+Frame = tuple[np.ndarray, str]
+"""What the page shows: a picture, uint8 [H, W, 3], and a line below it."""
+
+
+def uploaded(path: str | None) -> np.ndarray:
+    """The pixels of an uploaded file, uint8 [H, W, 3].
+
+    Raises:
+        ValueError: if there is none, or it is too large, or no image; its header is looked at before it is decoded.
+    """
+    if not path:
+        raise ValueError("upload a picture first")
+    if Path(path).stat().st_size > LARGEST_FILE:
+        raise ValueError(f"this file has more than {LARGEST_FILE >> 20} MiB")
+    return decode_image(Path(path).read_bytes(), FORMATS, MOST_PIXELS)
+
+
+def upsampling(model: TrainedModel, image: np.ndarray) -> Given:
+    """A picture of a pixel a block is upsampled as it is, a larger one is reduced first."""
+    small = all(ours <= most for ours, most in zip(image.shape[:2], model.network.vocabulary.grid))
+    return to_upsample(model, image) if small else to_restore(model, image)
+
+
+def growing(
+    model: TrainedModel, starts: Sequence[Start], seed: int, policy: Policy, given: Given | None = None
+) -> Iterator[Frame]:
+    """The samples side by side, after each chunk; before them what is given, after them the original."""
+    before = [] if given is None else [given.shown]
+    after = [] if given is None or given.original is None else [given.original]
+    latest = {start.number: start.given for start in starts}
+
+    def shown(line: str) -> Frame:
+        images = before + [model.codec.decode(sparse) for sparse in latest.values()] + after
+        scale = max(1, 192 // max(max(image.shape[:2]) for image in images))
+        return image_grid(images, columns=3 if before else 2, scale=scale), line
+
+    yield shown("starting; the first picture takes longer, as programs are compiled")
+    for number, samples in enumerate(model.draw(starts, seed, policy, SAMPLES), 1):
+        latest |= {sample.start.number: sample.sparse for sample in samples}
+        triples = sum(len(latest[start.number]) - len(start.given) for start in starts)
+        yield shown(f"chunk {number}: {triples} triples drawn")
+    yield shown(f"complete: {triples} triples drawn, seed {seed}")
+
+
+def build(model: TrainedModel) -> "gradio.Blocks":
+    """The page."""
+    import gradio as gr
+
+    classes = model.config.model.num_classes
+    choices = [("any", -1), *((model.class_name(label), label) for label in range(classes + model.hides))]
+
+    def frames(
+        starts: Callable[[int, int | None], tuple[Sequence[Start], Given | None]],
+        chosen: int | None,
+        temperature: float,
+        guidance: float,
+        seed: float | None,
+    ) -> Iterator[Frame]:
+        """Runs one request; what is wrong with it becomes a message on the page."""
+        try:
+            if chosen is None or seed is None:
+                raise ValueError("choose a class and a seed")
+            label = None if chosen < 0 else int(chosen)
+            model.check_label(label or 0)
+            one = SymbolPolicy(float(temperature))
+            begun, given = starts(int(seed), label)
+            yield from growing(model, begun, int(seed), Policy(one, one, one, float(guidance)), given)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    def plain(*settings: float) -> Iterator[Frame]:
+        yield from frames(
+            lambda seed, label: (model.starts(SAMPLES, seed, None if label is None else [label]), None), *settings
+        )
+
+    def steered(to_given: Callable[[TrainedModel, np.ndarray], Given], path: str | None, *settings: float) -> Iterator[Frame]:
+        def starts(seed: int, label: int | None) -> tuple[Sequence[Start], Given]:
+            given = to_given(model, uploaded(path))
+            return starts_of(model, [given.prefix], SAMPLES, seed, label), given
+
+        yield from frames(starts, *settings)
+
+    def continued(path: str | None, keep: float, *settings: float) -> Iterator[Frame]:
+        yield from steered(lambda model, image: to_continue(model, image, partial(share, keep=keep)), path, *settings)
+
+    height, width = model.config.data.image_size
+    rows, cols = model.network.vocabulary.grid
+    with gr.Blocks(title="dct_jax", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        gr.Markdown(f"# dct_jax\nPictures of up to {height} x {width} pixels, drawn as lists of DCT coefficients.")
+        with gr.Row():
+            with gr.Column():
+                settings = [
+                    gr.Dropdown(choices, value=-1, label="class", visible=classes > 0),
+                    gr.Slider(0.1, 2.0, value=1.0, step=0.05, label="temperature"),
+                    gr.Slider(1.0, 6.0, value=1.0, step=0.25, label="guidance", visible=model.hides),
+                    gr.Number(value=0, precision=0, minimum=0, maximum=2**32 - 1, label="seed"),
+                ]
+                with gr.Tab("Sample"):
+                    buttons = [(gr.Button("Draw", elem_id="draw"), plain, [])]
+                for title, note, to_given in (
+                    ("Upsample", f"A picture of {rows} x {cols} pixels, or a larger one, which is reduced first.", upsampling),
+                    ("Colorize", "A grey picture, or one whose colours are to be drawn anew.", to_colorize),
+                ):
+                    with gr.Tab(title):
+                        gr.Markdown(note)
+                        file = _upload(gr, title.lower())
+                        button = gr.Button(title, elem_id=title.lower())
+                        buttons.append((button, partial(steered, to_given), [file]))
+                with gr.Tab("Continue"):
+                    gr.Markdown("The coarse part of a picture is kept, the rest drawn.")
+                    file = _upload(gr, "continue")
+                    keep = gr.Slider(0.0, 1.0, value=0.2, step=0.05, label="share of the list to keep")
+                    buttons.append((gr.Button("Continue", elem_id="continue"), continued, [file, keep]))
+            with gr.Column():
+                shown = gr.Image(label="samples", show_label=False, format="png", elem_id="shown", interactive=False)
+                line = gr.Markdown(elem_id="line")
+                stop = gr.Button("Stop", elem_id="stop")
+        drawing = [
+            button.click(
+                draw,
+                [*inputs, *settings],
+                [shown, line],
+                api_name=button.elem_id,
+                show_progress_on=[shown],
+                concurrency_limit=1,
+                concurrency_id="draw",
+            )
+            for button, draw, inputs in buttons
+        ]
+        stop.click(None, cancels=drawing)
+    return page
+
+
+def _upload(gr: "gradio", name: str) -> "gradio.File":
+    return gr.File(label="picture", file_count="single", type="filepath", file_types=["image"], elem_id=f"{name}-file")

@@ -1,0 +1,171 @@
+"""PAR blocks ("pay attention when required") with pre-LayerNorm and ReZero: one attention, then several feed-forward
+layers, every residual branch gated by a scalar that starts at 0.
+
+Axes: B batch, S new rows, T keys, D width.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from dct_jax.nn.attention import Attention, KeysValues, attend, attend_step, attend_window
+from dct_jax.nn.precision import Precision
+
+Caches = tuple[KeysValues, ...]
+"""One KeysValues a block."""
+
+
+class FeedForward(nn.Module):
+    """D -> 4 D -> D."""
+
+    precision: Precision
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        hidden = nn.relu(self.precision.dense(4 * width)(x))  # [B, S, 4 D]
+        return self.precision.dense(width)(hidden)  # [B, S, D]
+
+
+class Branch(nn.Module):
+    """What surrounds the function f of a residual branch: x + gate * dropout(f(LayerNorm(x)))."""
+
+    dropout: float
+    precision: Precision
+
+    def setup(self) -> None:
+        self.norm = nn.LayerNorm(dtype=self.precision.activations)
+        self.gate = self.param("gate", nn.initializers.zeros, ())
+        self.drop = nn.Dropout(self.dropout)
+
+    def add(self, x: jax.Array, f_x: jax.Array, train: bool) -> jax.Array:
+        """[B, S, D] twice -> [B, S, D]."""
+        return x + self.gate.astype(self.precision.activations) * self.drop(f_x, deterministic=not train)
+
+
+class EncoderBlock(nn.Module):
+    """Self-attention over the whole grid, then feed-forward layers."""
+
+    heads: int
+    layers: int
+    dropout: float
+    precision: Precision
+
+    @nn.compact
+    def __call__(self, x: jax.Array, visible: jax.Array, train: bool) -> jax.Array:
+        """[B, T, D] -> [B, T, D]; `visible`, bool [B, T], are the rows that are attended to."""
+        attention = Attention(x.shape[-1], self.heads, self.precision, name="attention")
+        branch = Branch(self.dropout, self.precision, name="attention_branch")
+        y = branch.norm(x)
+        heads = attend(attention.queries(y), attention.remember(y), self.precision.operands, visible)  # [B, H, T, K]
+        x = branch.add(x, attention.merge(heads), train)
+        return FeedForwardLayers(self.layers, self.dropout, self.precision, name="feed_forward")(x, train)
+
+
+class FeedForwardLayers(nn.Module):
+    """The feed-forward layers that follow an attention."""
+
+    layers: int
+    dropout: float
+    precision: Precision
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, S, D] -> [B, S, D]."""
+        for i in range(self.layers):
+            branch = Branch(self.dropout, self.precision, name=f"branch_{i}")
+            x = branch.add(x, FeedForward(self.precision, name=f"layer_{i}")(branch.norm(x)), train)
+        return x
+
+
+class DecoderBlock(nn.Module):
+    """Causal self-attention and cross-attention to the encoding, then feed-forward layers."""
+
+    width: int
+    heads: int
+    layers: int
+    dropout: float
+    precision: Precision
+
+    def setup(self) -> None:
+        self.self_attention = Attention(self.width, self.heads, self.precision)
+        self.self_branch = Branch(self.dropout, self.precision)
+        self.cross_attention = Attention(self.width, self.heads, self.precision)
+        self.cross_branch = Branch(self.dropout, self.precision)
+        self.feed_forward = FeedForwardLayers(self.layers, self.dropout, self.precision)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        encoding: KeysValues,
+        visible: jax.Array,
+        cache: KeysValues | None,
+        index: jax.Array | int,
+        train: bool,
+    ) -> tuple[jax.Array, KeysValues]:
+        """One block over S new rows; see Decoder."""
+        operands = self.precision.operands
+        attention, y = self.self_attention, self.self_branch.norm(x)
+        queries, memory = attention.queries(y), attention.remember(y)
+        if cache is None:
+            heads = attend(queries, memory, operands, causal=True)  # [B, H, S, K]
+        else:
+            heads, memory = attend_window(queries, memory, cache, index)
+        x = self.self_branch.add(x, attention.merge(heads), train)
+        attention, y = self.cross_attention, self.cross_branch.norm(x)
+        queries = attention.queries(y)
+        heads = attend(queries, encoding, operands, visible) if cache is None else attend_step(queries, encoding, visible)
+        x = self.cross_branch.add(x, attention.merge(heads), train)
+        return self.feed_forward(x, train), memory
+
+
+class Decoder(nn.Module):
+    """A stack of decoder blocks. One code path serves training (no caches, all rows at once), the sampler's prefill (the
+    same, keeping the keys and values) and its steps (one row, caches)."""
+
+    width: int
+    heads: int
+    layers: Sequence[int]
+    dropout: float
+    precision: Precision
+    rematerialise: bool = False
+
+    def setup(self) -> None:
+        block = nn.remat(DecoderBlock, static_argnums=(6,)) if self.rematerialise else DecoderBlock  # `train` is static
+        self.blocks = [block(self.width, self.heads, n, self.dropout, self.precision) for n in self.layers]
+        self.norm = nn.LayerNorm(dtype=self.precision.activations)
+
+    def remember(self, encoding: jax.Array) -> Caches:
+        """[B, T, D], the encoder's output -> what the blocks' cross-attention reads, the same at every step."""
+        return tuple(block.cross_attention.remember(encoding) for block in self.blocks)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        encoding: Caches,
+        visible: jax.Array,
+        caches: Caches | None = None,
+        index: jax.Array | int = 0,
+        train: bool = False,
+    ) -> tuple[jax.Array, Caches]:
+        """Runs S new rows.
+
+        Args:
+            x: [B, S, D].
+            encoding: from `remember`.
+            visible: bool [B, T], which of the T rows of the encoding may be attended to.
+            caches: the keys and values of earlier rows, with room for the new ones; None if there are no earlier rows.
+            index: the place of the first new row in the caches.
+            train: whether to drop units.
+
+        Returns:
+            [B, S, D], normalised, and the self-attention's keys and values: the caches with the new rows written in, or
+            those of the S rows alone where there was no cache.
+        """
+        caches = caches or (None,) * len(self.blocks)
+        written = []
+        for block, memory, cache in zip(self.blocks, encoding, caches):
+            x, cache = block(x, memory, visible, cache, index, train)
+            written.append(cache)
+        return self.norm(x), tuple(written)

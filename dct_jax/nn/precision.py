@@ -1,0 +1,135 @@
+"""In which types the network computes: activations, and the operands of matrix products.
+
+Some CPUs have units that multiply bfloat16 two to seven times faster than float32, and add up in float32. XLA's CPU backend
+reaches them (JAX 0.10 to 0.12) if the operands are bfloat16, the result is float32, and both matrices lie as the product reads
+them: [M, K] by [K, N] or [N, K]. Other products become float32 ones; and those that its simplifier turns round only after that
+decision fail when they run. So each product takes place in the branch of a condition, into which the simplifier does not look,
+and the gradient of a kernel, which sums over the rows of both, gets a transposed copy that is made in such a branch, too.
+"""
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dct_jax.nn.initial import Initializer, fan_in
+
+FLOAT32, BFLOAT16 = jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The types of a layer.
+
+    Attributes:
+        activations: of what goes from layer to layer. Parameters, softmax and loss are float32 always.
+        operands: of matrix products, whose sums are float32; bfloat16, or as the activations.
+    """
+
+    activations: jnp.dtype
+    operands: jnp.dtype
+
+    def with_float32_activations(self) -> "Precision":
+        """The same operands, between activations in float32."""
+        return Precision(FLOAT32, self.operands)
+
+    def dense(self, features: int, use_bias: bool = True, kernel_init: Initializer = fan_in) -> nn.Dense:
+        """A dense layer of these types."""
+        product = None if self.operands == self.activations else _dense_product
+        return nn.Dense(features, use_bias, self.activations, kernel_init=kernel_init, dot_general=product)
+
+
+def precision_of(dtype: str, products: str) -> Precision:
+    """What a configuration's `dtype` and `products` come to on this machine: without units for bfloat16, operands stay as the
+    activations are."""
+    activations = jnp.dtype(dtype)
+    return Precision(activations, BFLOAT16 if products == "bfloat16" and has_bfloat16_units() else activations)
+
+
+@functools.cache
+def has_bfloat16_units() -> bool:
+    """Whether this machine multiplies bfloat16 faster than float32: x86 processors with AMX-BF16 or AVX512-BF16, TPUs, NVIDIA
+    GPUs since Ampere."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        cpuinfo = Path("/proc/cpuinfo")
+        flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else None
+        return bool(flags and {"amx_bf16", "avx512_bf16"} & set(flags[1].split()))
+    return device.platform == "tpu" or float(getattr(device, "compute_capability", 0) or 0) >= 8
+
+
+def product(form: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    """An einsum that adds up in float32, and has a float32 result.
+
+    For bfloat16 its form is one of a plain matrix product: a's last axis is summed over, with b's last or first but batch."""
+    if jax.default_backend() != "cpu":
+        return jnp.einsum(form, a, b, preferred_element_type=jnp.float32)
+    if a.dtype == b.dtype == BFLOAT16 and has_bfloat16_units():
+        return _boxed(lambda a, b: jnp.einsum(form, a, b, preferred_element_type=jnp.float32), a, b)
+    # XLA's CPU backend has no products of some bfloat16 matrices, and is no faster with them.
+    return jnp.einsum(form, a.astype(jnp.float32), b.astype(jnp.float32))
+
+
+def _dense_product(x: jax.Array, kernel: jax.Array, dimensions: Any, precision: Any = None, **_: Any) -> jax.Array:
+    """In place of lax.dot_general in a dense layer: [..., K], [K, N] -> [..., N]."""
+    return _mixed(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], -1)
+
+
+@jax.custom_vjp
+def _mixed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """float32 [M, K], [K, N] -> [M, N], with bfloat16 operands forward and backward."""
+    return _mixed_forward(x, kernel)[0]
+
+
+def _mixed_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    x, kernel = x.astype(BFLOAT16), kernel.astype(BFLOAT16)
+    return product("MK,KN->MN", x, kernel), (x, kernel)
+
+
+def _mixed_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    gradient = gradient.astype(BFLOAT16)
+    return product("MN,KN->MK", gradient, kernel), transposed_product(x, gradient)
+
+
+_mixed.defvjp(_mixed_forward, _mixed_backward)
+
+
+def transposed_product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a^T b: [M, K], [M, N] -> float32 [K, N]."""
+    if jax.default_backend() != "cpu" or a.dtype != BFLOAT16:
+        return product("MK,MN->KN", a, b)
+    # The narrower matrix is cheaper to transpose, and then the result.
+    if a.shape[1] <= b.shape[1]:
+        return product("KM,MN->KN", _transposed(a), b)
+    return product("NM,MK->NK", _transposed(b), a).T
+
+
+@jax.custom_vjp
+def product_with_constants(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a b, [M, K] by [K, N] -> float32 [M, N], with operands of b's type; b has no gradient."""
+    return product("MK,KN->MN", a.astype(b.dtype), b)
+
+
+product_with_constants.defvjp(
+    lambda a, b: (product_with_constants(a, b), b),
+    lambda b, gradient: (product("MN,KN->MK", gradient.astype(b.dtype), b), None),
+)
+
+
+def _transposed(x: jax.Array) -> jax.Array:
+    """A copy that lies as the transposed matrix."""
+    return _boxed(lambda x: jax.lax.optimization_barrier(x.T), x)
+
+
+def _boxed(compute: Callable[..., jax.Array], *operands: jax.Array) -> jax.Array:
+    """compute(*operands), in a branch that is always taken, unless the first number is NaN."""
+    shape = jax.eval_shape(compute, *operands)
+    first = operands[0][(0,) * operands[0].ndim]
+    return jax.lax.cond(first == first, compute, lambda *_: jnp.full(shape.shape, jnp.nan, shape.dtype), *operands)

@@ -1,0 +1,1 @@
+"""Files that are whole or not there: writing, checksums, mirrors of runs, caches."""

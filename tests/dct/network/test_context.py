@@ -1,0 +1,128 @@
+"""What elements are told of their neighbours: exactly what the list has before them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from dct_jax.codec import SparseDCT, Vocabulary
+from dct_jax.codec.channel_order import zigzag
+from dct_jax.dct.network.context import PositionContext, _known_neighbours
+from dct_jax.dct.network.neighbours import neighbours
+from dct_jax.nn.precision import Precision
+from tests.toys import random_list
+
+FLOAT32 = Precision(np.dtype("float32"), np.dtype("float32"))
+
+vocabularies = pytest.mark.parametrize(
+    "vocabulary",
+    [
+        Vocabulary(4, (4, 6), 3, subsampling, order)
+        for subsampling, order in (("4:2:0", "banded"), ("4:4:4", "interleaved"), ("4:0:0", "banded"), ("4:2:0", "luma_first"))
+    ],
+    ids=lambda v: f"{v.chroma_subsampling}-{v.channel_order}",
+)
+
+
+def image_of(sparse: SparseDCT, vocabulary: Vocabulary) -> np.ndarray:
+    """int16 [1, C, P]."""
+    image = np.zeros((1, vocabulary.num_channels, vocabulary.num_positions), np.int16)
+    image[0, sparse.channels, sparse.positions] = sparse.values
+    return image
+
+
+@vocabularies
+def test_an_element_gets_the_values_that_the_list_before_it_has(vocabulary: Vocabulary) -> None:
+    """Whatever comes later stands in the image, too, and is not seen. The list's beginning is written into an image of its own,
+    from which the same places are read one by one."""
+    sparse = random_list(np.random.default_rng(0), vocabulary, 150)
+    channels, positions = sparse.channels[None], sparse.positions[None]
+    values, of_channel = (
+        np.asarray(x)[0] for x in _known_neighbours(vocabulary, image_of(sparse, vocabulary), channels, positions)
+    )
+    table, (height, width) = neighbours(vocabulary), vocabulary.grid
+    some = 0
+    for i, (channel, position) in enumerate(zip(sparse.channels, sparse.positions)):
+        before = image_of(sparse[:i], vocabulary)[0].reshape(-1, height, width)
+        for k in range(values.shape[1]):
+            row, column = position // width + table.row[channel, k], position % width + table.column[channel, k]
+            inside = table.is_known[channel, k] and 0 <= row < height and 0 <= column < width
+            assert values[i, k] == (before[table.channel[channel, k], row, column] if inside else 0)
+            some += values[i, k] != 0
+    assert some > 150
+    assert (of_channel == table.channel[sparse.channels]).all()
+
+
+def test_neighbours_of_a_coefficient_by_hand() -> None:
+    """B = 2, 4:2:0, banded: Y00 | Cr00 | Cb00 | Y01 Y10 | ...; the channel (0, 1) of luma."""
+    vocabulary = Vocabulary(2, (4, 4), 3)
+    assert zigzag(2).tolist() == [0, 1, 2, 3]
+    table = neighbours(vocabulary)
+    found = {
+        (int(c), int(i), int(j))
+        for c, i, j, known in zip(table.channel[1], table.row[1], table.column[1], table.is_known[1])
+        if known
+    }
+    along_row = {(0, 0, -1), (0, 0, 1), (0, 0, 0), (1, 0, -1)}  # DC of the blocks beside it and of its own; itself on the left
+    along_column = {(1, -1, 0)}  # the channel (1, 1) comes later
+    corners = {(1, -1, -1), (1, -1, 1)}
+    assert found == along_row | along_column | corners  # chroma's (0, 1) comes later
+    assert not table.is_known[-2:].any()
+    red = {(int(c), int(i), int(j)) for c, i, j, known in zip(*(x[8] for x in table)) if known}
+    assert {(0, i, j) for i in (0, 1) for j in (0, 1)} <= red  # DCs of the four luma blocks that a chroma block covers
+    assert (8, 0, -2) in red and (8, -2, 2) in red
+
+
+@vocabularies
+def test_the_chances_of_positions_and_of_none_add_up_to_1(vocabulary: Vocabulary) -> None:
+    """A product of chances, position by position in a loop, is the reference."""
+    rng = np.random.default_rng(1)
+    sparse = random_list(rng, vocabulary, 60)
+    image = image_of(sparse, vocabulary)
+    module = PositionContext(vocabulary, FLOAT32)
+    channels, positions = sparse.channels[None], sparse.positions[None]
+    support = np.zeros((1, 60, vocabulary.num_positions), bool)
+    for i, (channel, _position) in enumerate(zip(sparse.channels, sparse.positions)):
+        on_grid = vocabulary.on_grid[vocabulary.is_chroma[channel]]
+        same = i and channel == sparse.channels[i - 1]
+        support[0, i] = on_grid & (np.arange(vocabulary.num_positions) > (sparse.positions[i - 1] if same else -1))
+    last = [np.concatenate([[[start]], x[:, :-1]], axis=1) for start, x in ((vocabulary.start, channels), (0, positions))]
+    args = (image, channels, *last, support)
+    params = randomised(jax.eval_shape(module.init, jax.random.key(0), *args), rng)
+    found = np.asarray(module.apply(params, *args))[0].astype(np.float64)  # [S, P]
+    for row, possible in zip(found, support[0]):
+        nobody = 1.0
+        for p in np.flatnonzero(possible):
+            # The chance of p itself, from its logit and what the places before it left.
+            chance = np.exp(row[p]) / nobody
+            assert 0 < chance < 1
+            nobody *= 1 - chance
+        assert np.exp(row[possible]).sum() + nobody == pytest.approx(1, abs=1e-5)
+
+
+def randomised(shapes: Any, rng: np.random.Generator) -> Any:
+    """Around zero, but for the level: with chances above a half the loop above would double its rounding at every step."""
+    params = jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape).astype(np.float32), shapes)
+    params["params"]["level"] -= 2
+    return params
+
+
+@vocabularies
+def test_positions_are_judged_by_what_comes_before_alone(vocabulary: Vocabulary) -> None:
+    """With the list's beginning in the image and with all of it, to the last bit; and by what is there: without it the result
+    is another."""
+    rng = np.random.default_rng(2)
+    sparse = random_list(rng, vocabulary, 150)
+    module = PositionContext(vocabulary, FLOAT32)
+    support = np.ones((1, 1, vocabulary.num_positions), bool)
+    judge = jax.jit(module.apply)
+    params = None
+    for i in range(1, 150, 7):
+        now = sparse.channels[None, i : i + 1]
+        last = (sparse.channels[None, i - 1 : i], sparse.positions[None, i - 1 : i])
+        known, whole, nothing = (image_of(x, vocabulary) for x in (sparse[:i], sparse, sparse[:0]))
+        params = params or randomised(jax.eval_shape(module.init, jax.random.key(0), known, now, *last, support), rng)
+        found = np.asarray(judge(params, known, now, *last, support))
+        np.testing.assert_array_equal(np.asarray(judge(params, whole, now, *last, support)), found)
+        assert i < 20 or not np.array_equal(np.asarray(judge(params, nothing, now, *last, support)), found)

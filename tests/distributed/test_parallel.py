@@ -1,0 +1,50 @@
+"""What `parallel` relies on in JAX's pmap, whose insides have changed from version to version."""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import pytest
+
+from dct_jax.distributed.parallel import DATA_AXIS, any_process, parallel, place, replicate
+
+State = dict[str, jax.Array]
+
+
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """The names of what is compiled meanwhile, or read from the cache of compiled programs."""
+    names: list[str] = []
+
+    def note(event: str, seconds: float, **about: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(str(about))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def step(state: State, batch: np.ndarray) -> tuple[State, jax.Array]:
+    return {"w": state["w"] + jax.lax.pmean(batch.sum(axis=0), DATA_AXIS)}, jax.lax.psum(batch.sum(), DATA_AXIS)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_steps_are_compiled_once_and_overwrite_the_state(number: int, compiled: list[str]) -> None:
+    devices = jax.local_devices()[:number]
+    program = parallel(step, devices, donate_first=True)
+    batch = np.arange(12, dtype=np.float32).reshape(4, 3)
+    before = replicate({"w": np.ones(3, np.float32)}, devices)
+    after, total = program(before, place(batch, devices))
+    assert compiled and before["w"].is_deleted()
+    assert after["w"].sharding.is_equivalent_to(replicate(np.ones(3), devices).sharding, 1)
+    compiled.clear()
+    again, _ = program(after, place(batch, devices))
+    assert not compiled and after["w"].is_deleted()
+    np.testing.assert_array_equal(again["w"], 1 + 2 * batch.sum(axis=0) / number)
+    assert (float(total), total.shape) == (batch.sum(), ())
+
+
+def test_one_yes_is_an_answer() -> None:
+    ask = any_process(jax.local_devices())
+    assert [bool(ask(yes)) for yes in (False, True, False)] == [False, True, False]

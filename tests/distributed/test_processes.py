@@ -1,0 +1,181 @@
+"""Runs of several processes: the same results as one, and what happens when a process stops or dies."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import dct_jax
+from dct_jax.distributed.launching import Process, processes_of
+from dct_jax.experiment import load_experiment
+from dct_jax.training import loop
+from dct_jax.training.checkpoints import Checkpoints
+
+LAUNCH = Path(__file__).parents[2] / "experiments" / "launch.py"
+EXPERIMENT = """
+from dct_jax import Config, DCTCodec
+from dct_jax.config import DataConfig, ModelConfig, TrainingConfig
+
+CONFIG = Config(
+    codec=DCTCodec(block_size=4, quality=30),
+    data=DataConfig(image_size=(16, 16), held_out_crops=4, threads=1),
+    model=ModelConfig(
+        width=8, heads=1, encoder=(0,), channel_decoder=(0,), position_decoder=(0,), value_decoder=(1,),
+        chunk_size=16, overlap=4, max_chunks=4,
+    ),
+    training=TrainingConfig(steps=30, batch_size=8, accumulate=2, warmup_steps=2, evaluate_every=30, checkpoint_every=5),
+)
+"""
+SOON = 60
+"""Seconds in which all processes must have ended after one has died."""
+
+
+@dataclass
+class Run:
+    """Processes that train in a folder. Their output goes to files there, as a full pipe would block them."""
+
+    folder: Path
+    children: list[subprocess.Popen]
+
+    def wait(self, seconds: float = 400) -> list[int]:
+        deadline = time.monotonic() + seconds
+        try:
+            return [child.wait(max(0.1, deadline - time.monotonic())) for child in self.children]
+        finally:
+            for child in self.children:
+                child.kill()
+
+    def reach(self, step: int) -> None:
+        """Waits for a checkpoint of that step, or a later one."""
+        deadline = time.monotonic() + 400
+        while self.last() < step:
+            assert time.monotonic() < deadline and all(child.poll() is None for child in self.children), self.said()
+            time.sleep(0.02)
+
+    def last(self) -> int:
+        """The step of the last checkpoint, 0 if there is none."""
+        return max((int(path.name) for path in (self.folder / "checkpoints").glob("*") if path.name.isdigit()), default=0)
+
+    def said(self) -> str:
+        texts = [(self.folder / f"{i}.log").read_text(errors="replace") for i in range(len(self.children))]
+        return "\n".join(line[-300:] for text in texts for line in text.splitlines() if "cpu_aot_loader" not in line)
+
+
+class Runs:
+    """Starts runs of the toy experiment, by the launcher or, as Slurm would, without it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "toy.py").write_text(EXPERIMENT)
+        self.started: list[subprocess.Popen] = []
+
+    def launched(self, name: str, processes: int, devices: int, *overrides: str) -> Run:
+        args = [str(LAUNCH), "toy.py", "--processes", str(processes), "--devices-per-process", str(devices), *overrides]
+        return self._start(name, args, [Process()])
+
+    def bare(self, name: str) -> Run:
+        return self._start(name, ["-m", "dct_jax", "train", "toy.py"], processes_of(2, 2, False, {}))
+
+    def _start(self, name: str, args: list[str], processes: list[Process]) -> Run:
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        # Compiling takes most of the time. The flags are the children's own; the launcher keeps others.
+        ours = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONUNBUFFERED": "1"}
+        run = Run(folder, [])
+        for i, process in enumerate(processes):
+            with (folder / f"{i}.log").open("w") as log:
+                command = [sys.executable, *args, "--run-dir", name]
+                environment = {**os.environ, **ours, **process.environment}
+                child = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+            run.children.append(child)
+            self.started.append(child)
+        return run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    runs = Runs(tmp_path_factory.mktemp("processes"))
+    yield runs
+    for child in runs.started:
+        child.kill()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(runs: Runs) -> Path:
+    """A run of two processes with two devices each, which do their chunks one after the other."""
+    run = runs.launched("two", 2, 2)
+    assert run.wait() == [0], run.said()
+    return run.folder
+
+
+def numbers(folder: Path) -> list[dict[str, Any]]:
+    """What metrics.jsonl says of the model, without what it says of the clock."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: line[name] for name in ("step", "nats_per_triple", "held_out") if name in line} for line in lines]
+
+
+def assert_same_params(ours: Path, theirs: Path, compare: Callable[[Any, Any], None]) -> None:
+    """Loads both in this one process, which has other devices than the runs had."""
+    jax.tree.map(compare, dct_jax.load(ours).params, dct_jax.load(theirs).params)
+
+
+def test_two_processes_train_as_one_does(runs: Runs) -> None:
+    """Ten steps: most of the time goes into starting and compiling anyway."""
+    short = {"steps": 10, "evaluate_every": 10, "checkpoint_every": 10}
+    flags = [text for name, number in short.items() for text in (f"--training.{name.replace('_', '-')}", str(number))]
+    run = runs.launched("short", 2, 2, *flags)
+    assert run.wait() == [0], run.said()
+    config, one = load_experiment(str(runs.folder / "toy.py")), runs.folder / "one"
+    loop.train(replace(config, training=replace(config.training, accumulate=1, **short)), one, jax.local_devices()[:1])
+    assert "4 cpu devices" in (run.folder / "0.log").read_text(errors="replace")
+    expected = numbers(one)
+    assert [line["step"] for line in expected] == [10, 10]
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4), numbers(run.folder), expected)
+    assert_same_params(run.folder, one, lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4))
+
+
+@pytest.mark.slow
+def test_runs_go_on_after_a_stop_and_after_the_death_of_a_process(runs: Runs, uninterrupted: Path) -> None:
+    """One run that is interrupted again and again and in the end equals one that was not."""
+    run = runs.bare("interrupted")
+    run.reach(5)
+    run.children[1].kill()
+    code, _ = run.wait(SOON)
+    # Either JAX aborts it, or it hears from the network first.
+    assert (code, bool(re.search("another (task died|process has ended)", run.said()))) in (
+        (-signal.SIGABRT, True),
+        (2, True),
+    ), run.said()
+    died = run.last()
+    assert Checkpoints(run.folder / "checkpoints").latest() == died < 20
+
+    run = runs.bare("interrupted")
+    run.reach(died + 1)
+    run.children[1].terminate()
+    assert run.wait(SOON) == [143, 143], run.said()
+    stopped = run.last()
+    assert died < stopped < 30
+    assert f"stopped by SIGTERM after step {stopped}, saved; the same command goes on from there" in run.said()
+
+    run = runs.launched("interrupted", 2, 2)
+    assert run.wait() == [0], run.said()
+    assert_same_end(run.folder, uninterrupted)
+
+
+def assert_same_end(ours: Path, theirs: Path) -> None:
+    """Bit for bit; the mean losses that are logged begin anew at each start, so that those between are others."""
+    a, b = numbers(ours), numbers(theirs)
+    assert [line["step"] for line in a] == [line["step"] for line in b] == [10, 20, 30, 30]
+    assert a[-1]["held_out"] == b[-1]["held_out"]
+    assert_same_params(ours, theirs, np.testing.assert_array_equal)

@@ -1,0 +1,25 @@
+"""Looking rows up, and the two ways of its gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dct_jax.nn import embedding
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_gradient_adds_up_what_each_row_is_used_for(backend: str, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding.jax, "default_backend", lambda: backend)
+    index = np.array([[0, 2, 2], [4, 2, 0]])
+    factors = np.arange(12.0).reshape(2, 3, 2)
+    table = jnp.arange(10.0, dtype=dtype).reshape(5, 2)
+    rows, backward = jax.vjp(lambda table: embedding.rows_of(table, index), table)
+    np.testing.assert_array_equal(rows, np.asarray(table)[index])
+    expected = np.zeros((5, 2))
+    for i, row in zip(index.reshape(-1), factors.reshape(-1, 2)):
+        expected[i] += row
+    (gradient,) = backward(jnp.asarray(factors, dtype))
+    assert gradient.dtype == dtype
+    np.testing.assert_array_equal(gradient.astype(jnp.float32), expected)
