@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from machine import Figure, Record, queued_seconds
 from roofline import Device, device_of
 
-from dct_jax.config import Config, TrainingConfig
+from dct_jax.config import TrainingConfig
+from dct_jax.dct.config import DCTConfig
 from dct_jax.experiment import load_experiment
 
 OPTIMIZER = TrainingConfig(warmup_steps=0, learning_rate=1e-4)
@@ -32,7 +33,7 @@ class Clock:
         return False
 
 
-def large_config(tiny: bool) -> Config:
+def large_config(tiny: bool) -> DCTConfig:
     """The experiment of 401 M parameters, in bfloat16; the debug experiment with the same dropout and dtype at `tiny`."""
     large = load_experiment("lsun_bedrooms")
     if not tiny:

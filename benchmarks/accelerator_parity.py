@@ -27,17 +27,19 @@ from accelerator_sampling import fused, fused_implementation, plain
 from machine import Figure, Record
 from random_network import random_batch, random_params, with_long_lists
 
-from dct_jax.config import Config, ModelConfig
-from dct_jax.data.pipeline import example_batch
+from dct_jax.dct.config import DCTConfig, ModelConfig
 from dct_jax.dct.network import network
+from dct_jax.dct.reader import ChunkReader
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.sampling.sampler import Span, sample_chunk
+from dct_jax.dct.stage import train_step
 from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.experiment import load_experiment
 from dct_jax.nn.attention import KeysValues, attend
 from dct_jax.nn.embedding import rows_of
 from dct_jax.storage.files import replacing
-from dct_jax.training.step import TrainState, make_optimizer, train_step
+from dct_jax.training.optimizer import make_optimizer
+from dct_jax.training.stage import TrainState
 
 SMALL = ModelConfig(
     width=128,
@@ -79,7 +81,7 @@ NATS = 5e-5
 """How much a symbol's log-likelihood may differ on average, in nats: ten roundings of a logit of about 10."""
 
 
-def small_config(tiny: bool, dtype: str = "float32") -> Config:
+def small_config(tiny: bool, dtype: str = "float32") -> DCTConfig:
     """A network that compiles soon, with dropout."""
     config = large_config(tiny) if tiny else dataclasses.replace(load_experiment("landscapes"), model=SMALL)
     return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
@@ -143,10 +145,10 @@ def step(dtype: str, tiny: bool) -> Arrays:
     program = parallel(partial(train_step, network(config), optimizer, seed=0), devices, donate_first=True)
     after, metrics = program(replicate(state, devices), place(random_batch(config, 2), devices))
     return {
-        "loss": np.array(metrics.nats),  # [3]
+        "loss": np.array([metrics.losses[f"nats_per_triple/{name}"].sum for name in ("channel", "position", "value")]),  # [3]
         "gradient norm": np.array(metrics.gradient_norm),
         **_named("gradient", optax.tree.get(after.optimizer, "mu")),  # Adam's first moment is a tenth of it
-        **_named("update", jax.tree.map(lambda new, old: np.asarray(new) - old, after.params, params)),
+        **_named("update", jax.tree.map(lambda new, old: np.asarray(new) - old, after.variables, params)),
     }
 
 
@@ -157,7 +159,7 @@ def sampler(tiny: bool) -> Arrays:
     params = jax.tree.map(jnp.asarray, with_long_lists(model, random_params(config), 0.2))
     keys = jax.random.split(jax.random.key(3), batch)
     span = Span(0 * row, config.model.chunk_size * row, 0 * row)
-    drawn = sample_chunk(model, False, Policy(), params, example_batch(config, batch), keys, span)
+    drawn = sample_chunk(model, False, Policy(), params, ChunkReader(config).example(batch), keys, span)
     triples = np.stack([drawn.channels, drawn.positions, drawn.values], axis=-1)  # [B, C, 3]
     return {"triples": triples, "nats": np.stack(drawn.nats, axis=-1)}  # [B, C, 3]
 

@@ -23,9 +23,9 @@ from random_network import random_params, with_long_lists
 from roofline import Device, columns_bytes, filled_columns, sampling_bytes, sampling_seconds, tokens_of
 from sampling import parameter_bytes
 
-from dct_jax.config import Config, ModelConfig
-from dct_jax.data.pipeline import example_batch
+from dct_jax.dct.config import DCTConfig, ModelConfig
 from dct_jax.dct.network import network
+from dct_jax.dct.reader import ChunkReader
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.sampling.sampler import Span, sample_chunk
 from dct_jax.nn.attention import KeysValues, attend_step
@@ -48,11 +48,11 @@ BAR = 0.7, 64
 """The floor by a step, at that number of lists."""
 
 
-def step_figures(config: Config, params: Any, device: Device, batch: int, options: dict[str, str]) -> list[Figure]:
+def step_figures(config: DCTConfig, params: Any, device: Device, batch: int, options: dict[str, str]) -> list[Figure]:
     """Compiles the sampler, with some of XLA's options, and times the steps of a first chunk, in which no list ends."""
     model, size = network(config), config.model.chunk_size
     keys = jax.random.split(jax.random.key(1), batch)
-    chunk, row = jax.device_put(example_batch(config, batch)), np.ones(batch, np.int32)
+    chunk, row = jax.device_put(ChunkReader(config).example(batch)), np.ones(batch, np.int32)
 
     def span(until: int) -> Span:
         return Span(0 * row, until * row, 0 * row)

@@ -24,10 +24,12 @@ from random_network import random_batch, random_params
 from roofline import STATE_BYTES, Device, tokens_of, training_bytes, training_seconds
 from train_step import step_flops
 
-from dct_jax.config import Config
+from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.network import network
+from dct_jax.dct.stage import train_step
 from dct_jax.distributed.parallel import parallel, place, replicate
-from dct_jax.training.step import StepMetrics, TrainState, make_optimizer, train_step
+from dct_jax.training.optimizer import make_optimizer
+from dct_jax.training.stage import Metrics, TrainState
 
 STEPS = 8
 """That are timed."""
@@ -54,7 +56,7 @@ class Timed(NamedTuple):
     utilisation: float
 
 
-def timed(config: Config, params: Any, device: Device, batch: int) -> Timed:
+def timed(config: DCTConfig, params: Any, device: Device, batch: int) -> Timed:
     """Compiles and times the step with so many chunks at once. Everything on the device is given back.
 
     Raises:
@@ -69,7 +71,7 @@ def timed(config: Config, params: Any, device: Device, batch: int) -> Timed:
     raise DoesNotFit(f"out of memory; the device has {bytes_limit() / 1e9:.0f} GB")
 
 
-def _timed(config: Config, params: Any, device: Device, batch: int) -> Timed:
+def _timed(config: DCTConfig, params: Any, device: Device, batch: int) -> Timed:
     model, optimizer = network(config), make_optimizer(OPTIMIZER)
     devices = jax.local_devices()[:1]
     name = f"{batch} chunks{', rematerialised' if config.model.rematerialise else ''}"
@@ -87,14 +89,14 @@ def _timed(config: Config, params: Any, device: Device, batch: int) -> Timed:
     if planned > bytes_limit():
         raise DoesNotFit(f"XLA plans {planned / 1e9:.1f} GB; the device has {bytes_limit() / 1e9:.0f} GB")
 
-    def take_step() -> StepMetrics:
+    def take_step() -> Metrics:
         nonlocal state  # the step overwrites it
         state, metrics = step(state, shards)
         return metrics
 
     timings(take_step, 2)
     seconds = timings(take_step, STEPS)
-    nats = sum(map(float, take_step().nats))
+    nats = float(take_step().losses["nats_per_triple/total"].sum)
     if not nats > 0:
         raise ArithmeticError(f"the loss is {nats} after {STEPS + 3} steps; these timings are of a broken run")
     parameters = sum(x.size for x in jax.tree.leaves(params))

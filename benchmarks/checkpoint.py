@@ -15,10 +15,10 @@ import numpy as np
 import tyro
 from machine import Figure, machine_figures, report
 
-from dct_jax.config import Config
+from dct_jax.dct.config import DCTConfig
 from dct_jax.training import checkpoints as module
 from dct_jax.training.checkpoints import Checkpoints
-from dct_jax.training.step import TrainState
+from dct_jax.training.stage import TrainState
 
 BAR = 0.05
 """The checksums' share of the time that a checkpoint takes."""
@@ -54,7 +54,7 @@ def main(parameters: int = 400, repeats: int = 3, json: Path | None = None) -> N
         for step in range(1, repeats + 1):
             state: Any = TrainState(np.int32(step), leaves, {"mean": leaves, "square": leaves})
             start = time.perf_counter()
-            checkpoints.save(state, [(64, 64, 1)], Config(), None)
+            checkpoints.save(state, [(64, 64, 1)], DCTConfig(), None)
             saved = time.perf_counter() - start
             start = time.perf_counter()
             checkpoints.check(step)

@@ -19,15 +19,17 @@ import jax.numpy as jnp
 import tyro
 from machine import Figure, machine_figures, report
 
-from dct_jax.config import Config
-from dct_jax.data.pipeline import example_batch
-from dct_jax.dct.network import DCTransformer, initial_params, log_likelihood, network
+from dct_jax.dct.config import DCTConfig
+from dct_jax.dct.network import DCTransformer, log_likelihood, network
+from dct_jax.dct.reader import ChunkReader
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.sampling.prefill import prefill
 from dct_jax.dct.sampling.sampler import Span, sample_chunk
+from dct_jax.dct.stage import init_state, train_step
 from dct_jax.distributed.parallel import parallel
 from dct_jax.experiment import load_experiment
-from dct_jax.training.step import init_state, make_optimizer, train_step
+from dct_jax.nn.initial import initial_params
+from dct_jax.training.optimizer import make_optimizer
 
 BARS = {"landscapes": 60, "lsun_bedrooms": 180}
 """Seconds for the training step and the sampler together."""
@@ -45,9 +47,9 @@ def timed(make: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, made
 
 
-def shapes_of(config: Config, rows: int) -> Any:
+def shapes_of(config: DCTConfig, rows: int) -> Any:
     """A batch of so many chunks, as shapes."""
-    one = jax.eval_shape(lambda: example_batch(config))
+    one = jax.eval_shape(lambda: ChunkReader(config).example())
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), one)
 
 
@@ -74,7 +76,7 @@ def measure(name: str, chunks: int, samples: int) -> list[Figure]:
     config = load_experiment(name)
     model, optimizer, devices = network(config), make_optimizer(config.training), jax.local_devices()[:1]
     batch, drawn = shapes_of(config, chunks), shapes_of(config, samples)
-    initial, _ = timed(lambda: jax.block_until_ready(initial_params(model, example_batch(config), seed=0)))
+    initial, _ = timed(lambda: jax.block_until_ready(initial_params(model, ChunkReader(config).example(), seed=0)))
     state = jax.eval_shape(lambda batch: init_state(model, optimizer, batch, seed=0), batch)
     shards = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), batch)
 
@@ -83,21 +85,21 @@ def measure(name: str, chunks: int, samples: int) -> list[Figure]:
     numbers = jax.ShapeDtypeStruct((samples,), jnp.int32)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), samples))
     span = Span(numbers, numbers, numbers)
-    sampler_seconds, _ = timed(lambda: sample_chunk.lower(model, False, Policy(), state.params, drawn, keys, span).compile())
-    begun = jax.eval_shape(partial(prefill, model), state.params, drawn)
+    sampler_seconds, _ = timed(lambda: sample_chunk.lower(model, False, Policy(), state.variables, drawn, keys, span).compile())
+    begun = jax.eval_shape(partial(prefill, model), state.variables, drawn)
     together = step_seconds + sampler_seconds
     bar = f" (bar {BARS[name]}: {'met' if together <= BARS[name] else 'MISSED'})" if name in BARS else ""
     return [
-        Figure(f"{name}: parameters", size_of(state.params) // 4),
+        Figure(f"{name}: parameters", size_of(state.variables) // 4),
         Figure(f"{name}: initialisation, run", initial, "s"),
         Figure(f"{name}: compilation of the training step", step_seconds, "s"),
         Figure(f"{name}: compilation of the sampler", sampler_seconds, "s"),
         Figure(f"{name}: compilation of step and sampler", together, f"s{bar}"),
-        Figure(f"{name}: parameters in memory", size_of(state.params) / 1e9, "GB"),
+        Figure(f"{name}: parameters in memory", size_of(state.variables) / 1e9, "GB"),
         Figure(f"{name}: the optimiser's state", size_of(state.optimizer) / 1e9, "GB"),
         Figure(f"{name}: a step beside these, {chunks} chunks", step.memory_analysis().temp_size_in_bytes / 1e9, "GB"),
         *(
-            Figure(f"{name}: kept for the backward pass, {how}", kept(model, again, state.params, batch) / 1e9, "GB")
+            Figure(f"{name}: kept for the backward pass, {how}", kept(model, again, state.variables, batch) / 1e9, "GB")
             for how, again in (("all", False), ("rematerialised", True))
         ),
         Figure(f"{name}: a sampler's caches, {samples} lists", size_of((begun.caches, begun.encoding)) / 1e9, "GB"),

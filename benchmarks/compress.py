@@ -17,16 +17,17 @@ import tyro
 from machine import Figure, machine_figures, peak_memory, random_list, report, spread
 
 from dct_jax.codec import SparseDCT
-from dct_jax.data.pipeline import held_out_lists
+from dct_jax.data.pipeline import read_held_out
 from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import open_sources
 from dct_jax.dct.chunks import num_chunks
 from dct_jax.dct.compression import compress, compress_many, decompress, decompress_many
 from dct_jax.dct.compression.coder import Encoder
 from dct_jax.dct.compression.steps import Walker, symbols
 from dct_jax.dct.compression.stream import Stream, list_check, short
-from dct_jax.dct.trained_model import TrainedModel, load
+from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.experiment import load_experiment
-from dct_jax.training.loop import open_sources
+from dct_jax.run import load
 
 EXPERIMENT = "tiny_imagenet_64"
 TRIPLES = (1517, 400)
@@ -89,7 +90,7 @@ def _trained(run: Path, images: int) -> tuple[TrainedModel, list[SparseDCT]]:
     """A run's model, and pictures that it has not seen."""
     model = load(run)
     _, held_out = open_sources(model.config.data)
-    lists, _ = held_out_lists(held_out, model.config, Skipped(len(held_out), 1.0))
+    lists, _ = read_held_out(held_out, model.config, Skipped(len(held_out), 1.0))
     return model, lists[:images]
 
 
@@ -110,7 +111,7 @@ def _timed(seconds: dict[str, list[float]], name: str, do: Callable[[], Any]) ->
 
 def _one_row(model: TrainedModel, sparse: SparseDCT) -> bytes:
     """The file of the format's version 1: one row in the model, each chunk after the one before it."""
-    walker, encoder, sent = Walker(model.network, model.params, 1), Encoder(), symbols(sparse, model.network)
+    walker, encoder, sent = Walker(model.network, model.variables, 1), Encoder(), symbols(sparse, model.network)
     size = 3 * model.config.model.chunk_size
     for index in range(num_chunks(len(sparse), model.config.model.chunk_size)):
         part = sent[index * size : (index + 1) * size]  # [S]

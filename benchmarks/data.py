@@ -27,21 +27,22 @@ from machine import Figure, machine_figures, report
 from PIL import Image
 
 from dct_jax.codec import DCTCodec
-from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
+from dct_jax.config import DataConfig, TrainingConfig
 from dct_jax.data.pipeline import training_batches
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import LANDSCAPES, Source, open_source
+from dct_jax.dct.config import DCTConfig, ModelConfig
 
 LARGE = (1536, 2048)
 MEMORY_PROGRAM = """
 import itertools, json, multiprocessing, resource, sys
-from dct_jax.config import Config
+from dct_jax.dct.config import DCTConfig
 from dct_jax.data.pipeline import training_batches
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
 
 if __name__ == "__main__":  # worker processes import this file, too
-    config, number = Config.from_dict(json.loads(sys.argv[1])), int(sys.argv[2])
+    config, number = DCTConfig.from_dict(json.loads(sys.argv[1])), int(sys.argv[2])
     source = open_source(config.data.source, config.data.split)
     batches = training_batches(source, config, Skipped(len(source), 0.1))
     for _ in itertools.islice(batches, number):
@@ -53,10 +54,10 @@ if __name__ == "__main__":  # worker processes import this file, too
 """
 
 
-def config_of(source: str, size: tuple[int, int], batch_size: int, codec: DCTCodec, **data: object) -> Config:
+def config_of(source: str, size: tuple[int, int], batch_size: int, codec: DCTCodec, **data: object) -> DCTConfig:
     """Crops that are as large as the picture, chunks of 896 triples."""
     settings = {"source": source, "image_size": size, "crop": (1.0, 1.0), "threads": 0} | data
-    return Config(codec, DataConfig(**settings), ModelConfig(), TrainingConfig(batch_size=batch_size))
+    return DCTConfig(codec, DataConfig(**settings), ModelConfig(), TrainingConfig(batch_size=batch_size))
 
 
 def encoded(source: Source, number: int) -> list[bytes]:
@@ -71,7 +72,7 @@ def seconds_of(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def compare(config: Config, batches: int, repeats: int) -> tuple[float, float, float, float]:
+def compare(config: DCTConfig, batches: int, repeats: int) -> tuple[float, float, float, float]:
     """Seconds an image of the pipeline and of Pillow alone, their ratio, and triples an image; medians of paired rounds."""
     source = open_source(config.data.source, config.data.split)
     size = config.training.batch_size
@@ -94,7 +95,7 @@ def compare(config: Config, batches: int, repeats: int) -> tuple[float, float, f
     return ours, theirs, ratio, statistics.mean(lengths)
 
 
-def peak_memory(config: Config, batches: int) -> float:
+def peak_memory(config: DCTConfig, batches: int) -> float:
     """Bytes of the worker process that makes the batches, asked for by a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "program.py"

@@ -16,13 +16,13 @@ import numpy as np
 import tyro
 from machine import Figure, machine_figures, median_seconds, report
 
-from dct_jax.data.pipeline import held_out_lists, training_batches
+from dct_jax.data.pipeline import read_held_out, training_batches
 from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import open_sources
 from dct_jax.dct.likelihood import element_log_prob
 from dct_jax.dct.network import log_likelihood
-from dct_jax.dct.trained_model import load
 from dct_jax.distributed.parallel import parallel, place, replicate
-from dct_jax.training.loop import open_sources
+from dct_jax.run import load
 
 BAR = 1.3
 
@@ -48,8 +48,8 @@ def main(run: Annotated[Path, tyro.conf.Positional], images: int = 64, repeats: 
         """The loss, as training computes it before its gradient."""
         return sum(x.sum() for x in log_likelihood(network.apply(params, batch), batch, network.vocabulary))
 
-    program, params, shards = parallel(forward, devices), replicate(model.params, devices), place(batch, devices)
-    lists, labels = held_out_lists(held_out, config, Skipped(len(held_out), 1.0))
+    program, params, shards = parallel(forward, devices), replicate(model.variables, devices), place(batch, devices)
+    lists, labels = read_held_out(held_out, config, Skipped(len(held_out), 1.0))
     lists, labels = lists[:images], labels[:images]
     evaluation = partial(element_log_prob, network, params, lists, labels, size, devices)
     triples = {"forward": int(np.sum(batch.is_target)), "evaluation": sum(len(sparse) + 1 for sparse in lists)}

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
-from dct_jax.config import ModelConfig
+from dct_jax.dct.config import ModelConfig
 from dct_jax.dct.network import DCTransformer
 from dct_jax.storage.files import replacing
 

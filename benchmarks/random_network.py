@@ -6,16 +6,16 @@ import jax
 import numpy as np
 from machine import random_list
 
-from dct_jax.config import Config
-from dct_jax.data.pipeline import example_batch
 from dct_jax.dct.chunks import Chunk, make_chunks
+from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.network import DCTransformer, network
+from dct_jax.dct.reader import ChunkReader
 
 
-def random_params(config: Config, seed: int = 0) -> Any:
+def random_params(config: DCTConfig, seed: int = 0) -> Any:
     """Parameters, float32 NumPy arrays, about as large as fresh ones, but with open gates, so that every layer does work."""
     rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
+    shapes = jax.eval_shape(network(config).init, jax.random.key(0), ChunkReader(config).example())
 
     def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         kind = path[-1].key
@@ -38,7 +38,7 @@ def with_long_lists(model: DCTransformer, params: Any, slope: float) -> Any:
     return {"params": layers}
 
 
-def random_batch(config: Config, size: int) -> Chunk:
+def random_batch(config: DCTConfig, size: int) -> Chunk:
     """Second chunks of random lists, NumPy arrays: all of their elements are triples."""
     rng, model = np.random.default_rng(0), config.model
     length = 2 * model.chunk_size

@@ -24,7 +24,8 @@ from machine import Figure, machine_figures, report
 
 from dct_jax.data.sources import open_source
 from dct_jax.dct.sampling.policy import Policy
-from dct_jax.dct.trained_model import TrainedModel, load
+from dct_jax.dct.trained_model import TrainedModel
+from dct_jax.run import load
 
 REAL_BAR, SAMPLES_BAR = 0.90, 0.85
 SHIFT = 2  # pixels, by which training pictures are moved at most

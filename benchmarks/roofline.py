@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dct_jax.codec import Vocabulary
-from dct_jax.config import ModelConfig
+from dct_jax.dct.config import ModelConfig
 
 
 class Device(NamedTuple):

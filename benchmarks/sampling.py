@@ -35,10 +35,11 @@ from machine import (
 
 from dct_jax.codec import SparseDCT
 from dct_jax.dct.chunks import Chunk, make_chunks
-from dct_jax.dct.network import DCTransformer, initial_params
+from dct_jax.dct.network import DCTransformer
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.sampling.sampler import SampledChunk, Span, sample_chunk
 from dct_jax.kernels import without_kernels
+from dct_jax.nn.initial import initial_params
 
 IMAGE_TRIPLES = 1000
 """About those of a 64 x 64 image."""

@@ -23,8 +23,9 @@ from dct_jax.codec import DCTCodec
 from dct_jax.config import TrainingConfig
 from dct_jax.dct.chunks import Chunk, make_chunks
 from dct_jax.dct.network import DCTransformer
+from dct_jax.dct.stage import init_state, train_step
 from dct_jax.distributed.parallel import parallel, place, replicate
-from dct_jax.training.step import init_state, make_optimizer, train_step
+from dct_jax.training.optimizer import make_optimizer
 
 CASES = ((64, 1), (2048, 32))
 """Image sides in pixels and block sizes B, all of 64 x 64 blocks; the first and the last are compared."""
@@ -81,7 +82,7 @@ class Case:
     def row(self, seconds: list[float]) -> Row:
         """The table's row, given the times of some steps."""
         memory = self._step.memory_analysis().temp_size_in_bytes + sum(x.nbytes for x in jax.tree.leaves(self._batch))
-        parameters = sum(x.size for x in jax.tree.leaves(self._state.params))
+        parameters = sum(x.size for x in jax.tree.leaves(self._state.variables))
         triples = int(np.sum(self._batch.is_target))
         return Row(self.side, self.codec.block_size, parameters, statistics.median(seconds), triples, memory)
 

@@ -19,16 +19,17 @@ import tyro
 from machine import Figure, machine_figures, report
 
 from dct_jax.data.pictures import SeenPictures
-from dct_jax.data.pipeline import held_out_lists
+from dct_jax.data.pipeline import read_held_out
 from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import open_sources
 from dct_jax.dct.sampling.lists import Start
 from dct_jax.dct.steering import Given, starts_of, to_colorize, to_restore
-from dct_jax.dct.trained_model import TrainedModel, load
+from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.evaluation.features import feature_network
 from dct_jax.evaluation.reference import Statistics
 from dct_jax.evaluation.reference import statistics as feature_statistics
 from dct_jax.evaluation.sample_metrics import KEEP, compare_statistics
-from dct_jax.training.loop import open_sources
+from dct_jax.run import load
 
 LN2 = float(np.log(2))
 
@@ -78,7 +79,7 @@ def label_figures(model: TrainedModel, num: int) -> list[Figure]:
     """Nats by which the true label makes held-out pictures likelier than another one does, and than a hidden one."""
     held_out = open_sources(model.config.data)[1]
     config = replace(model.config, data=replace(model.config.data, held_out_crops=num))
-    lists, labels = held_out_lists(held_out, config, Skipped(len(held_out), 1.0))
+    lists, labels = read_held_out(held_out, config, Skipped(len(held_out), 1.0))
     others = (labels + np.random.default_rng(0).integers(1, config.model.num_classes, num)) % config.model.num_classes
     hidden = np.full(num, config.model.num_classes)
     true, other, none = (sum(model.log_prob(lists, x).values()) for x in (labels, others, hidden))  # [N] each

@@ -98,7 +98,7 @@ def _safetensors(folder: Path) -> tuple[list[bytes], Callable[[bytes], Any]]:
     model = TrainedModel.init(load_experiment("debug"))
     about = About("none", "none", "none", {})
     path = folder / "a.safetensors"
-    write_weights(path, Weights(model.config, model.params, model.sizes, (), model.fingerprint, about), "float32")
+    write_weights(path, Weights(model.config, model.variables, model.sizes, (), model.fingerprint, about), "float32")
     data = path.read_bytes()
     # Most bytes are numbers, which the fingerprint covers; the header is what a reader trips over.
     header = 8 + int.from_bytes(data[:8], "little")

@@ -55,7 +55,7 @@ def disks(seconds: float, seed: int) -> list[Figure]:
 
 def damage(seconds: float, seed: int) -> list[Figure]:
     """Every file of a checkpoint: deleted, emptied, halved, and a bit flipped at 20 places; then it is loaded."""
-    from dct_jax.dct.trained_model import load
+    from dct_jax.run import load
 
     rng, end, tried, refused, wrong, other = random.Random(seed), time.monotonic() + seconds, 0, 0, 0, 0
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:

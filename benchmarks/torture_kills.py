@@ -51,7 +51,7 @@ def kills(seconds: float, seed: int) -> list[Figure]:
 
 
 def _fingerprint(run: Path) -> str:
-    from dct_jax.dct.trained_model import load
+    from dct_jax.run import load
 
     return load(run).fingerprint
 
@@ -89,7 +89,7 @@ def _numbers(run: Path) -> list[tuple[int, object, object]]:
 
 def _others(root: Path, seconds: float, rng: random.Random) -> list[Figure]:
     from dct_jax.data.sources import LANDSCAPES
-    from dct_jax.dct.trained_model import load
+    from dct_jax.run import load
 
     pictures = root / "pictures"
     pictures.mkdir()

@@ -23,10 +23,12 @@ from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
 from dct_jax.dct.chunks import Chunk, make_chunks
 from dct_jax.dct.network import DCTransformer, network
+from dct_jax.dct.stage import init_state, train_step
 from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.experiment import load_experiment
 from dct_jax.nn.precision import has_bfloat16_units
-from dct_jax.training.step import StepMetrics, init_state, make_optimizer, train_step
+from dct_jax.training.optimizer import make_optimizer
+from dct_jax.training.stage import Metrics
 
 SHARE_BAR = 0.5
 """The model's arithmetic by what matrix products reach, in float32."""
@@ -74,7 +76,7 @@ class Steps:
         self._step = parallel(partial(train_step, self.model, optimizer, seed=0), devices, donate_first=True)
         self._batch = place(batch, devices)
 
-    def take(self) -> StepMetrics:
+    def take(self) -> Metrics:
         """One step."""
         self.state, metrics = self._step(self.state, self._batch)  # the step overwrites the state
         return metrics
@@ -92,15 +94,15 @@ def measured(name: str, model: DCTransformer, training: TrainingConfig, batch: C
             seconds[products] += timings(steps.take, 1)
         rates.append(matmul_rate())
     for products, steps in forms.items():
-        nats = sum(jax.device_get(steps.take().nats))
+        nats = float(steps.take().losses["nats_per_triple/total"].sum)
         assert np.isfinite(nats), f"the loss is {nats} with products in {products}; these timings are of a broken run"
     beside = [(before + after) / 2 for before, after in itertools.pairwise(rates)]
-    flops = step_flops(model, forms["float32"].state.params, len(batch.chunk_index))
+    flops = step_flops(model, forms["float32"].state.variables, len(batch.chunk_index))
     triples = int(batch.is_target.sum())
     share = [flops / t / rate for t, rate in zip(seconds["float32"], beside)]
     ratio = [mixed / plain for plain, mixed in zip(seconds["float32"], seconds["bfloat16"])]
     return [
-        Figure(f"{name}: parameters", sum(x.size for x in jax.tree.leaves(forms["float32"].state.params))),
+        Figure(f"{name}: parameters", sum(x.size for x in jax.tree.leaves(forms["float32"].state.variables))),
         Figure(f"{name}: batch", len(batch.chunk_index), f"chunks of {model.config.chunk_size} triples"),
         Figure(f"{name}: model arithmetic", flops / 1e9, "GF a step"),
         spread(f"{name}: matrix product beside the steps", rates, "GF/s", 1e-9),

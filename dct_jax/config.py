@@ -1,35 +1,32 @@
-"""The configuration of a run: frozen dataclasses, one per room, whose fields are also the command line's flags."""
+"""The configuration of a run: frozen dataclasses, one per room, whose fields are also the command line's flags.
+
+What every system's run has is here; each system adds its own rooms, in a class that derives from `RunConfig`.
+"""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from difflib import get_close_matches
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
-from dct_jax.codec import DCTCodec
+if TYPE_CHECKING:
+    from dct_jax.data.reader import Reader
+    from dct_jax.training.stage import Stage
 
-LATER = frozenset(
-    {
-        "training.samples",
-        "training.features",
-        "training.label_dropout",
-        "model.rematerialise",
-        "model.products",
-        "model.contexts",
-        "data.upright",
-    }
-)
-"""Fields that checkpoints of earlier versions may lack; what those versions did is their default."""
+LATER: Mapping[str, bool] = MappingProxyType({"later": True})
+"""Metadata of a field that checkpoints of earlier versions may lack: what those versions did is its default."""
+
+MAY_CHANGE: Mapping[str, bool] = MappingProxyType({"may_change": True})
+"""Metadata of a field of which a run may go on with another value: it changes how fast the run is, not what it learns
+(dropout's masks and rounding aside)."""
+
+COSTS: Mapping[str, bool] = MappingProxyType({"costs": True})
+"""Metadata of a field that says nothing of what a model computes, only of what that costs."""
 
 LARGEST_IMAGE = 2**26
-"""Pixels. This bound and the next ones are far above what anybody trains; a configuration may come from others, and memory is
-taken for these numbers before anything else can be found wrong."""
-
-LARGEST_WIDTH = 2**14
-LARGEST_DEPTH = 2**10
-"""Blocks of a stack, and layers of a block."""
-
-LARGEST_COUNT = 2**20
-"""Triples of a chunk or an overlap, chunk embeddings, classes."""
+"""Pixels: far above what anybody trains. A configuration may come from others, and memory is taken for its numbers before
+anything else can be found wrong."""
 
 
 @dataclass(frozen=True)
@@ -72,91 +69,24 @@ class DataConfig:
     enlarge: float = 1.0
     flip: bool = True
     own_coefficients: bool = False
-    upright: bool = True
-    threads: int = 2
-    workers: int = 0
-    max_skipped: float = 0.1
+    upright: bool = field(default=True, metadata=LATER)
+    threads: int = field(default=2, metadata=MAY_CHANGE)
+    workers: int = field(default=0, metadata=MAY_CHANGE)
+    max_skipped: float = field(default=0.1, metadata=MAY_CHANGE)
 
     def __post_init__(self) -> None:
         size, crop = self.image_size, self.crop
-        _require(len(size) == 2 and min(size) >= 1, "data.image_size", size, "two positive numbers of pixels")
-        _require(size[0] * size[1] <= LARGEST_IMAGE, "data.image_size", size, f"at most {LARGEST_IMAGE} pixels in all")
+        require(len(size) == 2 and min(size) >= 1, "data.image_size", size, "two positive numbers of pixels")
+        require(size[0] * size[1] <= LARGEST_IMAGE, "data.image_size", size, f"at most {LARGEST_IMAGE} pixels in all")
         in_order = len(crop) == 2 and 0 < crop[0] <= crop[1] <= 1
-        _require(in_order, "data.crop", crop, "two shares, 0 < smallest <= largest <= 1")
-        _require(self.fit in ("crop", "whole"), "data.fit", self.fit, "crop or whole")
-        _require(self.enlarge >= 1, "data.enlarge", self.enlarge, "1 or more")
-        _require(self.held_out_every >= 2, "data.held_out_every", self.held_out_every, "2 or more")
-        _require(self.held_out_crops >= 1, "data.held_out_crops", self.held_out_crops, "1 or more")
-        _require(self.threads >= 0, "data.threads", self.threads, "0 or more")
-        _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
-        _require(0 <= self.max_skipped <= 1, "data.max_skipped", self.max_skipped, "a share from 0 to 1")
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The sizes of the network. The tuples name, for each block, its number of feed-forward layers (PAR).
-
-    Attributes:
-        width: D, the width of every residual stream.
-        heads: attention heads; they divide the width.
-        encoder, channel_decoder, position_decoder, value_decoder: feed-forward layers of each block.
-        encoder_stride: 1, 2 or 4: blocks of the DCT image per encoder token, in each direction.
-        position_pointer: whether the position's logits also get products with the encoder's features at each position. The
-            paper's have none; small models learn positions much sooner with them.
-        contexts: whether the position's logits and the value decoder also get what is known around each place, chunk included:
-            the same channel's coefficients before it, and those of lower channels. The paper's model does not; small models
-            learn both symbols much sooner with it.
-        chunk_size: C, how many elements of the list one chunk predicts.
-        overlap: O, how many elements before the chunk the decoders see besides.
-        max_chunks: K of the chunk weights; chunks from K - 1 on share one chunk embedding.
-        num_classes: classes of a class-conditional model; 0 for none. The number itself stands for a hidden class.
-        dropout: probability of dropping a unit of a residual branch in training.
-        dtype: of the activations; in training, parameters, softmax and loss are float32 always.
-        products: the type of the operands of matrix products; their sums are float32 always. With activations in float32,
-            "bfloat16" makes training faster on processors that have units for it (AMX, AVX512-BF16); others stay with float32.
-        rematerialise: keep only the inputs of each block for the backward pass and compute the rest again: a step takes about a
-            third longer, and what it keeps needs a tenth of the memory. On CPUs XLA plans as much memory as without.
-    """
-
-    width: int = 192
-    heads: int = 4
-    encoder: tuple[int, ...] = (1,)
-    channel_decoder: tuple[int, ...] = (1, 1)
-    position_decoder: tuple[int, ...] = (2,)
-    value_decoder: tuple[int, ...] = (2, 2)
-    encoder_stride: int = 1
-    position_pointer: bool = False
-    contexts: bool = False
-    chunk_size: int = 896
-    overlap: int = 128
-    max_chunks: int = 8
-    num_classes: int = 0
-    dropout: float = 0.0
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    products: Literal["float32", "bfloat16"] = "float32"
-    rematerialise: bool = False
-
-    def __post_init__(self) -> None:
-        _require(1 <= self.width <= LARGEST_WIDTH, "model.width", self.width, f"from 1 to {LARGEST_WIDTH}")
-        _require(self.heads >= 1, "model.heads", self.heads, "1 or more")
-        if self.width % self.heads:
-            raise ValueError(f"model.width is {self.width} and model.heads is {self.heads}; heads must divide width")
-        for name in ("encoder", "channel_decoder", "position_decoder", "value_decoder"):
-            layers = getattr(self, name)
-            fits = 1 <= len(layers) <= LARGEST_DEPTH and all(0 <= n <= LARGEST_DEPTH for n in layers)
-            _require(fits, f"model.{name}", layers, f"one count or more, each from 0 to {LARGEST_DEPTH}, at most as many")
-        _require(self.encoder_stride in (1, 2, 4), "model.encoder_stride", self.encoder_stride, "1, 2 or 4")
-        for name, least in (("chunk_size", 1), ("overlap", 0), ("max_chunks", 1), ("num_classes", 0)):
-            allowed = f"from {least} to {LARGEST_COUNT}"
-            _require(least <= getattr(self, name) <= LARGEST_COUNT, f"model.{name}", getattr(self, name), allowed)
-        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
-        _require(self.dtype in ("float32", "bfloat16"), "model.dtype", self.dtype, "float32 or bfloat16")
-        _require(self.products in ("float32", "bfloat16"), "model.products", self.products, "float32 or bfloat16")
-
-    @property
-    def window(self) -> int:
-        """O + C, the elements that the decoders see at once."""
-        return self.overlap + self.chunk_size
+        require(in_order, "data.crop", crop, "two shares, 0 < smallest <= largest <= 1")
+        require(self.fit in ("crop", "whole"), "data.fit", self.fit, "crop or whole")
+        require(self.enlarge >= 1, "data.enlarge", self.enlarge, "1 or more")
+        require(self.held_out_every >= 2, "data.held_out_every", self.held_out_every, "2 or more")
+        require(self.held_out_crops >= 1, "data.held_out_crops", self.held_out_crops, "1 or more")
+        require(self.threads >= 0, "data.threads", self.threads, "0 or more")
+        require(self.workers >= 0, "data.workers", self.workers, "0 or more")
+        require(0 <= self.max_skipped <= 1, "data.max_skipped", self.max_skipped, "a share from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -183,29 +113,29 @@ class TrainingConfig:
 
     steps: int = 1000
     batch_size: int = 16
-    accumulate: int = 1
+    accumulate: int = field(default=1, metadata=MAY_CHANGE)
     optimizer: Literal["adam", "muon"] = "adam"
     learning_rate: float = 1e-3
     muon_learning_rate: float = 1.6e-2
     warmup_steps: int = 100
     clip_norm: float = 1.0
-    label_dropout: float = 0.0
+    label_dropout: float = field(default=0.0, metadata=LATER)
     evaluate_every: int = 500
     checkpoint_every: int = 100
     keep: int = 2
-    samples: int = 0
-    features: Literal["alexnet", "inception"] = "alexnet"
+    samples: int = field(default=0, metadata=LATER | MAY_CHANGE)
+    features: Literal["alexnet", "inception"] = field(default="alexnet", metadata=LATER | MAY_CHANGE)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "evaluate_every", "checkpoint_every", "keep"):
-            _require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
-        _require(self.optimizer in ("adam", "muon"), "training.optimizer", self.optimizer, "adam or muon")
-        _require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "above 0")
-        _require(self.muon_learning_rate > 0, "training.muon_learning_rate", self.muon_learning_rate, "above 0")
-        _require(self.samples == 0 or self.samples >= 4, "training.samples", self.samples, "0, or 4 or more")
-        _require(self.features in ("alexnet", "inception"), "training.features", self.features, "alexnet or inception")
-        _require(self.clip_norm > 0, "training.clip_norm", self.clip_norm, "above 0")
-        _require(0 <= self.label_dropout < 1, "training.label_dropout", self.label_dropout, "at least 0 and below 1")
+            require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
+        require(self.optimizer in ("adam", "muon"), "training.optimizer", self.optimizer, "adam or muon")
+        require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "above 0")
+        require(self.muon_learning_rate > 0, "training.muon_learning_rate", self.muon_learning_rate, "above 0")
+        require(self.samples == 0 or self.samples >= 4, "training.samples", self.samples, "0, or 4 or more")
+        require(self.features in ("alexnet", "inception"), "training.features", self.features, "alexnet or inception")
+        require(self.clip_norm > 0, "training.clip_norm", self.clip_norm, "above 0")
+        require(0 <= self.label_dropout < 1, "training.label_dropout", self.label_dropout, "at least 0 and below 1")
         if not 0 <= self.warmup_steps < self.steps:
             raise ValueError(
                 f"training.warmup_steps is {self.warmup_steps} and training.steps is {self.steps}; "
@@ -214,68 +144,120 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class Config:
-    """Everything that determines a run. An experiment file builds one; a checkpoint carries it.
+class RunConfig:
+    """Everything that determines a run. An experiment file builds one of a system's; a checkpoint carries it.
 
     Attributes:
+        system: the name by which checkpoints tell whose configuration they carry.
         seed: of parameters, data order, crops and dropout.
     """
 
-    codec: DCTCodec = field(default_factory=DCTCodec)
+    system: ClassVar[str]
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")
-        if self.training.label_dropout and not self.model.num_classes:
-            raise ValueError(
-                f"training.label_dropout is {self.training.label_dropout} and model.num_classes is 0; without classes nothing "
-                "can be hidden"
-            )
-        if not self.data.own_coefficients:
-            return
-        if self.codec.block_size != 8:
-            raise ValueError(f"codec.block_size is {self.codec.block_size}; with data.own_coefficients it must be JPEG's, 8")
-        steps = 8 * self.codec.component_steps[-1][1]
-        if self.data.flip and (self.data.fit == "whole" or self.data.image_size[1] % steps):
-            raise ValueError(
-                "data.flip is on; own coefficients can only be mirrored in crops (data.fit) whose width (data.image_size) "
-                f"is a multiple of {steps} pixels: turn it off with --data.no-flip"
-            )
+        require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")
+
+    def reader(self) -> "Reader":
+        """What makes batches of records; it needs no JAX."""
+        raise NotImplementedError
+
+    def build(self) -> "Stage":
+        """What a run of this configuration trains."""
+        raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries, for JSON."""
-        return dataclasses.asdict(self)
+        return {"system": self.system} | dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Config":
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of to_dict, also after a round trip through JSON.
 
         Raises:
             ValueError: if a field is unknown, missing, of the wrong type, or out of range.
         """
-        rooms = {"codec": DCTCodec, "data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
-        values = _checked(values, cls, "")
-        parts = {name: room(**_checked(values[name], room, f"{name}.")) for name, room in rooms.items()}
-        return cls(**parts, seed=values["seed"])
+        return _structured(values, cls, "")
 
 
-def _checked(values: Any, cls: type, prefix: str) -> dict[str, Any]:
-    """The fields of `values` with lists as tuples, if they are exactly those of the dataclass."""
+def is_marked(spec: dataclasses.Field, mark: Mapping[str, bool]) -> bool:
+    """Whether a field's metadata have LATER, MAY_CHANGE or COSTS."""
+    return all(spec.metadata.get(name) for name in mark)
+
+
+def meaning(room: Any) -> dict[str, Any]:
+    """The fields of a dataclass that say what a model computes. LATER fields are left out where they are as before, so that a
+    model from before such a field is still the same."""
+    specs = [(spec, getattr(room, spec.name)) for spec in dataclasses.fields(room)]
+    return {
+        spec.name: value
+        for spec, value in specs
+        if not is_marked(spec, COSTS) and not (is_marked(spec, LATER) and value == spec.default)
+    }
+
+
+def changed_fields(before: Any, now: Any, prefix: str = "") -> list[str]:
+    """The fields of two configurations that differ and may not, as "training.steps 20 -> 30"."""
+    changed: list[str] = []
+    for spec in dataclasses.fields(now):
+        name, old, new = prefix + spec.name, getattr(before, spec.name), getattr(now, spec.name)
+        if dataclasses.is_dataclass(new):
+            changed += changed_fields(old, new, f"{name}.")
+        elif old != new and not is_marked(spec, MAY_CHANGE):
+            changed.append(f"{name} {old} -> {new}")
+    return changed
+
+
+def with_fields(config: RunConfig, fields: Mapping[str, Any]) -> RunConfig:
+    """The configuration with other values of some fields, which are named without their rooms.
+
+    Raises:
+        ValueError: if there is no such field, or a value is out of range.
+    """
+    rooms = [spec.name for spec in dataclasses.fields(config) if dataclasses.is_dataclass(getattr(config, spec.name))]
+    owners = {spec.name: room for room in rooms for spec in dataclasses.fields(getattr(config, room))}
+    changes: dict[str, dict[str, Any]] = {}
+    own: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in owners:
+            changes.setdefault(owners[name], {})[name] = value
+        elif name == "seed":
+            own[name] = value
+        else:
+            near = ", ".join(get_close_matches(name, owners)) or ", ".join(rooms)
+            raise ValueError(f"the configuration has no field {name}; the nearest are {near}")
+    own |= {room: dataclasses.replace(getattr(config, room), **values) for room, values in changes.items()}
+    return dataclasses.replace(config, **own)
+
+
+def require(holds: bool, name: str, value: object, allowed: str) -> None:
+    """Raises ValueError, which names the field, unless its value holds what it must."""
+    if not holds:
+        raise ValueError(f"{name} is {value}; it must be {allowed}")
+
+
+def _structured(values: Any, cls: type, prefix: str) -> Any:
+    """A dataclass of plain values, in which lists become tuples, and whose dataclasses are made likewise."""
     if not isinstance(values, dict):
         raise ValueError(f"the configuration's {prefix or 'top'} is {type(values).__name__}; it must be a dictionary")
-    hints = get_type_hints(cls)
-    values = {f.name: f.default for f in dataclasses.fields(cls) if prefix + f.name in LATER} | values
-    for name in sorted(hints.keys() ^ values.keys()):
+    specs, hints = dataclasses.fields(cls), get_type_hints(cls)
+    values = {spec.name: spec.default for spec in specs if is_marked(spec, LATER)} | values
+    if not prefix:
+        values.pop("system", None)
+    for name in sorted({spec.name for spec in specs} ^ values.keys()):
         raise ValueError(f"the configuration's field {prefix}{name} is {'missing' if name in hints else 'unknown'}")
-    result = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    for name, hint in hints.items():
-        if not dataclasses.is_dataclass(hint) and not _fits(result[name], hint):
+    fields = {}
+    for name, value in values.items():
+        hint, value = hints[name], tuple(value) if isinstance(value, list) else value
+        if dataclasses.is_dataclass(hint):
+            value = _structured(value, hint, f"{prefix}{name}.")
+        elif not _fits(value, hint):
             wanted = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
-            raise ValueError(f"the configuration's {prefix}{name} is {result[name]!r}; it must be {wanted}")
-    return result
+            raise ValueError(f"the configuration's {prefix}{name} is {value!r}; it must be {wanted}")
+        fields[name] = value
+    return cls(**fields)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -291,6 +273,10 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, (int, float) if hint is float else hint) and isinstance(value, bool) == (hint is bool)
 
 
-def _require(holds: bool, name: str, value: object, allowed: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} is {value}; it must be {allowed}")
+def __getattr__(name: str) -> Any:
+    """What experiment files import from here that were written when DCTransformer was the only system."""
+    if name not in ("Config", "ModelConfig"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from dct_jax.dct import config
+
+    return config.DCTConfig if name == "Config" else config.ModelConfig

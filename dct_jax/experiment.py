@@ -1,39 +1,15 @@
-"""Experiment files: small Python files, each of which defines CONFIG, a Config."""
+"""Experiment files: small Python files, each of which defines CONFIG, the configuration of a run."""
 
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
-from dct_jax.config import Config, ModelConfig, TrainingConfig
+from dct_jax.config import RunConfig
 
 _IN_WHEEL = Path(__file__).parent / "experiments"
 FOLDER = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parent.parent / "experiments"
 """Beside the package in a checkout, and inside of it where a wheel was installed."""
-
-PAPER_MODEL = ModelConfig(
-    width=896,
-    heads=14,
-    encoder=(2, 2, 2, 2),
-    channel_decoder=(2, 2, 2, 4),
-    position_decoder=(2, 2, 2, 4),
-    value_decoder=(2, 2, 2, 2, 2, 7),
-    chunk_size=896,
-    overlap=128,
-    dropout=0.1,
-    dtype="bfloat16",
-)
-"""The network that the paper's supplement reports. An experiment adds what its pictures decide: encoder_stride, max_chunks."""
-
-PAPER_TRAINING = TrainingConfig(
-    steps=650_000,  # times 512 chunks of 896 elements: the 300 billion target elements that are reported for LSUN
-    batch_size=512,
-    accumulate=16,  # 4 chunks at once on each of 8 devices, the hardware that the experiments are written for
-    learning_rate=5e-4,
-    warmup_steps=1000,
-    evaluate_every=5000,
-    checkpoint_every=1000,
-)
-"""How the supplement reports that the LSUN model was trained."""
 
 
 def experiments() -> list[str]:
@@ -41,7 +17,7 @@ def experiments() -> list[str]:
     return sorted(file.stem for file in FOLDER.glob("*.py") if re.search(r"^CONFIG\b", file.read_text(), re.MULTILINE))
 
 
-def load_experiment(name: str) -> Config:
+def load_experiment(name: str) -> RunConfig:
     """The configuration of an experiment.
 
     Args:
@@ -58,6 +34,15 @@ def load_experiment(name: str) -> Config:
         config = runpy.run_path(str(path)).get("CONFIG")
     except Exception as error:  # it is the user's code
         raise ValueError(f"{path}: this experiment fails ({type(error).__name__}: {error})") from None
-    if not isinstance(config, Config):
-        raise ValueError(f"{path} defines no CONFIG; it must be a dct_jax.Config")
+    if not isinstance(config, RunConfig):
+        raise ValueError(f"{path} defines no CONFIG; it must be a system's configuration, such as a dct_jax.DCTConfig")
     return config
+
+
+def __getattr__(name: str) -> Any:
+    """What experiment files of earlier versions import from here."""
+    if name not in ("PAPER_MODEL", "PAPER_TRAINING"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from dct_jax.dct import paper
+
+    return getattr(paper, name)

@@ -7,11 +7,11 @@ Launch: `python experiments/launch.py clevr` on 8 devices of 80 GB; on one, add 
 
 from dataclasses import replace
 
-from dct_jax import Config, DCTCodec
+from dct_jax import DCTCodec, DCTConfig
 from dct_jax.config import DataConfig
-from dct_jax.experiment import PAPER_MODEL, PAPER_TRAINING
+from dct_jax.dct.paper import PAPER_MODEL, PAPER_TRAINING
 
-CONFIG = Config(
+CONFIG = DCTConfig(
     codec=DCTCodec(block_size=8, quality=90, chroma_subsampling="4:2:0", channel_order="banded"),
     data=DataConfig(
         source="tfds:clevr",

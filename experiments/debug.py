@@ -4,10 +4,11 @@ Model: 0.0399 M parameters.
 Launch: `python experiments/launch.py debug`, on anything.
 """
 
-from dct_jax import Config, DCTCodec
-from dct_jax.config import DataConfig, ModelConfig, TrainingConfig
+from dct_jax import DCTCodec, DCTConfig
+from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.dct.config import ModelConfig
 
-CONFIG = Config(
+CONFIG = DCTConfig(
     codec=DCTCodec(block_size=8, quality=20),
     data=DataConfig(source="landscapes", image_size=(32, 32), held_out_crops=4),
     model=ModelConfig(

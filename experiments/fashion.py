@@ -5,10 +5,11 @@ Model: 1.62 M parameters.
 Launch: `make quickstart`, or `python experiments/launch.py fashion`.
 """
 
-from dct_jax import Config, DCTCodec
-from dct_jax.config import DataConfig, ModelConfig, TrainingConfig
+from dct_jax import DCTCodec, DCTConfig
+from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.dct.config import ModelConfig
 
-CONFIG = Config(
+CONFIG = DCTConfig(
     # 28 pixels are 7 whole blocks of 4; blocks of 8 would need padding, which the model would have to learn, too.
     codec=DCTCodec(block_size=4, quality=75, chroma_subsampling="4:0:0", channel_order="banded"),
     data=DataConfig(

@@ -4,10 +4,11 @@ Model: 2.37 M parameters.
 Launch: `python -m dct_jax train landscapes`.
 """
 
-from dct_jax import Config, DCTCodec
-from dct_jax.config import DataConfig, ModelConfig, TrainingConfig
+from dct_jax import DCTCodec, DCTConfig
+from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.dct.config import ModelConfig
 
-CONFIG = Config(
+CONFIG = DCTConfig(
     codec=DCTCodec(block_size=8, quality=50, chroma_subsampling="4:2:0", channel_order="banded"),
     # The photographs are 240 x 120 pixels: half of the largest crop that fits is less than 64 x 64, so crops are never reduced.
     data=DataConfig(source="landscapes", image_size=(64, 64), crop=(0.5, 0.5)),

@@ -8,11 +8,11 @@ Launch: `python experiments/launch.py plant_leaves` on 8 devices of 80 GB; on on
 
 from dataclasses import replace
 
-from dct_jax import Config, DCTCodec
+from dct_jax import DCTCodec, DCTConfig
 from dct_jax.config import DataConfig
-from dct_jax.experiment import PAPER_MODEL, PAPER_TRAINING
+from dct_jax.dct.paper import PAPER_MODEL, PAPER_TRAINING
 
-CONFIG = Config(
+CONFIG = DCTConfig(
     codec=DCTCodec(block_size=32, quality=50, chroma_subsampling="4:2:0", channel_order="banded"),
     # There is one split only; one in 20 is held out, 225 leaves.
     data=DataConfig(source="tfds:plant_leaves", split="train", held_out_every=20, image_size=(2048, 2048), fit="whole"),

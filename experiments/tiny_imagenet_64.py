@@ -6,10 +6,11 @@ Model: 2.38 M parameters.
 Launch: `python -m dct_jax train tiny_imagenet_64 --data.source tar:PATH`.
 """
 
-from dct_jax import Config, DCTCodec
-from dct_jax.config import DataConfig, ModelConfig, TrainingConfig
+from dct_jax import DCTCodec, DCTConfig
+from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.dct.config import ModelConfig
 
-CONFIG = Config(
+CONFIG = DCTConfig(
     codec=DCTCodec(block_size=8, quality=50, chroma_subsampling="4:2:0", channel_order="banded"),
     data=DataConfig(
         source="tar:data/tiny_imagenet.tar",

@@ -18,8 +18,8 @@ import pytest
 
 from dct_jax.dct.network import network
 from dct_jax.dct.sampling.prefill import prefill
-from dct_jax.dct.trained_model import load
 from dct_jax.experiment import load_experiment
+from dct_jax.run import load
 from tests.toys import save_run, tiny_config, untrained
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -164,7 +164,7 @@ class TestRun:
         assert size == (tmp_path / "run.tar.gz").stat().st_size
         with tarfile.open(tmp_path / "run.tar.gz") as archive:
             archive.extractall(tmp_path, filter="data")
-        jax.tree.map(np.testing.assert_array_equal, load(tmp_path / a_run.name).params, load(a_run).params)
+        jax.tree.map(np.testing.assert_array_equal, load(tmp_path / a_run.name).variables, load(a_run).variables)
 
     def test_what_is_too_large_is_left_out(
         self, script: Script, a_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

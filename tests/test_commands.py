@@ -17,7 +17,9 @@ from dct_jax.codec import SparseDCT, load_npz
 from dct_jax.commands import main
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
-from dct_jax.dct import coders
+from dct_jax.dct import stage
+from dct_jax.dct.config import DCTConfig
+from dct_jax.dct.reader import HeldOut
 from dct_jax.training import loop
 from tests.conftest import Refused
 
@@ -104,7 +106,7 @@ def test_bad_commands(refused: Refused, tmp_path: Path) -> None:
     assert "there is no command 'trian'; known are train" in refused("trian")
     assert "there is no experiment 'nope'; known are clevr, debug, " in refused("train", "nope")
     experiment = tmp_path / "mine.py"
-    experiment.write_text("from dct_jax import Config\nCONFIG = Config(modle=1)")
+    experiment.write_text("from dct_jax import DCTConfig\nCONFIG = DCTConfig(modle=1)")
     assert "mine.py: this experiment fails (TypeError: " in refused("train", experiment)
     experiment.write_text("CONFIG = 3")
     assert "mine.py defines no CONFIG" in refused("train", experiment)
@@ -206,9 +208,9 @@ def test_a_platform_that_is_not_there() -> None:
 def test_the_exit_code_says_which_signal_stopped_a_run(
     name: str | None, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = loop.Outcome(7, name, {"bits_per_pixel": 1.5}, [], [])
+    outcome = loop.Outcome(DCTConfig().build(), 7, name, {"bits_per_pixel": 1.5}, HeldOut([], np.zeros(0)), [])
     monkeypatch.setattr(loop, "train", lambda *_, **__: outcome)
-    monkeypatch.setattr(coders, "available", lambda codec: [])
+    monkeypatch.setattr(stage, "available", lambda codec: [])
     assert main(["train", "debug", "--run-dir", str(tmp_path / "run")]) == code
     said = capsys.readouterr().out
     assert (f"stopped by {name} after step 7, saved" in said) == bool(name)

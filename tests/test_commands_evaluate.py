@@ -10,13 +10,13 @@ from PIL import Image
 
 from dct_jax.commands import main
 from dct_jax.data.pictures import SeenPictures
-from dct_jax.data.pipeline import held_out_lists
+from dct_jax.data.pipeline import read_held_out
 from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import open_sources
 from dct_jax.dct.sampling.conditioning import reduced
-from dct_jax.dct.trained_model import load
 from dct_jax.evaluation.blockiness import blockiness
 from dct_jax.evaluation.nearest import nearest
-from dct_jax.training.loop import open_sources
+from dct_jax.run import load
 from tests.conftest import Refused
 
 
@@ -25,7 +25,7 @@ def test_bits_of_held_out_pictures(debug_run: Path, tmp_path: Path, capsys: pyte
     table = capsys.readouterr().out
     report = json.loads((tmp_path / "evaluation.json").read_text())
     model = load(debug_run)
-    lists, _ = held_out_lists(open_sources(model.config.data)[1], model.config, Skipped(100, 1.0))
+    lists, _ = read_held_out(open_sources(model.config.data)[1], model.config, Skipped(100, 1.0))
     nats = model.log_prob(lists)
     bits = {name: -x.mean() / np.log(2) for name, x in nats.items()}
     assert {name: one["mean"] for name, one in report["bits"]["by_symbol"].items()} == pytest.approx(bits, rel=1e-5)
@@ -71,16 +71,16 @@ def test_two_folders(
     real, same, dark = (save_noise(tmp_path / str(i), 12, i, spread) for i, spread in enumerate((256, 256, 80)))
     values = []
     for fake in (same, dark):
-        arguments = ["evaluate", "--real", real, "--fake", fake, "--features", "alexnet", "--out", tmp_path / "out"]
+        arguments = ["compare", real, fake, "--features", "alexnet", "--out", tmp_path / "out"]
         assert main([str(argument) for argument in arguments]) == 0
         assert "value: 12 samples against 12 pictures" in capsys.readouterr().out
         report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
         values.append(report["samples"]["measures"]["FD-AlexNet"]["value"])
     assert 0 < 3 * values[0] < values[1]
     few = save_noise(tmp_path / "few", 2, 3)
-    assert "there are 2 fake pictures" in refused("evaluate", "--real", real, "--fake", few, "--features", "alexnet")
+    assert "there are 2 fake pictures" in refused("compare", real, few, "--features", "alexnet")
     (same / "broken.png").write_bytes(b"no picture")
-    assert "broken.png" in refused("evaluate", "--real", same, "--fake", real, "--features", "alexnet")
+    assert "broken.png" in refused("compare", same, real, "--features", "alexnet")
 
 
 @needs_alexnet
@@ -113,7 +113,7 @@ def test_samples_of_a_run(
     assert sets["samples"]["FD-AlexNet"] == pytest.approx(samples["measures"]["FD-AlexNet"]["value"])
     assert sets["samples"]["blockiness"] == pytest.approx(blockiness(drawn, model.codec.block_size))
     training = SeenPictures(open_sources(model.config.data)[0], model.config, 9)
-    distances = nearest(np.stack(drawn), np.stack([training.coded(i) for i in range(9)])).distances
+    distances = nearest(np.stack(drawn), np.stack([model.reconstruct(training[i]) for i in range(9)])).distances
     assert samples["nearest"]["deciles"]["samples"][4] == pytest.approx(np.median(distances))
     of_sets, of_deciles = (line for line in printed.splitlines() if line.startswith("samples  "))
     assert of_sets.split()[1] == "5" and of_deciles.split()[5] == f"{np.median(distances):.1f}"
@@ -124,12 +124,12 @@ def test_samples_of_a_run(
 
 def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no run here" in refused("evaluate", tmp_path)
-    assert "takes a run, as in" in refused("evaluate")
-    assert "takes a run, as in" in refused("evaluate", debug_run, "--real", tmp_path, "--fake", tmp_path)
-    assert "takes a run, as in" in refused("evaluate", "--real", tmp_path)
+    assert "Missing from python -m dct_jax evaluate: STR folder of the run" in refused("evaluate")
+    assert "Missing from python -m dct_jax compare" in refused("compare", tmp_path)
+    assert "batch_size is 0" in refused("compare", tmp_path, tmp_path, "--batch-size", 0)
     assert "samples is -1" in refused("evaluate", debug_run, "--samples", -1)
     assert "references is 7" in refused("evaluate", debug_run, "--references", 7)
-    assert "num says how to evaluate a run" in refused("evaluate", "--real", tmp_path, "--fake", tmp_path, "--num", 3)
+    assert "Unrecognized options: --num" in refused("compare", tmp_path, tmp_path, "--num", 3)
     assert "num is 0" in refused("evaluate", debug_run, "--num", 0)
     assert "batch_size is 0" in refused("evaluate", debug_run, "--batch-size", 0)
     assert "data names no pictures" in refused("evaluate", debug_run, "--split", "train")

@@ -11,18 +11,18 @@ import pytest
 from PIL import Image
 
 from dct_jax import DCTCodec
+from dct_jax import run as run_module
 from dct_jax.codec import SparseDCT
 from dct_jax.commands import main
 from dct_jax.data.pictures import SeenPictures
-from dct_jax.dct import trained_model
+from dct_jax.data.sources import open_sources
 from dct_jax.dct.steering import to_restore
 from dct_jax.dct.trained_model import TrainedModel
-from dct_jax.training.loop import open_sources
 from tests.conftest import Refused
 from tests.toys import SMALLEST, random_image, save_run, tiny_config, untrained
 
 NAMES = ("beach", "canyon", "forest")
-cached_load = functools.cache(trained_model.load)
+cached_load = functools.cache(run_module.load)
 
 
 def model_of(order: str) -> TrainedModel:
@@ -74,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trained_model, "load", cached_load)
+    monkeypatch.setattr(run_module, "load", cached_load)
 
 
 def manifest(out: Path) -> list[dict[str, Any]]:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from dct_jax.codec import DCTCodec
-from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
+from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.dct.config import DCTConfig, ModelConfig
 
-OTHER = Config(
+OTHER = DCTConfig(
     codec=DCTCodec(16, 35, "4:4:4", "luma_first"),
     data=DataConfig(
         *("folder:/pictures", "train", "test", 7, 33, (48, 96), "whole", (0.25, 0.5), 1.5, False, False, False, 3, 4, 0.25),
@@ -19,9 +20,9 @@ OTHER = Config(
 )
 
 
-@pytest.mark.parametrize("config", [Config(), OTHER])
-def test_a_configuration_survives_json(config: Config) -> None:
-    restored = Config.from_dict(json.loads(json.dumps(config.to_dict())))
+@pytest.mark.parametrize("config", [DCTConfig(), OTHER])
+def test_a_configuration_survives_json(config: DCTConfig) -> None:
+    restored = DCTConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert restored == config
     assert isinstance(restored.data.image_size, tuple)
     assert isinstance(restored.model.value_decoder, tuple)
@@ -36,29 +37,29 @@ def test_the_window_is_overlap_and_chunk() -> None:
     ("room", "name"), [(None, "seed"), (None, "model"), ("codec", "quality"), ("model", "heads"), ("training", "keep")]
 )
 def test_a_missing_field_is_named(room: str | None, name: str) -> None:
-    values = Config().to_dict()
+    values = DCTConfig().to_dict()
     (values[room] if room else values).pop(name)
     with pytest.raises(ValueError, match=rf"the configuration's field {room + '.' if room else ''}{name} is missing$"):
-        Config.from_dict(values)
+        DCTConfig.from_dict(values)
 
 
 def test_configurations_of_earlier_versions_are_read() -> None:
-    values = Config().to_dict()
+    values = DCTConfig().to_dict()
     for field in ("samples", "features", "label_dropout"):
         del values["training"][field]
     for field in ("rematerialise", "products"):
         del values["model"][field]
-    assert Config.from_dict(values) == Config()
+    assert DCTConfig.from_dict(values) == DCTConfig()
 
 
 @pytest.mark.parametrize(
     ("room", "field"), [(None, "sed"), ("codec", "codec.sed"), ("data", "data.sed"), ("model", "model.sed")]
 )
 def test_an_unknown_field_is_named(room: str | None, field: str) -> None:
-    values = Config().to_dict()
+    values = DCTConfig().to_dict()
     (values[room] if room else values)["sed"] = 1
     with pytest.raises(ValueError, match=f"the configuration's field {field} is unknown$"):
-        Config.from_dict(values)
+        DCTConfig.from_dict(values)
 
 
 @pytest.mark.parametrize(
@@ -90,24 +91,24 @@ def test_an_unknown_field_is_named(room: str | None, field: str) -> None:
     ids=repr,
 )
 def test_a_field_of_the_wrong_type_is_named(room: str | None, name: str, value: object) -> None:
-    values = Config().to_dict()
+    values = DCTConfig().to_dict()
     (values[room] if room else values)[name] = value
     with pytest.raises(ValueError, match=rf"{room + '.' if room else ''}{name} is "):
-        Config.from_dict(values)
+        DCTConfig.from_dict(values)
 
 
 def test_what_is_no_dictionary_is_refused() -> None:
     with pytest.raises(ValueError, match="the configuration's top is list; it must be a dictionary"):
-        Config.from_dict([])
+        DCTConfig.from_dict([])
     with pytest.raises(ValueError, match=r"the configuration's data\. is int; it must be a dictionary"):
-        Config.from_dict(Config().to_dict() | {"data": 1})
+        DCTConfig.from_dict(DCTConfig().to_dict() | {"data": 1})
 
 
 def test_from_dict_checks_the_values_too() -> None:
-    values = Config().to_dict()
+    values = DCTConfig().to_dict()
     values["model"]["heads"] = 5
     with pytest.raises(ValueError, match=r"model\.width is 192 and model\.heads is 5; heads must divide width"):
-        Config.from_dict(values)
+        DCTConfig.from_dict(values)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_from_dict_checks_the_values_too() -> None:
         (TrainingConfig, "training", {"features": "vgg"}),
         (TrainingConfig, "training", {"warmup_steps": -1}),
         (TrainingConfig, "training", {"warmup_steps": 1000}),
-        (Config, "", {"seed": -1}),
+        (DCTConfig, "", {"seed": -1}),
     ],
     ids=str,
 )
@@ -170,7 +171,7 @@ def test_heads_must_divide_the_width() -> None:
 
 def test_hidden_classes_need_classes() -> None:
     with pytest.raises(ValueError, match=r"training.label_dropout is 0.1 and model.num_classes is 0"):
-        Config(training=TrainingConfig(label_dropout=0.1))
+        DCTConfig(training=TrainingConfig(label_dropout=0.1))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_hidden_classes_need_classes() -> None:
 )
 def test_sizes_are_bounded_before_memory_is_taken_for_them(room: str, field: str, value: Any) -> None:
     """A configuration may come from others, in a checkpoint or a file of weights."""
-    values = Config().to_dict()
+    values = DCTConfig().to_dict()
     values[room][field] = value
     with pytest.raises(ValueError, match=rf"{room}.{field} is .* it must be .*\d"):
-        Config.from_dict(values)
+        DCTConfig.from_dict(values)

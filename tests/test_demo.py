@@ -19,10 +19,11 @@ from PIL.ImageFile import ImageFile
 from dct_jax.commands.demo import serve
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.steering import to_restore
-from dct_jax.dct.trained_model import TrainedModel, load
+from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.demo import guard as demo_guard
 from dct_jax.demo.guard import LARGEST_BODY, MOST_KEPT, Guard
 from dct_jax.demo.page import LARGEST_FILE, growing, uploaded
+from dct_jax.run import load
 from tests.conftest import Refused
 
 

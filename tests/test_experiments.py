@@ -16,14 +16,17 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
-from dct_jax.data.pipeline import example_batch, training_batches, training_sizes
+from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.data.pipeline import training_batches, training_sizes
 from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import open_sources
 from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.config import DCTConfig, ModelConfig
 from dct_jax.dct.network import DCTransformer, network
-from dct_jax.experiment import FOLDER, PAPER_MODEL, PAPER_TRAINING, experiments, load_experiment
+from dct_jax.dct.paper import PAPER_MODEL, PAPER_TRAINING
+from dct_jax.dct.reader import ChunkReader
+from dct_jax.experiment import FOLDER, experiments, load_experiment
 from dct_jax.training import loop
-from dct_jax.training.loop import open_sources
 from tests.toys import random_image
 
 ONE = jax.local_devices()[:1]
@@ -89,7 +92,7 @@ def test_sizes_are_as_documented(name: str) -> None:
     tokens = math.prod(-(-side // config.model.encoder_stride) for side in grid)
     assert (grid, v.num_channels, v.num_positions, v.num_values, window, tokens) == SIZES[name]
 
-    batch = example_batch(config)
+    batch = ChunkReader(config).example()
     assert batch.dct_image.shape == (1, v.num_channels, *grid)
     logits, parameters = shapes(model, tuple((x.shape, x.dtype) for x in batch))
     assert logits == [(1, window, v.num_channels + 1), (1, window, v.num_positions), (1, window, v.num_values)]
@@ -104,7 +107,7 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def pictures(config: Config, folder: Path) -> str:
+def pictures(config: DCTConfig, folder: Path) -> str:
     """A small source in the place of a folder or a tar file; other sources stay."""
     kind = config.data.source.partition(":")[0]
     rng = np.random.default_rng(0)
@@ -124,7 +127,7 @@ def pictures(config: Config, folder: Path) -> str:
     return config.data.source
 
 
-def on_small_data(config: Config, folder: Path) -> Config:
+def on_small_data(config: DCTConfig, folder: Path) -> DCTConfig:
     """The same experiment with little data: mocked pictures have 5 to 49 pixels a side."""
     small = {"enlarge": 1000.0, "held_out_every": 2, "held_out_crops": 1, "threads": 1}
     return replace(
@@ -143,16 +146,16 @@ def test_batches(name: str, tmp_path: Path) -> None:
         assert not config.model.num_classes or len(training.classes) == len(held_out.classes) == config.model.num_classes
         skipped = Skipped(len(training), 0.0)
         batch = next(training_batches(training, config, skipped))
-        sizes = training_sizes(training, config)
+        sizes = training_sizes(training, config.data)
     shapes_of = [x.shape[1:] for x in batch]
-    assert shapes_of == [x.shape[1:] for x in example_batch(config)]
+    assert shapes_of == [x.shape[1:] for x in ChunkReader(config).example()]
     assert batch.is_target.any(axis=1).all()
     assert (batch.grid >= 1).all() and (batch.grid <= SIZES[name][0]).all()
     assert (batch.grid.max(axis=1) == max(SIZES[name][0])).all() or name == "clevr"  # whose canvas is no square
     assert (len(skipped), sum(count for *_, count in sizes) > 0) == (0, True)
 
 
-def shrunk(config: Config) -> Config:
+def shrunk(config: DCTConfig) -> DCTConfig:
     """The same experiment on 4 x 4 blocks of 4 x 4 pixels, in colour, with the smallest network. Experiments of one kind become
     equal but for their data, so that a kind is compiled once."""
     smallest = ModelConfig(width=16, heads=2, encoder=(0,), channel_decoder=(0,), position_decoder=(0,), value_decoder=(1,))

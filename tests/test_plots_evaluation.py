@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dct_jax.dct.breakdown import Bits, Estimate
-from dct_jax.plots.likelihood import bits_figure
-from dct_jax.plots.training import minutes_of, training_curve
+from dct_jax.dct.breakdown import Bits
+from dct_jax.dct.plots.likelihood import bits_figure
+from dct_jax.dct.plots.training import minutes_of, training_curve
+from dct_jax.evaluation.estimate import Estimate
 from dct_jax.training.metrics_log import read_records
 
 

@@ -14,16 +14,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dct_jax.config import Config
 from dct_jax.data import pipeline
-from dct_jax.data.pipeline import example_batch, training_batches
+from dct_jax.data.pipeline import training_batches
 from dct_jax.data.skipped import Skipped, skip_of
+from dct_jax.data.sources import open_sources
+from dct_jax.dct import stage
+from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.network import SymbolNats, network
+from dct_jax.dct.reader import ChunkReader
 from dct_jax.evaluation import judge
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.metrics_log import read_records
-from dct_jax.training.step import StepMetrics, make_optimizer
+from dct_jax.training.optimizer import make_optimizer
+from dct_jax.training.stage import Metrics
 from tests.toys import SMALLEST, random_image, tiny_config
 
 
@@ -46,21 +50,21 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def batches(config: Config, number: int = 3) -> Any:
+def batches(config: DCTConfig, number: int = 3) -> Any:
     skipped = Skipped(100, config.data.max_skipped)
-    made = training_batches(loop.open_sources(config.data)[0], config, skipped)
+    made = training_batches(open_sources(config.data)[0], config, skipped)
     return [[(x.shape, x.tobytes()) for x in next(made)] for _ in range(number)]
 
 
-def held_out(config: Config) -> Any:
-    data = loop._open_data(config)
-    return [(one.size, one.channels.tobytes(), one.positions.tobytes(), one.values.tobytes()) for one in data.lists]
+def held_out(config: DCTConfig) -> Any:
+    data = loop._open_data(config.build())
+    return [(one.size, one.channels.tobytes(), one.positions.tobytes(), one.values.tobytes()) for one in data.held_out.lists]
 
 
 @cache
-def program(config: Config) -> Any:
+def program(config: DCTConfig) -> Any:
     """The network as JAX sees it, in training and not."""
-    model, batch = network(config), example_batch(config)
+    model, batch = network(config), ChunkReader(config).example()
     params = jax.eval_shape(model.init, jax.random.key(0), batch)
 
     def apply(params: Any, key: Any) -> Any:
@@ -69,10 +73,11 @@ def program(config: Config) -> Any:
     return str(jax.make_jaxpr(apply)(params, jax.random.key(0)))
 
 
-def updates(config: Config) -> Any:
+def updates(config: DCTConfig) -> Any:
     """What the optimiser makes of large gradients, in four steps."""
     params = {"layer": {"kernel": np.ones((3, 2), np.float32)}, "scale": np.ones(3, np.float32)}
-    rule, found = make_optimizer(config.training), []
+    rule = make_optimizer(config.training, lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params))
+    found: list[bytes] = []
     state = rule.init(params)
     for factor in (1.0, 2.0, 3.0, 4.0):
         gradient = jax.tree.map(partial(np.multiply, factor), params)
@@ -81,7 +86,7 @@ def updates(config: Config) -> Any:
     return found
 
 
-def shape(config: Config) -> Any:
+def shape(config: DCTConfig) -> Any:
     return batches(config, 1)[0][0][0]
 
 
@@ -89,21 +94,21 @@ class _SeenEnough(Exception):
     pass
 
 
-def parts(config: Config, folder: Path) -> Any:
+def parts(config: DCTConfig, folder: Path) -> Any:
     """In how many parts a step does its batch."""
     told: list[Any] = []
 
-    def parallel(program: Any, *_: Any, **__: Any) -> Any:
-        told.append(program.keywords["accumulate"])
+    def gradient_step(*given: Any) -> Any:
+        told.append(given[-1])
         raise _SeenEnough
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(_SeenEnough):
-        patch.setattr(loop, "parallel", parallel)
+        patch.setattr(stage, "gradient_step", gradient_step)
         loop.train(config, folder, jax.local_devices()[:1])
     return told
 
 
-def told_to_grain(config: Config, name: str) -> Any:
+def told_to_grain(config: DCTConfig, name: str) -> Any:
     """What Grain's options of this name are made with, if they are made at all."""
     told: list[Any] = []
 
@@ -113,13 +118,13 @@ def told_to_grain(config: Config, name: str) -> Any:
 
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(_SeenEnough):
         patch.setattr(pipeline.grain, name, options)
-        next(training_batches(loop.open_sources(config.data)[0], config, Skipped(100, 0.1)))
+        next(training_batches(open_sources(config.data)[0], config, Skipped(100, 0.1)))
     return told
 
 
-def skipping(config: Config) -> Any:
+def skipping(config: DCTConfig) -> Any:
     """Whether two damaged pictures end a run."""
-    skipped = loop._open_data(config).skipped[0]
+    skipped = loop._open_data(config.build()).skipped[0]
     try:
         skipped.note(100, [skip_of(f"picture {i}", ValueError("it is damaged")) for i in range(2)])
     except ValueError:
@@ -127,9 +132,9 @@ def skipping(config: Config) -> Any:
     return "goes on"
 
 
-def run(config: Config, folder: Path) -> Any:
+def run(config: DCTConfig, folder: Path) -> Any:
     """Which steps were evaluated, and which checkpoints are kept, of a run of six steps that do nothing."""
-    nothing = StepMetrics(SymbolNats(*[jnp.zeros(())] * 3), jnp.ones(()), jnp.zeros(()))
+    nothing = Metrics({}, jnp.ones(()), jnp.zeros(()))
 
     def parallel(program: Any, *_: Any, **__: Any) -> Any:
         return lambda state, batch: (state._replace(step=state.step + 1), nothing)
@@ -139,19 +144,19 @@ def run(config: Config, folder: Path) -> Any:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "parallel", parallel)
-        patch.setattr(loop, "list_log_prob", list_log_prob)
+        patch.setattr(stage, "list_log_prob", list_log_prob)
         loop.train(config, folder, jax.local_devices()[:1])
     evaluated = [record["step"] for record in read_records(folder / "metrics.jsonl") if "held_out" in record]
     return evaluated, Checkpoints(folder / "checkpoints").steps()
 
 
-def judged(config: Config) -> Any:
+def judged(config: DCTConfig) -> Any:
     """How many samples are judged, and by what."""
     told: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judge, "feature_network", told.append)
         patch.setattr(judge, "check_counts", lambda pictures, samples: told.append(samples))
-        judge.Judge(config)
+        judge.Judge(open_sources(config.data)[0], config)
     return told
 
 
@@ -222,12 +227,12 @@ SETTINGS = {
 }
 
 
-def flat(config: Config) -> dict[str, Any]:
+def flat(config: DCTConfig) -> dict[str, Any]:
     rooms = {name: room for name, room in config.to_dict().items() if isinstance(room, dict)}
     return {"seed": config.seed} | {f"{room}.{name}": x for room, fields in rooms.items() for name, x in fields.items()}
 
 
-def with_fields(config: Config, fields: Mapping[str, Any]) -> Config:
+def with_fields(config: DCTConfig, fields: Mapping[str, Any]) -> DCTConfig:
     """The configuration with other values of some fields, all at once."""
     rooms: dict[str, dict[str, Any]] = {}
     for name, value in fields.items():
@@ -240,19 +245,19 @@ def with_fields(config: Config, fields: Mapping[str, Any]) -> Config:
 
 
 @pytest.fixture
-def base(pictures: Path) -> Config:
+def base(pictures: Path) -> DCTConfig:
     config = tiny_config(steps=6, keep=2, evaluate_every=6, checkpoint_every=6)
     data = {"source": f"folder:{pictures}", "split": "train", "held_out_split": "test", "threads": 0}
     fields = {f"data.{name}": value for name, value in data.items()}
     return dataclasses.replace(with_fields(config, fields), model=SMALLEST)
 
 
-def test_every_field_has_an_entry(base: Config) -> None:
+def test_every_field_has_an_entry(base: DCTConfig) -> None:
     assert SETTINGS.keys() == flat(base).keys()
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_every_field_changes_what_it_says(base: Config, name: str, tmp_path: Path) -> None:
+def test_every_field_changes_what_it_says(base: DCTConfig, name: str, tmp_path: Path) -> None:
     setting = SETTINGS[name]
     before = with_fields(base, setting.given)
     after = with_fields(base, {**setting.given, name: setting.value})

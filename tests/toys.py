@@ -12,15 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
-from dct_jax.config import Config, DataConfig, ModelConfig, TrainingConfig
-from dct_jax.data.pipeline import example_batch
+from dct_jax.config import DataConfig, TrainingConfig
 from dct_jax.dct.chunks import Chunk, make_chunks
+from dct_jax.dct.config import DCTConfig, ModelConfig
 from dct_jax.dct.network import DCTransformer, SymbolNats, network
-from dct_jax.dct.sampling.lists import Start, draw_lists
+from dct_jax.dct.reader import ChunkReader
+from dct_jax.dct.sampling.lists import Start, sample_lists
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.training.checkpoints import Checkpoints
-from dct_jax.training.step import TrainState
+from dct_jax.training.stage import TrainState
 
 TINY = ModelConfig(
     width=16,
@@ -44,10 +45,10 @@ TINY_SIZE = (16, 16)
 BLANK = SparseDCT.empty(TINY_SIZE, TINY_CODEC)
 
 
-def tiny_config(**training: Any) -> Config:
+def tiny_config(**training: Any) -> DCTConfig:
     """A configuration that trains in seconds: 16 x 16 crops in 4 x 4 blocks."""
     defaults = {"steps": 20, "batch_size": 4, "warmup_steps": 2, "evaluate_every": 100, "checkpoint_every": 100}
-    return Config(
+    return DCTConfig(
         codec=TINY_CODEC,
         data=DataConfig(image_size=TINY_SIZE, held_out_crops=4),
         model=TINY,
@@ -123,20 +124,20 @@ def drawn_lists(
 ) -> tuple[list[SparseDCT], SymbolNats]:
     """Whole lists from nothing, and their log-likelihood, [num] each."""
     starts = [Start(i, BLANK) for i in range(num)]
-    samples = [one for grown in draw_lists(model, params, starts, seed, policy, rows or num) for one in grown]
+    samples = [one for grown in sample_lists(model, params, starts, seed, policy, rows or num) for one in grown]
     ended = sorted((one for one in samples if one.state == "complete"), key=lambda one: one.start.number)
     assert [one.start.number for one in ended] == list(range(num))
     return [one.sparse for one in ended], SymbolNats(*(np.array(x) for x in zip(*(one.nats for one in ended))))
 
 
-def untrained(config: Config, classes: tuple[str, ...] = ()) -> TrainedModel:
+def untrained(config: DCTConfig, classes: tuple[str, ...] = ()) -> TrainedModel:
     """A model with random parameters."""
-    params = random_params(network(config), example_batch(config))
+    params = random_params(network(config), ChunkReader(config).example())
     return TrainedModel(config, params, ((*config.data.image_size, 1),), classes)
 
 
 def save_run(folder: Path, model: TrainedModel) -> Path:
     """A run's folder with one checkpoint of this model."""
-    state = TrainState(jnp.int32(1), jax.tree.map(jnp.asarray, model.params), {"none": jnp.zeros(1)})
+    state = TrainState(jnp.int32(1), jax.tree.map(jnp.asarray, model.variables), {"none": jnp.zeros(1)})
     Checkpoints(folder / "checkpoints").save(state, model.sizes, model.config, None, model.classes)
     return folder

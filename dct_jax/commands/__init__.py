@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from dct_jax.commands import compress, demo, evaluate, export, pictures, prepare, sample, steer, train
+from dct_jax.commands import compare, compress, demo, evaluate, export, pictures, prepare, sample, steer, train
 from dct_jax.commands.arguments import say
 from dct_jax.storage.caches import keep_programs
 from dct_jax.tables import printable
@@ -20,6 +20,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "continue": steer.continue_,
     "demo": demo.demo,
     "evaluate": evaluate.evaluate,
+    "compare": compare.compare,
     "compress": compress.compress,
     "decompress": compress.decompress,
     "export": export.export,
@@ -40,6 +41,7 @@ USAGE = """usage: python -m dct_jax COMMAND
   continue RUN IMAGE   keep the coarse part of a picture, or of a file that ends early, and draw the rest
   demo RUN             a web page on this machine that does all of these
   evaluate RUN         measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
+  compare REAL FAKE    compare two folders of pictures
   compress RUN IMAGE   compress a JPEG file, or a folder of them, without loss, with a run's model
   decompress RUN FILE  make the JPEG file again, or all of a folder
   export RUN FILE      write a run's model as one file, which every command takes in its place

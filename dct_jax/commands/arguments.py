@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +68,20 @@ def figure_file(out: Path) -> contextlib.AbstractContextManager[Path]:
     if out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ValueError(f"{out}: a picture must be .png, .pdf or .svg")
     return replacing(out)
+
+
+def write_report(out: Path, report: dict[str, Any]) -> None:
+    """Writes what was measured as JSON, which has no word for NaN, such as the standard error of a single image: it is null."""
+
+    def known(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: known(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [known(part) for part in value]
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    with replacing(out) as path:
+        path.write_text(json.dumps(known(report), indent=1) + "\n")
 
 
 def say(*lines: str) -> int:

@@ -10,6 +10,7 @@ import tyro
 
 from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import JPEG_SUFFIXES, parse, say
+from dct_jax.commands.dct_runs import load_dct
 from dct_jax.commands.folder import Folder
 from dct_jax.storage.files import read_limited, replacing
 
@@ -62,9 +63,8 @@ def compress(args: Sequence[str]) -> int:
     if command.image.is_dir():
         return _compress_folder(command)
     from dct_jax.dct import compression
-    from dct_jax.dct.trained_model import load
 
-    model = load(command.run)
+    model = load_dct(command.run, "compress")
     sparse = SparseDCT.from_jpeg(command.image, model.codec.channel_order, strict=command.strict)
     try:
         data = compression.compress(model, sparse, model.label(command.label) if command.label else 0)
@@ -87,10 +87,9 @@ def decompress(args: Sequence[str]) -> int:
     if out.suffix.lower() not in JPEG_SUFFIXES:
         raise ValueError(f"{out}: what was compressed is a JPEG file; its name must end in .jpg")
     from dct_jax.dct import compression
-    from dct_jax.dct.trained_model import load
 
     data = read_limited(command.file)
-    model = load(command.run)
+    model = load_dct(command.run, "decompress")
     try:
         sparse = compression.decompress(model, data)
     except ValueError as error:
@@ -110,7 +109,7 @@ def _compress_folder(command: Compress) -> int:
             folder.leave_out(file, "the name does not end in .jpg or .jpeg")
     folder.check()
     from dct_jax.dct import compression
-    from dct_jax.dct.trained_model import TrainedModel, load
+    from dct_jax.dct.trained_model import TrainedModel
 
     def of_its_kind(model: TrainedModel, file: Path) -> SparseDCT:
         """The file's list, if the model has such; the reasons do not speak of one file alone, as they are grouped."""
@@ -121,13 +120,13 @@ def _compress_folder(command: Compress) -> int:
         if sparse.codec != model.codec:
             raise ValueError("the quantisation tables are not the model's")
         try:
-            model.blank(sparse.size)
+            model.check_size(sparse.size)
         except ValueError:
             height, width = model.config.data.image_size
             raise ValueError(f"the model has no pictures of this size; its canvas has {height} x {width} pixels") from None
         return sparse
 
-    model = load(command.run)
+    model = load_dct(command.run, "compress")
     label = model.label(command.label) if command.label else 0
     lists = folder.readable(lambda file: of_its_kind(model, file))
     return folder.write(compression.compress_many(model, lists, itertools.repeat(label)), lambda data: data)
@@ -140,7 +139,6 @@ def _decompress_folder(command: Decompress) -> int:
         folder.take(file, ".jpg")
     folder.check()
     from dct_jax.dct import compression
-    from dct_jax.dct.trained_model import load
 
-    model = load(command.run)
+    model = load_dct(command.run, "decompress")
     return folder.write(compression.decompress_many(model, folder.readable(read_limited)), SparseDCT.to_jpeg)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dct_jax.commands.arguments import parse, say
+from dct_jax.commands.dct_runs import load_dct
 
 if TYPE_CHECKING:
     import gradio
@@ -54,11 +55,10 @@ def demo(args: Sequence[str]) -> int:
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"the demo cannot listen at {command.host}:{command.port} ({reason}); name another --port") from None
-    from dct_jax.dct.trained_model import load
 
     # Gradio prints a traceback of each request that does not fit, with what was sent.
     traceback.print_exc = lambda *_, **__: log.warning("a request failed (%s)", type(sys.exception()).__name__)
-    page = serve(load(command.run), command.host, command.port)
+    page = serve(load_dct(command.run, "demo"), command.host, command.port)
     print(f"http://{command.host}:{command.port} (Ctrl-C ends it)", flush=True)
     page.block_thread()
     return say("the demo has ended")

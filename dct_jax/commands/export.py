@@ -50,16 +50,16 @@ def export(args: Sequence[str]) -> int:
     """`export RUN OUT`."""
     command = parse(Export, args, "export")
     figures = _figures(command.evaluation)
-    from dct_jax.dct.trained_model import load
     from dct_jax.published.weights_file import About, Weights, rounded, write_weights
+    from dct_jax.run import load
 
     model = load(command.run)
-    model = replace(model, params=rounded(model.params, command.dtype))
+    model = replace(model, variables=rounded(model.variables, command.dtype))
     config = model.config
     if command.source:
         config = replace(config, data=replace(config.data, source=command.source))
     about = About(command.data or model.config.data.source, command.licence, command.command, figures)
-    weights = Weights(config, model.params, model.sizes, model.classes, model.fingerprint, about)
+    weights = Weights(config, model.variables, model.sizes, model.classes, model.fingerprint, about)
     write_weights(command.out, weights, command.dtype)
     size = command.out.stat().st_size / 1e6
     return say(f"{command.out} has the model {model.fingerprint[:8]} in {size:.1f} MB ({command.dtype})")

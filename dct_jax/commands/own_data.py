@@ -14,8 +14,7 @@ def own_sources(data: DataConfig, own_data: bool) -> "tuple[Source, Source]":
     Raises:
         ValueError: if they are not bundled and it was not asked for, or if there are none.
     """
-    from dct_jax.data.sources import BUNDLED
-    from dct_jax.training.loop import open_sources
+    from dct_jax.data.sources import BUNDLED, open_sources
 
     if data.source not in BUNDLED and not own_data:
         raise ValueError(f"this model says that its pictures are {data.source!r}: open them with --own-data if you trust it")

@@ -10,9 +10,9 @@ from dct_jax import plots
 from dct_jax.tables import aligned
 
 if TYPE_CHECKING:
-    from dct_jax.data.pictures import SeenPictures
+    from dct_jax.data.pictures import Pictures
     from dct_jax.evaluation.features import FeatureNetwork
-    from dct_jax.evaluation.reference import Pictures, Statistics
+    from dct_jax.evaluation.reference import Statistics
 
 _SHOWN = 20
 _MOST_BYTES = 1 << 30  # of the training pictures among which the nearest are looked for
@@ -32,7 +32,7 @@ def compare_sets(
         real: of the training pictures.
         found: of each set.
         sets: the pictures, by the same names.
-        block_size: of the model's codec.
+        block_size: of the blocks whose borders may show.
     """
     from dct_jax.evaluation.blockiness import blockiness
     from dct_jax.evaluation.distances import frechet_distance
@@ -52,9 +52,9 @@ def compare_sets(
 
 
 def nearest_pictures(
-    samples: "Pictures", held_out: Sequence[np.ndarray], training: "SeenPictures"
+    samples: "Pictures", held_out: Sequence[np.ndarray], training: "Pictures"
 ) -> tuple[dict[str, Any] | None, dict[str, Figure]]:
-    """How far samples are from their nearest training pictures, beside held-out pictures; all as the codec leaves them.
+    """How far samples are from their nearest training pictures, beside held-out pictures; all as the model could sample them.
 
     Prints the deciles. Where the pictures have several sizes nothing can be said.
 
@@ -70,7 +70,7 @@ def nearest_pictures(
         print("the pictures have several sizes, so the nearest training pictures are not looked for\n")
         return None, {}
     # At even distances, as a source may be sorted by class.
-    references = np.stack([training.coded(i * len(training) // number) for i in range(number)])
+    references = np.stack([training[i * len(training) // number] for i in range(number)])
     ours, theirs = nearest(np.stack(drawn), references), nearest(np.stack(held_out), references)
     deciles = {
         name: np.quantile(found.distances, DECILES).tolist() for name, found in (("samples", ours), ("held-out", theirs))

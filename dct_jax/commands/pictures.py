@@ -15,7 +15,7 @@ from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
 from dct_jax.dct import statistics
-from dct_jax.plots.statistics import overview
+from dct_jax.dct.plots.statistics import overview
 from dct_jax.storage.files import replacing
 
 

@@ -9,6 +9,7 @@ import tyro
 
 from dct_jax import plots
 from dct_jax.commands.arguments import figure_file, parse, save_image, say
+from dct_jax.commands.dct_runs import load_dct
 from dct_jax.commands.drawing import Drawing, cut_note, draw_into
 from dct_jax.published import results_folder
 
@@ -47,9 +48,8 @@ def sample(args: Sequence[str]) -> int:
     """`sample RUN`."""
     command = parse(Sample, args, "sample")
     out = command.out or results_folder(command.run)
-    from dct_jax.dct.trained_model import load
 
-    model = load(command.run, command.drawing.dtype)
+    model = load_dct(command.run, "sample", command.drawing.dtype)
     labels = _labels(model, command.label)
     num = (8 * len(labels) if len(labels) > 1 else 16) if command.num is None else command.num
     samples = draw_into(out, FIGURES, model, model.starts(num, command.drawing.seed, labels, command.size), command.drawing)

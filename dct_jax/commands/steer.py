@@ -11,6 +11,7 @@ import tyro
 from dct_jax import plots
 from dct_jax.codec.jpeg import read_partial_jpeg
 from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, say
+from dct_jax.commands.dct_runs import load_dct
 from dct_jax.commands.drawing import Drawing, cut_note, draw_into
 from dct_jax.commands.own_data import own_sources
 from dct_jax.data.pixels import read_image
@@ -162,7 +163,7 @@ def _arrived(model: "TrainedModel", path: Path) -> "Given":
     file = read_partial_jpeg(path, model.codec.channel_order)
     if file.whole:
         raise ValueError(f"{path}: this JPEG file is whole; say what to keep of it, with --keep or --keep-bands")
-    model.blank(file.sparse.size)  # it must fit on the canvas
+    model.check_size(file.sparse.size)
     prefix, useless = scans(file, model.codec)
     print(
         f"{path.name}: scans that arrived: {file.scans}; given are {prefix.next_rank} of {len(file.missing_bits)} channels, "
@@ -194,8 +195,8 @@ def _held_out(num: int, own_data: bool) -> Pictures:
         from dct_jax.data.pictures import SeenPictures
         from dct_jax.dct.steering import to_restore
 
-        seen = SeenPictures(own_sources(model.config.data, own_data)[1], model.config, num)
-        return [(f"held-out picture {i}", to_restore(model, seen[i])) for i in range(len(seen))]
+        pictures = SeenPictures(own_sources(model.config.data, own_data)[1], model.config, num)
+        return [(f"held-out picture {i}", to_restore(model, pictures[i])) for i in range(len(pictures))]
 
     return pictures
 
@@ -206,9 +207,8 @@ def _steer(command: Upsample | Colorize | Continue, name: str, pictures_of: Pict
     if num < 1:
         raise ValueError(f"num is {num}; it must be 1 or more")
     from dct_jax.dct.steering import starts_of
-    from dct_jax.dct.trained_model import load
 
-    model = load(command.run, drawing.dtype)
+    model = load_dct(command.run, type(command).__name__.lower(), drawing.dtype)
     label = None if command.label is None else model.label(command.label)
     names, pictures = zip(*pictures_of(model))
     starts = starts_of(model, [picture.prefix for picture in pictures], num, drawing.seed, label)

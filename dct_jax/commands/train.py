@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from dct_jax.commands.arguments import parse, say
-from dct_jax.config import Config
+from dct_jax.config import RunConfig
 from dct_jax.experiment import load_experiment
 from dct_jax.training.signals import stop_signals
 
@@ -24,7 +24,7 @@ class Train:
         latest_whole: if checkpoints are damaged, set them aside and go on from the latest that is whole.
     """
 
-    config: Annotated[Config, tyro.conf.arg(name="")]
+    config: Annotated[RunConfig, tyro.conf.arg(name="")]
     run_dir: str
     latest_whole: bool = False
 
@@ -42,22 +42,19 @@ def train(args: Sequence[str]) -> int:
         # JAX starts here and not with the command line, which answers at once.
         import jax
 
-        from dct_jax.dct.coders import ARITHMETIC, available, scan_bits_per_pixel
         from dct_jax.distributed.parallel import in_turn
         from dct_jax.distributed.processes import joined
-        from dct_jax.evaluation.judge import Judge
         from dct_jax.storage.mirror import Mirror, is_url
         from dct_jax.training.loop import train
 
         with joined():
             speaks = jax.process_index() == 0
-            judge = Judge(command.config) if command.config.training.samples and speaks else None
             folder, saved = Path(command.run_dir), None
             if is_url(command.run_dir):
                 mirror = Mirror(command.run_dir, f"training-{jax.process_index()}")
                 in_turn(mirror.start)
                 folder, saved = mirror.folder, mirror.push
-            outcome = train(command.config, folder, None, judge, saved, command.latest_whole, stopped)
+            outcome = train(command.config, folder, None, saved, command.latest_whole, stopped)
             if saved and speaks:
                 mirror.finish()
     if not speaks:
@@ -68,11 +65,6 @@ def train(args: Sequence[str]) -> int:
         saved = f"after step {outcome.step}, saved" if outcome.step else "before the first step"
         print(f"stopped by {outcome.signal} {saved}; the same command goes on from there")
         return 128 + signal.Signals[outcome.signal]
-    print(f"held-out pictures: {outcome.evaluation['bits_per_pixel']:.3f} bits per pixel (the best checkpoint)")
-    if ARITHMETIC in available(command.config.codec):
-        try:
-            bits = f"{scan_bits_per_pixel(ARITHMETIC, outcome.held_out):.3f} bits per pixel"
-        except ValueError as error:
-            bits = f"not measured ({error})"
-        print(f"JPEG's arithmetic coding of the same coefficients: {bits}")
+    for line in outcome.stage.conclusion(outcome.evaluation, outcome.held_out):
+        print(line)
     return say(f"the run is in {command.run_dir}: checkpoints/, metrics.jsonl, TensorBoard events")

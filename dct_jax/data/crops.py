@@ -1,10 +1,49 @@
-"""From a picture of any size to the pixels that are encoded: crops of one size, or whole pictures that fit on a canvas."""
+"""From a picture of any size to what a stage sees: crops of one size, or whole pictures that fit on a canvas."""
 
 import numpy as np
 from PIL import Image
 
-from dct_jax.codec.compile import compiled
+from dct_jax.config import DataConfig
+from dct_jax.data.pixels import image_size, pixels
 from dct_jax.data.skipped import Unusable
+from dct_jax.data.sources import Record
+
+
+def seen_image(record: Record, data: DataConfig, flip: bool, rng: np.random.Generator) -> np.ndarray:
+    """What a stage sees of a picture, uint8 [H, W, 3]: a random crop, or the whole picture fitted into image_size.
+
+    Raises:
+        ValueError: if the picture cannot be decoded, or is too small.
+    """
+    image = pixels(record)
+    if data.fit == "crop":
+        image = random_crop(image, data.image_size, data.crop, data.enlarge, rng)
+    else:
+        image = fitted(image, data.image_size, data.enlarge)
+    return mirrored(image) if flip and rng.random() < 0.5 else image
+
+
+def seen_size(record: Record, data: DataConfig) -> tuple[int, int]:
+    """(H, W) of what a stage sees of a picture, from its header alone.
+
+    Raises:
+        ValueError: if the picture is too small, or no image.
+    """
+    if data.fit == "crop":
+        return data.image_size
+    upright = data.upright or not data.own_coefficients
+    size = record.image.shape[:2] if isinstance(record.image, np.ndarray) else image_size(record.image, upright)
+    if not data.own_coefficients:
+        return fitted_size(size, data.image_size, data.enlarge)
+    check_fits(size, data.image_size)
+    return size
+
+
+def check_fits(size: tuple[int, int], canvas: tuple[int, int]) -> None:
+    """Raises Unusable unless an image of (H, W) pixels fits on the canvas as it is."""
+    if size[0] > canvas[0] or size[1] > canvas[1]:
+        message = f"the picture has {size[0]} x {size[1]} pixels; it must fit into {canvas[0]} x {canvas[1]}"
+        raise Unusable("too large", message)
 
 
 def random_crop(
@@ -74,16 +113,9 @@ def fitted(image: np.ndarray, canvas: tuple[int, int], enlarge: float) -> np.nda
     return _resized(image, fitted_size(image.shape[:2], canvas, enlarge))
 
 
-@compiled
 def mirrored(image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3], mirrored left to right. (NumPy copies such a view ten times as slowly.)"""
-    height, width, _ = image.shape
-    result = np.empty((height, width, 3), np.uint8)
-    for i in range(height):
-        for j in range(width):
-            for k in range(3):
-                result[i, width - 1 - j, k] = image[i, j, k]
-    return result
+    return np.asarray(Image.fromarray(image).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
 
 
 def _too_small(image: np.ndarray, rows: float, cols: float) -> Unusable:

@@ -1,12 +1,24 @@
 """Sets of pictures for sample metrics, of which one at a time is in memory."""
 
+from collections.abc import Callable
+from typing import Any, Protocol
+
 import numpy as np
 
-from dct_jax.codec import SparseDCT
-from dct_jax.config import Config
-from dct_jax.data.pipeline import Drawn, draw, held_out_pictures
+from dct_jax.config import RunConfig
+from dct_jax.data.pipeline import find, held_out_pictures
+from dct_jax.data.pixels import pixels
 from dct_jax.data.sources import Source
-from dct_jax.dct.reader import pixels
+
+
+class Pictures(Protocol):
+    """A set of pictures, of which one at a time is in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], the same whenever it is asked for; sizes may differ."""
+        ...
 
 
 class SourcePictures:
@@ -28,39 +40,46 @@ class SourcePictures:
 
 
 class SeenPictures:
-    """Pictures of a source as a model sees them in training, unmirrored: crops of one size, or whole pictures that fit on the
-    canvas, before they are quantised."""
+    """Pictures of a source as a stage sees them in training, unmirrored: crops of one size, or whole pictures that fit on the
+    canvas, before the stage loses any of them."""
 
-    def __init__(self, source: Source, config: Config, num: int, repeat: bool = False) -> None:
+    def __init__(self, source: Source, config: RunConfig, num: int, repeat: bool = False) -> None:
         """Args:
         source: the pictures.
-        config: of the model.
+        config: of the stage's run.
         num: how many at most, at even distances in the source.
         repeat: whether a source with fewer gives other crops of the same pictures.
         """
-        most = num if repeat and config.data.fit == "crop" else min(num, len(source))
-        self._source, self._config, self._num = source, config, most
-        self._pictures = held_out_pictures(len(source), most)
+        self._num = num if repeat and config.data.fit == "crop" else min(num, len(source))
+        self._source, self._reader, self._seed = source, config.reader(), config.seed
+        self._pictures = held_out_pictures(len(source), self._num)
 
     def __len__(self) -> int:
         return self._num
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 [H, W, 3]. A picture that cannot be used is replaced by another; see `data.pipeline.draw`."""
-        seen = self._drawn(index).seen
-        return self._config.codec.decode(seen) if isinstance(seen, SparseDCT) else seen
-
-    def coded(self, index: int) -> np.ndarray:
-        """The same picture after the model's codec: the nearest to it that the model could draw."""
-        seen, codec = self._drawn(index).seen, self._config.codec
-        return codec.decode(seen if isinstance(seen, SparseDCT) else codec.encode(seen))
+        """uint8 [H, W, 3]. A picture that cannot be used is replaced by another; see `data.pipeline.find`."""
+        return self._reader.picture(self._seen(index))
 
     def labels(self, num: int) -> list[int]:
         """The classes of so many of the pictures, at even distances, so that samples can have the same ones as often."""
-        if not self._config.model.num_classes:
+        if not self._reader.num_classes:
             return [0]
-        return [self._drawn(i * self._num // num % self._num).label for i in range(num)]
+        return [self._reader.label(self._seen(i * self._num // num % self._num)) for i in range(num)]
 
-    def _drawn(self, index: int) -> Drawn:
-        rng = np.random.default_rng((self._config.seed, index))
-        return draw(self._source, self._pictures[index], self._config, False, rng)
+    def _seen(self, index: int) -> Any:
+        rng = np.random.default_rng((self._seed, index))
+        return find(self._source, self._pictures[index], self._reader, rng, train=False).seen
+
+
+class Mapped:
+    """The pictures of a set, each changed by a function when it is asked for."""
+
+    def __init__(self, pictures: Pictures, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._pictures, self._change = pictures, change
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._change(self._pictures[index])

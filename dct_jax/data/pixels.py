@@ -10,6 +10,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
 
 from dct_jax.data.formats import FORMATS
+from dct_jax.data.sources.record import Record
 
 NO_IMAGE = "this is no image of a kind that is read"
 
@@ -36,6 +37,15 @@ def read_image(path: str | Path) -> np.ndarray:
         return decode_image(data)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def pixels(record: Record) -> np.ndarray:
+    """The record's image, uint8 [H, W, 3].
+
+    Raises:
+        ValueError: if it cannot be decoded.
+    """
+    return record.image if isinstance(record.image, np.ndarray) else decode_image(record.image)
 
 
 def decode_image(data: bytes, formats: Sequence[str] = tuple(FORMATS), most_pixels: int | None = None) -> np.ndarray:

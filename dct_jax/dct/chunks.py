@@ -63,8 +63,8 @@ def _thresholds(chunks: int, max_chunks: int) -> np.ndarray:
     return np.cumsum(chunk_weights(chunks, max_chunks))[:-1]
 
 
-def draw_chunk(length: int, chunk_size: int, max_chunks: int, rng: np.random.Generator) -> int:
-    """A chunk of a list of `length` triples, drawn with its `chunk_weights`."""
+def choose_chunk(length: int, chunk_size: int, max_chunks: int, rng: np.random.Generator) -> int:
+    """A chunk of a list of `length` triples, chosen at random with its `chunk_weights`."""
     thresholds = _thresholds(num_chunks(length, chunk_size), max_chunks)
     return int(np.searchsorted(thresholds, rng.random(), side="right"))
 

@@ -1,15 +1,15 @@
 """The log-likelihood of whole lists, over all of their chunks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
 
-from dct_jax.codec import SparseDCT
-from dct_jax.data.pipeline import Shard, all_chunks
-from dct_jax.dct.chunks import Chunk
+from dct_jax.codec import SparseDCT, Vocabulary
+from dct_jax.data.pipeline import Shard
+from dct_jax.dct.chunks import Chunk, make_chunks, num_chunks
 from dct_jax.dct.network import DCTransformer, SymbolNats, log_likelihood
 from dct_jax.distributed.parallel import DATA_AXIS, parallel, place, replicate
 
@@ -27,6 +27,32 @@ def parallel_log_prob(model: DCTransformer, devices: tuple[jax.Device, ...]) -> 
         return jax.lax.all_gather(targets, DATA_AXIS, tiled=True)
 
     return parallel(log_prob, devices)
+
+
+def all_chunks(
+    lists: Sequence[SparseDCT],
+    labels: np.ndarray,
+    vocabulary: Vocabulary,
+    chunk_size: int,
+    overlap: int,
+    batch_size: int,
+    shard: Shard = Shard(),
+) -> Iterator[tuple[list[tuple[int, int]], Chunk]]:
+    """Every chunk of every list, in batches of one shape, the last of which is filled up with chunks without targets.
+
+    Yields:
+        Which list and which of its chunks each of batch_size rows is, and the Chunk batch; of the latter, only the shard's
+        rows, the shard.index-th of shard.num equal parts.
+    """
+    chunks = [num_chunks(len(sparse), chunk_size) for sparse in lists]
+    jobs = [(i, k) for i, number in enumerate(chunks) for k in range(number)]
+    jobs += [(0, chunks[0])] * (-len(jobs) % batch_size)  # one more than the list has
+    rows = batch_size // shard.num
+    for first in range(0, len(jobs), batch_size):
+        owners, indices = np.array(jobs[first + shard.index * rows :][:rows]).T
+        ours = [lists[i] for i in owners]
+        batch = make_chunks(ours, indices, labels[owners], vocabulary, chunk_size, overlap)
+        yield jobs[first : first + batch_size], batch
 
 
 def element_log_prob(
@@ -76,7 +102,7 @@ def element_log_prob(
                 part[:] = row[: len(part)]
 
     pending: tuple[list[tuple[int, int]], SymbolNats] | None = None
-    for jobs, batch in all_chunks(lists, labels, model.vocabulary, model.config, rows, shard):
+    for jobs, batch in all_chunks(lists, labels, model.vocabulary, size, model.config.overlap, rows, shard):
         found = log_prob(params, place(batch, devices))
         if pending:
             take(*pending)  # while the devices work

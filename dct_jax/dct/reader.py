@@ -1,59 +1,91 @@
-"""From a record of a source to the list of triples that a model trains on."""
+"""From records to the lists of triples that a DCTransformer trains on, and to chunks of them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.codec.cropping import crop, mirror, smallest_steps
-from dct_jax.config import Config, DataConfig
-from dct_jax.data.crops import fitted, fitted_size, mirrored, random_crop
-from dct_jax.data.pixels import decode_image, image_size
+from dct_jax.data.crops import check_fits, seen_image
+from dct_jax.data.reader import label_of
 from dct_jax.data.skipped import Unusable
 from dct_jax.data.sources import Record
+from dct_jax.dct.chunks import Chunk, choose_chunk, make_chunks
+from dct_jax.dct.config import DCTConfig
 
 TOGETHER = 2**18
 """Images of one size are encoded together up to so many pixels; larger ones gain nothing."""
 
 
-def label_of(record: Record, num_classes: int) -> int:
-    """The record's class as the model has it: 0 for a model without classes.
+class Seen(NamedTuple):
+    """A picture, uint8 [H, W, 3], or with `data.own_coefficients` a list; and its class."""
 
-    Raises:
-        Unusable: if the model has classes, but not this one.
-    """
-    if not num_classes:
-        return 0
-    if not 0 <= record.label < num_classes:
-        raise Unusable("label out of range", f"its label is {record.label}; model.num_classes needs 0 to {num_classes - 1}")
-    return record.label
+    content: np.ndarray | SparseDCT
+    label: int
 
 
-def pixels(record: Record) -> np.ndarray:
-    """The record's image, uint8 [H, W, 3].
+class HeldOut(NamedTuple):
+    """N lists to evaluate, and the class of each, int32 [N]."""
 
-    Raises:
-        ValueError: if it cannot be decoded.
-    """
-    return record.image if isinstance(record.image, np.ndarray) else decode_image(record.image)
+    lists: list[SparseDCT]
+    labels: np.ndarray
 
 
-def drawn_image(record: Record, data: DataConfig, flip: bool, rng: np.random.Generator) -> np.ndarray:
-    """What the model sees of a picture, uint8 [H, W, 3]: a random crop, or the whole picture fitted into image_size.
+class ChunkReader:
+    """From records to chunks: `data.reader.Reader` for a DCTransformer."""
 
-    Raises:
-        ValueError: if the picture cannot be decoded, or is too small.
-    """
-    image = pixels(record)
-    if data.fit == "crop":
-        image = random_crop(image, data.image_size, data.crop, data.enlarge, rng)
-    else:
-        image = fitted(image, data.image_size, data.enlarge)
-    return mirrored(image) if flip and rng.random() < 0.5 else image
+    def __init__(self, config: DCTConfig) -> None:
+        self.config, self.num_classes = config, config.model.num_classes
+        self._canvas = config.codec.vocabulary(config.data.image_size)
+
+    def see(self, record: Record, rng: np.random.Generator, train: bool) -> Seen:
+        """A crop, or the whole picture, before it is encoded; or a part of the file's own list. Raises ValueError if it cannot
+        be used."""
+        label, flip = label_of(record, self.num_classes), train and self.config.data.flip
+        if self.config.data.own_coefficients:
+            return Seen(own_list(record, self.config, flip, rng), label)
+        return Seen(seen_image(record, self.config.data, flip, rng), label)
+
+    def batch(self, seen: Sequence[Seen], rngs: Sequence[np.random.Generator]) -> Chunk:
+        """A chunk of each list, of which the early ones come more often; some classes are hidden."""
+        model, lists = self.config.model, self._lists(seen)
+        indices = [choose_chunk(len(one), model.chunk_size, model.max_chunks, rng) for one, rng in zip(lists, rngs)]
+        labels = [self._perhaps_hidden(one.label, rng) for one, rng in zip(seen, rngs)]
+        return make_chunks(lists, indices, labels, self._canvas, model.chunk_size, model.overlap)
+
+    def held_out(self, seen: Sequence[Seen]) -> HeldOut:
+        """Their lists and classes."""
+        # One by one, as lists are the same however many are encoded together.
+        lists = [sparse for one in seen for sparse in self._lists([one])]
+        return HeldOut(lists, np.array([one.label for one in seen], np.int32))
+
+    def picture(self, seen: Seen) -> np.ndarray:
+        """uint8 [H, W, 3], before the codec quantises it."""
+        return self.config.codec.decode(seen.content) if isinstance(seen.content, SparseDCT) else seen.content
+
+    def label(self, seen: Seen) -> int:
+        """Its class; 0 without classes."""
+        return seen.label
+
+    def example(self, batch_size: int = 1) -> Chunk:
+        """Chunks of empty lists, for their shapes."""
+        model, zeros = self.config.model, [0] * batch_size
+        blanks = [SparseDCT.empty(self.config.data.image_size, self.config.codec)] * batch_size
+        return make_chunks(blanks, zeros, zeros, self._canvas, model.chunk_size, model.overlap)
+
+    def _lists(self, seen: Sequence[Seen]) -> list[SparseDCT]:
+        contents = [one.content for one in seen]
+        return contents if self.config.data.own_coefficients else encode_all(self.config.codec, contents)
+
+    def _perhaps_hidden(self, label: int, rng: np.random.Generator) -> int:
+        """The label, or with the probability of `training.label_dropout` the number that hides it."""
+        dropout = self.config.training.label_dropout
+        return self.num_classes if dropout and rng.random() < dropout else label
 
 
-def drawn_own_list(record: Record, config: Config, flip: bool, rng: np.random.Generator) -> SparseDCT:
-    """The same with a JPEG file's own coefficients in the codec's tables: a crop of whole blocks, or all of them.
+def own_list(record: Record, config: DCTConfig, flip: bool, rng: np.random.Generator) -> SparseDCT:
+    """What a stage sees of a JPEG file, as the file's own coefficients in the codec's tables: a crop of whole blocks, or all.
 
     Raises:
         ValueError: if the file cannot be read, is no JPEG file, is subsampled otherwise than the codec, or does not fit.
@@ -63,7 +95,7 @@ def drawn_own_list(record: Record, config: Config, flip: bool, rng: np.random.Ge
     sparse = SparseDCT.from_jpeg(record.image, config.codec.channel_order, config.data.upright)
     wanted, (height, width) = config.data.image_size, sparse.size
     if config.data.fit == "whole":
-        _check_fits(sparse.size, wanted)
+        check_fits(sparse.size, wanted)
     else:
         if height < wanted[0] or width < wanted[1]:
             raise Unusable("too small", f"the picture has {height} x {width} pixels; it must have {wanted[0]} x {wanted[1]}")
@@ -74,29 +106,6 @@ def drawn_own_list(record: Record, config: Config, flip: bool, rng: np.random.Ge
     if sparse.codec != config.codec or (np.abs(sparse.values) > largest).any():  # which some encoders write
         sparse = config.codec.requantize(sparse)
     return mirror(sparse) if flip and rng.random() < 0.5 else sparse
-
-
-def drawn_size(record: Record, data: DataConfig) -> tuple[int, int]:
-    """(H, W) of what the model sees of a picture, from its header alone.
-
-    Raises:
-        ValueError: if the picture is too small, or no image.
-    """
-    if data.fit == "crop":
-        return data.image_size
-    upright = data.upright or not data.own_coefficients
-    size = record.image.shape[:2] if isinstance(record.image, np.ndarray) else image_size(record.image, upright)
-    if not data.own_coefficients:
-        return fitted_size(size, data.image_size, data.enlarge)
-    _check_fits(size, data.image_size)
-    return size
-
-
-def _check_fits(size: tuple[int, int], canvas: tuple[int, int]) -> None:
-    """Raises Unusable unless an image of (H, W) pixels fits on the canvas as it is."""
-    if size[0] > canvas[0] or size[1] > canvas[1]:
-        message = f"the picture has {size[0]} x {size[1]} pixels; it must fit into {canvas[0]} x {canvas[1]}"
-        raise Unusable("too large", message)
 
 
 def encode_all(codec: DCTCodec, images: Sequence[np.ndarray]) -> list[SparseDCT]:

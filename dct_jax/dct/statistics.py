@@ -8,9 +8,9 @@ import numpy as np
 
 from dct_jax.codec import DCTCodec
 from dct_jax.data.crops import central_crop
+from dct_jax.data.pixels import pixels
 from dct_jax.data.skipped import Skipped, skip_of
 from dct_jax.data.sources import Source
-from dct_jax.dct.reader import pixels
 from dct_jax.tables import aligned
 
 

@@ -1,14 +1,16 @@
 """From pictures to what a model's samples begin with, and what to show beside them."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from dct_jax.codec import SparseDCT
 from dct_jax.dct.sampling.conditioning import Prefix, enlarged, luma, reduced, seen, small_picture
 from dct_jax.dct.sampling.lists import Start
-from dct_jax.dct.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    from dct_jax.dct.trained_model import TrainedModel
 
 
 class Given(NamedTuple):
@@ -25,7 +27,7 @@ class Given(NamedTuple):
     original: np.ndarray | None = None
 
 
-def to_upsample(model: TrainedModel, small: np.ndarray, size: tuple[int, int] | None = None) -> Given:
+def to_upsample(model: "TrainedModel", small: np.ndarray, size: tuple[int, int] | None = None) -> Given:
     """A small picture, to be drawn B times larger.
 
     Args:
@@ -41,18 +43,18 @@ def to_upsample(model: TrainedModel, small: np.ndarray, size: tuple[int, int] | 
     height, width = size or (
         side if pixels == blocks else pixels * block for pixels, blocks, side in zip(small.shape[:2], full, canvas)
     )
-    model.blank((height, width))  # raises if it does not fit on the canvas
+    model.check_size((height, width))
     return Given(small_picture(small, model.codec, (height, width)), enlarged(small, block, (height, width)))
 
 
-def to_restore(model: TrainedModel, image: np.ndarray) -> Given:
+def to_restore(model: "TrainedModel", image: np.ndarray) -> Given:
     """The same with a small picture that is made of a larger one, uint8 [H, W, 3], which is shown as the original."""
     original = seen(image, model.config.data)
     small = reduced(original, model.codec.block_size)
     return to_upsample(model, small, original.shape[:2])._replace(original=original)
 
 
-def to_colorize(model: TrainedModel, image: np.ndarray) -> Given:
+def to_colorize(model: "TrainedModel", image: np.ndarray) -> Given:
     """A grey picture, uint8 [H, W, 3], or the luma of one with colours, which is then the original.
 
     Raises:
@@ -64,14 +66,14 @@ def to_colorize(model: TrainedModel, image: np.ndarray) -> Given:
     return Given(prefix, model.codec.decode(prefix.given), None if is_grey else fitted)
 
 
-def to_continue(model: TrainedModel, image: np.ndarray, keep: Callable[[SparseDCT], Prefix]) -> Given:
+def to_continue(model: "TrainedModel", image: np.ndarray, keep: Callable[[SparseDCT], Prefix]) -> Given:
     """The coarse part of a picture, uint8 [H, W, 3]; `keep` takes it from the list. Raises ValueError if it does not fit."""
     fitted = seen(image, model.config.data)
     prefix = keep(model.codec.encode(fitted))
     return Given(prefix, model.codec.decode(prefix.given), fitted)
 
 
-def starts_of(model: TrainedModel, prefixes: Sequence[Prefix], num: int, seed: int, label: int | None = None) -> list[Start]:
+def starts_of(model: "TrainedModel", prefixes: Sequence[Prefix], num: int, seed: int, label: int | None = None) -> list[Start]:
     """`num` samples of each prefix; without a label it is hidden if the model was trained so, and else drawn at random."""
     starts = []
     if label is None and model.hides:

@@ -1,82 +1,55 @@
-"""TrainedModel: a configuration and parameters, ready to sample and to judge lists."""
+"""TrainedModel: a DCTransformer's configuration and parameters, ready to sample and to judge lists."""
 
 import dataclasses
 import difflib
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT
-from dct_jax.config import Config
-from dct_jax.data.pipeline import example_batch
+from dct_jax.data.pictures import Pictures
+from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.likelihood import list_log_prob
-from dct_jax.dct.network import DCTransformer, initial_params, network
-from dct_jax.dct.sampling.lists import Sample, Start, draw_lists
+from dct_jax.dct.network import DCTransformer, network
+from dct_jax.dct.reader import ChunkReader
+from dct_jax.dct.sampling.conditioning import dcs_first
+from dct_jax.dct.sampling.lists import Sample, Start, ended, sample_lists
 from dct_jax.dct.sampling.policy import Policy
-from dct_jax.published import is_checkpoint, locate
-from dct_jax.published.weights_file import read_weights
-from dct_jax.training.checkpoints import Checkpoints
+from dct_jax.dct.steering import starts_of, to_restore
+from dct_jax.evaluation.prior import Guided
+from dct_jax.nn.initial import initial_params
+from dct_jax.training.stage import Trained
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedModel:
-    """A DCTransformer with its parameters.
+class TrainedModel(Trained):
+    """A DCTransformer with its parameters; `network.apply(variables, ...)` runs it."""
 
-    Attributes:
-        config: of the run that made it.
-        params: the network's parameters.
-        sizes: which sizes the training pictures had, and how often: (H, W, count), in pixels.
-        classes: their names, by label; empty if the training pictures had numbers alone, or no classes.
-    """
-
-    config: Config
-    params: Any
-    sizes: tuple[tuple[int, int, int], ...]
-    classes: tuple[str, ...] = ()
+    config: DCTConfig
 
     @property
     def codec(self) -> DCTCodec:
         """Between this model's lists and images."""
         return self.config.codec
 
-    @property
+    @cached_property
     def network(self) -> DCTransformer:
-        """The Flax module; `network.apply(params, ...)` runs it."""
+        """The Flax module."""
         return network(self.config)
 
     def with_dtype(self, dtype: str) -> "TrainedModel":
-        """The same model with weights, activations and caches in another dtype, "float32" or "bfloat16"; it draws in half of
+        """The same model with weights, activations and caches in another dtype, "float32" or "bfloat16"; it samples in half of
         the memory in bfloat16, and its probabilities change a little."""
         config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, dtype=dtype))
-        return dataclasses.replace(self, config=config, params=jax.tree.map(lambda x: x.astype(dtype), self.params))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the parameters and of what they mean, in hexadecimal digits: models of one fingerprint are the same."""
-        config = self.config.to_dict()
-        del config["model"]["rematerialise"]
-        for name, before in (("products", "float32"), ("contexts", False)):
-            if config["model"][name] == before:
-                del config["model"][name]  # models from before this field are the same
-        meaning = [config["codec"], config["model"], config["data"]["image_size"]]
-        digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
-            array = np.asarray(leaf)
-            digest.update(f"{jax.tree_util.keystr(path, simple=True)} {array.dtype} {array.shape}".encode())
-            digest.update(array.tobytes())
-        return digest.hexdigest()
+        return dataclasses.replace(super().with_dtype(dtype), config=config)
 
     @classmethod
-    def init(cls, config: Config, seed: int = 0) -> "TrainedModel":
+    def init(cls, config: DCTConfig, seed: int = 0) -> "TrainedModel":
         """An untrained model."""
-        return cls(config, initial_params(network(config), example_batch(config), seed), ((*config.data.image_size, 1),))
+        variables = initial_params(network(config), ChunkReader(config).example(), seed)
+        return cls(config, variables, ((*config.data.image_size, 1),))
 
     def sample(
         self,
@@ -104,8 +77,8 @@ class TrainedModel:
         """
         labels = None if label is None else np.atleast_1d(np.asarray(label, np.int32)).tolist()
         starts = self.starts(num, seed, labels, size, first)
-        ended = [one for grown in self.draw(starts, seed, policy, batch_size) for one in grown if one.state != "growing"]
-        return [one.sparse for one in sorted(ended, key=lambda one: one.start.number)]
+        samples = ended(self.draw(starts, seed, policy, batch_size))
+        return [one.sparse for one in sorted(samples, key=lambda one: one.start.number)]
 
     def starts(
         self,
@@ -178,12 +151,39 @@ class TrainedModel:
                 raise ValueError(f"guidance is {policy.guidance} and the class is hidden; guidance needs a class: name one")
         for start in starts:
             self.check_label(start.label)
-            self.blank(start.given.size)
+            self.check_size(start.given.size)
             self.check_list(start.given, f"what sample {start.number} begins with")
             if limit is not None and len(start.given) > limit:
                 raise ValueError(f"what is given has {len(start.given)} triples, more than the limit of {limit}")
         rows = min(batch_size, len(starts))
-        return draw_lists(self.network, self.params, starts, seed, policy, rows, limit)
+        return sample_lists(self.network, self.variables, starts, seed, policy, rows, limit)
+
+    @property
+    def block_size(self) -> int:
+        """B."""
+        return self.codec.block_size
+
+    def sample_pictures(self, num: int, seed: int, labels: Sequence[int], batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Plain samples, as they end: the number of each, and uint8 [H, W, 3]."""
+        for one in ended(self.draw(self.starts(num, seed, labels), seed, batch_size=batch_size)):
+            yield one.start.number, self.codec.decode(one.sparse)
+
+    def reconstruct(self, picture: np.ndarray) -> np.ndarray:
+        """What the codec leaves of a picture, uint8 [H, W, 3]."""
+        return self.codec.decode(self.codec.encode(picture))
+
+    def guided_pictures(self, held_out: Pictures, seed: int, batch_size: int) -> Guided | None:
+        """Samples whose small picture is that of a held-out one, if the channel order allows that."""
+        if not dcs_first(self.codec):
+            return None
+        given = [to_restore(self, held_out[i]) for i in range(len(held_out))]
+        samples = ended(self.draw(starts_of(self, [one.prefix for one in given], 1, seed), seed, batch_size=batch_size))
+        return Guided(
+            "upsampled",
+            ((one.start.number, self.codec.decode(one.sparse), one.keeps_given) for one in samples),
+            ("their input, enlarged", [one.shown for one in given]),
+            "upsampled_with_the_given_coefficients",
+        )
 
     def label(self, name: str) -> int:
         """The label of a class: its name, or its number. "none" hides it; if a class has that name, the number of classes does.
@@ -227,24 +227,24 @@ class TrainedModel:
             raise ValueError(f"labels are {given.tolist()}; there must be {len(lists)} from 0 to {self._last_label}")
         for i, sparse in enumerate(lists):
             self.check_list(sparse, f"list {i}")
-        return list_log_prob(self.network, self.params, lists, given)._asdict()
+        return list_log_prob(self.network, self.variables, lists, given)._asdict()
 
     def blank(self, size: tuple[int, int]) -> SparseDCT:
-        """The list without triples of an image of (H, W) pixels.
+        """The list without triples of an image of (H, W) pixels. Raises ValueError if the model has no such images."""
+        self.check_size(size)
+        return SparseDCT.empty(size, self.codec)
 
-        Raises:
-            ValueError: if the model's canvas is too small for it, or the model has seen no other size than its canvas.
-        """
-        blank, canvas = SparseDCT.empty(size, self.codec), self.network.vocabulary.grid
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raises ValueError unless the model has images of (H, W) pixels: they fit on its canvas, and it has seen such."""
+        grid, canvas = self.codec.grid(size), self.network.vocabulary.grid
         most = " x ".join(str(side * self.codec.block_size) for side in canvas)
-        if any(ours > theirs for ours, theirs in zip(blank.grid, canvas)):
+        if any(ours > theirs for ours, theirs in zip(grid, canvas)):
             raise ValueError(f"the size is {size[0]} x {size[1]} pixels; this model draws images of up to {most}")
-        if self.config.data.fit == "crop" and blank.grid != canvas:
+        if self.config.data.fit == "crop" and grid != canvas:
             raise ValueError(
                 f"the size is {size[0]} x {size[1]} pixels; this model has seen images of {most} alone; one that is trained "
                 "with --data.fit whole draws others, too"
             )
-        return blank
 
     def check_label(self, label: int) -> None:
         """Raises ValueError if the model has no such class."""
@@ -294,48 +294,3 @@ class TrainedModel:
 def _check_seed(seed: int) -> None:
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")
-
-
-def load(run: str | Path, dtype: str | None = None) -> TrainedModel:
-    """The best checkpoint of a run's folder, the one that is named, a file that `export` has written, or a published model.
-
-    Args:
-        run: the folder, runs/NAME/checkpoints/STEP, the file, or the name, as `dct_jax.published.locate` has it.
-        dtype: as of `TrainedModel.with_dtype`; by default the weights are float32, the activations as in training.
-
-    Raises:
-        ValueError: if there is no such model, or it cannot be read.
-    """
-    path = locate(run)
-    if is_checkpoint(path):
-        model = _from_checkpoint(Checkpoints(path.parent), int(path.name))
-    else:
-        model = _from_run(path / "checkpoints") if path.is_dir() else _from_file(path)
-    return model if dtype is None else model.with_dtype(dtype)
-
-
-def _from_run(folder: Path) -> TrainedModel:
-    checkpoints = Checkpoints(folder)
-    while (step := checkpoints.best()) is not None:
-        try:
-            return _from_checkpoint(checkpoints, step)
-        except ValueError:
-            if checkpoints.exists(step):
-                raise
-            # A run in training has removed it meanwhile, as it has better ones.
-    raise ValueError(f"{folder}: there is no checkpoint yet")
-
-
-def _from_checkpoint(checkpoints: Checkpoints, step: int) -> TrainedModel:
-    checkpoints.check(step)
-    config = checkpoints.config(step)
-    shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
-    return TrainedModel(config, checkpoints.params(step, shapes), checkpoints.sizes(step), checkpoints.classes(step))
-
-
-def _from_file(path: Path) -> TrainedModel:
-    weights = read_weights(path)
-    model = TrainedModel(weights.config, jax.device_put(weights.params), weights.sizes, weights.classes)
-    if model.fingerprint != weights.fingerprint:
-        raise ValueError(f"{path}: the weights are damaged: their fingerprint is not the one that stands in the file")
-    return model

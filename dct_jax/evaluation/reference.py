@@ -6,11 +6,12 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from dct_jax.data.pictures import Pictures
 from dct_jax.evaluation.distances import Moments
 from dct_jax.evaluation.features.network import FeatureNetwork
 from dct_jax.storage.files import replacing
@@ -19,16 +20,6 @@ log = logging.getLogger(__name__)
 
 _ROWS = 2048  # vectors that are added to the moments at a time; of each addition a part costs as much as so many vectors
 _CHOICE_SEED = 0
-
-
-class Pictures(Protocol):
-    """A set of pictures, of which one at a time is in memory."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 [H, W, 3], the same whenever it is asked for; sizes may differ."""
-        ...
 
 
 @dataclass(frozen=True)

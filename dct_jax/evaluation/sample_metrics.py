@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from dct_jax.data.pictures import Pictures
 from dct_jax.evaluation.distances import Moments, frechet_distance, precision_recall
 from dct_jax.evaluation.features.network import FeatureNetwork
-from dct_jax.evaluation.reference import Pictures, Statistics, statistics
+from dct_jax.evaluation.reference import Statistics, statistics
 from dct_jax.tables import aligned
 
 KEEP = 10_000

@@ -18,7 +18,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dct_jax.nn.initial import Initializer, fan_in
+from dct_jax.nn.heads import SymbolHead
+from dct_jax.nn.initial import Initializer, fan_in, normal
 
 FLOAT32, BFLOAT16 = jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)
 
@@ -35,14 +36,18 @@ class Precision:
     activations: jnp.dtype
     operands: jnp.dtype
 
-    def with_float32_activations(self) -> "Precision":
-        """The same operands, between activations in float32."""
-        return Precision(FLOAT32, self.operands)
-
     def dense(self, features: int, use_bias: bool = True, kernel_init: Initializer = fan_in) -> nn.Dense:
         """A dense layer of these types."""
-        product = None if self.operands == self.activations else _dense_product
-        return nn.Dense(features, use_bias, self.activations, kernel_init=kernel_init, dot_general=product)
+        return nn.Dense(features, use_bias, self.activations, kernel_init=kernel_init, dot_general=self._product)
+
+    def head(self, symbols: int) -> SymbolHead:
+        """A layer from the stream to the logits of so many symbols, which are float32."""
+        precision = Precision(FLOAT32, self.operands)
+        return SymbolHead(symbols, dtype=FLOAT32, kernel_init=normal(0.02), dot_general=precision._product)
+
+    @property
+    def _product(self) -> Callable[..., jax.Array] | None:
+        return None if self.operands == self.activations else _dense_product
 
 
 def precision_of(dtype: str, products: str) -> Precision:

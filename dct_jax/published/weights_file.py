@@ -17,10 +17,10 @@ import safetensors
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from dct_jax.config import Config
-from dct_jax.data.pipeline import example_batch
-from dct_jax.dct.network import network
+from dct_jax.config import RunConfig
 from dct_jax.storage.files import read_limited, replacing
+from dct_jax.systems import read_config
+from dct_jax.training.stage import Sizes
 
 FORMAT = "dct_jax model 1"
 SUFFIX = ".safetensors"
@@ -50,28 +50,28 @@ class Weights(NamedTuple):
     """What a file holds.
 
     Attributes:
-        config, sizes, classes: as of `TrainedModel`.
-        params: float32, whatever the file's numbers are.
-        fingerprint: what `TrainedModel.fingerprint` of all that must be.
+        config, sizes, classes: as of `training.stage.Trained`.
+        variables: float32, whatever the file's numbers are.
+        fingerprint: what `Trained.fingerprint` of all that must be.
         about: what to know of it.
     """
 
-    config: Config
-    params: Any
-    sizes: tuple[tuple[int, int, int], ...]
+    config: RunConfig
+    variables: Any
+    sizes: Sizes
     classes: tuple[str, ...]
     fingerprint: str
     about: About
 
 
-def rounded(params: Any, kind: Kind) -> Any:
-    """Float32 parameters as a file of this kind gives them back."""
+def rounded(variables: Any, kind: Kind) -> Any:
+    """Float32 variables as a file of this kind gives them back."""
     dtype = np.dtype(ml_dtypes.bfloat16 if kind == "bfloat16" else kind)
-    return jax.tree.map(lambda x: np.asarray(x).astype(dtype).astype(np.float32), params)
+    return jax.tree.map(lambda x: np.asarray(x).astype(dtype).astype(np.float32), variables)
 
 
 def write_weights(path: Path, weights: Weights, kind: Kind) -> None:
-    """Writes a file whose numbers are of this kind; `weights.params` must be `rounded` to it.
+    """Writes a file whose numbers are of this kind; `weights.variables` must be `rounded` to it.
 
     Raises:
         ValueError: if the file's name does not end in SUFFIX, or it cannot be written.
@@ -79,7 +79,7 @@ def write_weights(path: Path, weights: Weights, kind: Kind) -> None:
     if path.suffix != SUFFIX:
         raise ValueError(f"{path}: the name of a file of weights must end in {SUFFIX}")
     dtype = np.dtype(ml_dtypes.bfloat16 if kind == "bfloat16" else kind)
-    arrays = {name: np.asarray(x).astype(dtype) for name, x in flatten_dict(weights.params, sep="/").items()}
+    arrays = {name: np.asarray(x).astype(dtype) for name, x in flatten_dict(weights.variables, sep="/").items()}
     metadata = {
         "format": FORMAT,
         "config": json.dumps(weights.config.to_dict()),
@@ -137,7 +137,7 @@ def _named(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: this is no file of weights that can be used ({reason})") from None
 
 
-def _header(path: Path) -> tuple[Config, dict[str, str]]:
+def _header(path: Path) -> tuple[RunConfig, dict[str, str]]:
     """The configuration and the metadata."""
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
@@ -148,7 +148,7 @@ def _header(path: Path) -> tuple[Config, dict[str, str]]:
     for name in _FIELDS:
         if name not in metadata:
             raise ValueError(f"its header has no {name}")
-    return Config.from_dict(json.loads(metadata["config"])), metadata
+    return read_config(json.loads(metadata["config"])), metadata
 
 
 def _about(metadata: Mapping[str, str]) -> About:
@@ -157,10 +157,9 @@ def _about(metadata: Mapping[str, str]) -> About:
     return About(*(str(values[name]) for name in ("data", "licence", "command")), results)
 
 
-def _arrays(path: Path, config: Config) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and type of each array, which are those that the configuration's network needs."""
-    shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
-    wanted = {name: tuple(leaf.shape) for name, leaf in flatten_dict(shapes, sep="/").items()}
+def _arrays(path: Path, config: RunConfig) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of each array, which are those that the configuration's stage needs."""
+    wanted = {name: tuple(leaf.shape) for name, leaf in flatten_dict(config.build().shapes(), sep="/").items()}
     found = {}
     with safetensors.safe_open(path, framework="numpy") as file:
         for name in file.keys():

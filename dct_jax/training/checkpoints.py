@@ -1,4 +1,4 @@
-"""Checkpoints of a run: parameters, optimiser, the pictures' sizes and the configuration. Orbax writes the arrays.
+"""Checkpoints of a run: variables, optimiser, the pictures' sizes and the configuration. Orbax writes the arrays.
 
 A checkpoint is a folder named by its step. Its manifest is written last and removed first, so a folder without one is not a
 checkpoint: it was not finished, or is being removed.
@@ -11,22 +11,26 @@ import operator
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from dct_jax.config import Config
+from dct_jax.config import RunConfig
 from dct_jax.storage.manifest import MANIFEST, find_damage, write_manifest
-from dct_jax.training.step import TrainState
+from dct_jax.training.stage import Sizes, TrainState
 
 log = logging.getLogger(__name__)
 
-METRIC = "bits_per_pixel"
+Configuration = TypeVar("Configuration", bound=RunConfig)
+
+SCORE_BEFORE = "bits_per_pixel"
+"""What the checkpoints of earlier versions, which name no score, are compared by."""
+
 DAMAGED = ".damaged"
 """Ends the name of a folder that was a checkpoint, and is kept for people to look at."""
 
@@ -36,15 +40,16 @@ OLDER = "_CHECKPOINT_METADATA"
 LARGEST_TEXT = 2**24
 """Bytes of a configuration, sizes, classes or metrics."""
 
-Sizes = Sequence[tuple[int, int, int]]
-"""Which sizes the pictures have, and how often: (H, W, count), in pixels."""
+VARIABLES = "params"
+"""The name of the tree of variables: once these were parameters alone."""
 
 
 class Checkpoints:
-    """The checkpoints below a folder: the latest few, and the best by held-out bits per pixel.
+    """The checkpoints below a folder: the latest few, and the best by a number about held-out pictures.
 
-    Each has the trees params and optimizer and the texts sizes and classes (of the training pictures), config, and metrics if
-    it was evaluated. The position of the input is the step. If a run has several processes, each may read; one writes.
+    Each has the trees of variables and of the optimiser, the texts sizes and classes (of the training pictures) and config, and
+    if it was evaluated, metrics and the name of the one that is its score. The position of the input is the step. If a run has
+    several processes, each may read; one writes.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -81,7 +86,7 @@ class Checkpoints:
             ValueError: if the metrics of one cannot be read.
         """
         steps = self.steps() if among is None else sorted(among)
-        evaluated = {step: metrics[METRIC] for step in steps if (metrics := self.metrics(step))}
+        evaluated = {step: metrics[self._score(step)] for step in steps if (metrics := self.metrics(step))}
         return min(evaluated, key=evaluated.__getitem__, default=max(steps, default=None))
 
     def check(self, step: int) -> None:
@@ -110,10 +115,11 @@ class Checkpoints:
         self,
         state: TrainState,
         sizes: Sizes,
-        config: Config,
+        config: RunConfig,
         metrics: dict[str, float] | None,
         classes: Sequence[str] = (),
         pending: Mapping[str, Any] | None = None,
+        score: str = SCORE_BEFORE,
     ) -> None:
         """Writes a checkpoint, unless that step has one; then removes those that `training.keep` does not keep.
 
@@ -121,9 +127,10 @@ class Checkpoints:
             state: of the run, in the memory of this process.
             sizes: of the training pictures.
             config: of the run.
-            metrics: of the evaluation at this step, if there was one; must have "bits_per_pixel".
+            metrics: of the evaluation at this step, if there was one.
             classes: the names of the training pictures' classes, if they have any.
             pending: what the log has not said yet, `Report.pending`.
+            score: which of the metrics checkpoints are compared by; lower is better.
 
         Raises:
             ValueError: if it cannot be written; nothing of it is left.
@@ -134,7 +141,7 @@ class Checkpoints:
         folder = self.path(step)
         self._remove(step)  # what a crash left
         texts = {"sizes": sizes, "classes": list(classes), "config": config.to_dict(), "pending": pending or {}}
-        trees = {"params": state.params, "optimizer": state.optimizer}
+        trees = {VARIABLES: state.variables, "optimizer": state.optimizer}
         try:
             _check_space(self.folder, sum(x.nbytes for x in jax.tree.leaves(trees)))
             with _quietly():
@@ -144,6 +151,7 @@ class Checkpoints:
                 _write_text(folder / name / "metadata", text)
             if metrics:
                 _write_text(folder / "metrics" / "metrics", metrics)
+                _write_text(folder / "metrics" / "score", score)
             write_manifest(folder)
         except Exception as error:  # Orbax raises many kinds
             self._remove(step)
@@ -168,24 +176,28 @@ class Checkpoints:
         latest = self.latest()
         return "no checkpoint was saved yet" if latest is None else f"the last good checkpoint is {self.path(latest)}"
 
-    def config(self, step: int) -> Config:
+    def config(self, step: int, read: Callable[[Any], Configuration]) -> Configuration:
         """The configuration in a checkpoint.
+
+        Args:
+            step: of the checkpoint.
+            read: makes a configuration of what `RunConfig.to_dict` gave.
 
         Raises:
             ValueError: if it cannot be read.
         """
         try:
-            return Config.from_dict(self._text(step, "config"))
+            return read(self._text(step, "config"))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.path(step)}: this checkpoint has no readable configuration ({error})") from None
 
-    def params(self, step: int, like: Any) -> Any:
-        """The parameters alone. `like` gives their shapes and types.
+    def variables(self, step: int, like: Any) -> Any:
+        """The variables alone. `like` gives their shapes and types.
 
         Raises:
             ValueError: if the checkpoint holds other shapes.
         """
-        return self._arrays(step, "params", like)
+        return self._arrays(step, VARIABLES, like)
 
     def sizes(self, step: int) -> Sizes:
         """The sizes of the training pictures.
@@ -227,11 +239,10 @@ class Checkpoints:
             return {}
         try:
             pending = self._text(step, "pending")
-            numbers = [*pending["nats"], pending["elements"], *pending["gradient_norms"]] if pending else []
-            if not all(isinstance(number, int | float) for number in numbers) or len(numbers) in range(1, 4):
-                raise ValueError("it must have nats of three symbols, elements and gradient norms")
+            if not isinstance(pending, dict):
+                raise ValueError("it must be a dictionary")
             return pending
-        except (KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"{self.path(step)}: this checkpoint has no readable pending numbers ({error})") from None
 
     def restore(self, step: int, like: TrainState) -> TrainState:
@@ -240,8 +251,8 @@ class Checkpoints:
         Raises:
             ValueError: if the checkpoint holds other shapes.
         """
-        params, optimizer = (self._arrays(step, name, getattr(like, name)) for name in ("params", "optimizer"))
-        return TrainState(jnp.int32(step), params, optimizer)
+        variables = self.variables(step, like.variables)
+        return TrainState(jnp.int32(step), variables, self._arrays(step, "optimizer", like.optimizer))
 
     def _metrics(self, step: int) -> dict[str, float] | None:
         """As `metrics`. Raises ValueError, naming the file, if it cannot be read."""
@@ -249,9 +260,17 @@ class Checkpoints:
             return None
         try:
             metrics = self._text(step, "metrics", "metrics")
-            return {str(name): float(number) for name, number in metrics.items()} | {METRIC: float(metrics[METRIC])}
+            found = {str(name): float(number) for name, number in metrics.items()}
+            if (score := self._score(step)) not in found:
+                raise ValueError(f"it has no {score}")
+            return found
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{self.path(step) / 'metrics' / 'metrics'} cannot be read ({error})") from None
+
+    def _score(self, step: int) -> str:
+        """Which of the metrics a checkpoint is compared by."""
+        has_name = (self.path(step) / "metrics" / "score").exists()
+        return self._text(step, "metrics", "score") if has_name else SCORE_BEFORE
 
     def _damage(self, step: int, thorough: bool = True) -> str | None:
         """What is wrong with a checkpoint, in words; None if nothing is, as far as can be told."""
@@ -343,7 +362,7 @@ def _write_arrays(folder: Path, tree: Any) -> None:
 
 
 def _write_text(path: Path, values: Any) -> None:
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(values))
 
 

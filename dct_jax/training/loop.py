@@ -1,30 +1,26 @@
 """The training run: data in, checkpoints and metrics out, and the same command again goes on where it stopped."""
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from dct_jax.codec import SparseDCT
-from dct_jax.config import Config, DataConfig, TrainingConfig
-from dct_jax.data.pipeline import Shard, example_batch, held_out_lists, training_batches, training_sizes
+from dct_jax.config import RunConfig, TrainingConfig
+from dct_jax.data.pipeline import Shard, read_held_out, training_batches, training_sizes
 from dct_jax.data.skipped import Skipped
-from dct_jax.data.sources import NO_LABEL, Source, hold_out, open_source
-from dct_jax.dct.likelihood import bits_per_pixel, list_log_prob
-from dct_jax.dct.network import network
+from dct_jax.data.sources import Source, check_classes, open_sources
 from dct_jax.distributed.parallel import all_devices, any_process, parallel, place, replicate
-from dct_jax.training.checkpoints import METRIC, Checkpoints, Sizes
+from dct_jax.evaluation.judge import Judge
+from dct_jax.evaluation.prior import Prior
+from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.report import Report
 from dct_jax.training.run_folder import check_same_run, locked
 from dct_jax.training.signals import stop_signals
-from dct_jax.training.step import init_state, make_optimizer, train_step
+from dct_jax.training.stage import Stage
 
 log = logging.getLogger(__name__)
 
@@ -34,26 +30,27 @@ class Outcome:
     """How a call of `train` ended.
 
     Attributes:
+        stage: what was trained.
         step: steps taken in all.
         signal: the name of the signal that stopped it, or None if the run is complete.
-        evaluation: of the best checkpoint on held-out pictures: "bits_per_pixel", nats per triple by symbol, and what was
-            asked of samples; None if there was none.
-        held_out: the lists that were evaluated.
+        evaluation: the stage's numbers about held-out pictures, of the best checkpoint, and what was asked of samples; None if
+            there was no evaluation.
+        held_out: what was evaluated, as the stage's reader has it.
         skipped: how many pictures could not be used, in words, for training pictures and held-out ones; empty if all could.
     """
 
+    stage: Stage
     step: int
     signal: str | None
     evaluation: dict[str, float] | None
-    held_out: list[SparseDCT]
+    held_out: Any
     skipped: list[str]
 
 
 def train(
-    config: Config,
+    config: RunConfig,
     folder: Path,
     devices: Sequence[jax.Device] | None = None,
-    judge: Callable[[Any, Sizes], dict[str, float]] | None = None,
     saved: Callable[[], None] | None = None,
     latest_whole: bool = False,
     stopped: list[str] | None = None,
@@ -67,7 +64,6 @@ def train(
         config: of the run.
         folder: for checkpoints/, metrics.jsonl and TensorBoard events; the same one for all processes.
         devices: to train on, of all processes; all that there are by default.
-        judge: is given the parameters and the pictures' sizes at each evaluation; its numbers are logged with the bits.
         saved: is called after each checkpoint, by the process that wrote it.
         latest_whole: sets damaged checkpoints aside and goes on from the latest that is whole.
         stopped: the list of `signals.stop_signals`, if the caller has it open already.
@@ -79,23 +75,24 @@ def train(
     """
     devices = devices or all_devices()
     _check_batch(config.training, len(devices))
-    data = _open_data(config)  # before anything is written
+    stage = config.build()
+    data = _open_data(stage)  # before anything is written
     lock = nullcontext() if jax.process_index() else locked(folder)
     with nullcontext(stopped) if stopped is not None else stop_signals() as signals, lock:
-        return _train(config, folder, data, devices, judge, saved, latest_whole, signals)
+        return _train(stage, folder, data, devices, saved, latest_whole, signals)
 
 
 def _train(
-    config: Config,
+    stage: Stage,
     folder: Path,
     data: "_Data",
     devices: Sequence[jax.Device],
-    judge: Callable[[Any, Sizes], dict[str, float]] | None,
     saved: Callable[[], None] | None,
     latest_whole: bool,
     stopped: list[str],
 ) -> Outcome:
     """As `train`, in a folder that nobody else trains in."""
+    config, training, skipped = stage.config, data.training, data.skipped
     shard = Shard(jax.process_index(), jax.process_count())
     writes = shard.index == 0
     any_stopped = any_process(devices)
@@ -106,43 +103,35 @@ def _train(
     bool(any_stopped(False))  # the others wait for that
     if (latest := checkpoints.latest()) is not None:
         checkpoints.check(latest)
-        check_same_run(folder, checkpoints.config(latest), config)
-
-    training, skipped, lists, labels = data
-    model, optimizer = network(config), make_optimizer(config.training)
-    init = partial(init_state, model, optimizer, example_batch(config), config.seed)
-    if latest is not None:
-        state, sizes = checkpoints.restore(latest, jax.eval_shape(init)), checkpoints.sizes(latest)
+        check_same_run(folder, checkpoints.config(latest, type(config).from_dict), config)
+        state, sizes = checkpoints.restore(latest, jax.eval_shape(stage.init)), checkpoints.sizes(latest)
     else:
-        state, sizes = init(), training_sizes(training, config)
+        state, sizes = stage.init(), training_sizes(training, config.data)
     done = int(state.step)
     state = replicate(state, devices)
-    program = partial(train_step, model, optimizer, seed=config.seed, accumulate=config.training.accumulate)
-    step = parallel(program, devices, donate_first=True)
+    step = parallel(stage.step, devices, donate_first=True)
 
     def evaluate() -> dict[str, float]:
-        at_a_time = config.training.batch_size // config.training.accumulate
-        nats = list_log_prob(model, state.params, lists, labels, at_a_time, devices)
-        elements = sum(len(sparse) + 1 for sparse in lists)
-        by_symbol = {name: -float(x.sum()) / elements for name, x in nats._asdict().items()}
-        for name, number in by_symbol.items():
-            if not math.isfinite(number):
-                raise FloatingPointError(f"step {done}: the held-out loss of the {name} is {number}")
-        of_samples = judge(jax.device_get(state.params), sizes) if judge else {}
-        return {METRIC: bits_per_pixel(nats, lists), **by_symbol, **of_samples}
+        try:
+            numbers = stage.evaluate(state.variables, data.held_out, devices)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"step {done}: {error}") from None
+        if data.judge:
+            model = stage.trained(jax.device_get(state.variables), sizes, training.classes)
+            numbers = numbers | data.judge(model)
+        return numbers
 
     def save(evaluation: dict[str, float] | None) -> None:
         report.flush()  # what a checkpoint follows from is never missing
         if writes:
-            checkpoints.save(state, sizes, config, evaluation, training.classes, report.pending)
+            checkpoints.save(state, sizes, config, evaluation, training.classes, report.pending, stage.best)
             if saved:
                 saved()
         bool(any_stopped(False))  # the others wait for that
 
-    pending = checkpoints.pending(latest) if latest is not None else None
-    report = Report(config, folder, done, silent=not writes, pending=pending)
+    report = Report(stage, folder, done, silent=not writes, pending=checkpoints.pending(latest) if latest is not None else None)
     if done < config.training.steps:
-        parameters = sum(x.size for x in jax.tree.leaves(state.params))
+        parameters = sum(x.size for x in jax.tree.leaves(state.variables))
         where = f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}"
         report.say(f"{parameters:,} parameters, {len(training)} pictures, {where}; compiling takes a moment")
     batches = training_batches(training, config, skipped[0], done, shard)
@@ -168,10 +157,11 @@ def _train(
                     report.evaluation(done, evaluation)
                 save(evaluation)
         return Outcome(
+            stage=stage,
             step=done,
             signal=(stopped or ["SIGTERM"])[0] if done < config.training.steps else None,
             evaluation=checkpoints.metrics(best) if (best := checkpoints.best()) is not None else None,
-            held_out=lists,
+            held_out=data.held_out,
             skipped=[one.summary() for one in skipped if len(one)],
         )
     except FloatingPointError as error:
@@ -184,39 +174,26 @@ def _train(
         report.close()
 
 
-def open_sources(data: DataConfig) -> tuple[Source, Source]:
-    """The pictures to train on, and those that are held out.
-
-    Raises:
-        ValueError: if there are none.
-    """
-    source = open_source(data.source, data.split)
-    if data.held_out_split:
-        # Without a split, all sources but TFDS give all that they have.
-        if data.held_out_split == data.split or not (data.split or data.source.startswith("tfds:")):
-            raise ValueError(
-                f"data.held_out_split is {data.held_out_split!r} and data.split is {data.split!r}: held-out pictures would be "
-                "trained on; name another data.split"
-            )
-        return source, open_source(data.source, data.held_out_split)
-    return hold_out(source, data.held_out_every)
-
-
 class _Data(NamedTuple):
-    """What a run works with: pictures to train on, those that could not be used of them and of those that are held out, and the
-    lists and labels of the latter."""
+    """What a run works with: pictures to train on, those that could not be used of them and of those that are held out, what
+    the reader made of the latter, and the judge of samples."""
 
     training: Source
     skipped: tuple[Skipped, Skipped]
-    lists: list[SparseDCT]
-    labels: np.ndarray  # [N]
+    held_out: Any
+    judge: Judge | None
 
 
-def _open_data(config: Config) -> _Data:
+def _open_data(stage: Stage) -> _Data:
+    config = stage.config
     training, held_out = open_sources(config.data)
-    _check_classes(config, training, held_out)
+    check_classes(config.reader().num_classes, training, held_out)
     skipped = Skipped(len(training), config.data.max_skipped), Skipped(len(held_out), config.data.max_skipped)
-    return _Data(training, skipped, *held_out_lists(held_out, config, skipped[1]))
+    if config.training.samples and not isinstance(stage.trained(None, (), ()), Prior):
+        raise ValueError(f"training.samples is {config.training.samples}; a {config.system} samples nothing, so it must be 0")
+    judged = config.training.samples and jax.process_index() == 0
+    judge = Judge(training, config) if judged else None
+    return _Data(training, skipped, read_held_out(held_out, config, skipped[1]), judge)
 
 
 def _check_batch(training: TrainingConfig, num_devices: int) -> None:
@@ -224,17 +201,4 @@ def _check_batch(training: TrainingConfig, num_devices: int) -> None:
         raise ValueError(
             f"training.batch_size is {training.batch_size}; it must be a multiple of the {num_devices} devices"
             + (f" times training.accumulate, {training.accumulate}" if training.accumulate > 1 else "")
-        )
-
-
-def _check_classes(config: Config, training: Source, held_out: Source) -> None:
-    wanted, found = config.model.num_classes, len(training.classes)
-    if not wanted:
-        return
-    numbers_alone = not found and training[0].label != NO_LABEL
-    if wanted != found and not numbers_alone:
-        raise ValueError(f"model.num_classes is {wanted}, but {training.name} has {found} classes")
-    if held_out.classes != training.classes:
-        raise ValueError(
-            f"{held_out.name} has other classes than {training.name}; with model.num_classes they must be the same"
         )

@@ -17,7 +17,6 @@ from dct_jax.storage.files import replacing
 log = logging.getLogger(__name__)
 
 EVENTS = "events.out.tfevents.*"
-SYMBOLS = ("channel", "position", "value")
 
 
 class MetricsLog:
@@ -82,13 +81,12 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _record(line: str) -> dict[str, Any] | None:
-    """A line of metrics.jsonl, if it is one."""
+    """A line of metrics.jsonl, if it is one: names with numbers, or with names with numbers."""
     try:
         record = json.loads(line)
-        held_out, nats = record.get("held_out"), record.get("nats_per_triple")
-        needed = [record["step"], record["seconds"], *(part for part in (held_out or {}).values())]
-        needed += [held_out["bits_per_pixel"]] if held_out is not None else []
-        needed += [nats[symbol] for symbol in SYMBOLS] if nats is not None else []
-        return record if all(isinstance(number, int | float) for number in needed) else None
+        parts = [part for value in record.values() for part in (value.values() if isinstance(value, dict) else [value])]
+        numbers = [record["step"], record["seconds"], *parts]
+        is_whole = all(isinstance(number, int | float) for number in numbers)
+        return record if is_whole else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

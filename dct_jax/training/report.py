@@ -10,39 +10,44 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from dct_jax.config import Config
 from dct_jax.training.metrics_log import MetricsLog
-from dct_jax.training.step import StepMetrics, learning_rate
+from dct_jax.training.optimizer import learning_rate
+from dct_jax.training.stage import Metrics, Stage, words
 
 LOG_EVERY = 10
+_NORM, _WORK = "gradient_norm", "work"
 
 
 class Report:
     """Follows a run. A step's metrics are fetched when the next step has been started, so that the device never waits."""
 
     def __init__(
-        self, config: Config, folder: Path, step: int, silent: bool = False, pending: Mapping[str, Any] | None = None
+        self, stage: Stage, folder: Path, step: int, silent: bool = False, pending: Mapping[str, Any] | None = None
     ) -> None:
-        """Args: the run's configuration and folder, the step that it goes on from, whether to write and show nothing, as all
-        processes of a run but one do, and what `pending` was at that step."""
-        self._schedule = learning_rate(config.training)
+        """Args:
+        stage, folder: of the run.
+        step: that the run goes on from.
+        silent: whether to write and show nothing, as all processes of a run but one do.
+        pending: what `pending` was at that step.
+        """
+        self._stage, self._schedule = stage, learning_rate(stage.config.training)
         self._log = None if silent else MetricsLog(folder, step)
         layout = "step {n_fmt}/{total_fmt} |{bar}| {elapsed}, {remaining} left{postfix}"
-        self._bar = tqdm(total=config.training.steps, initial=step, bar_format=layout, dynamic_ncols=True, disable=silent)
-        self._unread: tuple[int, StepMetrics] | None = None
+        total = stage.config.training.steps
+        self._bar = tqdm(total=total, initial=step, bar_format=layout, dynamic_ncols=True, disable=silent)
+        self._unread: tuple[int, Metrics] | None = None
         self._start = time.monotonic()
         self._restart()
-        if pending:
-            self._nats, self._elements = np.array(pending["nats"], np.float64), float(pending["elements"])
-            self._norms = [float(norm) for norm in pending["gradient_norms"]]
+        for name, (sum_, count) in (pending or {}).get("sums", {}).items():
+            self._sums[name] = np.array([sum_, count], np.float64)
 
     @property
     def pending(self) -> dict[str, Any]:
         """What the next line of the log will say of the steps so far; a run that goes on has it from its checkpoint, so that
         its log is that of a run which was never stopped."""
-        return {"nats": self._nats.tolist(), "elements": self._elements, "gradient_norms": list(self._norms)}
+        return {"sums": {name: sums.tolist() for name, sums in self._sums.items()}}
 
-    def step(self, step: int, metrics: StepMetrics) -> None:
+    def step(self, step: int, metrics: Metrics) -> None:
         """Takes the metrics of a step that has just been started.
 
         Raises:
@@ -57,14 +62,12 @@ class Report:
             return
         step, metrics = self._unread[0], jax.device_get(self._unread[1])
         self._unread = None
-        for symbol, nats in metrics.nats._asdict().items():
-            if not math.isfinite(nats):
-                raise FloatingPointError(f"step {step}: the loss of the {symbol} is {nats}")
+        for name, loss in metrics.losses.items():
+            if not math.isfinite(loss.sum):
+                raise FloatingPointError(f"step {step}: the loss of the {name.rpartition('/')[2]} is {loss.sum}")
         if not math.isfinite(metrics.gradient_norm):
             raise FloatingPointError(f"step {step}: the loss is finite, but its gradient is {metrics.gradient_norm}")
-        self._nats += np.array(metrics.nats, np.float64)
-        self._elements += float(metrics.elements)
-        self._norms.append(float(metrics.gradient_norm))
+        self._add(metrics.losses | {_NORM: (metrics.gradient_norm, 1), _WORK: (metrics.work, 1)})
         self._bar.update()
         if step % LOG_EVERY == 0 and self._log:
             self._write(step)
@@ -73,7 +76,8 @@ class Report:
         """Logs numbers about held-out pictures; the time that they took does not count as training."""
         if self._log:
             self._log.write(step, held_out=evaluation, seconds=self._seconds())
-        self.say(f"step {step}: {evaluation['bits_per_pixel']:.4f} bits per pixel on held-out pictures")
+        best = self._stage.best
+        self.say(f"step {step}: {evaluation[best]:.4f} {words(best)} on held-out pictures")
         self._restart()
 
     def say(self, message: str) -> None:
@@ -91,25 +95,39 @@ class Report:
         if self._log:
             self._log.close()
 
+    def _add(self, means: Mapping[str, tuple[float, float]]) -> None:
+        for name, mean in means.items():
+            self._sums[name] = self._sums.get(name, 0) + np.array(mean, np.float64)
+
     def _restart(self) -> None:
-        self._nats, self._elements, self._norms, self._since = np.zeros(3), 0.0, [], time.monotonic()
+        self._sums: dict[str, np.ndarray] = {}  # name -> sum, count
+        self._since = time.monotonic()
 
     def _seconds(self) -> float:
         """Since this process began, with compiling and evaluations."""
         return round(time.monotonic() - self._start, 1)
 
     def _write(self, step: int) -> None:
-        channel, position, value = (self._nats / max(self._elements, 1)).tolist()
-        rate = self._elements / (time.monotonic() - self._since)
+        work, norm = self._sums.pop(_WORK)[0], self._sums.pop(_NORM)
+        rate = work / (time.monotonic() - self._since)
+        groups: dict[str, dict[str, float]] = {}
+        for name, (total, count) in self._sums.items():
+            group, _, part = name.rpartition("/")
+            groups.setdefault(group, {})[part] = float(total / max(count, 1))
+        alone = groups.pop("", {})
+        shown = [" ".join(f"{name} {mean:.2f}" for name, mean in alone.items())] if alone else []
+        shown += [
+            f"{group.replace('_per_', '/')}: " + " ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+            for group, means in groups.items()
+        ]
         self._log.write(
             step,
-            nats_per_triple={"channel": channel, "position": position, "value": value, "total": channel + position + value},
-            triples_per_second=rate,
+            **alone,
+            **groups,
+            **{f"{self._stage.unit}_per_second": rate},
             seconds=self._seconds(),
-            gradient_norm=float(np.mean(self._norms)),
+            gradient_norm=float(norm[0] / norm[1]),
             learning_rate=float(self._schedule(step - 1)),
         )
-        self._bar.set_postfix_str(
-            f"nats/triple: channel {channel:.2f} position {position:.2f} value {value:.2f}, {rate:,.0f} triples/s"
-        )
+        self._bar.set_postfix_str(f"{', '.join(shown)}, {rate:,.0f} {self._stage.unit}/s")
         self._restart()

@@ -8,27 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from dct_jax.config import Config
+from dct_jax.config import RunConfig, changed_fields
 
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 """Names who trains in a folder. The system frees the lock when its holder ends, in whatever way; the file stays."""
-
-MAY_CHANGE = (
-    "data.threads",
-    "data.workers",
-    "data.max_skipped",
-    "model.rematerialise",
-    "model.products",
-    "training.accumulate",
-    "training.samples",
-    "training.features",
-)
-"""Fields that a run may go on with other values of: they change how fast it is, not what it learns (dropout's masks and
-rounding aside)."""
 
 
 @contextmanager
@@ -62,11 +48,9 @@ def locked(folder: Path) -> Iterator[None]:
         _say(file.fileno(), "")
 
 
-def check_same_run(folder: Path, theirs: Config, ours: Config) -> None:
-    """Raises ValueError if a folder's run has another configuration than this run, but for what may change."""
-    before, now = _flat(theirs.to_dict()), _flat(ours.to_dict())
-    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name] and name not in MAY_CHANGE]
-    if changed:
+def check_same_run(folder: Path, theirs: RunConfig, ours: RunConfig) -> None:
+    """Raises ValueError if a folder's run has another configuration than this run, but for fields that may change."""
+    if changed := changed_fields(theirs, ours):
         what = f"{folder} holds a run of another configuration ({', '.join(changed)})"
         raise ValueError(f"{what}; go on with that one or name another --run-dir")
 
@@ -74,11 +58,3 @@ def check_same_run(folder: Path, theirs: Config, ours: Config) -> None:
 def _say(handle: int, text: str) -> None:
     os.ftruncate(handle, 0)
     os.write(handle, text.encode())
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return flat

@@ -1,119 +1,47 @@
-"""One step of training: a pure function of the state and a batch."""
+"""A step of training by gradients: a pure function of the state and a batch, for every stage that has a loss."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from dct_jax.config import TrainingConfig
-from dct_jax.dct.chunks import Chunk
-from dct_jax.dct.network import DCTransformer, SymbolNats, initial_params, log_likelihood
 from dct_jax.distributed.parallel import DATA_AXIS
-from dct_jax.training.muon import stacked_muon
+from dct_jax.training.stage import TrainState
+
+Loss = Callable[[Any, Any, jax.Array], tuple[jax.Array, Any]]
+"""Variables, a part of the batch and a key -> the part's share of the loss, and sums that are reported."""
 
 
-class TrainState(NamedTuple):
-    """Everything that a step changes.
-
-    Attributes:
-        step: int32 [], optimiser steps taken.
-        params: the network's parameters.
-        optimizer: the optimiser's state.
-    """
-
-    step: jax.Array
-    params: Any
-    optimizer: optax.OptState
-
-
-class StepMetrics(NamedTuple):
-    """What a step reports: sums and counts over the global batch, so that they can be added up and divided once.
-
-    Attributes:
-        nats: minus log-likelihood by symbol, float32 [] each.
-        elements: how many elements (triples and stopping tokens) that is, float32 [].
-        gradient_norm: before clipping, float32 [].
-    """
-
-    nats: SymbolNats
-    elements: jax.Array
-    gradient_norm: jax.Array
-
-
-def learning_rate(config: TrainingConfig) -> optax.Schedule:
-    """Linear warm-up from 0, then a cosine to 0 at the last step."""
-    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup_steps, config.steps)
-
-
-def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
-    """Adam, or Muon and Adam, with clipped gradients."""
-    schedule = learning_rate(config)
-    if config.optimizer == "adam":
-        rule = optax.adam(schedule)
-    else:
-        ratio = config.muon_learning_rate / config.learning_rate
-        rule = optax.partition(
-            {"muon": stacked_muon(lambda step: ratio * schedule(step)), "adam": optax.nadam(schedule)}, _kinds
-        )
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
-
-
-def _kinds(params: Any) -> Any:
-    """What Muon is for, the matrices between layers and not those from and to symbols, and the rest."""
-
-    def one(path: Any, leaf: Any) -> str:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return "muon" if name.endswith("kernel") and "_head/" not in name else "adam"
-
-    return jax.tree_util.tree_map_with_path(one, params)
-
-
-def init_state(model: DCTransformer, optimizer: optax.GradientTransformation, batch: Chunk, seed: int) -> TrainState:
-    """The state before the first step. The batch gives shapes only."""
-    params = initial_params(model, batch, seed)
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-
-
-def train_step(
-    model: DCTransformer,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    batch: Chunk,
-    seed: int,
-    accumulate: int = 1,
-) -> tuple[TrainState, StepMetrics]:
-    """One step on one device's part of the batch; runs under an axis named "data" over the devices.
-
-    The loss is minus the log-likelihood of the global batch divided by its number of elements, so that the result does not
-    depend on how the batch is spread over devices, nor on how many parts each device does it in.
+def gradient_step(
+    loss: Loss, optimizer: optax.GradientTransformation, state: TrainState, batch: Any, seed: int, accumulate: int
+) -> tuple[TrainState, Any, jax.Array]:
+    """One step on one device's part of the batch; it runs under the axis "data" over the devices.
 
     Args:
-        model, optimizer: what to train, and how.
+        loss: its sum over all parts of a device, averaged over devices, is what is made smaller: so it is divided by something
+            that is known of the whole batch, and the result does not depend on how the batch is spread.
+        optimizer: of the variables.
         state: the same on all devices.
-        batch: this device's chunks.
-        seed: of dropout, with the step, the device and the part.
-        accumulate: parts of the batch, one after the other; their gradients are added up.
+        batch: this device's rows, a tree of [b, ...].
+        seed: of all that is random in the loss, with the step, the device and the part.
+        accumulate: A, parts of the batch, one after the other; their gradients are added up.
+
+    Returns:
+        The state after the step; what the loss reports, added up over the global batch; the gradient's norm before clipping.
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), jax.lax.axis_index(DATA_AXIS))
-    mean_elements = jax.lax.pmean(batch.is_target.sum().astype(jnp.float32), DATA_AXIS)
 
-    def loss(params: Any, part: Chunk, key: jax.Array) -> tuple[jax.Array, SymbolNats]:
-        logits = model.apply(params, part, train=True, rngs={"dropout": key})
-        nats = SymbolNats(*(-x.sum() for x in log_likelihood(logits, part, model.vocabulary)))
-        return sum(nats) / mean_elements, nats
-
-    def add(total: tuple[Any, SymbolNats], part: tuple[Chunk, jax.Array]) -> tuple[tuple[Any, SymbolNats], None]:
-        return jax.tree.map(jnp.add, total, jax.grad(loss, has_aux=True)(state.params, *part)), None
+    def add(total: tuple[Any, Any], part: tuple[Any, jax.Array]) -> tuple[tuple[Any, Any], None]:
+        return jax.tree.map(jnp.add, total, jax.grad(loss, has_aux=True)(state.variables, *part)), None
 
     parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)  # [A, b / A, ...]
-    nothing = jax.tree.map(jnp.zeros_like, state.params), SymbolNats(*[jnp.zeros(())] * 3)
-    (gradient, nats), _ = jax.lax.scan(add, nothing, (parts, jax.random.split(key, accumulate)))
+    first = jax.tree.map(lambda x: x[0], parts)
+    reported = jax.eval_shape(loss, state.variables, first, key)[1]
+    nothing = jax.tree.map(jnp.zeros_like, state.variables), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), reported)
+    (gradient, sums), _ = jax.lax.scan(add, nothing, (parts, jax.random.split(key, accumulate)))
     gradient = jax.lax.pmean(gradient, DATA_AXIS)
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-    metrics = StepMetrics(
-        nats=jax.lax.psum(nats, DATA_AXIS),
-        elements=jax.lax.psum(1.0, DATA_AXIS) * mean_elements,
-        gradient_norm=optax.tree.norm(gradient),
-    )
-    return TrainState(state.step + 1, optax.apply_updates(state.params, updates), optimizer_state), metrics
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.variables)
+    after = TrainState(state.step + 1, optax.apply_updates(state.variables, updates), optimizer_state)
+    return after, jax.lax.psum(sums, DATA_AXIS), optax.tree.norm(gradient)

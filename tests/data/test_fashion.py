@@ -15,12 +15,11 @@ from PIL import Image
 import dct_jax
 from dct_jax.commands import main
 from dct_jax.config import DataConfig
+from dct_jax.data.pixels import pixels
 from dct_jax.data.prepare import prepare_source
-from dct_jax.data.sources import FASHION, Source, open_source
+from dct_jax.data.sources import FASHION, Source, open_source, open_sources
 from dct_jax.data.sources.idx import FASHION_MNIST
-from dct_jax.dct.reader import pixels
 from dct_jax.experiment import FOLDER
-from dct_jax.training.loop import open_sources
 from tests.conftest import Refused
 from tests.data.test_tfds import write as write_tfds
 

@@ -17,15 +17,16 @@ import pytest
 from PIL import Image
 
 from dct_jax.codec import DCTCodec, SparseDCT
-from dct_jax.config import Config
-from dct_jax.data.pipeline import Shard, all_chunks, held_out_lists, training_batches, training_sizes
+from dct_jax.data.pipeline import Shard, read_held_out, training_batches, training_sizes
 from dct_jax.data.skipped import Skip, Skipped
 from dct_jax.data.sources import LANDSCAPES, Source, open_source
 from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.config import DCTConfig
+from dct_jax.dct.likelihood import all_chunks
 from tests.toys import tiny_config
 
 
-def with_data(config: Config, **changes: Any) -> Config:
+def with_data(config: DCTConfig, **changes: Any) -> DCTConfig:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
 
 
@@ -44,7 +45,7 @@ def assert_same(ours: list[Chunk], theirs: list[Chunk]) -> None:
             np.testing.assert_array_equal(x, y, err_msg=field, strict=True)
 
 
-def batches_of(source: Source, config: Config, first: int = 0, shard: Shard = Shard()) -> Iterator[Chunk]:
+def batches_of(source: Source, config: DCTConfig, first: int = 0, shard: Shard = Shard()) -> Iterator[Chunk]:
     return training_batches(source, config, Skipped(len(source), 1.0), first, shard)
 
 
@@ -65,7 +66,7 @@ def test_batches_have_fixed_shapes_and_depend_on_the_seed(tmp_path: Path) -> Non
     assert not any(np.array_equal(a.values, b.values) for a, b in zip(batches, other))
 
 
-def with_classes(config: Config, classes: int) -> Config:
+def with_classes(config: DCTConfig, classes: int) -> DCTConfig:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=classes))
 
 
@@ -231,7 +232,7 @@ def test_a_folder_without_a_good_picture_is_an_error_and_no_hang(tmp_path: Path)
     assert [type(error) for error in raised] == [ValueError]
     assert f"{tmp_path}: none of the 3 pictures that were tried can be used" in str(raised[0])
     with pytest.raises(ValueError, match=f"{tmp_path}: none of the 3 pictures that were tried can be used"):
-        held_out_lists(open_source(f"folder:{tmp_path}"), tiny_config(), Skipped(3, 1.0))
+        read_held_out(open_source(f"folder:{tmp_path}"), tiny_config(), Skipped(3, 1.0))
 
 
 def test_whole_pictures_have_their_own_grids_and_sizes(tmp_path: Path) -> None:
@@ -242,12 +243,12 @@ def test_whole_pictures_have_their_own_grids_and_sizes(tmp_path: Path) -> None:
     source = open_source(f"folder:{tmp_path}")
     grids = {tuple(grid) for batch in take(batches_of(source, config), 6) for grid in batch.grid.tolist()}
     assert grids == {(4, 3), (2, 4), (4, 4)}
-    assert training_sizes(source, config) == [(8, 16, 1), (16, 12, 1), (16, 16, 1)]
-    assert training_sizes(source, tiny_config()) == [(16, 16, 1)]
-    assert training_sizes(source, with_data(config, enlarge=2.0)) == [(8, 16, 1), (16, 10, 1), (16, 12, 1), (16, 16, 1)]
+    assert training_sizes(source, config.data) == [(8, 16, 1), (16, 12, 1), (16, 16, 1)]
+    assert training_sizes(source, tiny_config().data) == [(16, 16, 1)]
+    assert training_sizes(source, with_data(config, enlarge=2.0).data) == [(8, 16, 1), (16, 10, 1), (16, 12, 1), (16, 16, 1)]
 
 
-def own_config(**changes: Any) -> Config:
+def own_config(**changes: Any) -> DCTConfig:
     config = dataclasses.replace(tiny_config(), codec=DCTCodec(quality=75))
     return with_data(config, **({"own_coefficients": True, "flip": False, "held_out_crops": 6} | changes))
 
@@ -260,15 +261,15 @@ def test_own_coefficients_are_those_of_the_files(tmp_path: Path) -> None:
     files = [SparseDCT.from_jpeg(tmp_path / f"{i}.jpg") for i in range(3)]
     assert files[0].codec == DCTCodec(quality=75)
     config = own_config(fit="whole", image_size=(120, 240))
-    assert held_out_lists(source, config, Skipped(3, 0.0))[0] == files * 2
+    assert read_held_out(source, config, Skipped(3, 0.0))[0] == files * 2
     small = own_config(fit="whole", image_size=(112, 240))
-    assert training_sizes(source, config) == [(120, 240, 3)]
+    assert training_sizes(source, config.data) == [(120, 240, 3)]
     with pytest.raises(ValueError, match="none of the 3 pictures whose sizes were asked for can be used"):
-        training_sizes(source, small)
+        training_sizes(source, small.data)
     with pytest.raises(ValueError, match="the picture has 120 x 240 pixels; it must fit into 112 x 240"):
-        held_out_lists(source, small, Skipped(3, 1.0))
+        read_held_out(source, small, Skipped(3, 1.0))
     dense = [sparse.codec.to_dct_image(sparse) for sparse in files]  # [15, 30, 192]
-    crops = held_out_lists(source, own_config(image_size=(48, 64)), Skipped(3, 0.0))[0]
+    crops = read_held_out(source, own_config(image_size=(48, 64)), Skipped(3, 0.0))[0]
     for i, crop in enumerate(crops):
         part, whole = crop.codec.to_dct_image(crop), dense[i % 3]
         places = [(r, c) for r in range(0, 10, 2) for c in range(0, 23, 2) if np.array_equal(whole[r : r + 6, c : c + 8], part)]
@@ -299,11 +300,11 @@ def test_own_coefficients_lie_as_they_are_told_to(tmp_path: Path) -> None:
     Image.open(next(LANDSCAPES.glob("*.jpg"))).crop((0, 0, 64, 41)).save(tmp_path / "a.jpg", quality=75, exif=exif)
     source, config = open_source(f"folder:{tmp_path}"), own_config(fit="whole", image_size=(64, 64))
     with pytest.raises(ValueError, match="to be mirrored without loss it must be a multiple of 16"):
-        held_out_lists(source, config, Skipped(1, 1.0))
+        read_held_out(source, config, Skipped(1, 1.0))
     lying = with_data(config, upright=False)
-    (sparse,) = held_out_lists(source, with_data(lying, held_out_crops=1), Skipped(1, 0.0))[0]
+    (sparse,) = read_held_out(source, with_data(lying, held_out_crops=1), Skipped(1, 0.0))[0]
     assert sparse == SparseDCT.from_jpeg(tmp_path / "a.jpg", upright=False)
-    assert training_sizes(source, lying) == [(41, 64, 1)]
+    assert training_sizes(source, lying.data) == [(41, 64, 1)]
 
 
 def test_own_coefficients_beyond_the_vocabulary_are_limited(tmp_path: Path) -> None:
@@ -313,7 +314,7 @@ def test_own_coefficients_beyond_the_vocabulary_are_limited(tmp_path: Path) -> N
     assert largest < 1000
     (tmp_path / "a.jpg").write_bytes(SparseDCT(one, 0 * one, 1000 * one, (16, 16), codec).to_jpeg())
     config = dataclasses.replace(own_config(fit="whole", image_size=(16, 16), held_out_crops=1), codec=codec)
-    (sparse,) = held_out_lists(open_source(f"folder:{tmp_path}"), config, Skipped(1, 0.0))[0]
+    (sparse,) = read_held_out(open_source(f"folder:{tmp_path}"), config, Skipped(1, 0.0))[0]
     assert sparse == SparseDCT(one, 0 * one, largest * one, (16, 16), codec)
 
 
@@ -324,7 +325,7 @@ def test_own_coefficients_need_jpeg_files_of_the_codecs_subsampling(tmp_path: Pa
     image.crop((0, 0, 15, 90)).save(tmp_path / "c.jpg")
     skipped = Skipped(3, 1.0)
     with pytest.raises(ValueError, match="none of the 3 pictures that were tried can be used"):
-        held_out_lists(open_source(f"folder:{tmp_path}"), own_config(), skipped)
+        read_held_out(open_source(f"folder:{tmp_path}"), own_config(), skipped)
     with pytest.raises(ValueError, match=r"codec.block_size is 4; with data.own_coefficients it must be JPEG's, 8"):
         dataclasses.replace(own_config(), codec=DCTCodec(4))
     with pytest.raises(ValueError, match=r"multiple of 16 pixels: turn it off with --data.no-flip"):
@@ -337,29 +338,31 @@ def test_the_input_needs_no_jax() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_held_out_lists_are_the_same_every_time_and_take_the_pictures_by_turns(tmp_path: Path) -> None:
+def test_read_held_out_are_the_same_every_time_and_take_the_pictures_by_turns(tmp_path: Path) -> None:
     config, pictures = with_classes(tiny_config(), 3), folder_of(tmp_path, 3)
-    lists, labels = held_out_lists(pictures, config, Skipped(3, 0.0))
+    lists, labels = read_held_out(pictures, config, Skipped(3, 0.0))
     assert labels.tolist() == [0, 1, 2, 0]
     assert labels.dtype == np.int32
     assert [sparse.size for sparse in lists] == [(16, 16)] * 4
-    assert held_out_lists(open_source(f"folder:{tmp_path}"), config, Skipped(3, 0.0))[0] == lists
+    assert read_held_out(open_source(f"folder:{tmp_path}"), config, Skipped(3, 0.0))[0] == lists
     assert lists[0] != lists[3]  # two crops of one picture
 
 
 def test_few_held_out_crops_are_spread_over_the_source(tmp_path: Path) -> None:
     """A source sorted by class, of whose first classes alone the evaluation once consisted."""
     config = with_data(with_classes(tiny_config(), 9), held_out_crops=3)
-    assert held_out_lists(folder_of(tmp_path, 9), config, Skipped(9, 0.0))[1].tolist() == [0, 3, 6]
+    assert read_held_out(folder_of(tmp_path, 9), config, Skipped(9, 0.0))[1].tolist() == [0, 3, 6]
 
 
 def test_all_chunks_covers_every_chunk_once_and_fills_the_last_batch(tmp_path: Path) -> None:
     config = with_classes(tiny_config(), 3)
-    lists, labels = held_out_lists(folder_of(tmp_path, 3), config, Skipped(3, 0.0))
+    lists, labels = read_held_out(folder_of(tmp_path, 3), config, Skipped(3, 0.0))
     lists[1] = lists[1][:0]
     lists[2] = lists[2][: 2 * config.model.chunk_size]
     seen, targets, fillers = [], np.zeros(4, int), 0
-    for jobs, batch in all_chunks(lists, labels, config.codec.vocabulary((16, 16)), config.model, 5):
+    for jobs, batch in all_chunks(
+        lists, labels, config.codec.vocabulary((16, 16)), config.model.chunk_size, config.model.overlap, 5
+    ):
         assert [len(field) for field in (jobs, *batch)] == [5] * 9
         for (owner, k), index, label, is_target in zip(jobs, batch.chunk_index, batch.label, batch.is_target):
             assert k == index

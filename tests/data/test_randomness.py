@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from dct_jax.config import Config
-from dct_jax.data import pipeline
-from dct_jax.data.pipeline import held_out_lists, training_batches
+from dct_jax.data.pipeline import read_held_out, training_batches
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import Record
+from dct_jax.dct import reader
+from dct_jax.dct.config import DCTConfig
 from tests.toys import tiny_config
 
 PICTURES, HEIGHT, WIDTH = 24, 24, 32
@@ -41,7 +41,7 @@ class Seen(NamedTuple):
     label: np.ndarray
 
 
-def config_of(seed: int, **data: object) -> Config:
+def config_of(seed: int, **data: object) -> DCTConfig:
     config = tiny_config(batch_size=PICTURES)
     settings = {"crop": (0.5, 0.5), "held_out_crops": PICTURES, "threads": 0} | data
     return dataclasses.replace(
@@ -58,13 +58,13 @@ def config_of(seed: int, **data: object) -> Config:
 def images(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """The pixels that are encoded."""
     found: list[np.ndarray] = []
-    original = pipeline.encode_all
+    original = reader.encode_all
 
     def encode_all(codec: object, images: list[np.ndarray]) -> object:
         found.extend(images)
         return original(codec, images)
 
-    monkeypatch.setattr(pipeline, "encode_all", encode_all)
+    monkeypatch.setattr(reader, "encode_all", encode_all)
     return found
 
 
@@ -125,7 +125,7 @@ def test_held_out_crops_are_fixed_unmirrored_and_depend_on_the_seed(images: list
     found = []
     for seed in (1, 1, 2):
         images.clear()
-        lists, labels = held_out_lists(Plain(), config_of(seed), Skipped(PICTURES, 0.0))
+        lists, labels = read_held_out(Plain(), config_of(seed), Skipped(PICTURES, 0.0))
         picture, left, top, mirrored = places_of(images)
         assert not mirrored.any() and len(lists) == PICTURES
         np.testing.assert_array_equal(picture, np.arange(PICTURES))

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from dct_jax.codec import DCTCodec, SparseDCT
-from dct_jax.dct.breakdown import break_down, ratio
+from dct_jax.dct.breakdown import break_down
 from dct_jax.dct.likelihood import element_log_prob, list_log_prob
 from dct_jax.dct.network import SymbolNats
+from dct_jax.evaluation.estimate import ratio
 from tests.toys import TINY_CODEC, batch_of, random_image, random_params, tiny_model
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
-from dct_jax.dct.chunks import Chunk, chunk_weights, draw_chunk, make_chunks, moved, num_chunks
+from dct_jax.dct.chunks import Chunk, choose_chunk, chunk_weights, make_chunks, moved, num_chunks
 from tests.toys import codec_of
 
 # Channels 0, 1, 2 are Y, Cb, Cr; 3 is the stopping token and 4 the start.
@@ -117,9 +117,9 @@ def test_a_smaller_image_lies_in_the_corner_of_the_canvas() -> None:
 def test_chunks_are_drawn_with_their_weights() -> None:
     rng, counts = np.random.default_rng(0), np.zeros(4, int)
     for _ in range(20_000):
-        counts[draw_chunk(37, 10, 4, rng)] += 1
+        counts[choose_chunk(37, 10, 4, rng)] += 1
     np.testing.assert_allclose(counts / 20_000, chunk_weights(4, 4), atol=0.01)
-    assert [draw_chunk(9, 10, 4, rng) for _ in range(10)] == [0] * 10
+    assert [choose_chunk(9, 10, 4, rng) for _ in range(10)] == [0] * 10
 
 
 def test_chunk_weights() -> None:

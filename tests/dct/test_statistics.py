@@ -10,8 +10,8 @@ from dct_jax import DCTCodec
 from dct_jax.data.pixels import decode_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import LANDSCAPES, open_source
+from dct_jax.dct.plots.statistics import overview
 from dct_jax.dct.statistics import ListStatistics, join, measure, psnr, sampled_images, survey, sweep, table
-from dct_jax.plots.statistics import overview
 from tests.toys import random_image
 
 CODEC = DCTCodec(quality=50)

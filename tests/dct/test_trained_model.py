@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import dct_jax
-from dct_jax.data.pipeline import example_batch
 from dct_jax.dct.network import network
+from dct_jax.dct.reader import ChunkReader
 from dct_jax.dct.sampling.policy import Policy
 from tests.toys import random_image, tiny_config
 
@@ -121,7 +121,7 @@ def test_the_fingerprint_is_that_of_earlier_versions() -> None:
     change it if they are not off."""
     config = tiny_config()
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, contexts=False))
-    shapes = jax.eval_shape(network(config).init, jax.random.key(0), example_batch(config))
+    shapes = jax.eval_shape(network(config).init, jax.random.key(0), ChunkReader(config).example())
     params = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
     model = dct_jax.TrainedModel(config, params, ((16, 16, 1),))
     assert model.fingerprint == "5f2cd9e6de90a8bec33599ee2f7e5fcb81ebfce3f2be61d7188b528858e78566"

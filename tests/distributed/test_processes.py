@@ -24,10 +24,11 @@ from dct_jax.training.checkpoints import Checkpoints
 
 LAUNCH = Path(__file__).parents[2] / "experiments" / "launch.py"
 EXPERIMENT = """
-from dct_jax import Config, DCTCodec
-from dct_jax.config import DataConfig, ModelConfig, TrainingConfig
+from dct_jax import DCTCodec, DCTConfig
+from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.dct.config import ModelConfig
 
-CONFIG = Config(
+CONFIG = DCTConfig(
     codec=DCTCodec(block_size=4, quality=30),
     data=DataConfig(image_size=(16, 16), held_out_crops=4, threads=1),
     model=ModelConfig(
@@ -127,7 +128,7 @@ def numbers(folder: Path) -> list[dict[str, Any]]:
 
 def assert_same_params(ours: Path, theirs: Path, compare: Callable[[Any, Any], None]) -> None:
     """Loads both in this one process, which has other devices than the runs had."""
-    jax.tree.map(compare, dct_jax.load(ours).params, dct_jax.load(theirs).params)
+    jax.tree.map(compare, dct_jax.load(ours).variables, dct_jax.load(theirs).variables)
 
 
 def test_two_processes_train_as_one_does(runs: Runs) -> None:

@@ -5,8 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from dct_jax.dct.network import initial_params
-from dct_jax.nn.initial import SHORTEST, Initializer, fan_in, normal
+from dct_jax.nn.initial import SHORTEST, Initializer, fan_in, initial_params, normal
 
 OURS_AND_FLAXS = [
     pytest.param(normal(0.02), nn.initializers.normal(0.02), id="normal"),

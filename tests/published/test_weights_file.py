@@ -12,12 +12,12 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from dct_jax import published
+from dct_jax import published, run
 from dct_jax.commands import main
-from dct_jax.dct import trained_model
-from dct_jax.dct.trained_model import TrainedModel, load
+from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.published import locate, results_folder
 from dct_jax.published.weights_file import About, Weights, read_about, read_weights, rounded, write_weights
+from dct_jax.run import load
 from tests.conftest import Refused
 from tests.toys import SMALLEST, save_run, tiny_config, untrained
 
@@ -36,8 +36,8 @@ def model() -> TrainedModel:
 
 
 def write(path: Path, model: TrainedModel, kind: str = "float32") -> Path:
-    params = rounded(model.params, kind)
-    fingerprint = dataclasses.replace(model, params=params).fingerprint
+    params = rounded(model.variables, kind)
+    fingerprint = dataclasses.replace(model, variables=params).fingerprint
     write_weights(path, Weights(model.config, params, model.sizes, model.classes, fingerprint, ABOUT), kind)
     return path
 
@@ -53,11 +53,11 @@ def file(model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_model_comes_back(model: TrainedModel, tmp_path: Path, kind: str, dtype: type) -> None:
     again = load(write(tmp_path / "a.safetensors", model, kind))
     assert (again.config, again.sizes, again.classes) == (model.config, model.sizes, model.classes)
-    for ours, theirs in zip(jax.tree.leaves(again.params), jax.tree.leaves(model.params), strict=True):
+    for ours, theirs in zip(jax.tree.leaves(again.variables), jax.tree.leaves(model.variables), strict=True):
         assert ours.dtype == np.float32
         np.testing.assert_array_equal(ours, np.asarray(theirs).astype(dtype).astype(np.float32))
     assert (again.fingerprint == model.fingerprint) == (kind == "float32")
-    size = sum(leaf.size for leaf in jax.tree.leaves(model.params)) * np.dtype(dtype).itemsize
+    size = sum(leaf.size for leaf in jax.tree.leaves(model.variables)) * np.dtype(dtype).itemsize
     assert size < (tmp_path / "a.safetensors").stat().st_size < size + 20_000
     assert read_about(tmp_path / "a.safetensors") == (ABOUT, size // np.dtype(dtype).itemsize)
 
@@ -220,4 +220,4 @@ def test_published_models_are_what_their_files_say() -> None:
         about, parameters = read_about(path)
         assert parameters > 100_000 and path.stat().st_size <= 8_000_000
         assert about.data and about.licence and about.command and about.results["bits_per_pixel"] > 0
-        assert trained_model.load(name).fingerprint == read_weights(path).fingerprint
+        assert run.load(name).fingerprint == read_weights(path).fingerprint

@@ -64,7 +64,7 @@ def test_a_run_somewhere_else_is_the_run(place: Any, debug_run: Path, tmp_path: 
             path.unlink()
     assert train() == 0
     ours, theirs = dct_jax.load(debug_run / "checkpoints" / "20"), dct_jax.load(URL)
-    jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
+    jax.tree.map(np.testing.assert_array_equal, ours.variables, theirs.variables)
     steps = [json.loads(line)["step"] for line in place.cat_file("/bucket/run/metrics.jsonl").splitlines()]
     assert steps == sorted(steps) and steps[-1] == 20
     assert {name.split("/")[1] for name in there(place) if name.startswith("checkpoints/")} == {"15", "20"}

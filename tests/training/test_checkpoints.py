@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 import dct_jax
-from dct_jax.config import Config
-from dct_jax.dct import trained_model
+from dct_jax import run as run_module
+from dct_jax.dct.config import DCTConfig
 from dct_jax.storage.manifest import MANIFEST, find_damage
 from dct_jax.training import checkpoints as checkpoints_module
 from dct_jax.training.checkpoints import Checkpoints
-from dct_jax.training.step import TrainState
+from dct_jax.training.stage import TrainState
 from tests.toys import tiny_config, untrained
 
 
 def state_at(step: int, model: Any) -> TrainState:
-    return TrainState(np.int32(step), jax.tree.map(lambda x: np.asarray(x) + step, model.params), {"m": np.zeros(3)})
+    return TrainState(np.int32(step), jax.tree.map(lambda x: np.asarray(x) + step, model.variables), {"m": np.zeros(3)})
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def run(written: Path, tmp_path: Path) -> Path:
 
 def assert_loads(path: Path, step: int, model: Any) -> None:
     loaded = dct_jax.load(path)
-    jax.tree.map(np.testing.assert_array_equal, loaded.params, state_at(step, model).params)
+    jax.tree.map(np.testing.assert_array_equal, loaded.variables, state_at(step, model).variables)
     assert (loaded.config, loaded.classes) == (model.config, model.classes)
 
 
@@ -61,9 +61,9 @@ def test_the_latest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
     assert (checkpoints.best(), checkpoints.latest()) == (2, 7)
     restored = checkpoints.restore(6, TrainState(np.int32(0), {"w": np.zeros(3, int)}, {"m": np.zeros(3)}))
     assert (int(restored.step), checkpoints.sizes(6)) == (6, ((16, 16, 6),))
-    np.testing.assert_array_equal(restored.params["w"], [6, 6, 6])
+    np.testing.assert_array_equal(restored.variables["w"], [6, 6, 6])
     with pytest.raises(ValueError, match=r"7: this checkpoint does not fit its configuration"):
-        checkpoints.params(7, {"w": np.zeros(4, int)})
+        checkpoints.variables(7, {"w": np.zeros(4, int)})
 
 
 def _flip(path: Path, share: float) -> None:
@@ -170,20 +170,20 @@ def test_what_a_crash_left_is_replaced(tmp_path: Path, model: Any) -> None:
 
 def test_a_checkpoint_that_is_removed_while_it_is_read(run: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a run in training does when it has newer ones: the reader takes the next."""
-    read = trained_model._from_checkpoint
+    read = run_module._from_checkpoint
 
     def late(checkpoints: Checkpoints, step: int) -> Any:
         if step == 3:
             checkpoints._remove(step)
         return read(checkpoints, step)
 
-    monkeypatch.setattr(trained_model, "_from_checkpoint", late)
+    monkeypatch.setattr(run_module, "_from_checkpoint", late)
     assert_loads(run, 1, model)
 
 
 def test_rotation_keeps_what_it_cannot_judge(run: Path, model: Any) -> None:
     """An unreadable number of bits ends no training."""
     (run / "checkpoints/1/metrics/metrics").write_text("{}")
-    config: Config = tiny_config(keep=1)
+    config: DCTConfig = tiny_config(keep=1)
     Checkpoints(run / "checkpoints").save(state_at(4, model), model.sizes, config, None)
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["1", "3", "4"]

@@ -17,24 +17,23 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 import dct_jax
-from dct_jax.config import Config
 from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.pipeline import held_out_pictures
-from dct_jax.data.sources import LANDSCAPES
+from dct_jax.data.sources import LANDSCAPES, open_sources
 from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.config import DCTConfig
 from dct_jax.evaluation.features import feature_network
-from dct_jax.evaluation.judge import Judge
 from dct_jax.evaluation.sample_metrics import compare
 from dct_jax.training import loop, signals
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.signals import stop_signals
-from dct_jax.training.step import TrainState
+from dct_jax.training.stage import TrainState
 from tests.toys import SMALLEST, tiny_config
 
 ONE = jax.local_devices()[:1]
 
 
-def toy_config(**training: Any) -> Config:
+def toy_config(**training: Any) -> DCTConfig:
     """With dropout, and as many steps in every run: it is the same program then, which is compiled once."""
     config = tiny_config(steps=20, **training)
     return dataclasses.replace(config, model=dataclasses.replace(SMALLEST, dropout=0.1))
@@ -44,7 +43,7 @@ def on_batch(monkeypatch: pytest.MonkeyPatch, do: Callable[[int, Chunk], Chunk])
     """Calls `do(i, batch)` with the batch of step i (from 1) before the step; what it returns is used."""
     original = loop.training_batches
 
-    def batches(source: Any, config: Config, skipped: Any, first: int, shard: Any) -> Iterator[Chunk]:
+    def batches(source: Any, config: DCTConfig, skipped: Any, first: int, shard: Any) -> Iterator[Chunk]:
         for step, batch in enumerate(original(source, config, skipped, first, shard), first + 1):
             yield do(step, batch)
 
@@ -127,7 +126,7 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> No
     # The checkpoint is enough to build the model.
     model = dct_jax.load(tmp_path / "a")
     assert model.config == config
-    jax.tree.map(np.testing.assert_array_equal, model.params, state_a[0])
+    jax.tree.map(np.testing.assert_array_equal, model.variables, state_a[0])
 
 
 def test_a_run_ends_with_an_evaluation_and_a_checkpoint_of_its_last_step(tmp_path: Path) -> None:
@@ -145,16 +144,19 @@ def test_a_run_ends_with_an_evaluation_and_a_checkpoint_of_its_last_step(tmp_pat
     checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
     best = min(evaluated, key=lambda step: evaluated[step]["bits_per_pixel"])
     assert (checkpoints.latest(), checkpoints.best(), outcome.evaluation) == (8, best, evaluated[best])
-    training, held_out = loop.open_sources(config.data)
+    training, held_out = open_sources(config.data)
     assert not {training[i].key for i in range(len(training))} & {held_out[i].key for i in range(len(held_out))}
     for step in {8, best}:
         model = dct_jax.load(tmp_path / "run" / "checkpoints" / str(step))
         labels = [held_out[i].label for i in held_out_pictures(len(held_out), config.data.held_out_crops)]
         assert set(labels) == {0, 1}
-        nats, elements = model.log_prob(outcome.held_out, labels), sum(len(sparse) + 1 for sparse in outcome.held_out)
+        nats, elements = (
+            model.log_prob(outcome.held_out.lists, labels),
+            sum(len(sparse) + 1 for sparse in outcome.held_out.lists),
+        )
         for symbol, of_lists in nats.items():
             assert evaluated[step][symbol] == pytest.approx(-of_lists.sum() / elements, rel=1e-4)
-        other = model.log_prob(outcome.held_out, [1 - label for label in labels])
+        other = model.log_prob(outcome.held_out.lists, [1 - label for label in labels])
         assert sum(x.sum() for x in other.values()) != pytest.approx(sum(x.sum() for x in nats.values()), rel=1e-4)
 
 
@@ -164,10 +166,10 @@ def test_samples_are_measured_when_that_is_asked_for(tmp_path: Path, monkeypatch
     """The numbers in the log are those of the checkpoint's own samples."""
     monkeypatch.setenv("DCT_JAX_CACHE", str(tmp_path / "cache"))
     config = tiny_config(steps=2, warmup_steps=0, samples=6)
-    outcome = loop.train(config, tmp_path / "run", ONE, Judge(config))
+    outcome = loop.train(config, tmp_path / "run", ONE)
     (logged,) = [r["held_out"] for r in records(tmp_path / "run") if "held_out" in r]
     assert outcome.evaluation == logged
-    model, source = dct_jax.load(tmp_path / "run"), loop.open_sources(config.data)[0]
+    model, source = dct_jax.load(tmp_path / "run"), open_sources(config.data)[0]
     images = [model.codec.decode(sparse) for sparse in model.sample(6, config.seed)]
     measured = compare(feature_network("alexnet"), SeenPictures(source, config, 10_000), images)
     for measure in measured.measures:
@@ -201,8 +203,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoi
 
         def poisoned(state: TrainState, batch: Chunk) -> Any:
             if int(state.step) == 4:
-                nans = jax.tree.map(lambda x: jax.device_put(np.full(x.shape, np.nan, x.dtype), x.sharding), state.params)
-                state = state._replace(params=nans)
+                nans = jax.tree.map(lambda x: jax.device_put(np.full(x.shape, np.nan, x.dtype), x.sharding), state.variables)
+                state = state._replace(variables=nans)
             return step(state, batch)
 
         return poisoned
@@ -234,7 +236,7 @@ def test_classes_must_fit_the_pictures(tmp_path: Path) -> None:
     data = dataclasses.replace(config.data, source=f"folder:{tmp_path}", split="train", held_out_split="test")
     for split in ("", "test"):
         with pytest.raises(ValueError, match=r"held-out pictures would be trained on; name another data.split"):
-            loop.open_sources(dataclasses.replace(data, split=split))
+            open_sources(dataclasses.replace(data, split=split))
     config = dataclasses.replace(config, data=data, model=dataclasses.replace(config.model, num_classes=2))
     with pytest.raises(ValueError, match=r"\(test\) has other classes than .* \(train\)"):
         loop.train(config, tmp_path / "run", ONE)
@@ -250,12 +252,12 @@ def test_whole_pictures_of_several_shapes(tmp_path: Path) -> None:
     data = dataclasses.replace(config.data, source=f"folder:{tmp_path}/pictures", fit="whole", held_out_every=4)
     outcome = loop.train(dataclasses.replace(config, data=data), tmp_path / "run", ONE)
     assert np.isfinite(outcome.evaluation["bits_per_pixel"])
-    assert {sparse.size for sparse in outcome.held_out} == {(8, 16), (16, 8)}
+    assert {sparse.size for sparse in outcome.held_out.lists} == {(8, 16), (16, 8)}
     model = dct_jax.load(tmp_path / "run")
     assert model.sizes == ((8, 16, 6), (16, 8, 3))
     assert {sparse.size for sparse in model.sample(16, batch_size=16)} == {(8, 16), (16, 8)}
-    nats = sum(model.log_prob(outcome.held_out).values())  # of the same checkpoint, on one device
-    pixels = sum(np.prod(sparse.size) for sparse in outcome.held_out)
+    nats = sum(model.log_prob(outcome.held_out.lists).values())  # of the same checkpoint, on one device
+    pixels = sum(np.prod(sparse.size) for sparse in outcome.held_out.lists)
     assert -nats.sum() / np.log(2) / pixels == pytest.approx(outcome.evaluation["bits_per_pixel"], rel=1e-5)
 
 

@@ -15,8 +15,11 @@ from dct_jax.dct.chunks import Chunk, num_chunks
 from dct_jax.dct.network import DCTransformer, Triples, log_likelihood
 from dct_jax.dct.network.transformer import Logits
 from dct_jax.dct.sampling.policy import Policy, SymbolPolicy
+from dct_jax.dct.stage import init_state, train_step
 from dct_jax.distributed.parallel import parallel, place, replicate
-from dct_jax.training.step import TrainState, init_state, make_optimizer, train_step
+from dct_jax.nn.heads import is_hidden_matrix
+from dct_jax.training.optimizer import make_optimizer
+from dct_jax.training.stage import TrainState
 from tests.toys import SMALLEST, TINY, batch_of, drawn_lists, random_image, random_list, random_params, tiny_config, tiny_model
 
 
@@ -42,7 +45,8 @@ def test_the_first_step_of_a_fixed_configuration() -> None:
     state = TrainState(jnp.int32(0), params, optimizer.init(params))
     where = jax.local_devices()[:1]
     _, metrics = parallel(partial(train_step, model, optimizer, seed=0), where)(state, place(batch, where))
-    loss = sum(metrics.nats) / metrics.elements
+    total = metrics.losses["nats_per_triple/total"]
+    loss = total.sum / total.count
     assert [float(loss), float(metrics.gradient_norm)] == pytest.approx([13.034207, 4.226318], rel=1e-3)
 
 
@@ -54,7 +58,7 @@ def test_devices_and_parts_of_a_batch_give_the_parameters_of_one() -> None:
     one, metrics_one = fit(model, batches, config)
     for devices, accumulate in ((1, 4), (2, 2)):
         other, metrics_other = fit(model, batches, dataclasses.replace(config, accumulate=accumulate), devices)
-        for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params)):
+        for a, b in zip(jax.tree.leaves(one.variables), jax.tree.leaves(other.variables)):
             np.testing.assert_allclose(a, b, atol=2e-5)
         for a, b in zip(jax.tree.leaves(metrics_one), jax.tree.leaves(metrics_other)):
             np.testing.assert_allclose(a, b, rtol=1e-4)
@@ -89,11 +93,11 @@ def test_muon_orthogonalises_what_moves_the_matrices_of_layers() -> None:
     model = tiny_model()
     batch = batch_of(model, [random_list(np.random.default_rng(i), model.vocabulary, 40) for i in range(4)])
     config = TrainingConfig(optimizer="muon", learning_rate=1e-3, muon_learning_rate=4e-3, warmup_steps=0, clip_norm=1e9)
-    optimizer, params = make_optimizer(config), random_params(model, batch)
+    optimizer, params = make_optimizer(config, partial(is_hidden_matrix, model, batch)), random_params(model, batch)
     state = TrainState(jnp.int32(0), params, optimizer.init(params))
     where = jax.local_devices()[:1]
     after, _ = parallel(partial(train_step, model, optimizer, seed=0), where)(state, place(batch, where))
-    moved = jax.tree.map(lambda new, old: np.asarray(new - old), after.params, params)["params"]
+    moved = jax.tree.map(lambda new, old: np.asarray(new - old), after.variables, params)["params"]
     layer = moved["value_decoder"]["blocks_0"]["feed_forward"]["layer_0"]["Dense_0"]["kernel"]  # [D, 4 D]
     assert np.sqrt(np.mean(layer**2)) == pytest.approx(0.2 * config.muon_learning_rate, rel=0.3)
     sizes = np.linalg.svd(layer, compute_uv=False)
@@ -114,9 +118,10 @@ def test_it_overfits_two_images_and_gives_one_back() -> None:
     chunks = [batch_of(model, lists, k) for k in range(count)]
     batch = Chunk(*map(np.concatenate, zip(*chunks)))
     state, metrics = fit(model, [batch], TrainingConfig(steps=300, warmup_steps=20, learning_rate=5e-3))
-    assert sum(metrics[-1].nats) / metrics[-1].elements < 0.1
+    total = metrics[-1].losses["nats_per_triple/total"]
+    assert total.sum / total.count < 0.1
     cold = SymbolPolicy(temperature=0.1)
-    drawn, _ = drawn_lists(model, state.params, 4, 0, Policy(cold, cold, cold))
+    drawn, _ = drawn_lists(model, state.variables, 4, 0, Policy(cold, cold, cold))
     assert any(sparse in lists for sparse in drawn)
 
 
@@ -153,7 +158,7 @@ def test_the_value_decoder_uses_the_current_channel_and_position() -> None:
             value, _ = model.predict_value(stream, channels, positions, encoding)
             return log_likelihood(Logits(channel, position, value), test, vocabulary).value.sum() / (16 * 31)
 
-        return -model.apply(state.params, method=run)
+        return -model.apply(state.variables, method=run)
 
     channels, positions = test.channels[:, 1:], test.positions[:, 1:]
     true = float(value_loss(channels, positions))

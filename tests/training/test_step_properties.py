@@ -11,14 +11,17 @@ import numpy as np
 import optax
 import pytest
 
-from dct_jax.config import ModelConfig, TrainingConfig
+from dct_jax.config import TrainingConfig
+from dct_jax.dct import stage as stage_module
 from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.config import ModelConfig
 from dct_jax.dct.network import SymbolNats
+from dct_jax.dct.stage import train_step
 from dct_jax.distributed.parallel import parallel, place
 from dct_jax.nn.blocks import EncoderBlock
 from dct_jax.nn.precision import precision_of
-from dct_jax.training import step as step_module
-from dct_jax.training.step import StepMetrics, TrainState, learning_rate, make_optimizer, train_step
+from dct_jax.training.optimizer import learning_rate, make_optimizer
+from dct_jax.training.stage import Metrics, TrainState
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
@@ -48,7 +51,8 @@ def test_muon_moves_matrices_between_layers_and_adam_the_rest() -> None:
     }
     moved = []
     for rate in (1e-2, 1e-3):
-        rule = make_optimizer(TrainingConfig(optimizer="muon", muon_learning_rate=rate, learning_rate=1e-3, warmup_steps=0))
+        config = TrainingConfig(optimizer="muon", muon_learning_rate=rate, learning_rate=1e-3, warmup_steps=0)
+        rule = make_optimizer(config, lambda _: {"layer": {"kernel": True}, "value_head": {"kernel": False}})
         updates, _ = rule.update(params, rule.init(params), params)
         moved.append({name: float(optax.tree.norm(update)) for name, update in updates.items()})
     assert moved[0]["layer"] == pytest.approx(10 * moved[1]["layer"], rel=1e-3)
@@ -70,7 +74,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[float, float]]
     def nats(logits: jax.Array, part: Chunk, vocabulary: Any) -> SymbolNats:
         return SymbolNats(-logits, -(logits**2), 0 * logits)
 
-    monkeypatch.setattr(step_module, "log_likelihood", nats)
+    monkeypatch.setattr(stage_module, "log_likelihood", nats)
     model, rule = SimpleNamespace(apply=apply, vocabulary=None), optax.sgd(0.0)
     params = {"w": jnp.ones(())}
 
@@ -78,8 +82,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[float, float]]
         where = jax.local_devices()[:devices]
         program = parallel(partial(train_step, model, rule, seed=seed, accumulate=accumulate), where)
         state = TrainState(jnp.int32(step), params, rule.init(params))
-        metrics: StepMetrics = program(state, place(rows(number), where))[1]
-        return float(metrics.nats.channel), float(metrics.nats.position)
+        metrics: Metrics = program(state, place(rows(number), where))[1]
+        return tuple(float(metrics.losses[f"nats_per_triple/{name}"].sum) for name in ("channel", "position"))
 
     return run
 

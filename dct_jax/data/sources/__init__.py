@@ -4,12 +4,25 @@ import logging
 import os
 from pathlib import Path
 
+from dct_jax.config import DataConfig
 from dct_jax.data.sources.folder import FolderSource
 from dct_jax.data.sources.idx import IdxSource
 from dct_jax.data.sources.record import NO_LABEL, Part, Record, Source, hold_out
 from dct_jax.storage.mirror import fetch, is_url
 
-__all__ = ["BUNDLED", "FASHION", "LANDSCAPES", "NO_LABEL", "Part", "Record", "Source", "hold_out", "open_source"]
+__all__ = [
+    "BUNDLED",
+    "FASHION",
+    "LANDSCAPES",
+    "NO_LABEL",
+    "Part",
+    "Record",
+    "Source",
+    "check_classes",
+    "hold_out",
+    "open_source",
+    "open_sources",
+]
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +64,38 @@ def open_source(source: str, split: str = "") -> Source:
         return TFDSSource(rest, split)
     known = "'landscapes', 'fashion', 'folder:PATH', 'tar:PATH', 'idx:FOLDER' or 'tfds:NAME[/CONFIG][:VERSION]'"
     raise ValueError(f"data.source is {source!r}; it must be {known}")
+
+
+def open_sources(data: DataConfig) -> tuple[Source, Source]:
+    """The pictures to train on, and those that are held out.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    source = open_source(data.source, data.split)
+    if data.held_out_split:
+        # Without a split, all sources but TFDS give all that they have.
+        if data.held_out_split == data.split or not (data.split or data.source.startswith("tfds:")):
+            raise ValueError(
+                f"data.held_out_split is {data.held_out_split!r} and data.split is {data.split!r}: held-out pictures would be "
+                "trained on; name another data.split"
+            )
+        return source, open_source(data.source, data.held_out_split)
+    return hold_out(source, data.held_out_every)
+
+
+def check_classes(num_classes: int, training: Source, held_out: Source) -> None:
+    """Raises ValueError unless pictures have the classes that a model needs."""
+    found = len(training.classes)
+    if not num_classes:
+        return
+    numbers_alone = not found and training[0].label != NO_LABEL
+    if num_classes != found and not numbers_alone:
+        raise ValueError(f"model.num_classes is {num_classes}, but {training.name} has {found} classes")
+    if held_out.classes != training.classes:
+        raise ValueError(
+            f"{held_out.name} has other classes than {training.name}; with model.num_classes they must be the same"
+        )
 
 
 _said: set[str] = set()

@@ -87,14 +87,14 @@ def compress_many(
         The number of a list and its bytes, as they are ready; at the end the numbers of those that cannot be compressed, and
         why: what `compress` would raise.
     """
-    walker = Walker(model.network, model.params, ROWS[VERSION])
+    walker = Walker(model.network, model.variables, ROWS[VERSION])
     refused: list[tuple[int, ValueError]] = []
 
     def parts() -> Iterator[_Part]:
         for number, (sparse, label) in enumerate(zip(lists, labels)):
             try:
                 model.check_list(sparse)
-                model.blank(sparse.size)
+                model.check_size(sparse.size)
                 model.check_label(label)
             except ValueError as error:
                 refused.append((number, error))
@@ -139,7 +139,7 @@ def decompress_many(model: TrainedModel, files: Iterable[bytes]) -> Iterator[tup
 
     for version, waiting in readings.items():
         if waiting:
-            walker = Walker(model.network, model.params, ROWS[version])
+            walker = Walker(model.network, model.variables, ROWS[version])
             yield from _by_turns(iter(waiting), walker.usable_rows(_canvas(model)), partial(_read, walker), settle)
 
 

@@ -53,9 +53,9 @@ class Stream:
     def to_bytes(self) -> bytes:
         """The file."""
         start = bytes([MAGIC, self.version]) + self.fingerprint + self.list_check.to_bytes(4, "big")
-        numbers = (*(self.size or ()), *((self.label,) if self.label else ()))
         follows = (_SIZE if self.size else 0) | (_LABEL if self.label else 0)
-        rest = bytes([follows]) + b"".join(map(_number, numbers)) + self.words.astype(">u4").tobytes().rstrip(b"\0")
+        words = self.words.astype(">u4").tobytes().rstrip(b"\0")
+        rest = bytes([follows]) + _numbers(self.size, self.label) + words
         return start + _damage_check(start + rest) + rest
 
     @classmethod
@@ -99,6 +99,16 @@ def list_check(sparse: SparseDCT) -> int:
     """CRC-32 of a list's size and triples."""
     numbers = np.concatenate([sparse.size, sparse.channels, sparse.positions, sparse.values])
     return zlib.crc32(numbers.astype("<i4").tobytes())
+
+
+def header_bytes(size: tuple[int, int] | None, label: int) -> int:
+    """How many bytes of a file come before the range coder's words."""
+    return 12 + len(_numbers(size, label))
+
+
+def _numbers(size: tuple[int, int] | None, label: int) -> bytes:
+    """What follows the fixed part of the header."""
+    return b"".join(map(_number, (*(size or ()), *((label,) if label else ()))))
 
 
 def _damage_check(data: bytes) -> bytes:

@@ -2,6 +2,5 @@
 
 from dct_jax.dct.network.log_likelihood import SymbolNats, log_likelihood
 from dct_jax.dct.network.transformer import DCTransformer, Triples, network
-from dct_jax.nn.initial import initial_params
 
-__all__ = ["DCTransformer", "SymbolNats", "Triples", "initial_params", "log_likelihood", "network"]
+__all__ = ["DCTransformer", "SymbolNats", "Triples", "log_likelihood", "network"]

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.codec import Vocabulary
-from dct_jax.config import Config, ModelConfig
 from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.config import DCTConfig, ModelConfig
 from dct_jax.dct.network.block_projection import BlockProjection
 from dct_jax.dct.network.context import PositionContext, ValueContext
 from dct_jax.dct.network.support import channel_support, on_image, position_support, value_support
@@ -120,9 +120,6 @@ class DCTransformer(nn.Module):
         def decoder(layers: tuple[int, ...]) -> Decoder:
             return Decoder(c.width, c.heads, layers, c.dropout, precision, c.rematerialise)
 
-        def head(size: int) -> nn.Dense:
-            return precision.with_float32_activations().dense(size, kernel_init=normal(0.02))
-
         self.encoder = Encoder(c)
         self.window_index = embed(c.window)
         self.chunk_index = embed(c.max_chunks)
@@ -132,18 +129,18 @@ class DCTransformer(nn.Module):
 
         self.last_channel, self.last_position, self.last_value = embed(v.start + 1), embed(v.num_positions), embed(v.num_values)
         self.channel_decoder = decoder(c.channel_decoder)
-        self.channel_head = head(v.num_channels + 1)
+        self.channel_head = precision.head(v.num_channels + 1)
 
         self.position_channel = embed(v.start + 1)
         self.position_decoder = decoder(c.position_decoder)
-        self.position_head = head(v.num_positions)
+        self.position_head = precision.head(v.num_positions)
         if c.position_pointer:
             self.pointer_key = precision.dense(c.width, use_bias=False)
             self.pointer_query = precision.dense(c.width, kernel_init=normal(0.02))
 
         self.value_channel, self.value_position = embed(v.start + 1), embed(v.num_positions)
         self.value_decoder = decoder(c.value_decoder)
-        self.value_head = head(v.num_values)
+        self.value_head = precision.head(v.num_values)
         if c.contexts:
             again = nn.remat if c.rematerialise else lambda module: module
             self.position_context = again(PositionContext)(v, precision)
@@ -287,6 +284,6 @@ class DCTransformer(nn.Module):
         return self.decode(Triples(batch.channels, batch.positions, batch.values), encoding, train)[0]
 
 
-def network(config: Config) -> DCTransformer:
+def network(config: DCTConfig) -> DCTransformer:
     """The module of a run's configuration."""
     return DCTransformer(config.codec.vocabulary(config.data.image_size), config.model)

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -48,8 +48,18 @@ class Sample(NamedTuple):
     nats: SymbolNats
     state: Literal["growing", "complete", "cut"] = "growing"
 
+    @property
+    def keeps_given(self) -> bool:
+        """Whether the list begins with what was given, as it must."""
+        return self.sparse[: len(self.start.given)] == self.start.given
 
-def draw_lists(
+
+def ended(grown: Iterable[list[Sample]]) -> Iterator[Sample]:
+    """Of what `sample_lists` yields, the samples that have ended."""
+    return (sample for samples in grown for sample in samples if sample.state != "growing")
+
+
+def sample_lists(
     model: DCTransformer,
     params: Any,
     starts: Sequence[Start],
@@ -58,7 +68,7 @@ def draw_lists(
     rows: int,
     limit: int | None = None,
 ) -> Iterator[list[Sample]]:
-    """Draws lists, of which `rows` grow at a time.
+    """Samples lists, of which `rows` grow at a time.
 
     Args:
         model, params: what to draw from.

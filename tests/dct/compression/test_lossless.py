@@ -9,13 +9,13 @@ import pytest
 
 from dct_jax import TrainedModel
 from dct_jax.codec import SparseDCT
-from dct_jax.data.pipeline import example_batch
 from dct_jax.dct.chunks import make_chunks
 from dct_jax.dct.compression import coder, compress, compress_many, decompress, decompress_many, steps
 from dct_jax.dct.compression.coder import Encoder
 from dct_jax.dct.compression.lossless import ROWS
 from dct_jax.dct.compression.steps import RESOLUTION, Walker, integer_weights, symbols
 from dct_jax.dct.compression.stream import VERSION, Stream, list_check, short
+from dct_jax.dct.reader import ChunkReader
 from dct_jax.nn.masks import IMPOSSIBLE
 from tests.toys import BLANK, apply, random_image, random_params, tiny_config
 
@@ -24,7 +24,7 @@ def toy(seed: int = 0, **model: object) -> TrainedModel:
     config = tiny_config()
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **model))
     network = TrainedModel(config, None, ()).network
-    return TrainedModel(config, random_params(network, example_batch(config), seed), ((16, 16, 1),))
+    return TrainedModel(config, random_params(network, ChunkReader(config).example(), seed), ((16, 16, 1),))
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def test_a_walk_has_the_probabilities_of_the_parallel_pass(lists: list[SparseDCT
     model = toy(num_classes=3)
     config, sparse, index = model.config.model, lists[70], 1
     chunks = make_chunks([sparse] * 3, [index] * 3, [0, 1, 2], model.network.vocabulary, config.chunk_size, config.overlap)
-    logits = [np.asarray(x[:, config.overlap :]) for x in apply(model.network, model.params, chunks)]  # [3, C, N] each
-    walk = Walker(model.network, model.params, 3).walk([sparse] * 3, [index] * 3, [0, 1, 2])
+    logits = [np.asarray(x[:, config.overlap :]) for x in apply(model.network, model.variables, chunks)]  # [3, C, N] each
+    walk = Walker(model.network, model.variables, 3).walk([sparse] * 3, [index] * 3, [0, 1, 2])
     weights, compared = np.asarray(next(walk)), 0
     for number, symbol in enumerate(
         symbols(sparse, model.network)[3 * index * config.chunk_size :][: 3 * config.chunk_size - 1]
@@ -86,7 +86,7 @@ def test_a_list_is_the_same_bytes_alone_and_beside_any_others(model: TrainedMode
 def test_no_row_depends_on_the_others_or_on_its_place(model: TrainedModel, lists: list[SparseDCT]) -> None:
     """XLA does not promise it. The list in question is in its second chunk, the others in any."""
     rows = ROWS[VERSION]
-    walker, sparse, rng = Walker(model.network, model.params, rows), lists[60], np.random.default_rng(0)
+    walker, sparse, rng = Walker(model.network, model.variables, rows), lists[60], np.random.default_rng(0)
     sent = symbols(sparse, model.network)[72:144]
     seen = []
     for place in range(rows):
@@ -120,7 +120,7 @@ def test_where_rows_differ_only_the_first_is_used(
 
 def test_files_of_version_1_are_read(model: TrainedModel, lists: list[SparseDCT]) -> None:
     """They were written with one row, chunk after chunk."""
-    walker, sparse, encoder = Walker(model.network, model.params, 1), lists[70], Encoder()
+    walker, sparse, encoder = Walker(model.network, model.variables, 1), lists[70], Encoder()
     sent = symbols(sparse, model.network)
     for index in range(3):
         part = sent[72 * index : 72 * (index + 1)]
@@ -196,7 +196,7 @@ def test_bits_that_are_no_symbol_are_refused(model: TrainedModel) -> None:
 
 def test_every_symbol_comes_from_the_same_three_programs(model: TrainedModel, lists: list[SparseDCT]) -> None:
     """Those of the first chunk's first element, which follows a start token, and of all others."""
-    placed = dataclasses.replace(model, params=jax.device_put(model.params, jax.local_devices()[0]))
+    placed = dataclasses.replace(model, variables=jax.device_put(model.variables, jax.local_devices()[0]))
     before = steps._step._cache_size()
     compress(placed, lists[60])
     assert steps._step._cache_size() == before + 3
@@ -224,7 +224,7 @@ def test_classes_and_smaller_images_travel_along() -> None:
     data = dataclasses.replace(config.data, fit="whole")
     config = dataclasses.replace(config, data=data, model=dataclasses.replace(config.model, num_classes=200))
     network = TrainedModel(config, None, ()).network
-    model = TrainedModel(config, random_params(network, example_batch(config)), ((16, 16, 1),))
+    model = TrainedModel(config, random_params(network, ChunkReader(config).example()), ((16, 16, 1),))
     sparse = model.codec.encode(random_image(np.random.default_rng(0), 9, 13))
     data = compress(model, sparse, label=150)
     assert decompress(model, data) == sparse

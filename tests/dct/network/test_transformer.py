@@ -9,7 +9,7 @@ import pytest
 from dct_jax.codec import DCTCodec, Vocabulary
 from dct_jax.dct.network import DCTransformer, Triples
 from dct_jax.dct.network.transformer import NormalizedEmbed
-from dct_jax.experiment import PAPER_MODEL
+from dct_jax.dct.paper import PAPER_MODEL
 from dct_jax.nn.masks import IMPOSSIBLE
 from tests.toys import TINY, apply, batch_of, random_list, random_params, tiny_model
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from dct_jax.dct.sampling.lists import Start, draw_lists
+from dct_jax.dct.sampling.lists import Start, sample_lists
 from dct_jax.dct.sampling.policy import Policy
 from tests.toys import BLANK, SMALLEST, batch_of, random_params, tiny_model
 
@@ -26,7 +26,7 @@ def test_symbols_steps_chunks_samples_and_seeds_share_no_key(monkeypatch: pytest
     for seed in (0, 1):
         for number in (0, 1):
             # A row alone, so that none is led through another one's chunk.
-            chunks += sum(1 for _ in draw_lists(model, params, [Start(number, BLANK)], seed, Policy(), 1, limit=24))
+            chunks += sum(1 for _ in sample_lists(model, params, [Start(number, BLANK)], seed, Policy(), 1, limit=24))
     jax.effects_barrier()
     assert chunks > 4, "the lists must have several chunks"
     assert len(keys) == len(set(keys)) > 3 * chunks

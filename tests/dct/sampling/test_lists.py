@@ -10,7 +10,7 @@ import pytest
 from dct_jax.codec import SparseDCT
 from dct_jax.dct.likelihood import list_log_prob
 from dct_jax.dct.network import DCTransformer
-from dct_jax.dct.sampling.lists import Sample, Start, draw_lists
+from dct_jax.dct.sampling.lists import Sample, Start, sample_lists
 from dct_jax.dct.sampling.policy import Policy
 from tests.toys import BLANK, TINY, TINY_CODEC, apply, batch_of, drawn_lists, random_list, random_params, tiny_model
 
@@ -32,7 +32,7 @@ def params(model: DCTransformer) -> Any:
 
 def ended(model: DCTransformer, params: Any, starts: list[Start], **given: Any) -> list[Sample]:
     settings = {"seed": 3, "policy": Policy(), "rows": 4} | given
-    samples = [one for grown in draw_lists(model, params, starts, **settings) for one in grown]
+    samples = [one for grown in sample_lists(model, params, starts, **settings) for one in grown]
     return sorted((one for one in samples if one.state != "growing"), key=lambda one: one.start.number)
 
 
@@ -58,7 +58,7 @@ def test_a_prefix_of_a_sample_is_gone_on_from_as_the_sample_was(model: DCTransfo
     assert len(longest.sparse) > 2 * SHORT.chunk_size
     number, sparse = longest.start.number, longest.sparse
     again = [Start(number, sparse[:length]) for length in range(len(sparse) + 1)]
-    samples = [one for grown in draw_lists(model, params, again, 3, Policy(), 4) for one in grown if one.state == "complete"]
+    samples = [one for grown in sample_lists(model, params, again, 3, Policy(), 4) for one in grown if one.state == "complete"]
     assert len(samples) == len(again)
     assert all(one.sparse == sparse for one in samples)
     # What is reported is the likelihood of the rest: it falls from the whole list's to that of the stopping token.
@@ -136,7 +136,7 @@ def test_bad_guidance_is_named(guidance: float) -> None:
 def test_samples_on_a_part_of_the_canvas_have_the_likelihood_of_the_parallel_pass(model: DCTransformer, params: Any) -> None:
     """A step that attended to the encoder's tokens beyond the image went unnoticed."""
     starts = [Start(i, SparseDCT.empty((8, 12), TINY_CODEC)) for i in range(4)]
-    samples = [one for grown in draw_lists(model, params, starts, 0, Policy(), 4) for one in grown if one.state == "complete"]
+    samples = [one for grown in sample_lists(model, params, starts, 0, Policy(), 4) for one in grown if one.state == "complete"]
     assert len(samples) == 4 and sum(len(one.sparse) for one in samples) > 8
     nats = list_log_prob(model, params, [one.sparse for one in samples])
     for ours, theirs in zip(zip(*(one.nats for one in samples)), nats, strict=True):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from dct_jax.dct.likelihood import list_log_prob
-from dct_jax.dct.network import Triples, initial_params, log_likelihood
+from dct_jax.dct.network import Triples, log_likelihood
 from dct_jax.dct.network.transformer import written
 from dct_jax.dct.sampling.policy import Policy, SymbolPolicy
 from dct_jax.dct.sampling.sampler import Span, sample_chunk
+from dct_jax.nn.initial import initial_params
 from tests.toys import TINY, apply, batch_of, drawn_lists, random_list, random_params, tiny_model
 
 # Random models jump over many channels at a time, so their lists are short: short chunks make them cross borders.

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dct_jax.dct.breakdown import Estimate
+from dct_jax.evaluation.estimate import Estimate
+
+_COLORS = {"value": "#d95f02", "position": "#1b9e77", "channel": "#7570b3"}
 
 
 def minutes_of(records: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -26,7 +28,7 @@ def training_curve(records: Sequence[dict[str, Any]], coders: Sequence[tuple[str
     figure = Figure(figsize=(12, 4.6), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)
     minutes = minutes_of(records)
-    held_out = [i for i, record in enumerate(records) if "held_out" in record]
+    held_out = [i for i, record in enumerate(records) if "bits_per_pixel" in record.get("held_out", {})]
     bits = [records[i]["held_out"]["bits_per_pixel"] for i in held_out]
     left.plot(minutes[held_out], bits, "o-", markersize=4, color="#2b6cb0", label="this model")
     left.annotate(
@@ -35,8 +37,8 @@ def training_curve(records: Sequence[dict[str, Any]], coders: Sequence[tuple[str
     for (name, estimate), style in zip(coders, (":", "-.", "--")):
         left.axhline(estimate.mean, color="0.4", linestyle=style, linewidth=1.1, label=f"{name}: {estimate.mean:.3f}")
     left.set_ylabel("held-out bits per pixel")
-    trained = [i for i, record in enumerate(records) if "nats_per_triple" in record]
-    for symbol, color in (("value", "#d95f02"), ("position", "#1b9e77"), ("channel", "#7570b3")):
+    trained = [i for i, record in enumerate(records) if record.get("nats_per_triple", {}).keys() >= _COLORS.keys()]
+    for symbol, color in _COLORS.items():
         nats = [records[i]["nats_per_triple"][symbol] for i in trained]
         right.plot(minutes[trained], nats, linewidth=0.9, color=color, label=symbol)
     right.set_yscale("log")

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dct_jax.dct.breakdown import STOP, Bits, Estimate
+from dct_jax.dct.breakdown import STOP, Bits
+from dct_jax.evaluation.estimate import Estimate
 from dct_jax.plots.lists import COLORS
 
 _BAR = "#2b6cb0"

@@ -1,0 +1,126 @@
+"""The configuration of a DCTransformer's run."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from dct_jax.codec import DCTCodec
+from dct_jax.config import COSTS, LATER, MAY_CHANGE, RunConfig, require
+
+if TYPE_CHECKING:
+    from dct_jax.dct.reader import ChunkReader
+    from dct_jax.dct.stage import DCTStage
+
+LARGEST_WIDTH = 2**14
+"""This bound and the next ones are far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
+
+LARGEST_DEPTH = 2**10
+"""Blocks of a stack, and layers of a block."""
+
+LARGEST_COUNT = 2**20
+"""Triples of a chunk or an overlap, chunk embeddings, classes."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The sizes of the network. The tuples name, for each block, its number of feed-forward layers (PAR).
+
+    Attributes:
+        width: D, the width of every residual stream.
+        heads: attention heads; they divide the width.
+        encoder, channel_decoder, position_decoder, value_decoder: feed-forward layers of each block.
+        encoder_stride: 1, 2 or 4: blocks of the DCT image per encoder token, in each direction.
+        position_pointer: whether the position's logits also get products with the encoder's features at each position. The
+            paper's have none; small models learn positions much sooner with them.
+        contexts: whether the position's logits and the value decoder also get what is known around each place, chunk included:
+            the same channel's coefficients before it, and those of lower channels. The paper's model does not; small models
+            learn both symbols much sooner with it.
+        chunk_size: C, how many elements of the list one chunk predicts.
+        overlap: O, how many elements before the chunk the decoders see besides.
+        max_chunks: K of the chunk weights; chunks from K - 1 on share one chunk embedding.
+        num_classes: classes of a class-conditional model; 0 for none. The number itself stands for a hidden class.
+        dropout: probability of dropping a unit of a residual branch in training.
+        dtype: of the activations; in training, parameters, softmax and loss are float32 always.
+        products: the type of the operands of matrix products; their sums are float32 always. With activations in float32,
+            "bfloat16" makes training faster on processors that have units for it (AMX, AVX512-BF16); others stay with float32.
+        rematerialise: keep only the inputs of each block for the backward pass and compute the rest again: a step takes about a
+            third longer, and what it keeps needs a tenth of the memory. On CPUs XLA plans as much memory as without.
+    """
+
+    width: int = 192
+    heads: int = 4
+    encoder: tuple[int, ...] = (1,)
+    channel_decoder: tuple[int, ...] = (1, 1)
+    position_decoder: tuple[int, ...] = (2,)
+    value_decoder: tuple[int, ...] = (2, 2)
+    encoder_stride: int = 1
+    position_pointer: bool = False
+    contexts: bool = field(default=False, metadata=LATER)
+    chunk_size: int = 896
+    overlap: int = 128
+    max_chunks: int = 8
+    num_classes: int = 0
+    dropout: float = 0.0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    products: Literal["float32", "bfloat16"] = field(default="float32", metadata=LATER | MAY_CHANGE)
+    rematerialise: bool = field(default=False, metadata=LATER | MAY_CHANGE | COSTS)
+
+    def __post_init__(self) -> None:
+        require(1 <= self.width <= LARGEST_WIDTH, "model.width", self.width, f"from 1 to {LARGEST_WIDTH}")
+        require(self.heads >= 1, "model.heads", self.heads, "1 or more")
+        if self.width % self.heads:
+            raise ValueError(f"model.width is {self.width} and model.heads is {self.heads}; heads must divide width")
+        for name in ("encoder", "channel_decoder", "position_decoder", "value_decoder"):
+            layers = getattr(self, name)
+            fits = 1 <= len(layers) <= LARGEST_DEPTH and all(0 <= n <= LARGEST_DEPTH for n in layers)
+            require(fits, f"model.{name}", layers, f"one count or more, each from 0 to {LARGEST_DEPTH}, at most as many")
+        require(self.encoder_stride in (1, 2, 4), "model.encoder_stride", self.encoder_stride, "1, 2 or 4")
+        for name, least in (("chunk_size", 1), ("overlap", 0), ("max_chunks", 1), ("num_classes", 0)):
+            allowed = f"from {least} to {LARGEST_COUNT}"
+            require(least <= getattr(self, name) <= LARGEST_COUNT, f"model.{name}", getattr(self, name), allowed)
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
+        require(self.dtype in ("float32", "bfloat16"), "model.dtype", self.dtype, "float32 or bfloat16")
+        require(self.products in ("float32", "bfloat16"), "model.products", self.products, "float32 or bfloat16")
+
+    @property
+    def window(self) -> int:
+        """O + C, the elements that the decoders see at once."""
+        return self.overlap + self.chunk_size
+
+
+@dataclass(frozen=True)
+class DCTConfig(RunConfig):
+    """Everything that determines a run of a DCTransformer."""
+
+    system = "DCTransformer"
+    codec: DCTCodec = field(default_factory=DCTCodec)
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.training.label_dropout and not self.model.num_classes:
+            raise ValueError(
+                f"training.label_dropout is {self.training.label_dropout} and model.num_classes is 0; without classes nothing "
+                "can be hidden"
+            )
+        if not self.data.own_coefficients:
+            return
+        if self.codec.block_size != 8:
+            raise ValueError(f"codec.block_size is {self.codec.block_size}; with data.own_coefficients it must be JPEG's, 8")
+        steps = 8 * self.codec.component_steps[-1][1]
+        if self.data.flip and (self.data.fit == "whole" or self.data.image_size[1] % steps):
+            raise ValueError(
+                "data.flip is on; own coefficients can only be mirrored in crops (data.fit) whose width (data.image_size) "
+                f"is a multiple of {steps} pixels: turn it off with --data.no-flip"
+            )
+
+    def reader(self) -> "ChunkReader":
+        """From records to chunks."""
+        from dct_jax.dct.reader import ChunkReader
+
+        return ChunkReader(self)
+
+    def build(self) -> "DCTStage":
+        """The stage that trains a DCTransformer."""
+        from dct_jax.dct.stage import DCTStage  # JAX starts there
+
+        return DCTStage(self)

@@ -1,0 +1,23 @@
+"""The systems that there are: the configurations by which checkpoints and files of weights are read."""
+
+from typing import Any
+
+from dct_jax.config import RunConfig
+from dct_jax.dct.config import DCTConfig
+
+SYSTEMS: tuple[type[RunConfig], ...] = (DCTConfig,)
+"""A new system is one more class here."""
+
+
+def read_config(values: Any) -> RunConfig:
+    """The configuration that `RunConfig.to_dict` of any system has written.
+
+    Raises:
+        ValueError: if it is of no system, or cannot be read.
+    """
+    # Before there were several systems, there was no name.
+    name = values.get("system", DCTConfig.system) if isinstance(values, dict) else DCTConfig.system
+    by_name = {system.system: system for system in SYSTEMS}
+    if name not in by_name:
+        raise ValueError(f"the configuration's system is {name!r}; known are {', '.join(by_name)}")
+    return by_name[name].from_dict(values)

@@ -1,0 +1,193 @@
+"""What a run trains: the protocol of a stage, which is an autoencoder or a prior, and what a trained one is.
+
+The loop, the checkpoints, the report and the commands know stages by this alone.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+import jax
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+from dct_jax.config import RunConfig, meaning
+from dct_jax.distributed.parallel import replicate
+from dct_jax.tables import aligned
+
+Sizes = Sequence[tuple[int, int, int]]
+"""Which sizes pictures have, and how often: (H, W, count), in pixels."""
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes.
+
+    Attributes:
+        step: int32 [], steps taken.
+        variables: collections by name, as Flax has them: "params", and what else the stage learns.
+        optimizer: the optimiser's state.
+    """
+
+    step: jax.Array
+    variables: dict[str, Any]
+    optimizer: optax.OptState
+
+
+class Mean(NamedTuple):
+    """A sum and what it is divided by, float32 [] each: several can be added up and divided once."""
+
+    sum: jax.Array
+    count: jax.Array
+
+
+class Metrics(NamedTuple):
+    """What a step reports of the global batch.
+
+    Attributes:
+        losses: by name; a name GROUP/NAME belongs to a group of the log.
+        work: how much the step has worked on, in the stage's unit, float32 [].
+        gradient_norm: before clipping, float32 [].
+    """
+
+    losses: dict[str, Mean]
+    work: jax.Array
+    gradient_norm: jax.Array
+
+
+class Held(NamedTuple):
+    """Held-out pictures, to evaluate a model on.
+
+    Attributes:
+        content: what `Reader.held_out` made of them.
+        pictures: [N], which picture each is a crop of.
+        name: of their source.
+        is_own: whether they are those that the run itself is evaluated on.
+    """
+
+    content: Any
+    pictures: Sequence[int]
+    name: str
+    is_own: bool
+
+
+class Findings(NamedTuple):
+    """What an evaluation found out.
+
+    Attributes:
+        lines: to print.
+        report: plain numbers and dictionaries, for JSON.
+        figures: by the names of their files.
+    """
+
+    lines: list[str]
+    report: dict[str, Any]
+    figures: dict[str, Figure]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+    """A stage's variables, with all that they need to be used: what `dct_jax.load` returns.
+
+    Attributes:
+        config: of the run that made it.
+        variables: the network's parameters, and what else was learned.
+        sizes: which sizes the training pictures had, and how often: (H, W, count), in pixels.
+        classes: their names, by label; empty if the training pictures had numbers alone, or no classes.
+    """
+
+    config: RunConfig
+    variables: Any
+    sizes: Sizes
+    classes: tuple[str, ...] = ()
+
+    @cached_property
+    def stage(self) -> "Stage":
+        """What it is trained by."""
+        return self.config.build()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the variables and of what they mean, in hexadecimal digits: models of one fingerprint are the same."""
+        digest = hashlib.sha256(json.dumps(self._meaning(), sort_keys=True).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.variables):
+            array = np.asarray(leaf)
+            digest.update(f"{jax.tree_util.keystr(path, simple=True)} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def with_dtype(self, dtype: str) -> Self:
+        """The same with weights in another dtype, "float32" or "bfloat16": it needs half of the memory in bfloat16, and its
+        numbers change a little."""
+        return dataclasses.replace(self, variables=jax.tree.map(lambda x: x.astype(dtype), self.variables))
+
+    def _meaning(self) -> list[Any]:
+        """What the configuration says of what the variables compute: the system's own rooms, and the size of its pictures."""
+        shared = {spec.name for spec in dataclasses.fields(RunConfig)}
+        own = [spec.name for spec in dataclasses.fields(self.config) if spec.name not in shared]
+        return [*(meaning(getattr(self.config, name)) for name in own), self.config.data.image_size]
+
+
+class Stage(Protocol):
+    """What a run trains. Its methods are pure; it holds a configuration and what follows from that.
+
+    Attributes:
+        config: of the run.
+        best: the held-out number that picks the best checkpoint; lower is better.
+        unit: what `Metrics.work` counts, in the plural.
+    """
+
+    config: RunConfig
+    best: ClassVar[str]
+    unit: ClassVar[str]
+
+    def shapes(self) -> Any:
+        """The shapes and types of the variables."""
+        ...
+
+    def init(self) -> TrainState:
+        """The state before the first step."""
+        ...
+
+    def step(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        """One step on one device's part of the batch; it runs under an axis named "data" over the devices, and returns the
+        same on all of them."""
+        ...
+
+    def evaluate(self, variables: Any, held_out: Any, devices: Sequence[jax.Device]) -> dict[str, float]:
+        """Numbers about held-out pictures, as the reader's `held_out` made them, `best` among them. The variables are on the
+        devices; all processes of a run call this."""
+        ...
+
+    def trained(self, variables: Any, sizes: Sizes, classes: tuple[str, ...]) -> Trained:
+        """Variables of this stage, ready for use."""
+        ...
+
+    def findings(
+        self, model: Trained, held: Held, records: Sequence[dict[str, Any]], batch_size: int, coders: bool
+    ) -> Findings:
+        """What the command evaluate says of a model: the numbers of `evaluate`, if a system has no more to say.
+
+        Args:
+            model: of this stage.
+            held: the pictures to measure it on.
+            records: of the run's metrics.jsonl.
+            batch_size: about how many at a time; the numbers do not depend on it.
+            coders: whether established coders are measured, too, by a system that compresses.
+        """
+        devices = jax.local_devices()[:1]
+        numbers = self.evaluate(replicate(model.variables, devices), held.content, devices)
+        rows = [("held-out pictures", ""), *((words(name), f"{number:.4f}") for name, number in numbers.items())]
+        return Findings([f"{len(held.pictures)} images of {held.name}", "", aligned(rows)], {"held_out": numbers}, {})
+
+    def conclusion(self, evaluation: dict[str, float], held_out: Any) -> list[str]:
+        """What a run says at its end, of the best checkpoint's numbers about held-out pictures: a line each."""
+        return [f"held-out pictures: {evaluation[self.best]:.3f} {words(self.best)} (the best checkpoint)"]
+
+
+def words(name: str) -> str:
+    """The name of a number as people read it: "bits_per_pixel" -> "bits per pixel"."""
+    return name.replace("_", " ")
