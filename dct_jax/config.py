@@ -187,9 +187,11 @@ def is_marked(spec: dataclasses.Field, mark: Mapping[str, bool]) -> bool:
     return all(spec.metadata.get(name) for name in mark)
 
 
-def meaning(room: Any) -> dict[str, Any]:
-    """The fields of a dataclass that say what a model computes. LATER fields are left out where they are as before, so that a
-    model from before such a field is still the same."""
+def meaning(room: Any) -> Any:
+    """The fields of a room that say what a model computes; of a field without room, its value. LATER fields are left out where
+    they are as before, so that a model from before such a field is still the same."""
+    if not dataclasses.is_dataclass(room):
+        return room
     specs = [(spec, getattr(room, spec.name)) for spec in dataclasses.fields(room)]
     return {
         spec.name: value
@@ -217,17 +219,15 @@ def with_fields(config: RunConfig, fields: Mapping[str, Any]) -> RunConfig:
         ValueError: if there is no such field, or a value is out of range.
     """
     rooms = [spec.name for spec in dataclasses.fields(config) if dataclasses.is_dataclass(getattr(config, spec.name))]
-    owners = {spec.name: room for room in rooms for spec in dataclasses.fields(getattr(config, room))}
-    changes: dict[str, dict[str, Any]] = {}
-    own: dict[str, Any] = {}
+    owners = {spec.name: "" for spec in dataclasses.fields(config) if spec.name not in rooms}
+    owners |= {spec.name: room for room in rooms for spec in dataclasses.fields(getattr(config, room))}
+    changes: dict[str, dict[str, Any]] = {"": {}}
     for name, value in fields.items():
-        if name in owners:
-            changes.setdefault(owners[name], {})[name] = value
-        elif name == "seed":
-            own[name] = value
-        else:
-            near = ", ".join(get_close_matches(name, owners)) or ", ".join(rooms)
+        if name not in owners:
+            near = ", ".join(get_close_matches(name, owners)) or ", ".join(owners)
             raise ValueError(f"the configuration has no field {name}; the nearest are {near}")
+        changes.setdefault(owners[name], {})[name] = value
+    own = changes.pop("")
     own |= {room: dataclasses.replace(getattr(config, room), **values) for room, values in changes.items()}
     return dataclasses.replace(config, **own)
 

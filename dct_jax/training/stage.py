@@ -146,7 +146,7 @@ class Stage(Protocol):
 
     def shapes(self) -> Any:
         """The shapes and types of the variables."""
-        ...
+        return jax.eval_shape(self.init).variables
 
     def init(self) -> TrainState:
         """The state before the first step."""
@@ -164,7 +164,7 @@ class Stage(Protocol):
 
     def trained(self, variables: Any, sizes: Sizes, classes: tuple[str, ...]) -> Trained:
         """Variables of this stage, ready for use."""
-        ...
+        return Trained(self.config, variables, sizes, classes)
 
     def findings(
         self, model: Trained, held: Held, records: Sequence[dict[str, Any]], batch_size: int, coders: bool

@@ -1,0 +1,114 @@
+"""That the house has room: another system trains, goes on, is evaluated, exported and loaded by what all share."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import dct_jax
+from dct_jax import systems
+from dct_jax.commands import main
+from dct_jax.training import loop
+from dct_jax.training.checkpoints import Checkpoints
+from tests.conftest import Refused
+from tests.linear import LinearConfig
+
+EXPERIMENT = """
+from dct_jax.config import DataConfig, TrainingConfig
+from tests.linear import LinearConfig
+
+CONFIG = LinearConfig(
+    data=DataConfig(source="landscapes", image_size=(8, 8), held_out_crops=6),
+    training=TrainingConfig(steps=40, batch_size=4, warmup_steps=2, learning_rate=0.01, evaluate_every=20, checkpoint_every=10),
+)
+"""
+
+
+@pytest.fixture(autouse=True)
+def a_system_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systems, "SYSTEMS", (*systems.SYSTEMS, LinearConfig))
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> str:
+    (tmp_path / "toy.py").write_text(EXPERIMENT)
+    return str(tmp_path / "toy.py")
+
+
+def test_another_system_learns_goes_on_and_is_evaluated(
+    experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert main(["train", experiment, "--run-dir", str(whole), "--width", "12"]) == 0
+    assert "squared error (the best checkpoint)" in capsys.readouterr().out
+
+    original = loop.place
+    placed: list[Any] = []
+
+    def stopping(batch: Any, devices: Any) -> Any:
+        placed.append(batch)
+        if len(placed) == 15:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(batch, devices)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "place", stopping)
+        assert main(["train", experiment, "--run-dir", str(parts), "--width", "12"]) == 128 + signal.SIGTERM
+    assert Checkpoints(parts / "checkpoints").latest() < 40
+    assert main(["train", experiment, "--run-dir", str(parts), "--width", "12"]) == 0
+    one, other = dct_jax.load(whole), dct_jax.load(parts)
+    assert one.config == other.config == LinearConfig(one.config.data, one.config.training, width=12)
+    jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
+    assert one.fingerprint == other.fingerprint
+
+    records = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    losses = [record["squared_error"] for record in records if "squared_error" in record]
+    assert len(losses) == 4 and losses[-1] < 0.5 * losses[0]
+    assert all(record["pictures_per_second"] > 0 for record in records if "squared_error" in record)
+
+    assert main(["evaluate", str(whole), "--num", "6"]) == 0
+    report = json.loads((whole / "evaluation" / "evaluation.json").read_text())
+    best = min(record["held_out"]["squared_error"] for record in records if "held_out" in record)
+    assert report["held_out"]["squared_error"] == pytest.approx(best, rel=1e-5)
+    assert f"squared error      {best:.4f}" in capsys.readouterr().out
+
+    assert main(["export", str(whole), str(tmp_path / "toy.safetensors"), "--dtype", "float32"]) == 0
+    assert dct_jax.load(tmp_path / "toy.safetensors").fingerprint == one.fingerprint
+
+
+def test_train_is_one_call(experiment: str, tmp_path: Path) -> None:
+    model = dct_jax.train(experiment, tmp_path / "run", steps=3, evaluate_every=3, width=2, seed=5)
+    assert (model.config.training.steps, model.config.width, model.config.seed) == (3, 2, 5)
+    assert model.variables["params"].shape == (192, 2)
+    with pytest.raises(ValueError, match="no field widht; the nearest are width"):
+        dct_jax.train(experiment, tmp_path / "other", widht=2)
+
+
+def test_what_only_one_system_can_do_is_refused_in_a_line(experiment: str, tmp_path: Path, refused: Refused) -> None:
+    run = tmp_path / "run"
+    dct_jax.train(experiment, run, steps=3, evaluate_every=3)
+    (tmp_path / "a.jpg").write_bytes(b"")
+    commands = {"sample": (), "upsample": ("--held-out", 1), "colorize": ("a.png",), "compress": (tmp_path / "a.jpg",)}
+    for command, arguments in commands.items():
+        message = f"run is a run of the system linear; {command} needs one of DCTransformer"
+        assert message in refused(command, run, *arguments)
+    assert "samples is 5, but a linear samples nothing" in refused(
+        "evaluate", run, "--samples", 5, "--features", "alexnet", "--out", tmp_path / "out"
+    )
+    assert "training.samples is 4; a linear samples nothing" in refused(
+        "train", experiment, "--run-dir", tmp_path / "other", "--training.samples", 4
+    )
+
+
+def test_a_checkpoint_of_no_system_is_refused() -> None:
+    values = LinearConfig().to_dict()
+    assert systems.read_config(json.loads(json.dumps(values))) == LinearConfig()
+    with pytest.raises(ValueError, match="the configuration's system is 'other'; known are DCTransformer, linear"):
+        systems.read_config(values | {"system": "other"})
+    with pytest.raises(ValueError, match="the configuration's top is list"):
+        systems.read_config([])
