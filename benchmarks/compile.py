@@ -62,7 +62,7 @@ def kept(model: DCTransformer, rematerialise: bool, params: Any, batch: Any) -> 
 
     def backward(params: Any, batch: Any) -> Any:
         def loss(params: Any) -> jax.Array:
-            logits = model.apply(params, batch, train=True, rngs={"dropout": jax.random.key(0)})
+            logits = model.apply(params, batch, rngs={"dropout": jax.random.key(0)})
             return -sum(x.sum() for x in log_likelihood(logits, batch, model.vocabulary))
 
         return jax.vjp(loss, params)[1]

@@ -109,7 +109,7 @@ def share_recognised(params: Any, pictures: Pictures, classes: int) -> float:
     return float((np.concatenate(guesses) == pictures.labels).mean())
 
 
-def samples_of(model: TrainedModel, num: int, seed: int, guidance: float = 1.0) -> Pictures:
+def samples_of(model: TrainedModel, num: int, seed: int, guidance: float | None = None) -> Pictures:
     """As many of each class."""
     classes = model.config.model.num_classes
     policy = replace(Policy(), guidance=guidance)

@@ -47,7 +47,7 @@ class TestRoofline:
         model, batch = network(config), jax.tree.map(jax.numpy.asarray, script("random_network").random_batch(config, 3))
         params = jax.eval_shape(model.init, jax.random.key(0), batch)
         begun = jax.eval_shape(lambda params: prefill(model, params, batch), params)
-        memory = (begun.caches, begun.encoding.channel, begun.encoding.position, begun.encoding.value)
+        memory = (begun.caches, begun.encoding.memory)
         columns = config.model.window + roofline.tokens_of(config.model, model.vocabulary)
         assert roofline.columns_bytes(config.model, 3, columns) == script("compile").size_of(memory)
 

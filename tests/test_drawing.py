@@ -9,7 +9,8 @@ import pytest
 
 from dct_jax import TrainedModel
 from dct_jax.commands.drawing import MANIFEST, Drawing, draw_into
-from dct_jax.dct.sampling.policy import Policy, SymbolPolicy
+from dct_jax.dct.sampling.policy import Policy
+from dct_jax.nn.policy import SymbolPolicy
 from tests.toys import SMALLEST, tiny_config, untrained
 
 OTHER: dict[str, Any] = {

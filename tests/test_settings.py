@@ -68,7 +68,7 @@ def program(config: DCTConfig) -> Any:
     params = jax.eval_shape(model.init, jax.random.key(0), batch)
 
     def apply(params: Any, key: Any) -> Any:
-        return model.apply(params, batch, train=True, rngs={"dropout": key})
+        return model.apply(params, batch, rngs={"dropout": key})
 
     return str(jax.make_jaxpr(apply)(params, jax.random.key(0)))
 

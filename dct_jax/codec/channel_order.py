@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 
 ChannelOrder = Literal["banded", "interleaved", "luma_first"]
-CHANNEL_ORDERS: tuple[str, ...] = get_args(ChannelOrder)
+CHANNEL_ORDERS: tuple[ChannelOrder, ...] = get_args(ChannelOrder)
 
 Y, CB, CR = 0, 1, 2
 

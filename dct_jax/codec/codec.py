@@ -6,6 +6,7 @@ import math
 import operator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,8 @@ LARGEST_IN_FILES = 2047
 """What a JPEG file's coefficients may be. Encoders such as mozjpeg write some, around black and white, that no 8-bit picture
 needs."""
 _PIXELS_TOGETHER = 2**16  # of a batch of small images
+
+_Three = tuple[np.ndarray, np.ndarray, np.ndarray]  # of Y, Cb and Cr
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class DCTCodec:
             raise ValueError(f"channel_order is {self.channel_order!r}; it must be one of {choices}")
         if (self.quality is None) != bool(self.tables):
             raise ValueError(f"quality is {self.quality} and tables has {len(self.tables)} numbers; give one of the two")
-        if not self.tables:
+        if self.quality is not None:
             if not 1 <= self.quality <= 100:
                 raise ValueError(f"quality is {self.quality}; it must be from 1 to 100")
             return
@@ -82,7 +85,7 @@ class DCTCodec:
     @cached_property
     def quantization_tables(self) -> np.ndarray:
         """int32 [3, B, B]: the divisors of Y, Cb and Cr; [1, B, B] without chroma."""
-        if self.tables:
+        if self.quality is None:
             tables = np.array(self.tables, np.int32).reshape(-1, self.block_size, self.block_size)
         else:
             tables = quantization_tables(self.block_size, self.quality)[: len(self.component_steps)]
@@ -183,8 +186,10 @@ class DCTCodec:
         """
         self.check(sparse)
         coefficients = [np.zeros(shape, np.int16) for shape in self._shapes(sparse.size)]
-        arrays = (np.ascontiguousarray(x, np.int32) for x in (sparse.channels, sparse.positions, sparse.values))
-        scatter_coefficients(*arrays, self._order[0], *self.component_steps[-1], *_three(coefficients))
+        arrays = (sparse.channels, sparse.positions, sparse.values)
+        channels, positions, values = (np.ascontiguousarray(x, np.int32) for x in arrays)
+        rows, cols = self.component_steps[-1]
+        scatter_coefficients(channels, positions, values, self._order[0], rows, cols, *_three(coefficients))
         return coefficients
 
     def from_coefficients(self, coefficients: list[np.ndarray], size: tuple[int, int]) -> SparseDCT:
@@ -262,7 +267,7 @@ class DCTCodec:
         (rows, cols), b = self.grid(size), self.block_size
         return [(b, b, -(-rows // r), -(-cols // c)) for r, c in self.component_steps]
 
-    def _room(self, size: tuple[int, int], number: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _room(self, size: tuple[int, int], number: int) -> tuple[list[np.ndarray], _Three]:
         """Room for the coefficients of images, one above the other, int16 [B, B, N * h', w'] for each component, and for three
         planes of samples, uint8 [N * h' * B, w' * B]; of one piece, which allocators hand out again without clearing it."""
         shapes = [(b, b, number * rows, cols) for b, _, rows, cols in self._shapes(size)]
@@ -274,8 +279,8 @@ class DCTCodec:
         return coefficients, _three(planes)
 
     def _gather(self, coefficients: list[np.ndarray], size: tuple[int, int], number: int = 1) -> list[SparseDCT]:
-        stacks = [x.reshape(*x.shape[:2], number, x.shape[2] // number, x.shape[3]) for x in _three(coefficients)]
-        channels, positions, values, starts = gather(*stacks, *self._order, *self.component_steps[-1])
+        luma, blue, red = (x.reshape(*x.shape[:2], number, x.shape[2] // number, x.shape[3]) for x in _three(coefficients))
+        channels, positions, values, starts = gather(luma, blue, red, *self._order, *self.component_steps[-1])
         parts = itertools.pairwise(starts.tolist())
         return [SparseDCT(channels[i:j], positions[i:j], values[i:j], size, self) for i, j in parts]
 
@@ -294,12 +299,13 @@ class DCTCodec:
         return f"B = {self.block_size}, {tables}, {self.chroma_subsampling}, {self.channel_order}"
 
 
-def _three(components: list[np.ndarray]) -> list[np.ndarray]:
+def _three(components: list[np.ndarray]) -> _Three:
     """Y, Cb and Cr, the latter without rows or columns where there is luma alone: compiled code wants one form."""
-    return [*components, *[components[0][..., :0, :0]] * 2][:3]
+    luma, blue, red = [*components, *[components[0][..., :0, :0]] * 2][:3]
+    return luma, blue, red
 
 
-def _planes(coefficients: list[np.ndarray]) -> list[np.ndarray]:
+def _planes(coefficients: list[np.ndarray]) -> _Three:
     """Room for the samples of three components, uint8 [h' * B, w' * B] each."""
     return _three([np.empty((x.shape[0] * x.shape[2], x.shape[1] * x.shape[3]), np.uint8) for x in coefficients])
 
@@ -323,7 +329,7 @@ def _qualities(block_size: int, numbers: int) -> dict[tuple[int, ...], int]:
     }
 
 
-def _integer(name: str, value: object) -> int:
+def _integer(name: str, value: Any) -> int:
     try:
         return operator.index(value)
     except TypeError:

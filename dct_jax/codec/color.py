@@ -11,7 +11,7 @@ import numpy as np
 from dct_jax.codec.compile import compiled
 
 ChromaSubsampling = Literal["4:2:0", "4:2:2", "4:4:0", "4:4:4", "4:0:0"]
-CHROMA_SUBSAMPLINGS: tuple[str, ...] = get_args(ChromaSubsampling)
+CHROMA_SUBSAMPLINGS: tuple[ChromaSubsampling, ...] = get_args(ChromaSubsampling)
 
 _STEPS = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:0": (2, 1), "4:4:4": (1, 1)}
 

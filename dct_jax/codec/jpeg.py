@@ -184,11 +184,12 @@ def _contents(path: Path) -> bytes:
 
 def _arrived(data: bytes, may_end: bool, strict: bool) -> _Arrived:
     """The scans of a file: all of them, or if it `may_end` early those that come before."""
-    header, tables, scans = Header(data), {}, 0
+    tables: dict[int, np.ndarray] = {}
+    header, scans = Header(data), 0
     coefficients, known = np.zeros(0, np.int16), [[-1]]
     whole = True
     while (scan := _next_scan(header, may_end)) is not None:
-        frame = header.frame
+        frame = header.found_frame
         if not tables:
             header.check_colours()
             frame.steps  # noqa: B018  (raises for a subsampling that has no name, before anything is decoded)
@@ -200,7 +201,7 @@ def _arrived(data: bytes, may_end: bool, strict: bool) -> _Arrived:
             need(number in header.quantization, f"quantisation table {number} is missing")
             tables.setdefault(i, header.quantization[number])
         end, fault = _decode(header, scan, coefficients)
-        if fault != OK and may_end and len(data) - end < 2:  # bits that were made up after the end can look like any fault
+        if fault != OK and before and len(data) - end < 2:  # bits that were made up after the end can look like any fault
             (coefficients, known), whole = before, False
             break
         need(fault == OK or (fault == LEFT_OVER and not strict), FAULTS.get(fault, ""))
@@ -212,7 +213,7 @@ def _arrived(data: bytes, may_end: bool, strict: bool) -> _Arrived:
 
 def _list(arrived: _Arrived, channel_order: ChannelOrder, upright: bool) -> SparseDCT:
     """The list of what arrived."""
-    header, frame, tables = arrived.header, arrived.header.frame, arrived.tables
+    header, frame, tables = arrived.header, arrived.header.found_frame, arrived.tables
     arrays, steps = [arrived.coefficients[part].reshape(shape) for part, shape in frame.parts], frame.steps
     squares, size = [tables[i].reshape(8, 8) for i in range(len(arrays))], frame.size
     if upright and header.upright in _TURNS:
@@ -225,7 +226,7 @@ def _missing_bits(arrived: _Arrived) -> np.ndarray:
     """The unknown bits of the channels of what arrived, turned upright, int32 [C]."""
     missing = np.empty((len(arrived.known), 64), np.int32)  # by raster index
     missing[:, zigzag(8)] = arrived.known
-    if _TURNS.get(arrived.header.upright, (False,))[0]:
+    if arrived.header.upright in _TURNS and _TURNS[arrived.header.upright][0]:
         missing = missing.reshape(-1, 8, 8).transpose(0, 2, 1).reshape(-1, 64)
     return missing[:, zigzag(8)].reshape(-1)
 
@@ -262,7 +263,7 @@ def _check_progress(frame: Frame, scan: Scan, known: list[list[int]]) -> None:
 
 def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> tuple[int, int]:
     """Decodes a scan into the coefficients; returns where its data end, and what is wrong with them (see FAULTS)."""
-    layout = _layout(header.frame, scan)
+    layout = _layout(header.found_frame, scan)
     for number in layout.tables - header.huffman_tables:
         need(False, f"Huffman table {number % 4} of {('DC', 'AC')[number // 4]} is missing")
     return decode_scan(
@@ -276,7 +277,7 @@ def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> tuple[int, 
         layout.numbers,
         zigzag(8),
         (scan.first, scan.last, scan.high, scan.low),
-        header.frame.progressive,
+        header.found_frame.progressive,
         header.restart,
     )
 

@@ -175,6 +175,12 @@ class Header:
     truncated: bool = False
 
     @property
+    def found_frame(self) -> Frame:
+        """The frame, once it has been read; no scan comes before it."""
+        assert self.frame is not None
+        return self.frame
+
+    @property
     def upright(self) -> int | None:
         """The Exif orientation that the picture is to be turned by; XMP's counts where Exif has none."""
         return self.xmp if self.exif is None else self.exif
@@ -182,7 +188,7 @@ class Header:
     @property
     def huffman_tables(self) -> frozenset[int]:
         """Which of the tables can be used: sequential files need not define those of the standard (Motion JPEG has none)."""
-        return self.defined if self.frame.progressive else self.defined | standard_tables()[1]
+        return self.defined if self.found_frame.progressive else self.defined | standard_tables()[1]
 
     def first_scan(self) -> Scan | None:
         """`next_scan` of a file that has just been begun. Files of one collection often have everything before their first
@@ -190,11 +196,11 @@ class Header:
         start = self.data.find(_SCAN_MARKER, 2) + 2
         end = start + int.from_bytes(self.data[start : start + 2], "big")
         beginning = self.data[:end] if 2 < end <= _LONGEST_BEGINNING else None
-        if found := _BEGINNINGS.get(beginning):
-            known, scan = found
+        if beginning is not None and (found := _BEGINNINGS.get(beginning)):
+            known, first = found
             self.__dict__.update(known)
             self._check_frame()
-            return scan
+            return first
         scan = self.next_scan()
         if scan is not None and self.place == end and beginning is not None:
             if len(_BEGINNINGS) >= _MOST_BEGINNINGS:
@@ -223,7 +229,7 @@ class Header:
                 self.scans += 1
                 if self.scans > MAX_SCANS:
                     raise ValueError(f"this JPEG file has more than {MAX_SCANS} scans, which are not read")
-                return _scan(body, self.frame)
+                return _scan(body, self.found_frame)
             if marker in _FRAMES:
                 need(self.frame is None, "it has several frames")
                 self.frame = _frame(marker, body)
@@ -276,13 +282,13 @@ class Header:
 
     def _check_frame(self) -> None:
         # Every block takes a bit at least. So a forged size cannot take more memory than the file's length allows.
-        if self.frame.offsets[-1] // 64 > 8 * len(self.data):
-            height, width = self.frame.size
+        if self.found_frame.offsets[-1] // 64 > 8 * len(self.data):
+            height, width = self.found_frame.size
             raise ValueError(f"{height} x {width} pixels cannot be coded in a file of {len(self.data)} bytes")
 
     def check_colours(self) -> None:
         """Raises ValueError if the components are not grey or YCbCr; the rules are libjpeg's."""
-        components = self.frame.components
+        components = self.found_frame.components
         if len(components) == 3 and not self.jfif:
             named_rgb = bytes(c.name for c in components) == b"RGB"
             if self.adobe_transform == 0 or (self.adobe_transform is None and named_rgb):

@@ -1,6 +1,7 @@
 """How a JPEG file's picture is to be turned, by its Exif and XMP segments; read as Pillow reads them."""
 
 import re
+from typing import Literal
 
 _XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 _TAG = 0x0112
@@ -10,7 +11,8 @@ _INTEGERS = {3: (2, False), 4: (4, False), 6: (1, True), 8: (2, True), 9: (4, Tr
 
 def exif_orientation(body: bytes) -> int | None:
     """The orientation in an APP1 segment of Exif, 1..8; 1 if it says something else, None if it says nothing or is damaged."""
-    order = {b"II": "little", b"MM": "big"}.get(body[6:8])
+    orders: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
+    order = orders.get(body[6:8])
     if body[:6] != b"Exif\x00\x00" or order is None:
         return None
     directory = 6 + int.from_bytes(body[10:14], order)

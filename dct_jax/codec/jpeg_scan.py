@@ -8,6 +8,8 @@ the low `count` bits of the buffer), and how many of them were made up, as zeros
 made-up bits has too few.
 """
 
+from typing import Any
+
 import numpy as np
 
 from dct_jax.codec.compile import compiled
@@ -80,7 +82,7 @@ def decoding_table(counts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _fill(data: np.ndarray, place: int, buffer: int, count: int, missing: int) -> tuple[int, int, int, int]:
+def _fill(data: np.ndarray, place: int, buffer: np.uint64, count: int, missing: int) -> tuple[int, np.uint64, int, int]:
     """Reads until there are more than 48 bits, if there are fewer than 32: a code and the bits after it take up to 31. The
     zero byte after 0xff is left out, and so are fill bytes, more of 0xff before it; a marker ends the data."""
     if count >= 32:
@@ -104,12 +106,12 @@ def _fill(data: np.ndarray, place: int, buffer: int, count: int, missing: int) -
 
 
 @compiled
-def _peek(buffer: int, count: int, bits: int) -> int:
+def _peek(buffer: np.uint64, count: int, bits: int) -> Any:  # int64
     return np.int64((buffer >> np.uint64(count - bits)) & ((np.uint64(1) << np.uint64(bits)) - np.uint64(1)))
 
 
 @compiled
-def _symbol(tables: np.ndarray, base: int, buffer: int, count: int) -> int:
+def _symbol(tables: np.ndarray, base: int, buffer: np.uint64, count: int) -> Any:  # int64
     """length << 8 | symbol of the next code in the table that begins at `base`; 0 if there is none."""
     found = np.int64(tables[np.uint64(base + _SHORT + _peek(buffer, count, _LOOKUP_BITS))])
     if found:
@@ -217,7 +219,7 @@ def decode_scan(
                             k = last + 1
                         while k <= last:
                             place, buffer, count, missing = _fill(data, place, buffer, count, missing)
-                            short = np.int64(tables[np.uint64(base + _VALUES + _peek(buffer, count, _LOOKUP_BITS))])
+                            short: Any = np.int64(tables[np.uint64(base + _VALUES + _peek(buffer, count, _LOOKUP_BITS))])
                             if short and low == 0:
                                 count -= short & 255
                                 k += (short >> 8) & 15
@@ -280,7 +282,7 @@ def decode_scan(
 def _refine(
     data: np.ndarray,
     place: int,
-    buffer: int,
+    buffer: np.uint64,
     count: int,
     missing: int,
     run: int,
@@ -293,7 +295,7 @@ def _refine(
     first: int,
     last: int,
     low: int,
-) -> tuple[int, int, int, int, int, int]:
+) -> tuple[int, np.uint64, int, int, int, int]:
     """One more bit of a block's band (ITU-T T.81, G.1.2.3): coefficients that are not 0 yet get a correction bit each, and
     between them new ones appear, with a magnitude of one bit."""
     bit = np.int16(1 << low)

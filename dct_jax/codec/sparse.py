@@ -100,7 +100,7 @@ class SparseDCT:
             and np.array_equal(self.values, other.values)
         )
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __getitem__(self, part: slice) -> "SparseDCT":
         """A part of the list, of the same image; a prefix is a coarse version of it."""

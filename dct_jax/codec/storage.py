@@ -3,11 +3,13 @@
 import dataclasses
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from dct_jax.codec.channel_order import ChannelOrder
 from dct_jax.codec.codec import BLOCK_SIZES, DCTCodec
+from dct_jax.codec.color import ChromaSubsampling
 from dct_jax.codec.sparse import MAX_PIXELS, SparseDCT
 
 ARRAYS = ("channels", "positions", "values")
@@ -38,8 +40,8 @@ def load_npz(path: str | Path) -> SparseDCT:
             codec = DCTCodec(
                 block_size=int(_read(archive, "block_size", (), "iu")),
                 quality=int(_read(archive, "quality", (), "iu")) or None,
-                chroma_subsampling=str(_read(archive, "chroma_subsampling", (), "U")),
-                channel_order=str(_read(archive, "channel_order", (), "U")),
+                chroma_subsampling=cast(ChromaSubsampling, str(_read(archive, "chroma_subsampling", (), "U"))),
+                channel_order=cast(ChannelOrder, str(_read(archive, "channel_order", (), "U"))),
                 tables=tuple(_read(archive, "tables", (3 * max(BLOCK_SIZES) ** 2,), "i").tolist()),
             )
             height, width = (int(x) for x in _read(archive, "size", (2,), "iu"))
@@ -47,8 +49,8 @@ def load_npz(path: str | Path) -> SparseDCT:
                 raise ValueError(f"the size is {height} x {width} pixels; it must be positive and at most {MAX_PIXELS} in all")
             vocabulary = codec.vocabulary((height, width))
             channels = _read(archive, "channels", (min(vocabulary.longest_list, largest // 4),), "i")
-            rest = (_read(archive, name, channels.shape, "i") for name in ARRAYS[1:])
-            sparse = SparseDCT(channels, *rest, (height, width), codec)
+            positions, values = (_read(archive, name, channels.shape, "i") for name in ARRAYS[1:])
+            sparse = SparseDCT(channels, positions, values, (height, width), codec)
         codec.check(sparse)
         return sparse
     except FileNotFoundError:

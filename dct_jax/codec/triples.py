@@ -4,6 +4,8 @@ A component's coefficients are int16 [B, B, h', w']: vertical frequency, horizon
 contiguous plane, and a walk through the planes in the channel order meets the triples in the order of the list.
 """
 
+from typing import Any
+
 import numpy as np
 
 from dct_jax.codec.compile import compiled
@@ -23,7 +25,7 @@ def count_nonzero(flat: np.ndarray) -> int:
 @compiled
 def largest_magnitude(values: np.ndarray) -> int:
     """The largest |value|; 0 of none."""
-    largest = 0
+    largest: Any = 0  # int64
     for i in range(len(values)):
         largest = max(largest, abs(np.int64(values[i])))
     return largest

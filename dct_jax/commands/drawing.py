@@ -53,10 +53,11 @@ class Drawing:
 
     def policy(self) -> "Policy":
         """How to draw each symbol."""
-        from dct_jax.dct.sampling.policy import Policy, SymbolPolicy
+        from dct_jax.dct.sampling.policy import Policy
+        from dct_jax.nn.policy import SymbolPolicy
 
         settings = zip(*(_three(name, getattr(self, name)) for name in ("temperature", "top_k", "top_p")))
-        return Policy(*(SymbolPolicy(*setting) for setting in settings), guidance=self.guidance)
+        return Policy(*(SymbolPolicy(*setting) for setting in settings), None if self.guidance == 1 else self.guidance)
 
     def limit(self, chunk_size: int) -> int | None:
         """The number of triples at which samples are cut off."""

@@ -29,7 +29,7 @@ MOST_SIZES = 1000
 class Shard(NamedTuple):
     """The part of every global batch that one process makes: each num-th place, from the index-th on."""
 
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # a tuple's method, which is not needed
     num: int = 1
 
 
@@ -154,7 +154,8 @@ def training_sizes(source: Source, data: DataConfig) -> list[tuple[int, int, int
     """
     if data.fit == "crop":
         return [(*data.image_size, 1)]
-    number, sizes = min(len(source), MOST_SIZES), Counter()
+    number = min(len(source), MOST_SIZES)
+    sizes: Counter[tuple[int, int]] = Counter()
     for i in range(number):
         try:
             sizes[seen_size(source[i * len(source) // number], data)] += 1

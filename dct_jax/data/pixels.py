@@ -1,13 +1,13 @@
 """Image files -> RGB pixels, or the reason why these are not certain."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
 from dct_jax.data.formats import FORMATS
 from dct_jax.data.sources.record import Record
@@ -48,7 +48,7 @@ def pixels(record: Record) -> np.ndarray:
     return record.image if isinstance(record.image, np.ndarray) else decode_image(record.image)
 
 
-def decode_image(data: bytes, formats: Sequence[str] = tuple(FORMATS), most_pixels: int | None = None) -> np.ndarray:
+def decode_image(data: bytes, formats: tuple[str, ...] = tuple(FORMATS), most_pixels: int | None = None) -> np.ndarray:
     """The RGB pixels of an encoded image, uint8 [H, W, 3], turned as its EXIF orientation says; of several frames the first.
 
     Grey, palette, 1-bit, YCbCr, HSV and CMYK images become RGB, CMYK without its colour profile. What is transparent is laid
@@ -92,7 +92,7 @@ def image_size(data: bytes, upright: bool = True) -> tuple[int, int]:
     return (width, height) if turned and upright else (height, width)
 
 
-def _opened(data: bytes, formats: Sequence[str] = tuple(FORMATS)) -> ImageFile:
+def _opened(data: bytes, formats: tuple[str, ...] = tuple(FORMATS)) -> ImageFile:
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
@@ -111,10 +111,11 @@ def why_not(image: ImageFile) -> str:
     if image.mode not in (*_OPAQUE, *_WITH_ALPHA, *_SIXTEEN_BITS):
         return f"its mode is {image.mode}, whose colours are not certain; convert it to RGB"
     if image.format == "TIFF":
-        bits = image.tag_v2.get(BITSPERSAMPLE, (1,))
-        if _SIGNED in image.tag_v2.get(SAMPLEFORMAT, ()):
+        tags = cast(TiffImageFile, image).tag_v2
+        bits = tags.get(BITSPERSAMPLE, (1,))
+        if _SIGNED in tags.get(SAMPLEFORMAT, ()):
             return "its samples are signed numbers; convert it to unsigned ones"
-        if image.mode in _SIXTEEN_BITS and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
+        if image.mode in _SIXTEEN_BITS and tags.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
             return "its 16-bit samples run from white to black; convert it to 8 bits"
         if image.mode in _SIXTEEN_BITS and bits != (16,):
             return f"its samples have {bits[0]} bits; convert it to 8 or 16 bits"
@@ -151,4 +152,4 @@ def rgb_pixels(image: ImageFile) -> np.ndarray:
 
 def _raw_mode(image: ImageFile) -> str:
     """How the samples of a PNG file are stored; known until it is decoded."""
-    return image.tile[0].args if image.format == "PNG" and image.tile else ""
+    return cast(str, image.tile[0].args) if image.format == "PNG" and image.tile else ""

@@ -154,7 +154,7 @@ def _records(source: Source, root: str, features: Any, skipped: list[str], bar: 
             log.warning("leaving out %s", reason)
             skipped.append(reason)
             continue
-        example = {"image": image, "key": os.fsencode(key.removeprefix(root))}
+        example: dict[str, Any] = {"image": image, "key": os.fsencode(key.removeprefix(root))}
         if "label" in features:
             example["label"] = source.classes[label] if label != NO_LABEL else NO_LABEL
         yield features.serialize_example(example)
@@ -181,7 +181,8 @@ def _write(records: Iterator[bytes], template: Any) -> tuple[list[int], int]:
     from array_record.python.array_record_module import ArrayRecordWriter
 
     lengths: list[int] = []
-    total, size, writer = 0, SHARD_BYTES, None
+    total, size = 0, SHARD_BYTES
+    writer: Any = None
     for record in records:
         if size + len(record) > SHARD_BYTES:
             if writer:

@@ -18,8 +18,8 @@ from dct_jax.dct.network import DCTransformer, SymbolNats, log_likelihood, netwo
 from dct_jax.dct.reader import HeldOut
 from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.distributed.parallel import DATA_AXIS
-from dct_jax.nn.heads import is_hidden_matrix
 from dct_jax.nn.initial import initial_params
+from dct_jax.nn.modules import is_hidden_matrix
 from dct_jax.training.optimizer import make_optimizer
 from dct_jax.training.stage import Findings, Held, Mean, Metrics, Sizes, Stage, TrainState
 from dct_jax.training.step import gradient_step
@@ -108,7 +108,7 @@ def train_step(
     mean_elements = jax.lax.pmean(batch.is_target.sum().astype(jnp.float32), DATA_AXIS)
 
     def loss(params: Any, part: Chunk, key: jax.Array) -> tuple[jax.Array, SymbolNats]:
-        logits = model.apply(params, part, train=True, rngs={"dropout": key})
+        logits = model.apply(params, part, rngs={"dropout": key})
         nats = SymbolNats(*(-x.sum() for x in log_likelihood(logits, part, model.vocabulary)))
         return sum(nats) / mean_elements, nats
 

@@ -145,7 +145,7 @@ class TrainedModel(Trained):
         _check_seed(seed)
         if limit is not None and limit < 1:
             raise ValueError(f"the limit is {limit} triples; it must be 1 or more")
-        if policy.is_guided:
+        if policy.guidance is not None:
             self._check_hides("guidance")
             if any(start.label == self.config.model.num_classes for start in starts):
                 raise ValueError(f"guidance is {policy.guidance} and the class is hidden; guidance needs a class: name one")

@@ -13,9 +13,10 @@ import numpy as np
 from dct_jax.data.pixels import decode_image
 from dct_jax.dct.sampling.conditioning import share
 from dct_jax.dct.sampling.lists import Start
-from dct_jax.dct.sampling.policy import Policy, SymbolPolicy
+from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.steering import Given, starts_of, to_colorize, to_continue, to_restore, to_upsample
 from dct_jax.dct.trained_model import TrainedModel
+from dct_jax.nn.policy import SymbolPolicy
 from dct_jax.plots import image_grid
 
 if TYPE_CHECKING:
@@ -93,9 +94,9 @@ def build(model: TrainedModel) -> "gradio.Blocks":
                 raise ValueError("choose a class and a seed")
             label = None if chosen < 0 else int(chosen)
             model.check_label(label or 0)
-            one = SymbolPolicy(float(temperature))
+            one, strength = SymbolPolicy(float(temperature)), None if guidance == 1 else float(guidance)
             begun, given = starts(int(seed), label)
-            yield from growing(model, begun, int(seed), Policy(one, one, one, float(guidance)), given)
+            yield from growing(model, begun, int(seed), Policy(one, one, one, strength), given)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from None
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -175,7 +175,7 @@ def _exit_code(code: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def _end(children: Sequence[subprocess.Popen]) -> None:
+def _end(children: Collection[subprocess.Popen]) -> None:
     for child in children:
         child.terminate()
     deadline = time.monotonic() + GRACE_SECONDS
@@ -210,7 +210,7 @@ def _in_slurm_step(environment: Mapping[str, str]) -> bool:
 def _tasks_per_node(text: str) -> list[int]:
     """Slurm's "2(x3),1" -> [2, 2, 2, 1]; [] if it is something else."""
     parts = [re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part) for part in text.split(",")]
-    return [int(part[1]) for part in parts for _ in range(int(part[2] or 1))] if all(parts) else []
+    return [int(part[1]) for part in parts if part for _ in range(int(part[2] or 1))] if all(parts) else []
 
 
 def _task_name(environment: Mapping[str, str]) -> str:

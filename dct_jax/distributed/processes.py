@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from dct_jax.tables import printable
 
@@ -58,7 +59,7 @@ def joined() -> Iterator[None]:
         os._exit(130 if isinstance(error, KeyboardInterrupt) else 2)
 
 
-def _place(setting: str) -> dict[str, str | int]:
+def _place(setting: str) -> dict[str, Any]:
     """The arguments of jax.distributed.initialize."""
     if setting == "auto":
         return {}

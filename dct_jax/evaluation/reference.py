@@ -108,7 +108,7 @@ def _gather(network: FeatureNetwork, images: Iterator[np.ndarray], count: int, k
 
 
 def _save(path: Path, statistics: Statistics) -> None:
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, moments in statistics.moments.items():
         arrays |= {f"{name}_mean": moments.mean, f"{name}_scatter": moments.scatter, f"{name}_kept": statistics.kept[name]}
     try:

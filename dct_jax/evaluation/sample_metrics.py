@@ -171,7 +171,7 @@ def _notes(network: FeatureNetwork, real: int, fake: int, floor: int) -> list[st
 
 def table(metrics: SampleMetrics) -> str:
     """Aligned columns, a line for each measure, under a line that says what they are of; then the notes."""
-    rows = [("", "value", "matched", "floor")]
+    rows: list[tuple[str, ...]] = [("", "value", "matched", "floor")]
     for m in metrics.measures:
         digits = 4 if m.name in ("precision", "recall") else 3
         rows.append((m.name, *(f"{number:.{digits}f}" for number in (m.value, m.matched, m.floor))))

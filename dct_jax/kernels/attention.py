@@ -20,7 +20,7 @@ _WINDOW, _MEMORY = "dct_jax_attend_window", "dct_jax_attend_memory"
 
 
 @compiled
-def _exp(x: float) -> float:
+def _exp(x: np.float32) -> np.float32:
     """e^x of a float32 number, at most 0, to 2 units in the last place; with operations that become vectors, unlike the
     library's (range reduction and polynomial: Moshier, Cephes)."""
     x = max(x, np.float32(-87.0))
@@ -179,7 +179,8 @@ def attend_window(
     )
     # A write beyond the window would be one beyond the array.
     index = jnp.clip(jnp.asarray(index, jnp.int32), 0, keys.shape[3] - queries.shape[2])
-    return tuple(call(queries.astype(jnp.float32), *(x.astype(dtype) for x in new), index, keys, values))
+    out, keys, values = call(queries.astype(jnp.float32), *(x.astype(dtype) for x in new), index, keys, values)
+    return out, keys, values
 
 
 def attend_memory(queries: jax.Array, memory: tuple[jax.Array, jax.Array], visible: jax.Array) -> jax.Array:

@@ -167,7 +167,7 @@ def register(name: str, work: Callable[[int, int], None], num_items: Callable[[i
             item = _next_item(job)
         _leave(job)
 
-    task_address = task.address
+    task_address: Any = task.address
 
     @numba.cfunc(types.int64(types.int64))
     def handler(frame: int) -> int:

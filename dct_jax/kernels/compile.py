@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 
 _SOURCES = tuple((path.name, path.stat().st_mtime, path.stat().st_size) for path in sorted(Path(__file__).parent.glob("*.py")))
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _kept(function: Callable[..., Any], **options: Any) -> Any:
@@ -17,12 +19,12 @@ def _kept(function: Callable[..., Any], **options: Any) -> Any:
     return dispatcher
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: _Function) -> _Function:
     """Compiles a function at its first call, and keeps the machine code for the next process. It may call functions of all
     files of this folder. Indices are not checked: check before the call."""
     return _kept(function)
 
 
-def compiled_sums(function: Callable[..., Any]) -> Any:
+def compiled_sums(function: _Function) -> _Function:
     """As `compiled`; sums may be taken in another order, which lets them use the processor's vectors."""
     return _kept(function, fastmath={"reassoc", "contract", "nsz"})

@@ -13,9 +13,12 @@ from numba.extending import intrinsic
 
 _INT64 = ir.IntType(64)
 
+_instruction: Callable[[Callable[..., Any]], Callable[..., Any]] = intrinsic
+"""Numba's decorator, whose own annotation does not say that compiled code calls what it makes with numbers, and no context."""
+
 
 def _pointer_to(dtype: types.Type) -> Callable[[int], Any]:
-    @intrinsic
+    @_instruction
     def pointer(typing_context: Any, address: types.Type) -> Any:
         def code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
             return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
@@ -33,13 +36,13 @@ uint16_at = _pointer_to(types.uint16)
 float32_at = _pointer_to(types.float32)
 
 
-@intrinsic
+@_instruction
 def bits_as_float32(typing_context: Any, bits: types.Type) -> Any:
     """The float32 number with these 32 bits."""
     return types.float32(types.uint32), lambda _, builder, signature, args: builder.bitcast(args[0], ir.FloatType())
 
 
-@intrinsic
+@_instruction
 def widened(typing_context: Any, number: types.Type) -> Any:
     """A number as float32: float32 itself, or the bits of a bfloat16 number as uint16."""
 
@@ -52,7 +55,7 @@ def widened(typing_context: Any, number: types.Type) -> Any:
     return types.float32(number), code
 
 
-@intrinsic
+@_instruction
 def fetch_and_add(typing_context: Any, address: types.Type, number: types.Type) -> Any:
     """Adds to the int64 number at an address, as one step for all threads, and returns what was there before."""
 
@@ -62,7 +65,7 @@ def fetch_and_add(typing_context: Any, address: types.Type, number: types.Type) 
     return types.int64(types.int64, types.int64), code
 
 
-@intrinsic
+@_instruction
 def call(typing_context: Any, function: types.Type, argument: types.Type) -> Any:
     """Calls the C function at an address, which takes one pointer and returns one."""
 
@@ -73,7 +76,7 @@ def call(typing_context: Any, function: types.Type, argument: types.Type) -> Any
     return types.int64(types.int64, types.int64), code
 
 
-@intrinsic
+@_instruction
 def allocate(typing_context: Any, size: types.Type) -> Any:
     """The address of so many bytes of memory, by C's malloc."""
 
@@ -84,7 +87,7 @@ def allocate(typing_context: Any, size: types.Type) -> Any:
     return types.int64(types.int64), code
 
 
-@intrinsic
+@_instruction
 def free(typing_context: Any, address: types.Type) -> Any:
     """Gives memory back that `allocate` gave."""
 

@@ -5,6 +5,7 @@ Axes: B batch, S new rows, T keys, D width.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,6 +15,30 @@ from dct_jax.nn.precision import Precision
 
 Caches = tuple[KeysValues, ...]
 """One KeysValues a block."""
+
+
+class Memory(NamedTuple):
+    """What a decoder's cross-attention reads.
+
+    Attributes:
+        blocks: T keys and values for each block, from `Decoder.remember`.
+        visible: bool [B, T], which of them may be attended to.
+    """
+
+    blocks: Caches
+    visible: jax.Array
+
+
+class Window(NamedTuple):
+    """Where new rows go on from.
+
+    Attributes:
+        caches: the keys and values of earlier rows, with room for the new ones.
+        index: the place of the first new row in the caches.
+    """
+
+    caches: Caches
+    index: jax.Array | int
 
 
 class FeedForward(nn.Module):
@@ -29,7 +54,8 @@ class FeedForward(nn.Module):
 
 
 class Branch(nn.Module):
-    """What surrounds the function f of a residual branch: x + gate * dropout(f(LayerNorm(x)))."""
+    """What surrounds the function f of a residual branch: x + gate * dropout(f(LayerNorm(x))). Units are dropped if there is a
+    random generator "dropout", which training alone has."""
 
     dropout: float
     precision: Precision
@@ -39,9 +65,10 @@ class Branch(nn.Module):
         self.gate = self.param("gate", nn.initializers.zeros, ())
         self.drop = nn.Dropout(self.dropout)
 
-    def add(self, x: jax.Array, f_x: jax.Array, train: bool) -> jax.Array:
+    def add(self, x: jax.Array, f_x: jax.Array) -> jax.Array:
         """[B, S, D] twice -> [B, S, D]."""
-        return x + self.gate.astype(self.precision.activations) * self.drop(f_x, deterministic=not train)
+        dropped = self.drop(f_x, deterministic=not self.has_rng("dropout"))
+        return x + self.gate.astype(self.precision.activations) * dropped
 
 
 class EncoderBlock(nn.Module):
@@ -53,14 +80,14 @@ class EncoderBlock(nn.Module):
     precision: Precision
 
     @nn.compact
-    def __call__(self, x: jax.Array, visible: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, visible: jax.Array) -> jax.Array:
         """[B, T, D] -> [B, T, D]; `visible`, bool [B, T], are the rows that are attended to."""
         attention = Attention(x.shape[-1], self.heads, self.precision, name="attention")
         branch = Branch(self.dropout, self.precision, name="attention_branch")
         y = branch.norm(x)
         heads = attend(attention.queries(y), attention.remember(y), self.precision.operands, visible)  # [B, H, T, K]
-        x = branch.add(x, attention.merge(heads), train)
-        return FeedForwardLayers(self.layers, self.dropout, self.precision, name="feed_forward")(x, train)
+        x = branch.add(x, attention.merge(heads))
+        return FeedForwardLayers(self.layers, self.dropout, self.precision, name="feed_forward")(x)
 
 
 class FeedForwardLayers(nn.Module):
@@ -71,11 +98,11 @@ class FeedForwardLayers(nn.Module):
     precision: Precision
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:
         """[B, S, D] -> [B, S, D]."""
         for i in range(self.layers):
             branch = Branch(self.dropout, self.precision, name=f"branch_{i}")
-            x = branch.add(x, FeedForward(self.precision, name=f"layer_{i}")(branch.norm(x)), train)
+            x = branch.add(x, FeedForward(self.precision, name=f"layer_{i}")(branch.norm(x)))
         return x
 
 
@@ -96,28 +123,22 @@ class DecoderBlock(nn.Module):
         self.feed_forward = FeedForwardLayers(self.layers, self.dropout, self.precision)
 
     def __call__(
-        self,
-        x: jax.Array,
-        encoding: KeysValues,
-        visible: jax.Array,
-        cache: KeysValues | None,
-        index: jax.Array | int,
-        train: bool,
+        self, x: jax.Array, memory: KeysValues, visible: jax.Array, cache: KeysValues | None, index: jax.Array | int
     ) -> tuple[jax.Array, KeysValues]:
         """One block over S new rows; see Decoder."""
         operands = self.precision.operands
         attention, y = self.self_attention, self.self_branch.norm(x)
-        queries, memory = attention.queries(y), attention.remember(y)
+        queries, rows = attention.queries(y), attention.remember(y)
         if cache is None:
-            heads = attend(queries, memory, operands, causal=True)  # [B, H, S, K]
+            heads = attend(queries, rows, operands, causal=True)  # [B, H, S, K]
         else:
-            heads, memory = attend_window(queries, memory, cache, index)
-        x = self.self_branch.add(x, attention.merge(heads), train)
+            heads, rows = attend_window(queries, rows, cache, index)
+        x = self.self_branch.add(x, attention.merge(heads))
         attention, y = self.cross_attention, self.cross_branch.norm(x)
         queries = attention.queries(y)
-        heads = attend(queries, encoding, operands, visible) if cache is None else attend_step(queries, encoding, visible)
-        x = self.cross_branch.add(x, attention.merge(heads), train)
-        return self.feed_forward(x, train), memory
+        heads = attend(queries, memory, operands, visible) if cache is None else attend_step(queries, memory, visible)
+        x = self.cross_branch.add(x, attention.merge(heads))
+        return self.feed_forward(x), rows
 
 
 class Decoder(nn.Module):
@@ -132,7 +153,7 @@ class Decoder(nn.Module):
     rematerialise: bool = False
 
     def setup(self) -> None:
-        block = nn.remat(DecoderBlock, static_argnums=(6,)) if self.rematerialise else DecoderBlock  # `train` is static
+        block = nn.remat(DecoderBlock) if self.rematerialise else DecoderBlock
         self.blocks = [block(self.width, self.heads, n, self.dropout, self.precision) for n in self.layers]
         self.norm = nn.LayerNorm(dtype=self.precision.activations)
 
@@ -140,32 +161,21 @@ class Decoder(nn.Module):
         """[B, T, D], the encoder's output -> what the blocks' cross-attention reads, the same at every step."""
         return tuple(block.cross_attention.remember(encoding) for block in self.blocks)
 
-    def __call__(
-        self,
-        x: jax.Array,
-        encoding: Caches,
-        visible: jax.Array,
-        caches: Caches | None = None,
-        index: jax.Array | int = 0,
-        train: bool = False,
-    ) -> tuple[jax.Array, Caches]:
+    def __call__(self, x: jax.Array, memory: Memory, window: Window | None = None) -> tuple[jax.Array, Caches]:
         """Runs S new rows.
 
         Args:
             x: [B, S, D].
-            encoding: from `remember`.
-            visible: bool [B, T], which of the T rows of the encoding may be attended to.
-            caches: the keys and values of earlier rows, with room for the new ones; None if there are no earlier rows.
-            index: the place of the first new row in the caches.
-            train: whether to drop units.
+            memory: of the encoder.
+            window: of earlier rows; None if there are none.
 
         Returns:
             [B, S, D], normalised, and the self-attention's keys and values: the caches with the new rows written in, or
             those of the S rows alone where there was no cache.
         """
-        caches = caches or (None,) * len(self.blocks)
+        caches, index = ((None,) * len(self.blocks), 0) if window is None else window
         written = []
-        for block, memory, cache in zip(self.blocks, encoding, caches):
-            x, cache = block(x, memory, visible, cache, index, train)
+        for block, keys_values, cache in zip(self.blocks, memory.blocks, caches):
+            x, cache = block(x, keys_values, memory.visible, cache, index)
             written.append(cache)
         return self.norm(x), tuple(written)

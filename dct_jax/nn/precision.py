@@ -18,8 +18,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dct_jax.nn.heads import SymbolHead
 from dct_jax.nn.initial import Initializer, fan_in, normal
+from dct_jax.nn.modules import SymbolHead
 
 FLOAT32, BFLOAT16 = jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)
 

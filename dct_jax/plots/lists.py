@@ -72,7 +72,7 @@ def show(sparse: SparseDCT, image: np.ndarray, stages: int = 6) -> Figure:
     if image.shape[:2] != tuple(sparse.size):
         raise ValueError(f"the image has {image.shape[:2]} pixels; the list is one of {tuple(sparse.size)}")
     figure = Figure(figsize=(12, 12.5), dpi=110, layout="constrained")
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=(1.5, 2.2, 0.75))
+    top, middle, bottom = figure.subfigures(3, 1, squeeze=False, height_ratios=(1.5, 2.2, 0.75)).flat
     ends = [len(sparse) * stage // stages for stage in range(1, stages + 1)]
     _draw_blocks(top, sparse, image)
     _draw_traces(middle, sparse, ends[:-1])
@@ -123,10 +123,10 @@ def _draw_blocks(figure: SubFigure, sparse: SparseDCT, image: np.ndarray) -> Non
     for axis, (name, blocks, smallest) in zip(axes[1:], panels):
         tiles = np.abs(blocks.astype(np.float64)).reshape(tall, wide)
         shown = np.ma.masked_equal(tiles, 0) if blocks is quantised else np.maximum(tiles, smallest)
-        norm = LogNorm(smallest, max(tiles.max(), 2))
-        drawn = axis.imshow(shown, norm=norm, cmap="viridis", interpolation="nearest")
+        largest = max(tiles.max(), 2)
+        drawn = axis.imshow(shown, norm=LogNorm(smallest, largest), cmap="viridis", interpolation="nearest")
         bar = figure.colorbar(drawn, ax=axis, shrink=0.8, pad=0.02)
-        ticks = [tick for tick in (1, 10, 100, 1000, 10000) if tick <= norm.vmax]
+        ticks = [tick for tick in (1, 10, 100, 1000, 10000) if tick <= largest]
         bar.set_ticks(ticks, labels=[str(tick) for tick in ticks])
         bar.ax.minorticks_off()
         bar.ax.tick_params(labelsize=8)

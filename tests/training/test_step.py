@@ -14,10 +14,11 @@ from dct_jax.config import TrainingConfig
 from dct_jax.dct.chunks import Chunk, num_chunks
 from dct_jax.dct.network import DCTransformer, Triples, log_likelihood
 from dct_jax.dct.network.transformer import Logits
-from dct_jax.dct.sampling.policy import Policy, SymbolPolicy
+from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.stage import init_state, train_step
 from dct_jax.distributed.parallel import parallel, place, replicate
-from dct_jax.nn.heads import is_hidden_matrix
+from dct_jax.nn.modules import is_hidden_matrix
+from dct_jax.nn.policy import SymbolPolicy
 from dct_jax.training.optimizer import make_optimizer
 from dct_jax.training.stage import TrainState
 from tests.toys import SMALLEST, TINY, batch_of, drawn_lists, random_image, random_list, random_params, tiny_config, tiny_model
@@ -73,7 +74,7 @@ def test_rematerialisation_changes_nothing() -> None:
 
     def gradient(model: DCTransformer) -> tuple[Any, int]:
         def loss(params: Any) -> jax.Array:
-            logits = model.apply(params, batch, train=True, rngs={"dropout": jax.random.key(1)})
+            logits = model.apply(params, batch, rngs={"dropout": jax.random.key(1)})
             return -sum(x.sum() for x in log_likelihood(logits, batch, model.vocabulary))
 
         backward = jax.jit(lambda params: jax.vjp(loss, params)[1])(params)

@@ -68,8 +68,8 @@ def rows(number: int) -> Chunk:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[float, float]]:
     """The sums of what a step draws for its rows, and of their squares: its "network" gives a random number for each row."""
 
-    def apply(params: Any, part: Chunk, train: bool, rngs: dict[str, jax.Array]) -> jax.Array:
-        return params["w"] * jax.random.uniform(rngs["dropout"], (len(part.label),)) * train
+    def apply(params: Any, part: Chunk, rngs: dict[str, jax.Array]) -> jax.Array:
+        return params["w"] * jax.random.uniform(rngs["dropout"], (len(part.label),))
 
     def nats(logits: jax.Array, part: Chunk, vocabulary: Any) -> SymbolNats:
         return SymbolNats(-logits, -(logits**2), 0 * logits)
@@ -104,10 +104,10 @@ def test_units_are_dropped_at_the_share_that_is_set() -> None:
     block = EncoderBlock(2, 0, config.dropout, precision_of(config.dtype, config.products))  # no feed-forward layer
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 50, 64)), jnp.float32)
     visible = jnp.ones((4, 50), bool)
-    params = block.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, x, visible, True)
+    params = block.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, x, visible)
     params = jax.tree.map(lambda leaf: leaf + 0.3, params)  # gates begin at 0
-    plain = block.apply(params, x, visible, False) - x
-    trained = block.apply(params, x, visible, True, rngs={"dropout": jax.random.key(2)}) - x
+    plain = block.apply(params, x, visible) - x
+    trained = block.apply(params, x, visible, rngs={"dropout": jax.random.key(2)}) - x
     dropped = np.asarray(np.abs(trained) < 1e-7)
     assert not np.asarray(np.abs(plain) < 1e-7).any()
     assert dropped.mean() == pytest.approx(0.4, abs=0.02)

@@ -3,12 +3,16 @@
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dct_jax.config import DataConfig
 from dct_jax.data.sources.folder import FolderSource
 from dct_jax.data.sources.idx import IdxSource
 from dct_jax.data.sources.record import NO_LABEL, Part, Record, Source, hold_out
 from dct_jax.storage.mirror import fetch, is_url
+
+if TYPE_CHECKING:
+    from dct_jax.data.sources.tar import TarSource
 
 __all__ = [
     "BUNDLED",
@@ -101,7 +105,7 @@ def check_classes(num_classes: int, training: Source, held_out: Source) -> None:
 _said: set[str] = set()
 
 
-def _others_said(source: Source) -> Source:
+def _others_said(source: "FolderSource | TarSource") -> Source:
     """The source, after it was said once what it leaves out: nobody should wonder where pictures have gone."""
     if source.others and source.name not in _said:
         _said.add(source.name)

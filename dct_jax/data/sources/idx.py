@@ -131,7 +131,7 @@ def _classes(file: Path, labels: dict[_Part, np.ndarray]) -> tuple[str, ...]:
     """The names of the classes of all parts of a data set, whose labels are uint8 [N]."""
     if file.exists():
         names = _names(file)
-    elif all(hashlib.sha256(one).hexdigest() in _FASHION_LABELS for one in labels.values()):
+    elif all(hashlib.sha256(one.data).hexdigest() in _FASHION_LABELS for one in labels.values()):
         names = FASHION_MNIST
     else:
         return tuple(map(str, range(1 + max(int(one.max()) for one in labels.values()))))
@@ -144,10 +144,10 @@ def _classes(file: Path, labels: dict[_Part, np.ndarray]) -> tuple[str, ...]:
 
 def _names(file: Path) -> tuple[str, ...]:
     try:
-        names = read_limited(file).decode().splitlines()
+        lines = read_limited(file).decode().splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{file}: this is no text in UTF-8; it must have the name of a class on each line") from None
-    names = tuple(name.strip() for name in names)
+    names = tuple(line.strip() for line in lines)
     if not names or not all(names) or len(set(names)) < len(names):
         raise ValueError(f"{file}: it must have the name of a class on each line, none of them empty or twice")
     return names

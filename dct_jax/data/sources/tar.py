@@ -8,7 +8,6 @@ import threading
 import weakref
 from array import array
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from posixpath import normpath, splitext
 from typing import Any
@@ -52,7 +51,7 @@ class TarSource:
             raise ValueError(f"{self.name}: there is no folder {split!r} with images (data.split); there are {known}")
         # Folder by folder, as paths are sorted; of several members of one name the last one counts, as for tar itself.
         chosen.sort(key=lambda i: members[i].replace("/", "\0"))
-        chosen = [i for i, after in pairwise([*chosen, None]) if after is None or members[i] != members[after]]
+        chosen = [i for i, after in zip(chosen, [*chosen[1:], None]) if after is None or members[i] != members[after]]
 
         names = [members[i].encode(errors="surrogateescape") for i in chosen]
         self._names = b"".join(names)
@@ -108,7 +107,7 @@ class _Header(tarfile.TarInfo):
         if re.search(rb"\d{256}", tar.fileobj.read(self.size)):
             raise tarfile.ReadError(f"a header without sense before byte {tar.offset}")
         tar.fileobj.seek(at)
-        return super()._proc_pax(tar)
+        return super()._proc_pax(tar)  # type: ignore[misc]
 
 
 def _index(path: Path) -> tuple[list[str], array, array, Counter[str]]:
@@ -133,7 +132,7 @@ def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array, 
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as tar:
             for member in iter(tar.next, None):
-                tar.members.clear()  # otherwise it keeps all that it knows of each
+                tar.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all that it knows of each
                 if member.size < 0 or "\0" in member.name:
                     raise tarfile.ReadError(f"a header without sense before byte {tar.offset}")
                 name = normpath(member.name).lstrip("/")

@@ -9,7 +9,7 @@ Axes: R rows, one chunk each; C chunk; N symbols.
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,9 +20,11 @@ import numpy as np
 from dct_jax.codec import SparseDCT
 from dct_jax.dct.chunks import Chunk, make_chunks, moved
 from dct_jax.dct.network import DCTransformer, Triples
-from dct_jax.dct.network.transformer import written
+from dct_jax.dct.network.transformer import with_elements
 from dct_jax.dct.sampling.prefill import prefill
+from dct_jax.nn.blocks import Caches, Window
 from dct_jax.nn.masks import IMPOSSIBLE
+from dct_jax.nn.modules import used_variables
 
 RESOLUTION = 2**22
 """Probabilities are multiples of about 1 / RESOLUTION. An alphabet of a thousand symbols loses less than 2e-4 bits a symbol."""
@@ -41,22 +43,15 @@ def integer_weights(logits: jax.Array) -> jax.Array:
     return jnp.where(logits > IMPOSSIBLE / 2, jnp.maximum(weights, 1), 0)
 
 
-_USED = {
-    "channel": ("last_channel", "last_position", "last_value", "window_index", "channel_decoder", "channel_head"),
-    "position": ("position_channel", "position_decoder", "position_head", "pointer_query", "position_context"),
-    "value": ("value_channel", "value_position", "value_decoder", "value_head", "value_context"),
-}
-"""The parameters that each step needs: handing over all of them takes a fifth of a step's time."""
-
 _begin = jax.jit(prefill, static_argnums=0)
-_written = jax.jit(written, donate_argnums=0)
+_with_elements = jax.jit(with_elements, donate_argnums=0)
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
-def _step(model: DCTransformer, method: str, params: Any, caches: Any, row: int, *args: Any) -> tuple[Any, ...]:
+def _step(model: DCTransformer, method: str, params: Any, caches: Caches, row: int, *args: Any) -> tuple[Any, ...]:
     """What the model's method says of one symbol of each row, with its logits as weights, int32 [R, N]. The caches are written
     where they lie: copying them takes as long as a step of 8 rows."""
-    logits, *rest = model.apply(params, *args, caches, row, method=method)
+    logits, *rest = model.apply(params, *args, Window(caches, row), method=method)
     return integer_weights(logits[:, 0]), *rest
 
 
@@ -72,6 +67,7 @@ class Walker:
     model: DCTransformer
     params: Any
     rows: int
+    _used: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def walk(self, lists: Sequence[SparseDCT], indices: Sequence[int], labels: Sequence[int]) -> Walk:
         """Goes through one chunk of each list, from its first element on: channel, position, value, channel, and so on.
@@ -92,26 +88,24 @@ class Walker:
 
     def _walk(self, chunk: Chunk) -> Walk:
         config, largest = self.model.config, self.model.vocabulary.largest_value
-        of_channel, of_position, of_value = (
-            {"params": {name: self.params["params"][name] for name in names if name in self.params["params"]}}
-            for names in _USED.values()
-        )
         encoding, caches, last = _begin(self.model, self.params, chunk)
         last = jax.device_get(last)  # as it is after each triple: another kind of array would be another compiled program
         channel_caches, position_caches, value_caches = caches
         for row in range(config.overlap, config.window):
-            weights, stream, channel_caches = _step(
-                self.model, "predict_channel", of_channel, channel_caches, row, last, encoding
-            )
+            weights, stream, channel_caches = self._step("predict_channel", channel_caches, row, last, encoding)
             c = (yield weights)[:, None].astype(np.int32)  # [R, 1]
-            weights, stream, position_caches = _step(
-                self.model, "predict_position", of_position, position_caches, row, stream, c, last, encoding
-            )
+            weights, stream, position_caches = self._step("predict_position", position_caches, row, stream, c, last, encoding)
             p = (yield weights)[:, None].astype(np.int32)
-            weights, value_caches = _step(self.model, "predict_value", of_value, value_caches, row, stream, c, p, encoding)
+            weights, value_caches = self._step("predict_value", value_caches, row, stream, c, p, encoding)
             v = (yield weights)[:, None].astype(np.int32) - largest
             last = Triples(c, p, v)
-            encoding = encoding._replace(image=_written(encoding.image, last))
+            encoding = encoding._replace(image=_with_elements(encoding.image, last))
+
+    def _step(self, method: str, caches: Caches, row: int, *args: Any) -> tuple[Any, ...]:
+        """`_step` with the parameters that the method uses: handing over all of them takes a fifth of a step's time."""
+        if method not in self._used:
+            self._used[method] = used_variables(self.model, self.params, *args, method=method)
+        return _step(self.model, method, self._used[method], caches, row, *args)
 
     def usable_rows(self, blank: SparseDCT) -> int:
         """R, if this machine computes all rows alike, as far as a few elements of equal lists show it; otherwise 1.

@@ -21,7 +21,7 @@ from dct_jax.dct.config import DCTConfig, ModelConfig
 from dct_jax.dct.network.block_projection import BlockProjection
 from dct_jax.dct.network.context import PositionContext, ValueContext
 from dct_jax.dct.network.support import channel_support, on_image, position_support, value_support
-from dct_jax.nn.blocks import Caches, Decoder, EncoderBlock
+from dct_jax.nn.blocks import Caches, Decoder, EncoderBlock, Memory, Window
 from dct_jax.nn.embedding import NormalizedEmbed
 from dct_jax.nn.initial import normal
 from dct_jax.nn.masks import IMPOSSIBLE
@@ -44,34 +44,32 @@ class Logits(NamedTuple):
     value: jax.Array  # [B, S, 2 V + 1]
 
 
-class Encoding(NamedTuple):
-    """What the decoders know of everything before the target chunk. All but `image` stays the same while a chunk is sampled."""
+class DecoderCaches(NamedTuple):
+    """Keys and values for each decoder: of the window's elements so far, or of the encoder's tokens."""
 
-    grid: jax.Array  # int32 [B, 2], the blocks that each image has of the canvas
-    visible: jax.Array  # bool [B, T], which of the encoder's tokens belong to the image
-    features: jax.Array  # [B, h', w', D], the encoder's output
-    context: jax.Array  # [B, 1, D], the chunk index, the grid (and the class)
-    pointers: jax.Array | None  # [B, T, D], what the position decoder points at, if it does
-    image: jax.Array | None  # int16 [B, C, P], every triple so far, for contexts; who goes on adds to it (`written`)
     channel: Caches
     position: Caches
     value: Caches
 
 
-def written(image: jax.Array | None, elements: Triples) -> jax.Array | None:
+class Encoding(NamedTuple):
+    """What the decoders know of everything before the target chunk. All but `image` stays the same while a chunk is sampled."""
+
+    grid: jax.Array  # int32 [B, 2], the blocks that each image has of the canvas
+    features: jax.Array  # [B, h', w', D], the encoder's output
+    context: jax.Array  # [B, 1, D], the chunk index, the grid (and the class)
+    pointers: jax.Array | None  # [B, T, D], what the position decoder points at, if it does
+    image: jax.Array | None  # int16 [B, C, P], every triple so far, for contexts; who goes on adds to it (`with_elements`)
+    memory: DecoderCaches  # what the decoders' cross-attention reads
+    visible: jax.Array  # bool [B, T], which of the encoder's tokens belong to the image
+
+
+def with_elements(image: jax.Array | None, elements: Triples) -> jax.Array | None:
     """An encoding's image with elements [B, S] more. Tokens are left out."""
     if image is None:
         return None
     batch = jnp.arange(len(image))[:, None]
     return image.at[batch, elements.channels, elements.positions].set(elements.values.astype(image.dtype), mode="drop")
-
-
-class DecoderCaches(NamedTuple):
-    """Keys and values of the window's elements so far in each decoder."""
-
-    channel: Caches
-    position: Caches
-    value: Caches
 
 
 class Encoder(nn.Module):
@@ -80,7 +78,7 @@ class Encoder(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, dct_image: jax.Array, visible: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, dct_image: jax.Array, visible: jax.Array) -> jax.Array:
         """[B, 3 B^2, h, w] -> [B, h', w', D], normalised; h' = ceil(h / stride). Only tokens that are visible, bool
         [B, h' w'], are attended to."""
         c, precision = self.config, precision_of(self.config.dtype, self.config.products)
@@ -94,9 +92,9 @@ class Encoder(nn.Module):
         x = x + NormalizedEmbed(height, c.width, dtype, name="row")(jnp.arange(height))[:, None]
         x = x + NormalizedEmbed(width, c.width, dtype, name="column")(jnp.arange(width))
         x = x.reshape(batch, height * width, c.width)  # [B, T, D]
-        block = nn.remat(EncoderBlock, static_argnums=(3,)) if c.rematerialise else EncoderBlock  # `train` is static
+        block = nn.remat(EncoderBlock) if c.rematerialise else EncoderBlock
         for i, layers in enumerate(c.encoder):
-            x = block(c.heads, layers, c.dropout, precision, name=f"block_{i}")(x, visible, train)
+            x = block(c.heads, layers, c.dropout, precision, name=f"block_{i}")(x, visible)
         return nn.LayerNorm(dtype=dtype)(x).reshape(batch, height, width, c.width)
 
 
@@ -146,12 +144,12 @@ class DCTransformer(nn.Module):
             self.position_context = again(PositionContext)(v, precision)
             self.value_context = again(ValueContext)(v, c.width, precision)
 
-    def encode(self, batch: Chunk, train: bool = False) -> Encoding:
+    def encode(self, batch: Chunk) -> Encoding:
         """Reads everything before the target chunk: the batch's dct_image, chunk_index, grid and (with classes) label."""
         stride = self.config.encoder_stride
         tokens = tuple(-(-side // stride) for side in self.vocabulary.grid)  # h', w'
         visible = on_image(tokens, -(-batch.grid // stride))  # [B, T]
-        features = self.encoder(batch.dct_image, visible, train)  # [B, h', w', D]
+        features = self.encoder(batch.dct_image, visible)  # [B, h', w', D]
         context = self.chunk_index(jnp.minimum(batch.chunk_index, self.config.max_chunks - 1))  # [B, D]
         context = context + self.grid_height(batch.grid[:, 0]) + self.grid_width(batch.grid[:, 1])
         if self.config.num_classes:
@@ -159,22 +157,17 @@ class DCTransformer(nn.Module):
         rows = features.reshape(features.shape[0], -1, features.shape[-1])  # [B, T, D]
         pointers = self.pointer_key(rows) if self.config.position_pointer else None
         decoders = (self.channel_decoder, self.position_decoder, self.value_decoder)
-        memories = (decoder.remember(rows) for decoder in decoders)
+        memory = DecoderCaches(*(decoder.remember(rows) for decoder in decoders))
         image = None
         if self.config.contexts:
             image = batch.dct_image.reshape(*batch.dct_image.shape[:2], -1)  # [B, C, P]
             image = jnp.where(on_image(self.vocabulary.grid, batch.grid)[:, None], image, 0)
-        return Encoding(batch.grid, visible, features, context[:, None], pointers, image, *memories)
+        return Encoding(batch.grid, features, context[:, None], pointers, image, memory, visible)
 
     def predict_channel(
-        self,
-        last: Triples,
-        encoding: Encoding,
-        caches: Caches | None = None,
-        index: jax.Array | int = 0,
-        train: bool = False,
+        self, last: Triples, encoding: Encoding, window: Window | None = None
     ) -> tuple[jax.Array, jax.Array, Caches]:
-        """Logits of the channels that follow the elements `last`, the first of which stands at `index` in the window.
+        """Logits of the channels that follow the elements `last`, which go on from a window, or begin it.
 
         Returns:
             logits float32 [B, S, 3 B^2 + 1]; the decoder's stream [B, S, D]; its caches (see Decoder).
@@ -183,10 +176,10 @@ class DCTransformer(nn.Module):
             self.last_channel(last.channels)
             + self.last_position(last.positions)
             + self.last_value(last.values + self.vocabulary.largest_value)
-            + self.window_index(index + jnp.arange(last.channels.shape[1]))
+            + self.window_index((window.index if window else 0) + jnp.arange(last.channels.shape[1]))
             + encoding.context
         )  # [B, S, D]
-        x, caches = self.channel_decoder(x, encoding.channel, encoding.visible, caches, index, train)
+        x, caches = self.channel_decoder(x, Memory(encoding.memory.channel, encoding.visible), window)
         logits = self.channel_head(x)
         support = channel_support(self.vocabulary, encoding.grid, last.channels, last.positions)
         return jnp.where(support, logits, IMPOSSIBLE), x, caches
@@ -197,21 +190,19 @@ class DCTransformer(nn.Module):
         channels: jax.Array,
         last: Triples,
         encoding: Encoding,
-        caches: Caches | None = None,
-        index: jax.Array | int = 0,
-        train: bool = False,
+        window: Window | None = None,
     ) -> tuple[jax.Array, jax.Array, Caches]:
         """Logits of the positions of elements whose `channels`, int32 [B, S], are known.
 
         Args:
             stream: [B, S, D], of the channel decoder.
-            last, encoding, caches, index, train: as in predict_channel.
+            last, encoding, window: as in predict_channel.
 
         Returns:
             logits float32 [B, S, P]; the decoder's stream [B, S, D]; its caches.
         """
         x = stream + self.position_channel(channels)
-        x, caches = self.position_decoder(x, encoding.position, encoding.visible, caches, index, train)
+        x, caches = self.position_decoder(x, Memory(encoding.memory.position, encoding.visible), window)
         logits = self.position_head(x)
         if encoding.pointers is not None:
             logits = logits + self._point(x, encoding)
@@ -237,15 +228,13 @@ class DCTransformer(nn.Module):
         channels: jax.Array,
         positions: jax.Array,
         encoding: Encoding,
-        caches: Caches | None = None,
-        index: jax.Array | int = 0,
-        train: bool = False,
+        window: Window | None = None,
     ) -> tuple[jax.Array, Caches]:
         """Logits of the values of elements whose `channels` and `positions`, int32 [B, S], are known.
 
         Args:
             stream: [B, S, D], of the position decoder.
-            encoding, caches, index, train: as in predict_channel.
+            encoding, window: as in predict_channel.
 
         Returns:
             logits float32 [B, S, 2 V + 1]; the decoder's caches.
@@ -256,32 +245,30 @@ class DCTransformer(nn.Module):
         x = stream + self.value_channel(channels) + self.value_position(positions) + here
         if encoding.image is not None:
             x = x + self.value_context(encoding.image, channels, positions)
-        x, caches = self.value_decoder(x, encoding.value, encoding.visible, caches, index, train)
+        x, caches = self.value_decoder(x, Memory(encoding.memory.value, encoding.visible), window)
         logits = self.value_head(x)
         return jnp.where(value_support(self.vocabulary), logits, IMPOSSIBLE), caches
 
-    def decode(self, elements: Triples, encoding: Encoding, train: bool = False) -> tuple[Logits, DecoderCaches]:
+    def decode(self, elements: Triples, encoding: Encoding) -> tuple[Logits, DecoderCaches]:
         """All logits of a window at once.
 
         Args:
             elements: [B, S + 1]; the first is the element before the window.
             encoding: of what comes before the target chunk.
-            train: whether to drop units.
 
         Returns:
             logits of elements 1 .. S, and the keys and values that a sampler goes on from.
         """
-        encoding = encoding._replace(image=written(encoding.image, elements))
+        encoding = encoding._replace(image=with_elements(encoding.image, elements))
         last, now = Triples(*(x[:, :-1] for x in elements)), Triples(*(x[:, 1:] for x in elements))
-        channel, stream, channel_caches = self.predict_channel(last, encoding, train=train)
-        position, stream, position_caches = self.predict_position(stream, now.channels, last, encoding, train=train)
-        value, value_caches = self.predict_value(stream, now.channels, now.positions, encoding, train=train)
+        channel, stream, channel_caches = self.predict_channel(last, encoding)
+        position, stream, position_caches = self.predict_position(stream, now.channels, last, encoding)
+        value, value_caches = self.predict_value(stream, now.channels, now.positions, encoding)
         return Logits(channel, position, value), DecoderCaches(channel_caches, position_caches, value_caches)
 
-    def __call__(self, batch: Chunk, train: bool = False) -> Logits:
-        """The logits of a batch of windows, [B, O + C, .] each; with train, needs an rng named "dropout"."""
-        encoding = self.encode(batch, train)
-        return self.decode(Triples(batch.channels, batch.positions, batch.values), encoding, train)[0]
+    def __call__(self, batch: Chunk) -> Logits:
+        """The logits of a batch of windows, [B, O + C, .] each; with an rng named "dropout", as in training."""
+        return self.decode(Triples(batch.channels, batch.positions, batch.values), self.encode(batch))[0]
 
 
 def network(config: DCTConfig) -> DCTransformer:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from dct_jax.dct.chunks import Chunk
 from dct_jax.dct.network import DCTransformer, Triples
-from dct_jax.dct.network.transformer import DecoderCaches, Encoding, written
+from dct_jax.dct.network.transformer import DecoderCaches, Encoding, with_elements
 from dct_jax.kernels import use_kernels
 from dct_jax.nn.attention import KeysValues
 from dct_jax.nn.precision import precision_of
@@ -42,9 +42,8 @@ def prefill(model: DCTransformer, params: Any, chunk: Chunk, known: int | None =
     if known:
         _, prefix = model.apply(params, elements, encoding, method="decode")
         caches = jax.tree.map(lambda room, rows: room.at[..., :known].set(rows.astype(room.dtype)), caches, prefix)
-    of_encoding = jax.tree.map(lambda x: x.astype(_cache_dtype(model)), DecoderCaches(*encoding[-3:]))
-    encoding = encoding._replace(**of_encoding._asdict())
-    encoding = encoding._replace(image=written(encoding.image, elements))
+    memory = jax.tree.map(lambda x: x.astype(_cache_dtype(model)), encoding.memory)
+    encoding = encoding._replace(memory=memory, image=with_elements(encoding.image, elements))
     return Prefilled(encoding, caches, Triples(*(x[:, -1:] for x in elements)))
 
 

@@ -1,12 +1,13 @@
 """The cached sampler of one chunk, for a batch of lists.
 
 The partial DCT image is encoded and the overlap is run through the decoders in one parallel pass, which fills their caches; a
-loop then draws one triple a step, until every list of the batch has stopped or has what it may have of the chunk. A chunk whose
-first elements are given goes through the parallel pass with them.
+loop then samples one triple a step, until every list of the batch has stopped or has what it may have of the chunk. A chunk
+whose first elements are given goes through the parallel pass with them.
 
-Axes: B batch, C chunk, O overlap.
+Axes: B batch, G copies for guidance, C chunk, O overlap.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,20 +16,23 @@ import jax.numpy as jnp
 
 from dct_jax.dct.chunks import Chunk
 from dct_jax.dct.network import DCTransformer, SymbolNats, Triples
-from dct_jax.dct.network.transformer import DecoderCaches, written
-from dct_jax.dct.sampling.policy import Policy, SymbolPolicy
+from dct_jax.dct.network.transformer import DecoderCaches, Encoding, with_elements
+from dct_jax.dct.sampling.guidance import Guidance
+from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.sampling.prefill import prefill
+from dct_jax.nn.blocks import Window
 from dct_jax.nn.few_rows import apply_to_few_rows
 from dct_jax.nn.masks import IMPOSSIBLE
+from dct_jax.nn.policy import SymbolPolicy
 
 
 class Span(NamedTuple):
-    """Which elements of each chunk are drawn, and from what; int32 [B] each.
+    """Which elements of each chunk are sampled, and from what; int32 [B] each.
 
     Attributes:
         given: elements of the target chunk that are known already.
-        until: where drawing ends, at most C; 0 for a list that gets nothing.
-        next_rank: drawn channels have at least this rank in the channel order: 0 for all, more if a prefix is complete up to
+        until: where sampling ends, at most C; 0 for a list that gets nothing.
+        next_rank: sampled channels have at least this rank in the channel order: 0 for all, more if a prefix is complete up to
             there.
     """
 
@@ -38,11 +42,11 @@ class Span(NamedTuple):
 
 
 class SampledChunk(NamedTuple):
-    """The elements of a chunk, given or drawn. After a list's stopping token its channels are stopping tokens, the rest 0.
+    """The elements of a chunk, given or sampled. After a list's stopping token its channels are stopping tokens, the rest 0.
 
     Attributes:
         channels, positions, values: int32 [B, C].
-        nats: the model's own log-likelihood (whatever the policy) of each drawn symbol, among those that `Span.next_rank`
+        nats: the model's own log-likelihood (whatever the policy) of each sampled symbol, among those that `Span.next_rank`
             allows; float32 [B, C] each, 0 for what is given.
     """
 
@@ -52,90 +56,49 @@ class SampledChunk(NamedTuple):
     nats: SymbolNats
 
 
+class _Fixed(NamedTuple):
+    """What stays the same while a chunk is sampled; int32 [B, 1] each but where it says otherwise."""
+
+    encoding: Encoding  # of the G B lists, but for its image
+    targets: Triples  # [B, C]: the given elements
+    given: jax.Array
+    until: jax.Array
+    next_rank: jax.Array
+    keys: jax.Array  # [B]
+
+
 class _Loop(NamedTuple):
     """What the loop over the chunk's elements carries."""
 
     step: jax.Array  # int32 [], elements done
     last: Triples  # [B, 1]
-    caches: DecoderCaches
+    caches: DecoderCaches  # of the G B lists
     image: jax.Array | None  # [G B, C, P], of the encoding
-    drawn: SampledChunk
+    sampled: SampledChunk
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def sample_chunk(
     model: DCTransformer, resumes: bool, policy: Policy, params: Any, chunk: Chunk, keys: jax.Array, span: Span
 ) -> SampledChunk:
-    """Draws the target elements of a batch of chunks.
+    """Samples the target elements of a batch of chunks.
 
     Args:
-        model, params: what to draw from.
+        model, params: what to sample from.
         resumes: whether any list has given elements in its chunk; without, the parallel pass is over the overlap alone.
-        policy: how to draw.
+        policy: how to sample.
         chunk: the lists so far; of its target elements the given ones.
-        keys: [B], one random key a list, so that a draw does not depend on the rest of the batch.
-        span: what to draw.
+        keys: [B], one random key a list, so that a sample does not depend on the rest of the batch.
+        span: what to sample.
     """
-    config, stop, largest = model.config, model.vocabulary.stop, model.vocabulary.largest_value
-    batch, size, rank = len(keys), config.chunk_size, jnp.asarray(model.vocabulary.rank[: stop + 1])
+    config, stop = model.config, model.vocabulary.stop
+    batch, size = len(keys), config.chunk_size
     given, until, next_rank = (x[:, None] for x in span)  # [B, 1] each
-    targets = Triples(*(x[:, config.overlap + 1 :] for x in (chunk.channels, chunk.positions, chunk.values)))  # [B, C] each
-    # Guidance runs every list twice, the second time without its class: G = 1 or 2 copies.
-    hidden = chunk._replace(label=jnp.full_like(chunk.label, config.num_classes))
-    seen = [chunk, hidden] if policy.is_guided else [chunk]
-    copies = len(seen)
-    begun, caches, _ = prefill(
-        model, params, jax.tree.map(lambda *x: jnp.concatenate(x), *seen), config.window if resumes else None
-    )
-
-    apply = apply_to_few_rows(model, params)
-
-    def repeated(x: Any) -> Any:
-        """[B, 1] -> [G B, 1]."""
-        return jax.tree.map(lambda leaf: jnp.tile(leaf, (copies, 1)), x)
-
-    def draw(of: SymbolPolicy, logits: jax.Array, step: jax.Array, symbol: int) -> tuple[jax.Array, jax.Array]:
-        """[G B, 1, N] -> the drawn symbols, int32 [B, 1], and their log-likelihood under the model, [B, 1]."""
-        own, other = logits[:batch, 0], logits[-batch:, 0]  # [B, N] each, with the class and without
-        mixed = other + policy.guidance * (own - other) if policy.is_guided else own  # what is impossible stays so
-        step_keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, step), symbol))(keys)
-        drawn = jax.vmap(jax.random.categorical)(step_keys, of(mixed))[:, None]  # [B, 1]
-        return drawn, jnp.take_along_axis(jax.nn.log_softmax(own), drawn, axis=-1)
-
-    def going(loop: _Loop) -> jax.Array:
-        return jnp.any((loop.step < until) & (loop.last.channels != stop))
-
-    def step(loop: _Loop) -> _Loop:
-        index, last, caches = config.overlap + loop.step, repeated(loop.last), loop.caches
-        encoding = begun._replace(image=loop.image)
-        over = (loop.step >= until) | (loop.last.channels == stop)  # [B, 1]
-        known = loop.step < given  # [B, 1]
-        target = Triples(*(jax.lax.dynamic_slice_in_dim(x, loop.step, 1, 1) for x in targets))  # [B, 1] each
-
-        logits, stream, channel_caches = apply(last, encoding, caches.channel, index, method="predict_channel")
-        logits = jnp.where(rank >= repeated(next_rank)[..., None], logits, IMPOSSIBLE)
-        channel, channel_nats = draw(policy.channel, logits, loop.step, 0)
-        channel = jnp.where(over, stop, jnp.where(known, target.channels, channel))
-        logits, stream, position_caches = apply(
-            stream, repeated(channel), last, encoding, caches.position, index, method="predict_position"
-        )
-        position, position_nats = draw(policy.position, logits, loop.step, 1)
-        ends = channel == stop
-        position = jnp.where(ends, 0, jnp.where(known, target.positions, position))
-        logits, value_caches = apply(
-            stream, repeated(channel), repeated(position), encoding, caches.value, index, method="predict_value"
-        )
-        value, value_nats = draw(policy.value, logits, loop.step, 2)
-        value = jnp.where(ends, 0, jnp.where(known, target.values, value - largest))
-
-        nats = SymbolNats(
-            jnp.where(over | known, 0, channel_nats), *(jnp.where(ends | known, 0, x) for x in (position_nats, value_nats))
-        )
-        new = SampledChunk(channel, position, value, nats)  # [B, 1]
-        drawn = jax.tree.map(lambda rows, row: jax.lax.dynamic_update_slice_in_dim(rows, row, loop.step, 1), loop.drawn, new)
-        caches = DecoderCaches(channel_caches, position_caches, value_caches)
-        triples = Triples(channel, position, value)
-        return _Loop(loop.step + 1, triples, caches, written(loop.image, repeated(triples)), drawn)
+    elements = Triples(chunk.channels, chunk.positions, chunk.values)  # [B, O + C + 1]
+    targets = Triples(*(x[:, config.overlap + 1 :] for x in elements))  # [B, C]
+    guidance = Guidance(policy.guidance)
+    known = config.window if resumes else None
+    encoding, caches, _ = prefill(model, params, guidance.chunks(chunk, config.num_classes), known)
 
     # Elements that all lists have are in the caches; where one has fewer, the others are led through theirs.
     first = jnp.min(jnp.where(until > given, given, size))  # []
@@ -145,6 +108,62 @@ def sample_chunk(
         *(jnp.where(is_known, x, 0) for x in targets[1:]),
         SymbolNats(*[jnp.zeros((batch, size))] * 3),
     )
-    elements = (chunk.channels, chunk.positions, chunk.values)
     last = Triples(*(jax.lax.dynamic_slice_in_dim(x, config.overlap + first, 1, 1) for x in elements))
-    return jax.lax.while_loop(going, step, _Loop(first, last, caches, begun.image, nothing)).drawn
+    fixed = _Fixed(encoding, targets, given, until, next_rank, keys)
+
+    def goes_on(loop: _Loop) -> jax.Array:
+        return jnp.any((loop.step < until) & (loop.last.channels != stop))
+
+    step = partial(_sample_element, model, apply_to_few_rows(model, params), policy, fixed)
+    return jax.lax.while_loop(goes_on, step, _Loop(first, last, caches, encoding.image, nothing)).sampled
+
+
+def _sample_element(model: DCTransformer, apply: Callable[..., Any], policy: Policy, fixed: _Fixed, loop: _Loop) -> _Loop:
+    """One element of each list: sampled, or as it is given, or a stopping token after the list's end.
+
+    Args:
+        model: for its vocabulary and sizes.
+        apply: runs one of its methods with the parameters.
+        policy, fixed: how and what to sample.
+        loop: the lists so far.
+    """
+    config, stop, largest = model.config, model.vocabulary.stop, model.vocabulary.largest_value
+    guidance, rank = Guidance(policy.guidance), jnp.asarray(model.vocabulary.rank[: stop + 1])  # [C + 1]
+    index, last, caches = config.overlap + loop.step, guidance.repeat(loop.last), loop.caches
+    encoding = fixed.encoding._replace(image=loop.image)
+    over = (loop.step >= fixed.until) | (loop.last.channels == stop)  # [B, 1]
+    known = loop.step < fixed.given  # [B, 1]
+    target = Triples(*(jax.lax.dynamic_slice_in_dim(x, loop.step, 1, 1) for x in fixed.targets))  # [B, 1]
+
+    def sample(of: SymbolPolicy, logits: jax.Array, symbol: int) -> tuple[jax.Array, jax.Array]:
+        """[G B, 1, N] -> sampled symbols, int32 [B, 1], and their log-likelihood under the model, [B, 1]."""
+        mixed, own = guidance.mix(logits)  # [B, N] each
+        keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, loop.step), symbol))(fixed.keys)
+        sampled = jax.vmap(jax.random.categorical)(keys, of(mixed))[:, None]  # [B, 1]
+        return sampled, jnp.take_along_axis(jax.nn.log_softmax(own), sampled, axis=-1)
+
+    logits, stream, channel_caches = apply(last, encoding, Window(caches.channel, index), method="predict_channel")
+    logits = jnp.where(rank >= guidance.repeat(fixed.next_rank)[..., None], logits, IMPOSSIBLE)
+    channel, channel_nats = sample(policy.channel, logits, 0)
+    channel = jnp.where(over, stop, jnp.where(known, target.channels, channel))
+    channels = guidance.repeat(channel)  # [G B, 1]
+    window = Window(caches.position, index)
+    logits, stream, position_caches = apply(stream, channels, last, encoding, window, method="predict_position")
+    position, position_nats = sample(policy.position, logits, 1)
+    ends = channel == stop
+    position = jnp.where(ends, 0, jnp.where(known, target.positions, position))
+    positions = guidance.repeat(position)  # [G B, 1]
+    logits, value_caches = apply(stream, channels, positions, encoding, Window(caches.value, index), method="predict_value")
+    value, value_nats = sample(policy.value, logits, 2)
+    value = jnp.where(ends, 0, jnp.where(known, target.values, value - largest))
+
+    triples = Triples(channel, position, value)
+    of_places = (jnp.where(ends | known, 0, x) for x in (position_nats, value_nats))
+    nats = SymbolNats(jnp.where(over | known, 0, channel_nats), *of_places)
+    sampled = jax.tree.map(
+        lambda rows, row: jax.lax.dynamic_update_slice_in_dim(rows, row, loop.step, 1),
+        loop.sampled,
+        SampledChunk(*triples, nats),
+    )
+    caches = DecoderCaches(channel_caches, position_caches, value_caches)
+    return _Loop(loop.step + 1, triples, caches, with_elements(loop.image, guidance.repeat(triples)), sampled)

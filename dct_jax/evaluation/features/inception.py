@@ -41,11 +41,11 @@ class ConvNormRelu(nn.Module):
 
 
 Layer = tuple[str, int, tuple[int, int]]  # name, features, kernel
-HALVING = {"strides": 2, "padding": "VALID"}
+HALVING: dict[str, Any] = {"strides": 2, "padding": "VALID"}
 ONE, THREE, FIVE, WIDE, HIGH = (1, 1), (3, 3), (5, 5), (1, 7), (7, 1)
 
 
-def _chain(x: jax.Array, layers: tuple[Layer, ...], **last: int | str) -> jax.Array:
+def _chain(x: jax.Array, layers: tuple[Layer, ...], **last: Any) -> jax.Array:
     """Layers one after another; the last one with these settings."""
     for layer in layers[:-1]:
         x = ConvNormRelu(*layer[1:], name=layer[0])(x)

@@ -31,7 +31,7 @@ class FeatureNetwork:
     dimensions: Mapping[str, int]
     distances: Mapping[str, str]
     prepare: Callable[[np.ndarray], np.ndarray]
-    apply: Callable[[Any, Any], Mapping[str, Any]]
+    apply: Callable[[Any, Any], Any]
     variables: Any
     notes: tuple[str, ...] = ()
 

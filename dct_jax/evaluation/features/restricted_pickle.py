@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 Named = tuple[str, str]
 
-_REFUSED = (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.INST, pickle.OBJ)
+_REFUSED: tuple[bytes, ...] = (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.INST, pickle.OBJ)
 _REFUSED += (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS)
 
 
@@ -40,7 +40,11 @@ class Unpickler(pickle._Unpickler):
     BYTEARRAY8, which takes as much memory as it says before it reads anything.
     """
 
-    dispatch: ClassVar = {code: load for code, load in pickle._Unpickler.dispatch.items() if bytes([code]) not in _REFUSED}
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = {
+        code: load for code, load in pickle._Unpickler.dispatch.items() if bytes([code]) not in _REFUSED
+    }
+    append: Callable[[Any], None]  # onto the stack
+    pop_mark: Callable[[], list[Any]]
 
     def load_empty_dictionary(self) -> None:
         self.append(Keyed())

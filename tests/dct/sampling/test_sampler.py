@@ -8,10 +8,12 @@ import pytest
 
 from dct_jax.dct.likelihood import list_log_prob
 from dct_jax.dct.network import Triples, log_likelihood
-from dct_jax.dct.network.transformer import written
-from dct_jax.dct.sampling.policy import Policy, SymbolPolicy
+from dct_jax.dct.network.transformer import with_elements
+from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.sampling.sampler import Span, sample_chunk
+from dct_jax.nn.blocks import Window
 from dct_jax.nn.initial import initial_params
+from dct_jax.nn.policy import SymbolPolicy
 from tests.toys import TINY, apply, batch_of, drawn_lists, random_list, random_params, tiny_model
 
 # Random models jump over many channels at a time, so their lists are short: short chunks make them cross borders.
@@ -99,10 +101,10 @@ def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
         caches = jax.tree.map(lambda x: np.pad(x, ((0, 0), (0, 0), (0, 0), (0, window - overlap))), caches)
         for step in range(overlap, window):
             last, now = (Triples(*(x[:, i : i + 1] for x in elements)) for i in (step, step + 1))
-            channel, stream, c = run("predict_channel", last, encoding, caches.channel, step)
-            position, stream, p = run("predict_position", stream, now.channels, last, encoding, caches.position, step)
-            value, v = run("predict_value", stream, now.channels, now.positions, encoding, caches.value, step)
+            channel, stream, c = run("predict_channel", last, encoding, Window(caches.channel, step))
+            position, stream, p = run("predict_position", stream, now.channels, last, encoding, Window(caches.position, step))
+            value, v = run("predict_value", stream, now.channels, now.positions, encoding, Window(caches.value, step))
             caches = type(caches)(c, p, v)
-            encoding = encoding._replace(image=written(encoding.image, now))
+            encoding = encoding._replace(image=with_elements(encoding.image, now))
             for cached, whole in zip((channel, position, value), parallel):
                 np.testing.assert_allclose(cached[:, 0], whole[:, step], atol=1e-4, rtol=1e-4)
