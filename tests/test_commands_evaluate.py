@@ -124,8 +124,8 @@ def test_samples_of_a_run(
 
 def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no run here" in refused("evaluate", tmp_path)
-    assert "Missing from python -m dct_jax evaluate: STR folder of the run" in refused("evaluate")
-    assert "Missing from python -m dct_jax compare" in refused("compare", tmp_path)
+    assert "RUN is missing; see evaluate --help" in refused("evaluate")
+    assert "FAKE is missing" in refused("compare", tmp_path)
     assert "batch_size is 0" in refused("compare", tmp_path, tmp_path, "--batch-size", 0)
     assert "samples is -1" in refused("evaluate", debug_run, "--samples", -1)
     assert "references is 7" in refused("evaluate", debug_run, "--references", 7)

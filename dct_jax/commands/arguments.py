@@ -1,58 +1,71 @@
 """What the commands share: reading arguments, and writing pictures."""
 
 import contextlib
-import io
 import json
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import tyro
+import tyro._errors
 from PIL import Image
 
 from dct_jax.storage.files import replacing
 from dct_jax.tables import printable
 
+Command = TypeVar("Command")
+
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
-def parse(command: type, args: Sequence[str], name: str, default: Any = None) -> Any:
-    """The command's dataclass, filled from the arguments. tyro's boxed messages become one line."""
+def parse(command: type[Command], args: Sequence[str], name: str, default: Command | None = None) -> Command:
+    """The command's dataclass, filled from the arguments. What tyro would print in boxes becomes one line."""
     defaults = {} if default is None else {"default": default}
-    said = io.TextIOWrapper(io.BytesIO(), "utf-8")
-    try:
-        with contextlib.ExitStack() as captured:
-            if not any(arg in ("-h", "--help") for arg in args):
-                captured.enter_context(contextlib.redirect_stderr(said))
-                captured.enter_context(contextlib.redirect_stdout(said))  # its encoding decides how tyro draws boxes
-            return tyro.cli(command, args=list(args), prog=f"python -m dct_jax {name}", **defaults)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        said.seek(0)
-        lines = [line.strip("│ \n") for line in said if line.startswith("│")]
-        text = lines[: next((i for i, line in enumerate(lines) if set(line) == {"─"}), None)]
-        raise ValueError(f"{_in_short(' '.join(text))}; see {name} --help") from None
+
+    def refuse(event: tyro._errors.ParseErrorEvent) -> NoReturn:
+        raise ValueError(f"{_in_short(event)}; see {name} --help")
+
+    with tyro._errors.on_parse_error(refuse):
+        return tyro.cli(command, args=list(args), prog=f"python -m dct_jax {name}", **defaults)
 
 
-_KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path", "STR": "a text", "{True,False}": "True or False"}
+_KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path", "STR": "a text", "{INT INT}": "2 numbers"}
 
 
-def _in_short(message: str) -> str:
-    """tyro's message without the names of Python's types and functions."""
-    if found := re.match(r"Error parsing (\S+): no type matching (.+?) could be instantiated from \[(.*?)\]\.", message):
-        flag, kinds, values = found.groups()
-        named = [_KINDS.get(kind, f"{len(kind.split())} numbers") for kind in kinds.split("|") if kind != "{None}"]
-        return f"{flag} is {values}; it must be {' or '.join(named)}"
-    if found := re.match(r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", message):
-        return f"{found[1]} is {found[2]}; it must be a whole number"
-    if found := re.match(r"Error parsing (\S+): could not convert string to float: (.*)", message):
-        return f"{found[1]} is {found[2]}; it must be a number"
-    if found := re.match(r"Error parsing (\S+): Could not find valid parse for arguments: \[(.*?)\]", message):
-        return f"{found[1]} cannot be {found[2]}"
-    return message
+def _in_short(event: tyro._errors.ParseErrorEvent) -> str:
+    """What is wrong with the arguments, without the names of Python's types and functions."""
+    match event:
+        case tyro._errors.MissingArgs(missing_arguments=missing):
+            return f"{', '.join(_shown(one.arg) for one in missing)} is missing"
+        case tyro._errors.UnrecognizedArgs(tokens=tokens):
+            return f"Unrecognized options: {' '.join(tokens)}"
+        case tyro._errors.InvalidChoice(argument=argument, value=value, choices=choices):
+            return f"{_shown(argument)} is {value!r}; it must be one of {', '.join(choices)}"
+        case tyro._errors.BadValue(argument=argument):
+            return f"{_shown(argument)} has too few values"
+        case tyro._errors.InstantiationFailure(message=message, argument=argument):
+            return " ".join((_of_type(argument, message) if argument else message).split())
+        case _:
+            return "these arguments cannot be read"
+
+
+def _shown(argument: tyro._arguments.ArgumentDefinition) -> str:
+    """A flag, or a positional argument in capitals."""
+    name = argument.display_name()
+    return name if name.startswith("-") else name.upper()
+
+
+def _of_type(argument: tyro._arguments.ArgumentDefinition, message: str) -> str:
+    """What a value must be, if the message says that it does not fit its type."""
+    value = re.match(r".*?(?:base 10: |to float: |instantiated from \[|for arguments: \[)(.*?)(?:\]|\n|$)", message)
+    kinds = [_KINDS.get(kind, "") for kind in str(argument.lowered.metavar).split("|") if kind != "{None}"]
+    if not value:
+        return message
+    if not all(kinds):
+        return f"{_shown(argument)} cannot be {value[1]}"
+    return f"{_shown(argument)} is {value[1]}; it must be {' or '.join(kinds)}"
 
 
 def save_image(image: Any, out: Path) -> None:
