@@ -15,7 +15,7 @@ from dct_jax.codec.color import CHROMA_SUBSAMPLINGS, ChromaSubsampling, componen
 from dct_jax.codec.quantization import largest_value, quantization_tables
 from dct_jax.codec.sparse import SparseDCT, image_size
 from dct_jax.codec.transform import dct_matrix, forward, inverse
-from dct_jax.codec.triples import gather, largest_magnitude, scatter_coefficients
+from dct_jax.codec.triples import Components, gather, largest_magnitude, scatter_coefficients
 from dct_jax.codec.vocabulary import Vocabulary
 
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32)
@@ -25,8 +25,6 @@ LARGEST_IN_FILES = 2047
 """What a JPEG file's coefficients may be. Encoders such as mozjpeg write some, around black and white, that no 8-bit picture
 needs."""
 _PIXELS_TOGETHER = 2**16  # of a batch of small images
-
-_Three = tuple[np.ndarray, np.ndarray, np.ndarray]  # of Y, Cb and Cr
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,7 @@ class DCTCodec:
         arrays = (sparse.channels, sparse.positions, sparse.values)
         channels, positions, values = (np.ascontiguousarray(x, np.int32) for x in arrays)
         rows, cols = self.component_steps[-1]
-        scatter_coefficients(channels, positions, values, self._order[0], rows, cols, *_three(coefficients))
+        scatter_coefficients(channels, positions, values, self._order[0], rows, cols, _three(coefficients))
         return coefficients
 
     def from_coefficients(self, coefficients: list[np.ndarray], size: tuple[int, int]) -> SparseDCT:
@@ -267,7 +265,7 @@ class DCTCodec:
         (rows, cols), b = self.grid(size), self.block_size
         return [(b, b, -(-rows // r), -(-cols // c)) for r, c in self.component_steps]
 
-    def _room(self, size: tuple[int, int], number: int) -> tuple[list[np.ndarray], _Three]:
+    def _room(self, size: tuple[int, int], number: int) -> tuple[list[np.ndarray], Components]:
         """Room for the coefficients of images, one above the other, int16 [B, B, N * h', w'] for each component, and for three
         planes of samples, uint8 [N * h' * B, w' * B]; of one piece, which allocators hand out again without clearing it."""
         shapes = [(b, b, number * rows, cols) for b, _, rows, cols in self._shapes(size)]
@@ -279,8 +277,10 @@ class DCTCodec:
         return coefficients, _three(planes)
 
     def _gather(self, coefficients: list[np.ndarray], size: tuple[int, int], number: int = 1) -> list[SparseDCT]:
-        luma, blue, red = (x.reshape(*x.shape[:2], number, x.shape[2] // number, x.shape[3]) for x in _three(coefficients))
-        channels, positions, values, starts = gather(luma, blue, red, *self._order, *self.component_steps[-1])
+        stacks = (x.reshape(*x.shape[:2], number, x.shape[2] // number, x.shape[3]) for x in _three(coefficients))
+        raster, in_order = self._order
+        rows, cols = self.component_steps[-1]
+        channels, positions, values, starts = gather(Components(*stacks), raster, in_order, rows, cols)
         parts = itertools.pairwise(starts.tolist())
         return [SparseDCT(channels[i:j], positions[i:j], values[i:j], size, self) for i, j in parts]
 
@@ -299,13 +299,12 @@ class DCTCodec:
         return f"B = {self.block_size}, {tables}, {self.chroma_subsampling}, {self.channel_order}"
 
 
-def _three(components: list[np.ndarray]) -> _Three:
+def _three(components: list[np.ndarray]) -> Components:
     """Y, Cb and Cr, the latter without rows or columns where there is luma alone: compiled code wants one form."""
-    luma, blue, red = [*components, *[components[0][..., :0, :0]] * 2][:3]
-    return luma, blue, red
+    return Components(*[*components, *[components[0][..., :0, :0]] * 2][:3])
 
 
-def _planes(coefficients: list[np.ndarray]) -> _Three:
+def _planes(coefficients: list[np.ndarray]) -> Components:
     """Room for the samples of three components, uint8 [h' * B, w' * B] each."""
     return _three([np.empty((x.shape[0] * x.shape[2], x.shape[1] * x.shape[3]), np.uint8) for x in coefficients])
 

@@ -192,7 +192,7 @@ def _arrived(data: bytes, may_end: bool, strict: bool) -> _Arrived:
         frame = header.found_frame
         if not tables:
             header.check_colours()
-            frame.steps  # noqa: B018  (raises for a subsampling that has no name, before anything is decoded)
+            frame.check_subsampling()  # before anything is decoded
             coefficients, known = np.zeros(frame.offsets[-1] + 64, np.int16), [[-1] * 64 for _ in frame.components]
         before = (coefficients.copy(), [list(bits) for bits in known]) if may_end else None
         _check_progress(frame, scan, known)

@@ -102,18 +102,17 @@ class Frame:
 
     @cached_property
     def steps(self) -> tuple[tuple[int, int], ...]:
-        """The rows and columns of pixels to a sample of each component.
-
-        Raises:
-            ValueError: if the codec has no name for that.
-        """
+        """The rows and columns of pixels to a sample of each component, if `check_subsampling` has passed."""
         rows, cols = self._most
-        steps = tuple((rows // c.rows, cols // c.cols) for c in self.components)
-        if steps not in SUBSAMPLINGS or any((rows % c.rows, cols % c.cols) != (0, 0) for c in self.components):
+        return tuple((rows // c.rows, cols // c.cols) for c in self.components)
+
+    def check_subsampling(self) -> None:
+        """Raises ValueError if the codec has no name for the components' sampling factors."""
+        rows, cols = self._most
+        if self.steps not in SUBSAMPLINGS or any((rows % c.rows, cols % c.cols) != (0, 0) for c in self.components):
             factors = ", ".join(f"{c.cols}x{c.rows}" for c in self.components)
             names = ", ".join(CHROMA_SUBSAMPLINGS)
             raise ValueError(f"this JPEG file's sampling factors are {factors}; supported are those of {names}")
-        return steps
 
     @cached_property
     def _most(self) -> tuple[int, int]:

@@ -4,7 +4,7 @@ A component's coefficients are int16 [B, B, h', w']: vertical frequency, horizon
 contiguous plane, and a walk through the planes in the channel order meets the triples in the order of the list.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,14 +31,22 @@ def largest_magnitude(values: np.ndarray) -> int:
     return largest
 
 
+class Components(NamedTuple):
+    """The coefficients, or the samples, of Y, Cb and Cr; of the latter none where there is luma alone."""
+
+    luma: np.ndarray
+    blue: np.ndarray
+    red: np.ndarray
+
+
 @compiled
 def gather(
-    luma: np.ndarray, blue: np.ndarray, red: np.ndarray, raster: np.ndarray, channels_in_order: np.ndarray, rows: int, cols: int
+    components: Components, raster: np.ndarray, channels_in_order: np.ndarray, rows: int, cols: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients -> the channels, positions and values of N lists, one after the other.
 
     Args:
-        luma, blue, red: int16 [B, B, N, h', w'] each; chroma may have no rows.
+        components: int16 [B, B, N, h', w'] each.
         raster: int32 [B^2], `zigzag`: the raster index of each zigzag index.
         channels_in_order: int32 [C], the channels as the list runs through them.
         rows, cols: the blocks of luma that a block of chroma spans.
@@ -46,8 +54,9 @@ def gather(
     Returns:
         int32 [L] each, L the length of all lists together, and int64 [N + 1], where each begins.
     """
+    luma, blue, red = components
     number, height, width = luma.shape[2:]
-    components, frequencies = channels_in_order // len(raster), raster[channels_in_order % len(raster)]
+    of_component, frequencies = channels_in_order // len(raster), raster[channels_in_order % len(raster)]
     places = _positions(height, width, 1, 1, width)
     chroma_places = _positions(blue.shape[3], blue.shape[4], rows, cols, width)
     y, cb, cr = luma.reshape(-1), blue.reshape(-1), red.reshape(-1)
@@ -59,9 +68,9 @@ def gather(
     for n in range(number):
         for rank in range(len(channels_in_order)):
             first, plane = end, frequencies[rank] * number + n
-            if components[rank] == 0:
+            if of_component[rank] == 0:
                 end = _append(y, plane * len(places), places, positions, values, end)
-            elif components[rank] == 1:
+            elif of_component[rank] == 1:
                 end = _append(cb, plane * len(chroma_places), chroma_places, positions, values, end)
             else:
                 end = _append(cr, plane * len(chroma_places), chroma_places, positions, values, end)
@@ -112,11 +121,11 @@ def scatter_coefficients(
     raster: np.ndarray,
     rows: int,
     cols: int,
-    luma: np.ndarray,
-    blue: np.ndarray,
-    red: np.ndarray,
+    components: Components,
 ) -> None:
-    """The inverse of `gather`, for triples that are known to be valid. The coefficients, which must be zeros, are written."""
+    """The inverse of `gather`, for triples that are known to be valid. The coefficients, int16 [B, B, h', w'] each, are written;
+    they must be zeros."""
+    luma, blue, red = components
     area, height, width = len(raster), luma.shape[2], luma.shape[3]
     blocks = np.empty(height * width, np.int32)  # of chroma, by position
     for block, position in enumerate(_positions(blue.shape[2], blue.shape[3], rows, cols, width)):

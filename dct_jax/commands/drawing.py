@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from tqdm import tqdm
 
 from dct_jax.commands.arguments import save_image
@@ -75,19 +76,19 @@ def draw_into(
     starts: Sequence["Start"],
     drawing: Drawing,
     made_from: Callable[["Start"], dict[str, Any]] = lambda start: {},
-) -> list["Sample"]:
-    """Draws samples; each is written when it ends: samples/NUMBER.png and a line in samples.jsonl.
+) -> tuple[list["Sample"], list[np.ndarray]]:
+    """Samples; each is written when it ends: samples/NUMBER.png and a line in samples.jsonl.
 
     Args:
         out: the folder. What an earlier call left there is removed: the samples that its manifest names, and its figures.
         figures: their names.
-        model: to draw from.
+        model: to sample from.
         starts: what the samples begin with.
-        drawing: how to draw.
+        drawing: how to sample.
         made_from: what else a sample's line says of its start.
 
     Returns:
-        The samples in the order of `starts`.
+        The samples and their pictures, uint8 [H, W, 3], in the order of `starts`.
     """
     if drawing.format == "jpg" and model.codec.block_size != 8:
         raise ValueError(f"the model's blocks have {model.codec.block_size} pixels; a JPEG file's have 8: use --format png")
@@ -96,7 +97,7 @@ def draw_into(
     policy, limit = drawing.policy(), drawing.limit(model.config.model.chunk_size)
     chunks = model.draw(starts, drawing.seed, policy, drawing.batch_size, limit)
     _prepare(out, figures)  # all else has been checked
-    done: dict[int, Sample] = {}
+    done: dict[int, tuple[Sample, np.ndarray]] = {}
     lines: dict[int, str] = {}
     drawn = 0
     with (out / MANIFEST).open("w") as manifest, tqdm(total=len(starts), desc="samples", unit="", disable=None) as bar:
@@ -104,8 +105,9 @@ def draw_into(
             ended = [sample for sample in grown if sample.state != "growing"]
             for sample in ended:
                 drawn += len(sample.sparse) - len(sample.start.given)
-                _save(out / "samples" / _file(sample, drawing), sample, model)
-                done[sample.start.number] = sample
+                picture = model.codec.decode(sample.sparse)
+                _save(out / "samples" / _file(sample, drawing), sample, picture)
+                done[sample.start.number] = sample, picture
                 lines[sample.start.number] = json.dumps(_line(sample, drawing, model, made_from)) + "\n"
                 manifest.write(lines[sample.start.number])
                 manifest.flush()
@@ -114,7 +116,8 @@ def draw_into(
             bar.update(len(ended))
     with replacing(out / MANIFEST) as path:  # in order
         path.write_text("".join(lines[number] for number in sorted(lines)))
-    return [done[start.number] for start in starts]
+    samples, pictures = zip(*(done[start.number] for start in starts))
+    return list(samples), list(pictures)
 
 
 def cut_note(samples: Sequence["Sample"]) -> str:
@@ -142,9 +145,9 @@ def _file(sample: "Sample", drawing: Drawing) -> str:
     return f"{sample.start.number:04d}.{drawing.format}"
 
 
-def _save(out: Path, sample: "Sample", model: "TrainedModel") -> None:
+def _save(out: Path, sample: "Sample", picture: np.ndarray) -> None:
     if out.suffix == ".png":
-        save_image(model.codec.decode(sample.sparse), out)
+        save_image(picture, out)
         return
     with replacing(out) as path:
         path.write_bytes(sample.sparse.to_jpeg())

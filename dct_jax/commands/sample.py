@@ -52,9 +52,10 @@ def sample(args: Sequence[str]) -> int:
     model = load_dct(command.run, "sample", command.drawing.dtype)
     labels = _labels(model, command.label)
     num = (8 * len(labels) if len(labels) > 1 else 16) if command.num is None else command.num
-    samples = draw_into(out, FIGURES, model, model.starts(num, command.drawing.seed, labels, command.size), command.drawing)
+    samples, images = draw_into(
+        out, FIGURES, model, model.starts(num, command.drawing.seed, labels, command.size), command.drawing
+    )
     lists = [one.sparse for one in samples]
-    images = [model.codec.decode(sparse) for sparse in lists]
     scale = max(1, 160 // max(max(image.shape[:2]) for image in images))
     save_image(plots.image_grid(images, columns=max(1, round(len(images) ** 0.5)), scale=scale), out / "samples.png")
     figures = {"progressive.png": plots.progressive(lists[:4]), "positions.png": plots.positions(lists[:2])}

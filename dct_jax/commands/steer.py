@@ -212,8 +212,7 @@ def _steer(command: Upsample | Colorize | Continue, name: str, pictures_of: Pict
     label = None if command.label is None else model.label(command.label)
     names, pictures = zip(*pictures_of(model))
     starts = starts_of(model, [picture.prefix for picture in pictures], num, drawing.seed, label)
-    samples = draw_into(out, (FIGURE,), model, starts, drawing, lambda start: {"picture": names[start.number // num]})
-    images = [model.codec.decode(sample.sparse) for sample in samples]
+    samples, images = draw_into(out, (FIGURE,), model, starts, drawing, lambda start: {"picture": names[start.number // num]})
     rows = [plots.Row(picture.shown, images[i * num : (i + 1) * num], picture.original) for i, picture in enumerate(pictures)]
     with figure_file(out / FIGURE) as path:
         plots.comparison(rows, title).savefig(path)

@@ -94,9 +94,9 @@ def make_chunks(
     for i, (sparse, index) in enumerate(zip(lists, indices)):
         grids[i] = sparse.grid
         _write(
-            *(sparse.channels, sparse.positions, sparse.values),
-            *(index * chunk_size, overlap, sparse.grid[1], width, height * width, vocabulary.start, vocabulary.stop),
-            *(dct_image[i], channels[i], positions[i], values[i], is_target[i]),
+            _Triples(sparse.channels, sparse.positions, sparse.values),
+            _Place(index * chunk_size, overlap, sparse.grid[1], width, height * width, vocabulary.start, vocabulary.stop),
+            _Row(dct_image[i], _Triples(channels[i], positions[i], values[i]), is_target[i]),
         )
     return Chunk(
         dct_image.reshape(batch, vocabulary.num_channels, height, width),
@@ -105,42 +105,59 @@ def make_chunks(
     )
 
 
+class _Triples(NamedTuple):
+    """A list, int32 [L] each, or a window's elements, [W + 1] each."""
+
+    channels: np.ndarray
+    positions: np.ndarray
+    values: np.ndarray
+
+
+class _Place(NamedTuple):
+    """Where a chunk lies: its first target in the list, the overlap before it, the widths of the image's grid and of the
+    canvas, the canvas's positions; and the tokens."""
+
+    first: int
+    overlap: int
+    width: int
+    canvas_width: int
+    canvas: int
+    start: int
+    stop: int
+
+
+class _Row(NamedTuple):
+    """A row of a batch: the DCT image, [3 B^2 h w], and the window, whose `is_target` is [W]."""
+
+    dct_image: np.ndarray
+    window: _Triples
+    is_target: np.ndarray
+
+
 @compiled
-def _write(
-    channels: np.ndarray,
-    positions: np.ndarray,
-    values: np.ndarray,
-    first: int,
-    overlap: int,
-    width: int,
-    canvas_width: int,
-    canvas: int,
-    start: int,
-    stop: int,
-    dct_image: np.ndarray,
-    window_channels: np.ndarray,
-    window_positions: np.ndarray,
-    window_values: np.ndarray,
-    is_target: np.ndarray,
-) -> None:
-    """Writes one chunk, whose first target is element `first`, into the rows of a batch. The DCT image must be zeros."""
-    length = len(channels)
-    for i in range(min(first, length)):
-        place = positions[i] // width * canvas_width + positions[i] % width
-        dct_image[np.int64(channels[i]) * canvas + place] = values[i]
+def _write(triples: _Triples, place: _Place, row: _Row) -> None:
+    """Writes one chunk into a row of a batch, whose DCT image must be zeros."""
+    channels, positions, values = triples
+    window_channels, window_positions, window_values = row.window
+    length, width, canvas_width = len(channels), place.width, place.canvas_width
+    for i in range(min(place.first, length)):
+        on_canvas = positions[i] // width * canvas_width + positions[i] % width
+        row.dct_image[np.int64(channels[i]) * place.canvas + on_canvas] = values[i]
     for j in range(len(window_channels)):
-        i = first - overlap - 1 + j
+        i = place.first - place.overlap - 1 + j
         if 0 <= i < length:
             window_channels[j], window_values[j] = channels[i], values[i]
             window_positions[j] = positions[i] // width * canvas_width + positions[i] % width
         else:
-            window_channels[j], window_values[j], window_positions[j] = start if i < 0 else stop, 0, 0
+            window_channels[j], window_values[j], window_positions[j] = place.start if i < 0 else place.stop, 0, 0
         if j > 0:
-            is_target[j - 1] = first <= i <= length
+            row.is_target[j - 1] = place.first <= i <= length
 
 
 def moved(positions: np.ndarray, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
     """Raster indices on a grid of blocks, int32 [L] -> those of the same blocks on another grid, int32 [L]."""
+    if old == new:
+        return positions
     rows, cols = np.divmod(positions, old[1])
     return (rows * new[1] + cols).astype(np.int32)
 

@@ -75,8 +75,8 @@ class ChunkReader:
         return make_chunks(blanks, zeros, zeros, self._canvas, model.chunk_size, model.overlap)
 
     def _lists(self, seen: Sequence[Seen]) -> list[SparseDCT]:
-        contents = [one.content for one in seen]
-        return contents if self.config.data.own_coefficients else encode_all(self.config.codec, contents)
+        lists = [one.content for one in seen if isinstance(one.content, SparseDCT)]
+        return lists or encode_all(self.config.codec, [one.content for one in seen])
 
     def _perhaps_hidden(self, label: int, rng: np.random.Generator) -> int:
         """The label, or with the probability of `training.label_dropout` the number that hides it."""

@@ -226,7 +226,7 @@ class TrainedModel(Trained):
         if given.shape != (len(lists),) or not ((given >= 0) & (given <= self._last_label)).all():
             raise ValueError(f"labels are {given.tolist()}; there must be {len(lists)} from 0 to {self._last_label}")
         for i, sparse in enumerate(lists):
-            self.check_list(sparse, f"list {i}")
+            self._check_codec(sparse, f"list {i}")
         return list_log_prob(self.network, self.variables, lists, given)._asdict()
 
     def blank(self, size: tuple[int, int]) -> SparseDCT:
@@ -253,12 +253,15 @@ class TrainedModel(Trained):
 
     def check_list(self, sparse: SparseDCT, name: str = "the list") -> None:
         """Raises ValueError, which names the list, if it is not one that the model could have drawn."""
-        if sparse.codec != self.codec:
-            raise ValueError(f"{name} has the codec {sparse.codec}, the model {self.codec}; see DCTCodec.requantize")
+        self._check_codec(sparse, name)
         try:
             sparse.validate(self.network.vocabulary)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+
+    def _check_codec(self, sparse: SparseDCT, name: str) -> None:
+        if sparse.codec != self.codec:
+            raise ValueError(f"{name} has the codec {sparse.codec}, the model {self.codec}; see DCTCodec.requantize")
 
     def class_name(self, label: int) -> str:
         """The name of a class, its number if it has none, "none" for the hidden one."""
