@@ -115,7 +115,7 @@ def cost_figures(model: TrainedModel, pictures: Sequence[np.ndarray], triples: i
 def seconds_per_triple(model: TrainedModel, starts: Sequence[Start], triples: int) -> float:
     """Of so many drawn triples, while there are more samples to begin than rows: a batch that runs empty costs either way."""
     begun, drawn = time.perf_counter(), {}
-    for grown in model.draw(starts):
+    for grown in model.sample_from(starts):
         drawn |= {one.start.number: len(one.sparse) - len(one.start.given) for one in grown}
         if sum(drawn.values()) >= triples:
             return (time.perf_counter() - begun) / sum(drawn.values())
@@ -125,7 +125,7 @@ def seconds_per_triple(model: TrainedModel, starts: Sequence[Start], triples: in
 def samples_of(model: TrainedModel, given: Sequence[Given]) -> list[np.ndarray]:
     """A sample for each picture, uint8 [H, W, 3]."""
     starts = starts_of(model, [one.prefix for one in given], 1, seed=0)
-    ended = {one.start.number: one.sparse for grown in model.draw(starts) for one in grown if one.state != "growing"}
+    ended = {one.start.number: one.sparse for grown in model.sample_from(starts) for one in grown if one.state != "growing"}
     return [model.codec.decode(ended[start.number]) for start in starts]
 
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from dct_jax.commands import COMMANDS
-from dct_jax.commands.drawing import Drawing
+from dct_jax.commands.sampling import Sampling
 
 PACKAGE = Path(__file__).parent.parent / "dct_jax"
 OF_OTHERS = {"--quiet", "--cluster", "--processes"}
@@ -50,7 +50,7 @@ def test_every_flag_is_used_by_a_test() -> None:
     """Of what `train` takes, test_settings.py walks over the configuration, and of what drawing commands take, test_drawing.py
     over the settings."""
     rooms = ("--codec.", "--data.", "--model.", "--training.")
-    settings = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Drawing)} | {"--seed", "--help"}
+    settings = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Sampling)} | {"--seed", "--help"}
     texts = "\n".join(path.read_text() for path in Path(__file__).parent.rglob("test_*.py") if path != Path(__file__))
     flags = {flag.replace("--no-", "--") for flag in offered() if not flag.startswith(rooms)} - settings
     unused = [flag for flag in sorted(flags) if not re.search(rf"{flag}\b|--no-{flag[2:]}\b", texts)]

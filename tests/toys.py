@@ -119,7 +119,7 @@ def apply(model: DCTransformer, params: Any, *args: Any, method: str = "__call__
     return model.apply(params, *args, method=method)
 
 
-def drawn_lists(
+def sampled_lists(
     model: DCTransformer, params: Any, num: int, seed: int, policy: Policy = Policy(), rows: int | None = None
 ) -> tuple[list[SparseDCT], SymbolNats]:
     """Whole lists from nothing, and their log-likelihood, [num] each."""

@@ -123,8 +123,8 @@ def scatter_coefficients(
     cols: int,
     components: Components,
 ) -> None:
-    """The inverse of `gather`, for triples that are known to be valid. The coefficients, int16 [B, B, h', w'] each, are written;
-    they must be zeros."""
+    """The inverse of `gather`, for triples that are known to be valid. The coefficients, int16 [B, B, h', w'] each, are
+    written; they must be zeros."""
     luma, blue, red = components
     area, height, width = len(raster), luma.shape[2], luma.shape[3]
     blocks = np.empty(height * width, np.int32)  # of chroma, by position

@@ -10,7 +10,7 @@ import tyro
 from dct_jax import plots
 from dct_jax.commands.arguments import figure_file, parse, save_image, say
 from dct_jax.commands.dct_runs import load_dct
-from dct_jax.commands.drawing import Drawing, cut_note, draw_into
+from dct_jax.commands.sampling import Sampling, cut_note, sample_into
 from dct_jax.published import results_folder
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Sample:
         label: classes by name or number, "all", or "none" to hide the class; drawn at random by default. Of several,
             up to 50, classes.png shows a row each.
         size: height and width in pixels; by default each sample's is drawn from the training pictures' sizes.
-        drawing: how to draw.
+        sampling: how to draw.
         out: folder for samples.png (a grid), progressive.png, positions.png, samples.jsonl and samples/, in place of those of
             an earlier call; the run's folder by default, or results/NAME of a model that has none.
     """
@@ -40,7 +40,7 @@ class Sample:
     num: int | None = None
     label: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
-    drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(default_factory=Drawing)
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
     out: Path | None = None
 
 
@@ -49,11 +49,11 @@ def sample(args: Sequence[str]) -> int:
     command = parse(Sample, args, "sample")
     out = command.out or results_folder(command.run)
 
-    model = load_dct(command.run, "sample", command.drawing.dtype)
+    model = load_dct(command.run, "sample", command.sampling.dtype)
     labels = _labels(model, command.label)
     num = (8 * len(labels) if len(labels) > 1 else 16) if command.num is None else command.num
-    samples, images = draw_into(
-        out, FIGURES, model, model.starts(num, command.drawing.seed, labels, command.size), command.drawing
+    samples, images = sample_into(
+        out, FIGURES, model, model.starts(num, command.sampling.seed, labels, command.size), command.sampling
     )
     lists = [one.sparse for one in samples]
     scale = max(1, 160 // max(max(image.shape[:2]) for image in images))

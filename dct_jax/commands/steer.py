@@ -12,8 +12,8 @@ from dct_jax import plots
 from dct_jax.codec.jpeg import read_partial_jpeg
 from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, say
 from dct_jax.commands.dct_runs import load_dct
-from dct_jax.commands.drawing import Drawing, cut_note, draw_into
 from dct_jax.commands.own_data import own_sources
+from dct_jax.commands.sampling import Sampling, cut_note, sample_into
 from dct_jax.data.pixels import read_image
 from dct_jax.published import results_folder
 
@@ -34,14 +34,14 @@ class Steered:
     Attributes:
         num: samples of each picture.
         label: the class of the samples, by name or number; by default hidden if the model was trained so, else drawn at random.
-        drawing: how to draw.
+        sampling: how to draw.
         out: folder for comparison.png, samples.jsonl and samples/, in place of those of an earlier call; by default
             RUN/upsampled, RUN/colorized or RUN/continued.
     """
 
     num: int = 4
     label: str | None = None
-    drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(default_factory=Drawing)
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
     out: Path | None = None
 
 
@@ -203,16 +203,18 @@ def _held_out(num: int, own_data: bool) -> Pictures:
 
 def _steer(command: Upsample | Colorize | Continue, name: str, pictures_of: Pictures, title: str) -> int:
     """Draws the samples of all pictures, and the figure that compares them."""
-    num, drawing, out = command.num, command.drawing, command.out or results_folder(command.run) / name
+    num, sampling, out = command.num, command.sampling, command.out or results_folder(command.run) / name
     if num < 1:
         raise ValueError(f"num is {num}; it must be 1 or more")
     from dct_jax.dct.steering import starts_of
 
-    model = load_dct(command.run, type(command).__name__.lower(), drawing.dtype)
+    model = load_dct(command.run, type(command).__name__.lower(), sampling.dtype)
     label = None if command.label is None else model.label(command.label)
     names, pictures = zip(*pictures_of(model))
-    starts = starts_of(model, [picture.prefix for picture in pictures], num, drawing.seed, label)
-    samples, images = draw_into(out, (FIGURE,), model, starts, drawing, lambda start: {"picture": names[start.number // num]})
+    starts = starts_of(model, [picture.prefix for picture in pictures], num, sampling.seed, label)
+    samples, images = sample_into(
+        out, (FIGURE,), model, starts, sampling, lambda start: {"picture": names[start.number // num]}
+    )
     rows = [plots.Row(picture.shown, images[i * num : (i + 1) * num], picture.original) for i, picture in enumerate(pictures)]
     with figure_file(out / FIGURE) as path:
         plots.comparison(rows, title).savefig(path)

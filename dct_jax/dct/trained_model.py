@@ -61,7 +61,7 @@ class TrainedModel(Trained):
         size: tuple[int, int] | None = None,
         first: int = 0,
     ) -> list[SparseDCT]:
-        """Draws lists; `codec.decode` turns them into images. `draw` is the same with more to choose.
+        """Draws lists; `codec.decode` turns them into images. `sample_from` is the same with more to choose.
 
         Args:
             num: how many.
@@ -77,7 +77,7 @@ class TrainedModel(Trained):
         """
         labels = None if label is None else np.atleast_1d(np.asarray(label, np.int32)).tolist()
         starts = self.starts(num, seed, labels, size, first)
-        samples = ended(self.draw(starts, seed, policy, batch_size))
+        samples = ended(self.sample_from(starts, seed, policy, batch_size))
         return [one.sparse for one in sorted(samples, key=lambda one: one.start.number)]
 
     def starts(
@@ -105,7 +105,9 @@ class TrainedModel(Trained):
         _check_seed(seed)
         return [
             Start(
-                i, self.blank(size or self._drawn_size(seed, i)), labels[i % len(labels)] if labels else self.any_label(seed, i)
+                i,
+                self.blank(size or self._random_size(seed, i)),
+                labels[i % len(labels)] if labels else self.any_label(seed, i),
             )
             for i in range(first, first + num)
         ]
@@ -115,7 +117,7 @@ class TrainedModel(Trained):
         _check_seed(seed)
         return int(np.random.default_rng((seed, number, 1)).integers(max(self.config.model.num_classes, 1)))
 
-    def draw(
+    def sample_from(
         self,
         starts: Sequence[Start],
         seed: int = 0,
@@ -165,7 +167,7 @@ class TrainedModel(Trained):
 
     def sample_pictures(self, num: int, seed: int, labels: Sequence[int], batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
         """Plain samples, as they end: the number of each, and uint8 [H, W, 3]."""
-        for one in ended(self.draw(self.starts(num, seed, labels), seed, batch_size=batch_size)):
+        for one in ended(self.sample_from(self.starts(num, seed, labels), seed, batch_size=batch_size)):
             yield one.start.number, self.codec.decode(one.sparse)
 
     def reconstruct(self, picture: np.ndarray) -> np.ndarray:
@@ -177,7 +179,7 @@ class TrainedModel(Trained):
         if not dcs_first(self.codec):
             return None
         given = [to_restore(self, held_out[i]) for i in range(len(held_out))]
-        samples = ended(self.draw(starts_of(self, [one.prefix for one in given], 1, seed), seed, batch_size=batch_size))
+        samples = ended(self.sample_from(starts_of(self, [one.prefix for one in given], 1, seed), seed, batch_size=batch_size))
         return Guided(
             "upsampled",
             ((one.start.number, self.codec.decode(one.sparse), one.keeps_given) for one in samples),
@@ -287,7 +289,7 @@ class TrainedModel(Trained):
                 f"(here {self.config.model.num_classes} and {self.config.training.label_dropout})"
             )
 
-    def _drawn_size(self, seed: int, index: int) -> tuple[int, int]:
+    def _random_size(self, seed: int, index: int) -> tuple[int, int]:
         """The size of sample `index`, drawn from the training pictures' sizes."""
         counts = np.array([count for *_, count in self.sizes])
         chosen = np.random.default_rng((seed, index)).choice(len(counts), p=counts / counts.sum())

@@ -67,7 +67,7 @@ def growing(
         return image_grid(images, columns=3 if before else 2, scale=scale), line
 
     yield shown("starting; the first picture takes longer, as programs are compiled")
-    for number, samples in enumerate(model.draw(starts, seed, policy, SAMPLES), 1):
+    for number, samples in enumerate(model.sample_from(starts, seed, policy, SAMPLES), 1):
         latest |= {sample.start.number: sample.sparse for sample in samples}
         triples = sum(len(latest[start.number]) - len(start.given) for start in starts)
         yield shown(f"chunk {number}: {triples} triples drawn")

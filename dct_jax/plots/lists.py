@@ -74,8 +74,8 @@ def show(sparse: SparseDCT, image: np.ndarray, stages: int = 6) -> Figure:
     figure = Figure(figsize=(12, 12.5), dpi=110, layout="constrained")
     top, middle, bottom = figure.subfigures(3, 1, squeeze=False, height_ratios=(1.5, 2.2, 0.75)).flat
     ends = [len(sparse) * stage // stages for stage in range(1, stages + 1)]
-    _draw_blocks(top, sparse, image)
-    _draw_traces(middle, sparse, ends[:-1])
+    _plot_blocks(top, sparse, image)
+    _plot_traces(middle, sparse, ends[:-1])
     for end, axis in zip(ends, bottom.subplots(1, stages)):
         axis.imshow(sparse.codec.decode(sparse[:end]), interpolation="nearest")
         axis.set_title(f"the first {end} triples", fontsize=9)
@@ -104,7 +104,7 @@ def luma_dct(image: np.ndarray, block_size: int) -> np.ndarray:
     return np.einsum("kr,hrwc,lc->hkwl", basis, blocks, basis, optimize=True)
 
 
-def _draw_blocks(figure: SubFigure, sparse: SparseDCT, image: np.ndarray) -> None:
+def _plot_blocks(figure: SubFigure, sparse: SparseDCT, image: np.ndarray) -> None:
     codec, block_size = sparse.codec, sparse.codec.block_size
     grid = [min(side, max(1, _SIDE // block_size)) for side in sparse.grid]
     (top, left), (rows, cols) = ((side - part) // 2 for side, part in zip(sparse.grid, grid)), grid
@@ -140,7 +140,7 @@ def _draw_blocks(figure: SubFigure, sparse: SparseDCT, image: np.ndarray) -> Non
         axis.set_yticks([])
 
 
-def _draw_traces(figure: Figure | SubFigure, sparse: SparseDCT, marks: Sequence[int]) -> None:
+def _plot_traces(figure: Figure | SubFigure, sparse: SparseDCT, marks: Sequence[int]) -> None:
     codec = sparse.codec
     vocabulary = codec.vocabulary(sparse.size)
     index = np.arange(len(sparse))
@@ -172,5 +172,5 @@ def _draw_traces(figure: Figure | SubFigure, sparse: SparseDCT, marks: Sequence[
 def traces(sparse: SparseDCT) -> Figure:
     """Channel, position and value of a list's triples against their index (the paper's traces)."""
     figure = Figure(figsize=(10, 6), dpi=110, layout="constrained")
-    _draw_traces(figure, sparse, ())
+    _plot_traces(figure, sparse, ())
     return figure

@@ -88,7 +88,7 @@ def test_labels_by_name_and_number(model: dct_jax.TrainedModel) -> None:
     with pytest.raises(ValueError, match="label is 3; the model has 3 classes"):
         named.sample(1, label=3)
     with pytest.raises(ValueError, match="guidance needs a model that was trained with hidden classes"):
-        named.draw(named.starts(1), policy=Policy(guidance=2.0))
+        named.sample_from(named.starts(1), policy=Policy(guidance=2.0))
     with pytest.raises(ValueError, match="this model was trained without classes"):
         model.label("0")
     hides = dataclasses.replace(config, training=dataclasses.replace(config.training, label_dropout=0.1))
@@ -98,7 +98,7 @@ def test_labels_by_name_and_number(model: dct_jax.TrainedModel) -> None:
     drawn = [start.label for start in named.starts(60)]
     with pytest.raises(ValueError, match="guidance needs a class: name one"):
         hiding = dataclasses.replace(named, config=hides)
-        hiding.draw(hiding.starts(1, labels=[3]), policy=Policy(guidance=2.0))
+        hiding.sample_from(hiding.starts(1, labels=[3]), policy=Policy(guidance=2.0))
     assert set(drawn) == {0, 1, 2} and drawn == [start.label for start in named.starts(60)]
 
 

@@ -21,7 +21,17 @@ from dct_jax.nn.modules import is_hidden_matrix
 from dct_jax.nn.policy import SymbolPolicy
 from dct_jax.training.optimizer import make_optimizer
 from dct_jax.training.stage import TrainState
-from tests.toys import SMALLEST, TINY, batch_of, drawn_lists, random_image, random_list, random_params, tiny_config, tiny_model
+from tests.toys import (
+    SMALLEST,
+    TINY,
+    batch_of,
+    random_image,
+    random_list,
+    random_params,
+    sampled_lists,
+    tiny_config,
+    tiny_model,
+)
 
 
 def fit(model: DCTransformer, batches: list[Chunk], config: TrainingConfig, devices: int = 1) -> tuple[TrainState, list]:
@@ -122,7 +132,7 @@ def test_it_overfits_two_images_and_gives_one_back() -> None:
     total = metrics[-1].losses["nats_per_triple/total"]
     assert total.sum / total.count < 0.1
     cold = SymbolPolicy(temperature=0.1)
-    drawn, _ = drawn_lists(model, state.variables, 4, 0, Policy(cold, cold, cold))
+    drawn, _ = sampled_lists(model, state.variables, 4, 0, Policy(cold, cold, cold))
     assert any(sparse in lists for sparse in drawn)
 
 

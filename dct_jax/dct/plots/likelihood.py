@@ -24,13 +24,13 @@ def bits_figure(bits: Bits, coders: Sequence[tuple[str, Estimate]]) -> Figure:
     """
     figure = Figure(figsize=(12, 7.5), dpi=110, layout="constrained")
     (first, second), (third, fourth) = figure.subplots(2, 2, width_ratios=(1, 1.3))
-    _draw_coders(first, [*coders, ("this model", bits.bits_per_pixel)])
+    _plot_coders(first, [*coders, ("this model", bits.bits_per_pixel)])
     components = {name: one for name, one in bits.by_component.items() if name != STOP}
     parts = {**bits.by_symbol, **components, STOP: bits.by_component[STOP]}
-    _draw_bars(second, parts, "symbol, component", [{**_SYMBOLS, **COLORS}.get(name, "0.6") for name in parts])
-    _draw_bars(third, bits.by_chunk, "chunk")
+    _plot_bars(second, parts, "symbol, component", [{**_SYMBOLS, **COLORS}.get(name, "0.6") for name in parts])
+    _plot_bars(third, bits.by_chunk, "chunk")
     bands = {name: one for name, one in bits.by_band.items() if name != STOP}
-    _draw_bars(fourth, bands, "frequency band (vertical + horizontal frequency)")
+    _plot_bars(fourth, bands, "frequency band (vertical + horizontal frequency)")
     second.axvline(len(bits.by_symbol) - 0.5, color="0.8", linewidth=0.8)
     figure.suptitle(
         f"{bits.images} images, {bits.triples / bits.images:.0f} triples each: {bits.bits_per_pixel:.3f} bits per pixel",
@@ -39,7 +39,7 @@ def bits_figure(bits: Bits, coders: Sequence[tuple[str, Estimate]]) -> Figure:
     return figure
 
 
-def _draw_coders(axis: Axes, rows: Sequence[tuple[str, Estimate]]) -> None:
+def _plot_coders(axis: Axes, rows: Sequence[tuple[str, Estimate]]) -> None:
     for i, (name, estimate) in enumerate(reversed(rows)):
         axis.barh(i, estimate.mean, xerr=_error(estimate), color=_BAR if i == 0 else "0.7", height=0.65)
         place = 0.02 * max(one.mean for _, one in rows)
@@ -48,7 +48,7 @@ def _draw_coders(axis: Axes, rows: Sequence[tuple[str, Estimate]]) -> None:
     axis.set_xlabel("bits per pixel")
 
 
-def _draw_bars(axis: Axes, parts: dict[str, Estimate], name: str, colors: Sequence[str] | str = _BAR) -> None:
+def _plot_bars(axis: Axes, parts: dict[str, Estimate], name: str, colors: Sequence[str] | str = _BAR) -> None:
     places, means = np.arange(len(parts)), [one.mean for one in parts.values()]
     axis.bar(places, means, yerr=[_error(one) for one in parts.values()], color=colors, width=0.75)
     every = -(-len(parts) // 20)  # of many bars not each has its name

@@ -29,12 +29,12 @@ def overview(rows: Sequence[ListStatistics], chosen: DCTCodec) -> Figure:
     """
     figure = Figure(figsize=(12, 5), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)
-    _draw_lengths(left, rows, chosen)
-    _draw_shares(right, _row_of(chosen, rows))
+    _plot_lengths(left, rows, chosen)
+    _plot_shares(right, _row_of(chosen, rows))
     return figure
 
 
-def _draw_lengths(axis: Axes, rows: Sequence[ListStatistics], chosen: DCTCodec) -> None:
+def _plot_lengths(axis: Axes, rows: Sequence[ListStatistics], chosen: DCTCodec) -> None:
     sizes = sorted({row.codec.block_size for row in rows})
     for size, color, (offset, alignment) in zip(sizes, _LINES, itertools.cycle(_PLACES)):
         line = [row for row in rows if row.codec.block_size == size and np.isfinite(row.mean_psnr)]
@@ -59,7 +59,7 @@ def _draw_lengths(axis: Axes, rows: Sequence[ListStatistics], chosen: DCTCodec) 
     axis.legend(loc="best")
 
 
-def _draw_shares(axis: Axes, row: ListStatistics) -> None:
+def _plot_shares(axis: Axes, row: ListStatistics) -> None:
     shares = (row.nonzeros / row.places).reshape(-1, row.codec.block_size**2)  # [components, B^2]
     for (name, color), share in zip(COLORS.items(), shares):
         axis.plot(np.where(share, share, np.nan), ".-", markersize=4, linewidth=0.9, color=color, label=name)

@@ -32,7 +32,7 @@ def with_order(order: str) -> TrainedModel:
 
 
 def ended(model: TrainedModel, starts: list) -> list:
-    return [one for grown in model.draw(starts, 1, batch_size=4) for one in grown if one.state != "growing"]
+    return [one for grown in model.sample_from(starts, 1, batch_size=4) for one in grown if one.state != "growing"]
 
 
 def test_the_dcs_of_a_small_picture_are_its_pixels() -> None:
@@ -101,7 +101,7 @@ def test_prefixes_on_a_part_of_the_canvas() -> None:
         np.testing.assert_array_equal(dense[..., ::16], expected[..., ::16])
     starts = starts_of(model, [given.prefix], 4, seed=0)
     limit = len(given.prefix.given)
-    at_once = [one for grown in model.draw(starts, batch_size=4, limit=limit) for one in grown]
+    at_once = [one for grown in model.sample_from(starts, batch_size=4, limit=limit) for one in grown]
     assert [(one.state, one.sparse == given.prefix.given, sum(one.nats)) for one in at_once] == [("cut", True, 0.0)] * 4
 
 

@@ -12,7 +12,7 @@ from dct_jax.dct.likelihood import list_log_prob
 from dct_jax.dct.network import DCTransformer
 from dct_jax.dct.sampling.lists import Sample, Start, sample_lists
 from dct_jax.dct.sampling.policy import Policy
-from tests.toys import BLANK, TINY, TINY_CODEC, apply, batch_of, drawn_lists, random_list, random_params, tiny_model
+from tests.toys import BLANK, TINY, TINY_CODEC, apply, batch_of, random_list, random_params, sampled_lists, tiny_model
 
 SHORT = dataclasses.replace(TINY, chunk_size=3, overlap=2, num_classes=2)
 
@@ -38,14 +38,14 @@ def ended(model: DCTransformer, params: Any, starts: list[Start], **given: Any) 
 
 def test_a_sample_does_not_depend_on_its_batch(model: DCTransformer, params: Any) -> None:
     """Four rows for six lists: rows are filled again while others are in the middle of theirs."""
-    together, nats = drawn_lists(model, params, 6, 7)
+    together, nats = sampled_lists(model, params, 6, 7)
     assert len({len(sparse) // SHORT.chunk_size for sparse in together}) > 2
-    refilled, refilled_nats = drawn_lists(model, params, 6, 7, rows=4)
+    refilled, refilled_nats = sampled_lists(model, params, 6, 7, rows=4)
     assert refilled == together
     np.testing.assert_allclose(refilled_nats, nats, rtol=1e-5, atol=1e-5)
     assert [one.sparse for one in ended(model, params, [Start(5, BLANK)], seed=7, rows=1)] == together[5:6]
     for seed in (8, 2**32 - 1):
-        other, _ = drawn_lists(model, params, 6, seed)
+        other, _ = sampled_lists(model, params, 6, seed)
         assert other != together
 
 

@@ -14,7 +14,7 @@ from dct_jax.dct.sampling.sampler import Span, sample_chunk
 from dct_jax.nn.blocks import Window
 from dct_jax.nn.initial import initial_params
 from dct_jax.nn.policy import SymbolPolicy
-from tests.toys import TINY, apply, batch_of, drawn_lists, random_list, random_params, tiny_model
+from tests.toys import TINY, apply, batch_of, random_list, random_params, sampled_lists, tiny_model
 
 # Random models jump over many channels at a time, so their lists are short: short chunks make them cross borders.
 SHORT = dataclasses.replace(TINY, chunk_size=2, overlap=2)
@@ -27,7 +27,7 @@ def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None
     batch = batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)])
     params = random_params(model, batch) if trained else initial_params(model, batch, seed=0)
     one = SymbolPolicy(temperature)
-    lists, _ = drawn_lists(model, params, 8, 3, Policy(one, one, one))
+    lists, _ = sampled_lists(model, params, 8, 3, Policy(one, one, one))
     for sparse in lists:
         sparse.validate(model.vocabulary)
     assert max(map(len, lists)) > model.config.chunk_size  # several chunks were drawn
@@ -38,7 +38,7 @@ def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None
 def test_the_sampler_reports_the_likelihood_of_the_parallel_pass(overlap: int) -> None:
     model = tiny_model(dataclasses.replace(SHORT, overlap=overlap))
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
-    lists, sampled = drawn_lists(model, params, 8, 0)
+    lists, sampled = sampled_lists(model, params, 8, 0)
     assert max(map(len, lists)) >= 2 * model.config.chunk_size
     for ours, theirs in zip(sampled, list_log_prob(model, params, lists)):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
@@ -73,8 +73,8 @@ def test_each_symbol_has_its_own_policy() -> None:
     model = tiny_model(SHORT)
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
     policy = Policy(value=SymbolPolicy(top_k=1))
-    lists, nats = drawn_lists(model, params, 8, 0, policy)
-    plain, plain_nats = drawn_lists(model, params, 8, 0)
+    lists, nats = sampled_lists(model, params, 8, 0, policy)
+    plain, plain_nats = sampled_lists(model, params, 8, 0)
     assert len({tuple(sparse.channels) for sparse in lists}) > 4
     per_value, plain_per_value = (n.value.sum() / sum(map(len, s)) for s, n in ((lists, nats), (plain, plain_nats)))
     assert per_value > plain_per_value + 0.5
@@ -85,7 +85,7 @@ def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
     model = tiny_model(SHORT)
     overlap, window = model.config.overlap, model.config.window
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
-    lists, _ = drawn_lists(model, params, 8, 0)
+    lists, _ = sampled_lists(model, params, 8, 0)
     lists = [sparse for sparse in lists if len(sparse) >= 2 * model.config.chunk_size][:2]
     assert lists
 

@@ -23,7 +23,7 @@ _NAME = re.compile(r'\{"file": "(samples/\d{4,}\.(?:png|jpg))"')
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Sampling:
     """How to draw.
 
     Attributes:
@@ -69,12 +69,12 @@ class Drawing:
         return min((limit for limit in limits if limit), default=None)
 
 
-def draw_into(
+def sample_into(
     out: Path,
     figures: Sequence[str],
     model: "TrainedModel",
     starts: Sequence["Start"],
-    drawing: Drawing,
+    sampling: Sampling,
     made_from: Callable[["Start"], dict[str, Any]] = lambda start: {},
 ) -> tuple[list["Sample"], list[np.ndarray]]:
     """Samples; each is written when it ends: samples/NUMBER.png and a line in samples.jsonl.
@@ -84,18 +84,18 @@ def draw_into(
         figures: their names.
         model: to sample from.
         starts: what the samples begin with.
-        drawing: how to sample.
+        sampling: how to sample.
         made_from: what else a sample's line says of its start.
 
     Returns:
         The samples and their pictures, uint8 [H, W, 3], in the order of `starts`.
     """
-    if drawing.format == "jpg" and model.codec.block_size != 8:
+    if sampling.format == "jpg" and model.codec.block_size != 8:
         raise ValueError(f"the model's blocks have {model.codec.block_size} pixels; a JPEG file's have 8: use --format png")
-    if drawing.format == "jpg" and model.network.vocabulary.largest_value > 1023:
+    if sampling.format == "jpg" and model.network.vocabulary.largest_value > 1023:
         raise ValueError("the model's values can be larger than a JPEG file has room for (quality above 97): use --format png")
-    policy, limit = drawing.policy(), drawing.limit(model.config.model.chunk_size)
-    chunks = model.draw(starts, drawing.seed, policy, drawing.batch_size, limit)
+    policy, limit = sampling.policy(), sampling.limit(model.config.model.chunk_size)
+    chunks = model.sample_from(starts, sampling.seed, policy, sampling.batch_size, limit)
     _prepare(out, figures)  # all else has been checked
     done: dict[int, tuple[Sample, np.ndarray]] = {}
     lines: dict[int, str] = {}
@@ -106,9 +106,9 @@ def draw_into(
             for sample in ended:
                 drawn += len(sample.sparse) - len(sample.start.given)
                 picture = model.codec.decode(sample.sparse)
-                _save(out / "samples" / _file(sample, drawing), sample, picture)
+                _save(out / "samples" / _file(sample, sampling), sample, picture)
                 done[sample.start.number] = sample, picture
-                lines[sample.start.number] = json.dumps(_line(sample, drawing, model, made_from)) + "\n"
+                lines[sample.start.number] = json.dumps(_line(sample, sampling, model, made_from)) + "\n"
                 manifest.write(lines[sample.start.number])
                 manifest.flush()
             growing = sum(len(one.sparse) - len(one.start.given) for one in grown if one.state == "growing")
@@ -141,8 +141,8 @@ def _prepare(out: Path, figures: Sequence[str]) -> None:
         raise ValueError(f"{out} cannot be written ({error.strerror}); name another --out") from None
 
 
-def _file(sample: "Sample", drawing: Drawing) -> str:
-    return f"{sample.start.number:04d}.{drawing.format}"
+def _file(sample: "Sample", sampling: Sampling) -> str:
+    return f"{sample.start.number:04d}.{sampling.format}"
 
 
 def _save(out: Path, sample: "Sample", picture: np.ndarray) -> None:
@@ -153,7 +153,7 @@ def _save(out: Path, sample: "Sample", picture: np.ndarray) -> None:
         path.write_bytes(sample.sparse.to_jpeg())
 
 
-def _line(sample: "Sample", drawing: Drawing, model: "TrainedModel", made_from: Callable) -> dict[str, Any]:
+def _line(sample: "Sample", sampling: Sampling, model: "TrainedModel", made_from: Callable) -> dict[str, Any]:
     start, classes = sample.start, model.config.model.num_classes
     of_class: dict[str, Any] = {}
     if classes:
@@ -161,13 +161,13 @@ def _line(sample: "Sample", drawing: Drawing, model: "TrainedModel", made_from: 
         of_class["label"] = None if hidden else start.label
         of_class["class"] = model.class_name(start.label)
     return {
-        "file": f"samples/{_file(sample, drawing)}",
-        "seed": drawing.seed,
+        "file": f"samples/{_file(sample, sampling)}",
+        "seed": sampling.seed,
         "number": start.number,
-        "temperature": drawing.temperature,
-        "top_k": drawing.top_k,
-        "top_p": drawing.top_p,
-        "guidance": drawing.guidance,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "guidance": sampling.guidance,
         **of_class,
         **made_from(start),
         "size": list(sample.sparse.size),

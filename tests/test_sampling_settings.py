@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dct_jax import TrainedModel
-from dct_jax.commands.drawing import MANIFEST, Drawing, draw_into
+from dct_jax.commands.sampling import MANIFEST, Sampling, sample_into
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.nn.policy import SymbolPolicy
 from tests.toys import SMALLEST, tiny_config, untrained
@@ -50,18 +50,18 @@ def model() -> TrainedModel:
 
 def drawn(model: TrainedModel, out: Path, **settings: Any) -> tuple[list[Any], list[dict[str, Any]]]:
     """The lists, and the lines of the manifest."""
-    drawing = Drawing(**settings)
+    drawing = Sampling(**settings)
     starts = model.starts(3, seed=0, labels=[0, 1])
-    samples = draw_into(out, (), model, starts, drawing)
+    samples, _ = sample_into(out, (), model, starts, drawing)
     lines = [json.loads(line) for line in (out / MANIFEST).read_text().splitlines()]
     files = [str(path.relative_to(out)) for path in sorted((out / "samples").iterdir())]
     assert files == [line["file"] for line in lines]
     return [sample.sparse for sample in samples], lines
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Drawing)])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Sampling)])
 def test_every_setting_changes_what_is_drawn_and_is_written_down(model: TrainedModel, tmp_path: Path, name: str) -> None:
-    assert OTHER[name] != getattr(Drawing(), name)
+    assert OTHER[name] != getattr(Sampling(), name)
     lists, lines = drawn(model, tmp_path / "a", max_triples=20)
     others, their_lines = drawn(model, tmp_path / "b", **({"max_triples": 20} | {name: OTHER[name]}))
     assert (lists == others) is (name in SAME_SAMPLES)
@@ -74,8 +74,8 @@ def test_every_setting_changes_what_is_drawn_and_is_written_down(model: TrainedM
 
 
 def test_settings_are_those_of_the_policy() -> None:
-    drawing = Drawing(temperature=(0.5, 0.6, 0.7), top_k=(3,), top_p=(0.9, 0.8, 0.7), guidance=2.0)
+    drawing = Sampling(temperature=(0.5, 0.6, 0.7), top_k=(3,), top_p=(0.9, 0.8, 0.7), guidance=2.0)
     symbols = (SymbolPolicy(0.5, 3, 0.9), SymbolPolicy(0.6, 3, 0.8), SymbolPolicy(0.7, 3, 0.7))
     assert drawing.policy() == Policy(*symbols, guidance=2.0)
-    limits = [Drawing(max_triples=a, max_chunks=b).limit(10) for a, b in ((None, None), (7, None), (None, 2), (30, 2), (7, 2))]
+    limits = [Sampling(max_triples=a, max_chunks=b).limit(10) for a, b in ((None, None), (7, None), (None, 2), (30, 2), (7, 2))]
     assert limits == [None, 7, 20, 20, 7]
