@@ -18,10 +18,10 @@ quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsampl
 	$(RUN) -m dct_jax upsample runs/fashion --held-out 6
 	$(RUN) -m dct_jax evaluate runs/fashion --samples 500 --features alexnet
 
-test: lint  ## the linter and the tests, but for the slowest
+test: lint  ## the linters and the tests, but for the slowest
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
 
-test-all: lint  ## the linter and all tests
+test-all: lint  ## the linters and all tests
 	$(RUN) -m pytest -q -n 2 --dist worksteal
 
 bench: $(VENV)/installed  ## times, beside this machine's limits, of all that needs no trained model: runs/bench/*.json
@@ -44,6 +44,7 @@ mutants: $(VENV)/installed  ## puts faults into the code, and tells which of the
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml $(ANEW)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dct_jax needs Python 3.11 or newer; set PYTHON=...")'

@@ -1,4 +1,4 @@
-"""Puts the experiments into wheels, as dct_jax/experiments/; everything else is in pyproject.toml."""
+"""Puts the experiments into wheels, as dct_jax/experiments/; pyproject.toml says all else."""
 
 from pathlib import Path
 

@@ -1,14 +1,17 @@
-"""Everything that has to be known about an accelerator, in one run that ends in time: are its results right, how fast are they?
+"""Everything that has to be known about an accelerator, in one run that ends in time: are its
+results right, how fast are they?
 
-    python benchmarks/accelerator.py OUT [--minutes 9 --parts parity training sampling rematerialised run]
+    python benchmarks/accelerator.py OUT [--minutes 9 --parts parity training ...]
 
-OUT gets accelerator.json, and of the last part samples.png and run.tar.gz: three files, none above 16 MB, no folders. Where a
-machine is lent for a single command, that line is the command; the package must be importable there (`PYTHONPATH=.` in a
-checkout) and JAX must see the device (`JAX_PLATFORMS=cuda` makes sure that it is not the CPU).
+OUT gets accelerator.json, and from the last part samples.png and run.tar.gz: three files, none
+above 16 MB, no folders. Where a machine is lent for a single command, that line is the command; the
+package must be importable there (`PYTHONPATH=.` in a checkout) and JAX must see the device
+(`JAX_PLATFORMS=cuda` makes sure that it is not the CPU).
 
-Each part is a script of its own and runs in a process of its own: one that fails, hangs, or leaves a device in disorder does
-not stop those after it. A part may use all of the time that is left but for the least that the later ones need. The exit code
-is 1 if one failed or was stopped. Beside a figure stands what arithmetic predicts (roofline.py).
+Each part is a script of its own and runs in a process of its own: one that fails, hangs, or leaves
+a device in disorder does not stop those after it. A part may use all of the time that is left but
+for the least that the later ones need. The exit code is 1 if one failed or was stopped. Beside a
+figure stands what arithmetic predicts (roofline.py).
 """
 
 import json
@@ -32,11 +35,12 @@ OUT = "{out}"
 """In a part's arguments: the folder of results."""
 
 MARGIN = 5.0
-"""Seconds that a part has between the time that it is told and being stopped, and then to end."""
+"""Seconds of a part from its time limit to being stopped, and from there to its end."""
 
 
 ENVIRONMENT = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.92", "TQDM_MININTERVAL": "20"}
-"""Of parts, unless it says otherwise: JAX would take three quarters of a GPU's memory, and progress bars fill the output."""
+"""The environment of parts, unless ours says otherwise: JAX would take three quarters of a GPU's
+memory, and progress bars fill the output."""
 
 
 class Part(NamedTuple):
@@ -64,23 +68,25 @@ PARTS = (
 )
 
 
-def allowed(left: float, part: Part, later: Sequence[Part]) -> float | None:
-    """Seconds for a part: what is left but for the least that later parts need, as far as these fit in, one after the other.
+def time_limit(left: float, part: Part, later: Sequence[Part]) -> float | None:
+    """Returns a part's seconds: what is left but for the least that later parts need, as far as
+    these fit in, one after the other.
 
     Returns:
         None if less is left than the part needs.
     """
     if left < part.least:
         return None
-    kept = 0.0
+    reserve = 0.0
     for one in later:
-        if part.least + kept + one.least <= left:
-            kept += one.least
-    return left - kept
+        if part.least + reserve + one.least <= left:
+            reserve += one.least
+    return left - reserve
 
 
 class Results:
-    """The JSON file: for each part its state, the seconds that it took, and its figures. It is always whole.
+    """The JSON file: for each part its state, the seconds that it took, and its figures. It is
+    always whole.
 
     Attributes:
         parts: what the file holds.
@@ -136,7 +142,7 @@ def run_parts(parts: Sequence[Part], out: Path, seconds: float, tiny: bool) -> i
     begun, results = time.monotonic(), Results(out / "accelerator.json")
     for i, part in enumerate(parts):
         left = seconds - (time.monotonic() - begun)
-        limit = allowed(left, part, parts[i + 1 :])
+        limit = time_limit(left, part, parts[i + 1 :])
         if limit is None:
             results.note(part, state=f"skipped: it needs {part.least:.0f} s, {left:.0f} s are left")
         else:
@@ -156,7 +162,7 @@ def main(
 
     Args:
         out: folder of the results; made if it is not there.
-        minutes: in which all ends.
+        minutes: the time in which all ends.
         parts: to run.
         tiny: at sizes for a CPU, to see that the script works.
     """

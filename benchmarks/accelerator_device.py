@@ -1,4 +1,5 @@
-"""What the parts of accelerator.py share: the large network that they time, and this device's limits."""
+"""What the parts of accelerator.py share: the large network that they time, and this device's
+limits."""
 
 import dataclasses
 import math
@@ -15,17 +16,20 @@ from dct_jax.dct.config import DCTConfig
 from dct_jax.experiment import load_experiment
 
 OPTIMIZER = TrainingConfig(warmup_steps=0, learning_rate=1e-4)
-"""Of all steps that are timed or compared. A warm-up begins at a learning rate of 0, which would move nothing."""
+"""The optimiser of all steps that are timed or compared. A warm-up begins at a learning rate of 0,
+which would move nothing."""
 
 
 class Clock:
-    """The time that a part has, shared by things that take about as long as the last one like them."""
+    """The time that a part has, shared by things that take about as long as the last one like
+    them."""
 
     def __init__(self, record: Record, seconds: float) -> None:
         self._record, self._end = record, time.perf_counter() + seconds
 
-    def leaves(self, name: str, last: float) -> bool:
-        """Whether there is time for another one, if the last took so many seconds; if not, that is recorded."""
+    def has_time(self, name: str, last: float) -> bool:
+        """Returns whether there is time for another one, if the last took so many seconds; if not,
+        that is recorded."""
         left = self._end - time.perf_counter()
         if 1.2 * last <= left:
             return True
@@ -34,7 +38,8 @@ class Clock:
 
 
 def large_config(tiny: bool) -> DCTConfig:
-    """The experiment of 401 M parameters, in bfloat16; the debug experiment with the same dropout and dtype at `tiny`."""
+    """Returns the experiment of 401 M parameters, in bfloat16; if `tiny`, the debug experiment with
+    its dropout and dtype."""
     large = load_experiment("lsun_bedrooms")
     if not tiny:
         return large
@@ -45,8 +50,9 @@ def large_config(tiny: bool) -> DCTConfig:
 
 
 def limits(record: Record, tiny: bool) -> Device:
-    """What this kind of device can do by its data sheet, or where there is none what plain programs reach now; both are
-    recorded. Ends the program on a CPU, unless it is `tiny`."""
+    """Records what this kind of device can do by its data sheet, and what plain programs reach now;
+    returns the former, or the latter where there is no data sheet. Ends the program on a CPU,
+    unless it is `tiny`."""
     kind = jax.devices()[0].device_kind
     if jax.default_backend() == "cpu" and not tiny:
         sys.exit("JAX sees a CPU only, which would take hours: give --tiny, or install JAX for the accelerator")
@@ -77,10 +83,12 @@ def memory_bandwidth(size: int) -> float:
 
 
 def bytes_limit() -> float:
-    """Of this device's memory, what JAX may use; infinite if the device does not tell, as CPUs."""
+    """Returns the bytes that JAX may use of this device's memory; infinite on CPUs, which do not
+    tell."""
     return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", math.inf)
 
 
 def peak_bytes() -> int | None:
-    """The most that this process had on the device at a time; None if the device does not tell."""
+    """Returns the most bytes that this process had on the device at a time; None if the device does
+    not tell."""
     return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")

@@ -1,9 +1,10 @@
-"""Compares what this device computes with what a CPU computes in float32, from the same numbers and the same random keys.
+"""Compares what this device computes with what a CPU computes in float32, from equal numbers and
+equal random keys.
 
     python benchmarks/accelerator_parity.py [--json FILE]
 
-Another process, which has the CPU alone, makes the reference. An error is the norm of the difference by the norm of the
-reference; the exit code is 1 if one is larger than it may be.
+Another process, which has the CPU alone, makes the reference. An error is the norm of the
+difference by the norm of the reference; the exit code is 1 if one is larger than it may be.
 """
 
 import dataclasses
@@ -23,9 +24,9 @@ import numpy as np
 import optax
 import tyro
 from accelerator_device import OPTIMIZER, large_config
-from accelerator_sampling import fused, fused_implementation, plain
+from accelerator_sampling import attend_fused, attend_plainly, fused_implementation
 from machine import Figure, Record
-from random_network import random_batch, random_params, with_long_lists
+from random_network import prefer_long_lists, random_batch, random_params
 
 from dct_jax.dct.config import DCTConfig, ModelConfig
 from dct_jax.dct.network import network
@@ -62,8 +63,8 @@ STEP = {"attention, a sampler's step": False, "attention, a step with lengths": 
 """Whether it is JAX's own attention, which on NVIDIA GPUs is cuDNN's."""
 
 FLOAT32, DEFAULT, BFLOAT16 = "float32", "float32 at default precision", "bfloat16"
-"""How a device multiplies: at JAX's highest precision; as the package's float32 models do, in TF32 on NVIDIA GPUs and in
-bfloat16 on TPUs; and as `model.dtype` bfloat16 does."""
+"""How a device multiplies: at JAX's highest precision; as the package's float32 models do, in TF32
+on NVIDIA GPUs and in bfloat16 on TPUs; and as `model.dtype` bfloat16 does."""
 
 FEW_BITS = {"loss": 2e-3, "gradient norm": 1e-2, "gradient": 0.2}
 TOLERANCES = {
@@ -71,24 +72,27 @@ TOLERANCES = {
     DEFAULT: FEW_BITS,
     BFLOAT16: {"attention": 1e-2} | FEW_BITS,
 }
-"""Of the worst array of each kind. Rounding is 6e-8 a number in float32, 5e-4 in TF32 and 4e-3 in bfloat16. Two programs of one
-CPU that add up in another order differ by 4e-7 in attention, 8e-7 in the gradient and 9e-5 in the update: Adam's first step
-moves a parameter by the gradient's sign, and where the gradient is smaller than its rounding that is chance. So float32 has 25
-to 100 times as much. bfloat16 on a CPU differs by 0.3 % in attention, and by 6 % in the gradient behind a ReLU, which passes or
-not by the sign of a small number; it has three times as much, and an update of chance is not compared."""
+"""The largest errors of the worst array of each kind. Rounding is 6e-8 a number in float32, 5e-4 in
+TF32 and 4e-3 in bfloat16. Two programs of one CPU that add up in another order differ by 4e-7 in
+attention, 8e-7 in the gradient and 9e-5 in the update: Adam's first step moves a parameter by the
+gradient's sign, and where the gradient is smaller than its rounding that is chance. So float32 has
+25 to 100 times as much. bfloat16 on a CPU differs by 0.3 % in attention, and by 6 % in the gradient
+behind a ReLU, which passes or not by the sign of a small number; it has three times as much, and an
+update of chance is not compared."""
 
 NATS = 5e-5
-"""How much a symbol's log-likelihood may differ on average, in nats: ten roundings of a logit of about 10."""
+"""How much a symbol's log-likelihood may differ on average, in nats: ten roundings of a logit of
+about 10."""
 
 
 def small_config(tiny: bool, dtype: str = "float32") -> DCTConfig:
-    """A network that compiles soon, with dropout."""
+    """Returns a small network with dropout, which compiles soon."""
     config = large_config(tiny) if tiny else dataclasses.replace(load_experiment("landscapes"), model=SMALL)
     return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
 
 
 def attention(name: str, dtype: str, tiny: bool) -> Arrays:
-    """The output of `attend` and its gradients, from numbers that bfloat16 has."""
+    """Returns the output of `attend` and its gradients, from numbers that bfloat16 has."""
     hides, causal = ATTENTION[name]
     rng, (batch, heads, size) = np.random.default_rng(1), (2, 2, 64)
     length = 16 if tiny else 320  # S = T, more than a tile
@@ -106,28 +110,30 @@ def attention(name: str, dtype: str, tiny: bool) -> Arrays:
 
 
 def attention_step(lengths: bool, dtype: str, tiny: bool) -> Arrays:
-    """What one query a list sees of a cache that is partly filled, as the sampler does it, or by JAX's attention with lengths;
-    [B, H, K] both."""
+    """Returns what one query a list sees of a cache that is partly filled, as the sampler does it,
+    or by JAX's attention with lengths; [B, H, K] both."""
     rng, columns = np.random.default_rng(4), 16 if tiny else 320
     q, k, v = (jnp.asarray(rng.standard_normal((2, 2, *shape)), jnp.bfloat16) for shape in ((1, 64), *[(64, columns)] * 2))
     q, k, v = (x.astype(dtype) for x in (q, k, v))
     filled = jnp.int32(2 * columns // 3)
     if not lengths:
-        return {"output": jax.jit(plain)(q, KeysValues(k, v), filled)[:, :, 0]}
+        return {"output": jax.jit(attend_plainly)(q, KeysValues(k, v), filled)[:, :, 0]}
     implementation = fused_implementation() if dtype == "bfloat16" else "xla"
     memory = KeysValues(*(x.transpose(0, 3, 1, 2) for x in (k, v)))  # [B, T, H, K] each
-    return {"output": jax.jit(partial(fused, implementation=implementation))(q.transpose(0, 2, 1, 3), memory, filled)[:, 0]}
+    return {
+        "output": jax.jit(partial(attend_fused, implementation=implementation))(q.transpose(0, 2, 1, 3), memory, filled)[:, 0]
+    }
 
 
 def attention_path() -> str:
-    """What `attend` goes through here in bfloat16."""
+    """Returns what `attend` goes through here in bfloat16."""
     queries, columns = (jax.ShapeDtypeStruct((2, 2, *shape), jnp.bfloat16) for shape in ((320, 64), (64, 320)))
     program = jax.jit(attend, static_argnums=2).lower(queries, KeysValues(columns, columns), jnp.dtype(jnp.bfloat16))
     return "cuDNN" if "__cudnn" in program.as_text() else "tiles"
 
 
 def embedding(tiny: bool) -> Arrays:
-    """Rows of a table, most of them several times, and the table's gradient."""
+    """Looks up rows of a table, most of them several times, and the table's gradient."""
     rng, rows = np.random.default_rng(2), 20 if tiny else 500
     table = jnp.asarray(rng.standard_normal((rows, 64)), jnp.float32)  # [N, D]
     index = jnp.asarray(rng.integers(0, rows, (4, 2 * rows)))
@@ -137,7 +143,8 @@ def embedding(tiny: bool) -> Arrays:
 
 
 def step(dtype: str, tiny: bool) -> Arrays:
-    """A training step: minus log-likelihood by symbol, the gradient, and what Adam adds to the parameters."""
+    """Takes a training step: returns minus log-likelihood by symbol, the gradient, and what Adam
+    adds to the parameters."""
     config = small_config(tiny, dtype)
     optimizer = make_optimizer(OPTIMIZER)
     devices, params = jax.local_devices()[:1], random_params(config)
@@ -147,25 +154,25 @@ def step(dtype: str, tiny: bool) -> Arrays:
     return {
         "loss": np.array([metrics.losses[f"nats_per_triple/{name}"].sum for name in ("channel", "position", "value")]),  # [3]
         "gradient norm": np.array(metrics.gradient_norm),
-        **_named("gradient", optax.tree.get(after.optimizer, "mu")),  # Adam's first moment is a tenth of it
-        **_named("update", jax.tree.map(lambda new, old: np.asarray(new) - old, after.variables, params)),
+        **_name_arrays("gradient", optax.tree.get(after.optimizer, "mu")),  # Adam's first moment is a tenth of it
+        **_name_arrays("update", jax.tree.map(lambda new, old: np.asarray(new) - old, after.variables, params)),
     }
 
 
 def sampler(tiny: bool) -> Arrays:
-    """A chunk of several lists, drawn at random."""
+    """Samples a chunk of several lists."""
     config, batch = small_config(tiny), 4
     model, row = network(config), np.ones(batch, np.int32)
-    params = jax.tree.map(jnp.asarray, with_long_lists(model, random_params(config), 0.2))
+    params = jax.tree.map(jnp.asarray, prefer_long_lists(model, random_params(config), 0.2))
     keys = jax.random.split(jax.random.key(3), batch)
     span = Span(0 * row, config.model.chunk_size * row, 0 * row)
-    drawn = sample_chunk(model, False, Policy(), params, ChunkReader(config).example(batch), keys, span)
-    triples = np.stack([drawn.channels, drawn.positions, drawn.values], axis=-1)  # [B, C, 3]
-    return {"triples": triples, "nats": np.stack(drawn.nats, axis=-1)}  # [B, C, 3]
+    sampled = sample_chunk(model, False, Policy(), params, ChunkReader(config).example(batch), keys, span)
+    triples = np.stack([sampled.channels, sampled.positions, sampled.values], axis=-1)  # [B, C, 3]
+    return {"triples": triples, "nats": np.stack(sampled.nats, axis=-1)}  # [B, C, 3]
 
 
 def cases(tiny: bool) -> dict[str, Callable[[], Arrays]]:
-    """What the reference has, all of it in float32."""
+    """Returns what the reference has, all of it in float32."""
     return {
         **{f"attention, {name}": partial(attention, name, "float32", tiny) for name in ATTENTION},
         **{name: partial(attention_step, lengths, "float32", tiny) for name, lengths in STEP.items()},
@@ -184,15 +191,17 @@ def write_reference(file: Path, tiny: bool) -> None:
 
 
 def difference(ours: Any, theirs: np.ndarray) -> float:
-    """The norm of their difference by the reference's norm."""
+    """Returns the norm of their difference by the reference's norm."""
     theirs = theirs.astype(np.float64)
     return float(np.linalg.norm(np.asarray(ours, np.float64) - theirs) / np.linalg.norm(theirs))
 
 
 def same_lists(ours: Arrays, theirs: Arrays) -> list[Figure]:
-    """Raises AssertionError unless all lists, or all but one, have the same triples, and what is the same is as likely.
+    """Raises AssertionError unless all lists, or all but one, have equal triples, and equal parts
+    are equally likely.
 
-    A draw decides between two symbols by numbers that may be equal but for rounding; from there on a list is another one.
+    A sampler chooses between two symbols by numbers that may differ by rounding alone; from there
+    on the list is another one.
     """
     same = (np.asarray(ours["triples"]) == theirs["triples"]).all(axis=-1)  # [B, C]
     alike = same.cumprod(axis=1).astype(bool)  # [B, C], up to the first difference
@@ -228,7 +237,8 @@ def compare(record: Record, name: str, precision: str, ours: Arrays, theirs: Arr
 
 
 def compare_all(record: Record, tiny: bool, reference: Callable[[str], Arrays]) -> None:
-    """Runs all cases, in every way of multiplying that makes a difference to the package, and then looks at the reference."""
+    """Runs all cases, in every way of multiplying that makes a difference to the package, and then
+    looks at the reference."""
     runs = [(name, FLOAT32, run) for name, run in cases(tiny).items()]
     runs += [(f"attention, {name}", BFLOAT16, partial(attention, name, "bfloat16", tiny)) for name in ATTENTION]
     runs += [(name, BFLOAT16, partial(attention_step, lengths, "bfloat16", tiny)) for name, lengths in STEP.items()]
@@ -283,9 +293,9 @@ def main(seconds: float = 170, tiny: bool = False, json: Path | None = None, ref
     return int(record.failed)
 
 
-def _named(what: str, tree: Any) -> Arrays:
-    """The arrays of a tree, each by what it is and its place; the gates, single numbers whose gradients are sums of much that
-    cancels, as one array."""
+def _name_arrays(what: str, tree: Any) -> Arrays:
+    """Returns the arrays of a tree, each by what it is and its place, and the gates, single numbers
+    whose gradients are sums of much that cancels, as one array."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     arrays = {f"{what}: {jax.tree_util.keystr(path, simple=True, separator='.')}": leaf for path, leaf in leaves if leaf.ndim}
     return {**arrays, f"{what}: gates": np.array([leaf for _, leaf in leaves if not leaf.ndim])}

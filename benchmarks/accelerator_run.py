@@ -1,9 +1,10 @@
-"""Trains one of the small experiments for as long as there is time, and leaves its checkpoint and samples in a folder.
+"""Trains one of the small experiments for as long as there is time, and leaves its checkpoint and
+samples in a folder.
 
     python benchmarks/accelerator_run.py OUT [--seconds 120 --json FILE]
 
-OUT gets samples.png and run.tar.gz, the run's folder with its last checkpoint, of at most 16 MB: unpack it for `sample`,
-`evaluate`, or to go on.
+OUT gets samples.png and run.tar.gz, the run's folder with its last checkpoint, of at most 16 MB:
+unpack it for `sample`, `evaluate`, or to go on.
 """
 
 import json as json_format
@@ -25,20 +26,22 @@ from dct_jax.commands import main as command
 from dct_jax.storage.files import replacing
 
 LARGEST_FILE = 16 * 10**6
-"""Bytes."""
+"""Bytes that run.tar.gz may have."""
 
 STEP_SECONDS = 0.02
-"""Of the small experiment's step on an accelerator: its thousands of small programs take so long to start."""
+"""Seconds of the small experiment's step on an accelerator: its thousands of small programs take so
+long to start."""
 
 START_SECONDS, END_SECONDS = 45, 45
-"""To compile the training step; to evaluate, to write the checkpoint and to draw samples, compiling included."""
+"""Seconds to compile the training step; and to evaluate, write the checkpoint and sample, compiling
+included."""
 
 STEPS = (200, 2000)
-"""The fewest and the most: later ones teach little."""
+"""The fewest steps and the most: later ones teach little."""
 
 
 def run(name: str, *args: str) -> None:
-    """One of the package's commands. Raises RuntimeError if it fails; it has printed why."""
+    """Runs one of the package's commands. Raises RuntimeError if it fails; it has printed why."""
     if (code := command([name, *args])) not in (0, 128 + signal.SIGTERM):
         raise RuntimeError(f"the command {name} ended with exit code {code}")
 
@@ -59,7 +62,8 @@ def pack(run_dir: Path, file: Path) -> int:
 
 
 def train(experiment: str, run_dir: Path, steps: int, seconds: float) -> None:
-    """So many steps, or those that these seconds allow: then the run stops as if it were told to, and saves."""
+    """Trains so many steps, or those that these seconds allow: then the run stops as if it were
+    told to, and saves."""
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # it may come when the run has just ended
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
     timer.daemon = True
@@ -73,7 +77,7 @@ def train(experiment: str, run_dir: Path, steps: int, seconds: float) -> None:
 
 
 def held_out_bits(run_dir: Path) -> float | None:
-    """Per pixel, of the last evaluation; None if there was none."""
+    """Returns the bits per pixel of the last evaluation; None if there was none."""
     lines = [json_format.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return next((line["held_out"]["bits_per_pixel"] for line in reversed(lines) if "held_out" in line), None)
 

@@ -1,9 +1,10 @@
-"""Times the steps of the 401 M model's sampler in bfloat16, and attention alone as a step does it, in two ways.
+"""Times the steps of the 401 M model's sampler in bfloat16, and attention alone as a step does it,
+in two ways.
 
     python benchmarks/accelerator_sampling.py [--seconds 120 --json FILE]
 
-A step must read the decoders' weights, the filled columns of the caches and the encoder's keys and values: the time that the
-device's memory needs for these, the mean over a chunk, is the floor.
+A step must read the decoders' weights, the filled columns of the caches and the encoder's keys and
+values: the time that the device's memory needs for these, the mean over a chunk, is the floor.
 """
 
 import statistics
@@ -19,7 +20,7 @@ import numpy as np
 import tyro
 from accelerator_device import Clock, large_config, limits
 from machine import Figure, Record, queued_seconds, spread
-from random_network import random_params, with_long_lists
+from random_network import prefer_long_lists, random_params
 from roofline import Device, columns_bytes, filled_columns, sampling_bytes, sampling_seconds, tokens_of
 from sampling import parameter_bytes
 
@@ -41,15 +42,16 @@ SCHEDULE = [
 LOOP_AS_GRAPH = {
     "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONDITIONAL,WHILE"
 }
-"""Has XLA record the whole loop as one CUDA graph, loop included, so that no kernel of it is started by the host. By
-default XLA records what lies between loops and conditions only."""
+"""Has XLA record the whole loop as one CUDA graph, loop included, so that no kernel of it is
+started by the host. By default XLA records what lies between loops and conditions only."""
 
 BAR = 0.7, 64
-"""The floor by a step, at that number of lists."""
+"""The share of the floor in a step, at that number of lists."""
 
 
 def step_figures(config: DCTConfig, params: Any, device: Device, batch: int, options: dict[str, str]) -> list[Figure]:
-    """Compiles the sampler, with some of XLA's options, and times the steps of a first chunk, in which no list ends."""
+    """Compiles the sampler, with some of XLA's options, and times the steps of a first chunk, in
+    which no list ends."""
     model, size = network(config), config.model.chunk_size
     keys = jax.random.split(jax.random.key(1), batch)
     chunk, row = jax.device_put(ChunkReader(config).example(batch)), np.ones(batch, np.int32)
@@ -65,16 +67,16 @@ def step_figures(config: DCTConfig, params: Any, device: Device, batch: int, opt
 
     def seconds(until: int) -> float:
         start = time.perf_counter()
-        drawn = program(Policy(), params, chunk, keys, span(until))
-        lengths = np.asarray((drawn.channels < model.vocabulary.stop).sum(axis=1))  # [B]
+        sampled = program(Policy(), params, chunk, keys, span(until))
+        lengths = np.asarray((sampled.channels < model.vocabulary.stop).sum(axis=1))  # [B]
         took = time.perf_counter() - start
         if not np.all(lengths == until):
             raise ArithmeticError(f"the lists have {lengths.min()} to {lengths.max()} triples; each must have {until}")
         return took
 
     seconds(1)
-    begun = statistics.median(seconds(0) for _ in range(3))
-    steps = [(seconds(size) - begun) / size for _ in range(3)]
+    start_seconds = statistics.median(seconds(0) for _ in range(3))
+    steps = [(seconds(size) - start_seconds) / size for _ in range(3)]
     step = statistics.median(steps)
     tokens, weights = tokens_of(config.model, model.vocabulary), parameter_bytes(params)
     floor = sampling_bytes(config.model, tokens, weights, batch) / device.bandwidth
@@ -85,7 +87,7 @@ def step_figures(config: DCTConfig, params: Any, device: Device, batch: int, opt
     return [
         Figure(f"{name}: tracing and lowering", traced - start, "s"),
         Figure(f"{name}: compilation", compiled - traced, "s"),
-        Figure(f"{name}: start of a chunk", begun, "s"),
+        Figure(f"{name}: start of a chunk", start_seconds, "s"),
         spread(f"{name}: step", steps, "ms", 1e3, predicted),
         Figure(f"{name}: speed", 1 / step, "steps/s", 1 / predicted),
         Figure(f"{name}: triples", batch / step, "triples/s", batch / predicted),
@@ -94,14 +96,15 @@ def step_figures(config: DCTConfig, params: Any, device: Device, batch: int, opt
     ]
 
 
-def plain(queries: jax.Array, memory: KeysValues, length: jax.Array) -> jax.Array:
-    """The sampler's own step: queries [B, H, 1, K], caches [B, H, K, T], of which `length` columns are filled."""
+def attend_plainly(queries: jax.Array, memory: KeysValues, length: jax.Array) -> jax.Array:
+    """Attends as the sampler does: queries [B, H, 1, K], caches [B, H, K, T], of which `length`
+    columns are filled."""
     filled = jnp.arange(memory.keys.shape[3]) < length  # [T]
     return attend_step(queries, memory, jnp.broadcast_to(filled, (len(queries), len(filled))))
 
 
-def fused(queries: jax.Array, memory: KeysValues, length: jax.Array, implementation: str) -> jax.Array:
-    """JAX's attention with lengths: queries [B, 1, H, K], caches [B, T, H, K]."""
+def attend_fused(queries: jax.Array, memory: KeysValues, length: jax.Array, implementation: str) -> jax.Array:
+    """Attends by JAX's attention with lengths: queries [B, 1, H, K], caches [B, T, H, K]."""
     lengths = jnp.full(len(queries), length, jnp.int32)  # [B]
     return jax.nn.dot_product_attention(
         queries, *memory, key_value_seq_lengths=lengths, implementation=implementation
@@ -109,16 +112,18 @@ def fused(queries: jax.Array, memory: KeysValues, length: jax.Array, implementat
 
 
 def fused_implementation() -> str:
-    """Of JAX's attention here: cuDNN on NVIDIA GPUs, elsewhere XLA, which makes nothing of the lengths."""
+    """Returns the implementation of JAX's attention here: cuDNN on NVIDIA GPUs, elsewhere XLA,
+    which makes nothing of the lengths."""
     return "cudnn" if jax.devices()[0].device_kind.startswith("NVIDIA") else "xla"
 
 
 def attention_figures(config: ModelConfig, tokens: int, device: Device, batch: int, fuses: bool) -> list[Figure]:
-    """Attention of a step in all decoder blocks: to the window, partly and wholly filled, and to the encoder's tokens."""
+    """Times attention of a step in all decoder blocks: to the window, partly and wholly filled, and
+    to the encoder's tokens."""
     heads, size = config.heads, config.width // config.heads
     blocks = len(config.channel_decoder) + len(config.position_decoder) + len(config.value_decoder)
     way = fused_implementation() if fuses else "plain"
-    attention = partial(fused, implementation=way) if fuses else plain
+    attention = partial(attend_fused, implementation=way) if fuses else attend_plainly
 
     @jax.jit
     def all_blocks(queries: jax.Array, caches: list[KeysValues], length: jax.Array) -> jax.Array:
@@ -153,9 +158,9 @@ def main(seconds: float = 120, tiny: bool = False, json: Path | None = None) -> 
     device, model = limits(record, tiny), network(config)
     tokens = tokens_of(config.model, model.vocabulary)
     # As `TrainedModel.with_dtype` has them.
-    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), with_long_lists(model, random_params(config), 100.0))
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), prefer_long_lists(model, random_params(config), 100.0))
 
-    def measured(what: str, batch: int) -> list[Figure]:
+    def measure(what: str, batch: int) -> list[Figure]:
         if what in (PLAIN, FUSED):
             return attention_figures(config.model, tokens, device, batch, what == FUSED)
         return step_figures(config, params, device, batch, LOOP_AS_GRAPH if what == GRAPH else {})
@@ -164,10 +169,10 @@ def main(seconds: float = 120, tiny: bool = False, json: Path | None = None) -> 
     for what, batch in [(STEPS, 2), (PLAIN, 2), (FUSED, 2)] if tiny else SCHEDULE:
         if what == GRAPH and fused_implementation() != "cudnn":
             continue  # graphs are CUDA's
-        if clock.leaves(f"batch {batch}: {what}", took[what] or took[STEPS]):
+        if clock.has_time(f"batch {batch}: {what}", took[what] or took[STEPS]):
             start = time.perf_counter()
             with record.attempt(f"batch {batch}: {what}"):
-                record.add(*measured(what, batch))
+                record.add(*measure(what, batch))
             took[what] = time.perf_counter() - start
     return int(record.failed)
 

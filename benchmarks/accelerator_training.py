@@ -1,9 +1,10 @@
-"""Times the training step of the 401 M model, in bfloat16, with as many chunks at once as this device's memory holds.
+"""Times the training step of the 401 M model, in bfloat16, with as many chunks at once as this
+device's memory holds.
 
     python benchmarks/accelerator_training.py [--rematerialise --seconds 180 --json FILE]
 
-Its figure is the model FLOP utilisation (MFU): the arithmetic of the model's products, without what rematerialisation adds, by
-time and by the device's peak (Chowdhery et al., 2022).
+Its figure is the model FLOP utilisation (MFU): the arithmetic of the model's products, without what
+rematerialisation adds, by time and by the device's peak (Chowdhery et al., 2022).
 """
 
 import dataclasses
@@ -32,7 +33,7 @@ from dct_jax.training.optimizer import make_optimizer
 from dct_jax.training.stage import Metrics, TrainState
 
 STEPS = 8
-"""That are timed."""
+"""Steps that are timed."""
 
 BAR = 0.45
 """MFU of the best number of chunks, without rematerialisation."""
@@ -42,8 +43,8 @@ class DoesNotFit(Exception):
     """The device's memory does not hold so many chunks."""
 
 
-class Timed(NamedTuple):
-    """Of a step with some number of chunks.
+class StepTime(NamedTuple):
+    """The time of a step with some number of chunks.
 
     Attributes:
         figures: for the table.
@@ -56,14 +57,15 @@ class Timed(NamedTuple):
     utilisation: float
 
 
-def timed(config: DCTConfig, params: Any, device: Device, batch: int) -> Timed:
-    """Compiles and times the step with so many chunks at once. Everything on the device is given back.
+def time_step(config: DCTConfig, params: Any, device: Device, batch: int) -> StepTime:
+    """Compiles and times the step with so many chunks at once. Everything on the device is given
+    back.
 
     Raises:
         DoesNotFit: if XLA plans more memory than there is, or finds less.
     """
     try:
-        return _timed(config, params, device, batch)
+        return _time_step(config, params, device, batch)
     except Exception as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -71,7 +73,7 @@ def timed(config: DCTConfig, params: Any, device: Device, batch: int) -> Timed:
     raise DoesNotFit(f"out of memory; the device has {bytes_limit() / 1e9:.0f} GB")
 
 
-def _timed(config: DCTConfig, params: Any, device: Device, batch: int) -> Timed:
+def _time_step(config: DCTConfig, params: Any, device: Device, batch: int) -> StepTime:
     model, optimizer = network(config), make_optimizer(OPTIMIZER)
     devices = jax.local_devices()[:1]
     name = f"{batch} chunks{', rematerialised' if config.model.rematerialise else ''}"
@@ -115,11 +117,12 @@ def _timed(config: DCTConfig, params: Any, device: Device, batch: int) -> Timed:
         Figure(f"{name}: memory that XLA plans", planned / 1e9, "GB", needed),
         Figure(f"{name}: peak memory so far", "not told by this device" if peak is None else peak / 1e9, "GB" if peak else ""),
     ]
-    return Timed(figures, planned, statistics.median(utilisation))
+    return StepTime(figures, planned, statistics.median(utilisation))
 
 
 def planned_bytes(plan: Any) -> float:
-    """XLA's plan for a program and its arrays, from JAX's `memory_analysis`; 0 if the device's compiler tells none."""
+    """Returns the bytes of XLA's plan for a program and its arrays, from JAX's `memory_analysis`; 0
+    if the device's compiler tells none."""
     if plan is None:
         return 0.0
     # What is overwritten is both an argument and a result.
@@ -127,7 +130,8 @@ def planned_bytes(plan: Any) -> float:
 
 
 def sizes(first: int, last: int, fits: dict[int, bool]) -> int | None:
-    """The next number of chunks to try, given which fit: doubled up to what does not, or halved down to what does."""
+    """Returns the next number of chunks to try, given which fit: doubled up to what does not, or
+    halved down to what does."""
     if not fits:
         return first
     if fits[first]:
@@ -155,14 +159,14 @@ def main(seconds: float = 180, rematerialise: bool = False, tiny: bool = False, 
     first, last = (2, 2) if tiny else (32, 256) if rematerialise else (8, 128)
     fits: dict[int, bool] = {}
     planned, took, best = 0.0, 0.0, 0.0
-    while (batch := sizes(first, last, fits)) is not None and clock.leaves(f"{batch} chunks", took):
+    while (batch := sizes(first, last, fits)) is not None and clock.has_time(f"{batch} chunks", took):
         start = time.perf_counter()
         with record.attempt(f"{batch} chunks"):
             try:
                 # Compiling what cannot fit takes as long as compiling what can.
                 if batch > first and (expected := state + 2 * (planned - state)) > 1.1 * bytes_limit():
                     raise DoesNotFit(f"by the plan for half of them it needs {expected / 1e9:.0f} GB")
-                figures, planned, utilisation = timed(config, params, device, batch)
+                figures, planned, utilisation = time_step(config, params, device, batch)
                 record.add(*figures)
                 best = max(best, utilisation)
                 fits[batch] = True

@@ -2,7 +2,8 @@
 
     python benchmarks/checkpoint.py [--parameters 400 --repeats 3 --json FILE]
 
-Parameters and the optimiser's two moments are random, so they cannot be packed. Reading back is from the system's cache.
+Parameters and the optimiser's two moments are random, so they cannot be packed. Reading back is
+from the system's cache.
 """
 
 import tempfile
@@ -33,13 +34,13 @@ def main(parameters: int = 400, repeats: int = 3, json: Path | None = None) -> N
     Args:
         parameters: of the model, in millions.
         repeats: checkpoints to write; the fastest counts.
-        json: file for the same numbers.
+        json: where to write the figures.
     """
     rng = np.random.default_rng(0)
     leaves = {f"{i:03}": rng.random(LEAF, np.float32) for i in range(-(-parameters * 10**6 // LEAF))}
     seconds: list[float] = []
 
-    def timed(function: Callable[[Path], None]) -> Callable[[Path], None]:
+    def time_calls(function: Callable[[Path], None]) -> Callable[[Path], None]:
         def run(folder: Path) -> None:
             start = time.perf_counter()
             function(folder)
@@ -47,7 +48,7 @@ def main(parameters: int = 400, repeats: int = 3, json: Path | None = None) -> N
 
         return run
 
-    module.write_manifest = timed(module.write_manifest)
+    module.write_manifest = time_calls(module.write_manifest)
     rows: list[tuple[float, float, float]] = []
     with tempfile.TemporaryDirectory(dir=".") as folder:
         checkpoints = Checkpoints(Path(folder))

@@ -1,11 +1,12 @@
-"""Times the codec beside Pillow's JPEG encoder and decoder on the same pixels, and measures its working memory.
+"""Times the codec beside Pillow's JPEG encoder and decoder, and measures its working memory.
 
     python benchmarks/codec.py [--image PICTURE --quality 50 --repeats 15 --json FILE]
 
-The picture is a mosaic of the bundled photographs, 2048 x 1536 pixels, unless another is named; small images are its 64 x 64
-tiles. Everything runs on one thread. Each ratio is the median over repeats of two times measured one right after the other.
-Pillow's side is the bare encoder (Image.save to memory) and the bare decoder (Image.load); turning arrays into Pillow's
-images and back, which a user of arrays pays besides, is left out.
+The picture is a mosaic of the bundled photographs, 2048 x 1536 pixels, unless another is named;
+small images are its 64 x 64 tiles. Everything runs on one thread. Each ratio is the median over
+repeats of two times measured one right after the other. Pillow's side is the bare encoder
+(Image.save to memory) and the bare decoder (Image.load); turning arrays into Pillow's images and
+back, which a user of arrays pays besides, is left out.
 """
 
 import ctypes
@@ -54,14 +55,14 @@ def tiles(image: np.ndarray) -> np.ndarray:
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
-    """Pillow's file, 4:2:0."""
+    """Returns Pillow's file, 4:2:0."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, subsampling="4:2:0")
     return file.getvalue()
 
 
-def paired(first: Callable[[], Any], second: Callable[[], Any], repeats: int) -> tuple[float, float, float]:
-    """Median seconds of both, and the median of first / second over pairs of runs."""
+def time_pairs(first: Callable[[], Any], second: Callable[[], Any], repeats: int) -> tuple[float, float, float]:
+    """Returns the median seconds of both, and the median of first / second over pairs of runs."""
     times = []
     for _ in range(repeats + 1):
         marks = [time.perf_counter()]
@@ -74,7 +75,8 @@ def paired(first: Callable[[], Any], second: Callable[[], Any], repeats: int) ->
 
 
 def working_memory(run: Callable[[], Any]) -> int | None:
-    """Bytes by which the process grows at most while `run` works, its result included; None where Linux does not tell."""
+    """Returns the bytes by which the process grows at most while `run` works, its result included;
+    None where Linux does not tell."""
     if not STATUS.exists():
         return None
     run()
@@ -96,7 +98,14 @@ def _status(name: str) -> int:
 
 
 def main(image: Path | None = None, quality: int = 50, repeats: int = 15, json: Path | None = None) -> None:
-    """Args: a picture of at least 64 x 64 pixels, the quality, repeats of each pair, and a file for the figures."""
+    """Times the codec.
+
+    Args:
+        image: a picture of at least 64 x 64 pixels.
+        quality: the codec's and Pillow's.
+        repeats: of each pair.
+        json: where to write the figures.
+    """
     codec, large = DCTCodec(quality=quality), mosaic() if image is None else read_image(image)
     small = tiles(large)
     covered = large[: large.shape[0] // TILE * TILE, : large.shape[1] // TILE * TILE].copy()  # the tiles' pixels
@@ -123,13 +132,13 @@ def main(image: Path | None = None, quality: int = 50, repeats: int = 15, json: 
     height, width = large.shape[:2]
     figures = [*machine_figures(), Figure("picture", f"{height} x {width}, quality {quality}, 4:2:0")]
     for name, (ours, pillows) in pairs.items():
-        seconds, theirs, ratio = paired(ours, pillows, repeats)
+        seconds, theirs, ratio = time_pairs(ours, pillows, repeats)
         figures += [
             Figure(name, 1e3 * seconds, "ms"),
             Figure(f"{name}: Pillow", 1e3 * theirs, "ms"),
             Figure(f"{name}: ours / Pillow's", ratio, _verdict(name, ratio)),
         ]
-    _, _, ratio = paired(lambda: codec.encode_batch(small), lambda: codec.encode(covered), repeats)
+    _, _, ratio = time_pairs(lambda: codec.encode_batch(small), lambda: codec.encode(covered), repeats)
     figures.append(Figure(f"cost of a pixel, {TILE} x {TILE} / whole", ratio))
     samples, sparse = large.size, codec.encode(large)
     result = 12 * len(sparse)

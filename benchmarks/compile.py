@@ -1,10 +1,12 @@
-"""Times the compilation of experiments' programs, and accounts for their memory. Only the initialisation is run.
+"""Times the compilation of experiments' programs, and accounts for their memory. Only the
+initialisation is run.
 
     python benchmarks/compile.py [EXPERIMENT ...] [--chunks 1 --samples 16 --json FILE]
 
-A device needs the parameters, the optimiser's numbers, and what XLA plans for a training step beside these: the gradients, and
-more for every chunk that it does at once. A sampler needs the parameters, on CPUs the decoders' kernels once more, and its
-caches. XLA's plan is that of this machine's backend; others differ.
+A device needs the parameters, the optimiser's numbers, and what XLA plans for a training step
+beside these: the gradients, and more for every chunk that it does at once. A sampler needs the
+parameters, on CPUs the decoders' kernels once more, and its caches. XLA's plan is that of this
+machine's backend; others differ.
 """
 
 import dataclasses
@@ -36,27 +38,29 @@ BARS = {"landscapes": 60, "lsun_bedrooms": 180}
 
 
 def size_of(tree: Any) -> int:
-    """Bytes of arrays or of their shapes."""
+    """Returns the bytes of arrays or of their shapes."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def timed(make: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what was made: a compiled program."""
+def time_making(make: Callable[[], Any]) -> tuple[float, Any]:
+    """Returns the seconds of `make`, and what it makes: a compiled program."""
     start = time.perf_counter()
-    made = make()
-    return time.perf_counter() - start, made
+    program = make()
+    return time.perf_counter() - start, program
 
 
 def shapes_of(config: DCTConfig, rows: int) -> Any:
-    """A batch of so many chunks, as shapes."""
+    """Returns a batch of so many chunks, as shapes."""
     one = jax.eval_shape(lambda: ChunkReader(config).example())
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), one)
 
 
-def kept(model: DCTransformer, rematerialise: bool, params: Any, batch: Any) -> int:
-    """Bytes of a batch that the forward pass leaves for the backward pass, if XLA repeats no work by itself.
+def kept_bytes(model: DCTransformer, rematerialise: bool, params: Any, batch: Any) -> int:
+    """Returns the bytes of a batch that the forward pass leaves for the backward pass, if XLA
+    repeats no work by itself.
 
-    For CPUs XLA plans as much memory with rematerialisation as without (JAX 0.10), so its plan cannot tell.
+    For CPUs XLA plans as much memory with rematerialisation as without (JAX 0.10), so its plan
+    cannot tell.
     """
     model = DCTransformer(model.vocabulary, dataclasses.replace(model.config, rematerialise=rematerialise))
 
@@ -72,21 +76,23 @@ def kept(model: DCTransformer, rematerialise: bool, params: Any, batch: Any) -> 
 
 
 def measure(name: str, chunks: int, samples: int) -> list[Figure]:
-    """The rows of one experiment."""
+    """Measures one experiment; returns its rows."""
     config = load_experiment(name)
     model, optimizer, devices = network(config), make_optimizer(config.training), jax.local_devices()[:1]
-    batch, drawn = shapes_of(config, chunks), shapes_of(config, samples)
-    initial, _ = timed(lambda: jax.block_until_ready(initial_params(model, ChunkReader(config).example(), seed=0)))
+    batch, sample_batch = shapes_of(config, chunks), shapes_of(config, samples)
+    initial, _ = time_making(lambda: jax.block_until_ready(initial_params(model, ChunkReader(config).example(), seed=0)))
     state = jax.eval_shape(lambda batch: init_state(model, optimizer, batch, seed=0), batch)
     shards = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), batch)
 
     program = parallel(partial(train_step, model, optimizer, seed=0), devices, donate_first=True)
-    step_seconds, step = timed(lambda: program.lower(state, shards).compile())
+    step_seconds, step = time_making(lambda: program.lower(state, shards).compile())
     numbers = jax.ShapeDtypeStruct((samples,), jnp.int32)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), samples))
     span = Span(numbers, numbers, numbers)
-    sampler_seconds, _ = timed(lambda: sample_chunk.lower(model, False, Policy(), state.variables, drawn, keys, span).compile())
-    begun = jax.eval_shape(partial(prefill, model), state.variables, drawn)
+    sampler_seconds, _ = time_making(
+        lambda: sample_chunk.lower(model, False, Policy(), state.variables, sample_batch, keys, span).compile()
+    )
+    memory = jax.eval_shape(partial(prefill, model), state.variables, sample_batch)
     together = step_seconds + sampler_seconds
     bar = f" (bar {BARS[name]}: {'met' if together <= BARS[name] else 'MISSED'})" if name in BARS else ""
     return [
@@ -99,10 +105,10 @@ def measure(name: str, chunks: int, samples: int) -> list[Figure]:
         Figure(f"{name}: the optimiser's state", size_of(state.optimizer) / 1e9, "GB"),
         Figure(f"{name}: a step beside these, {chunks} chunks", step.memory_analysis().temp_size_in_bytes / 1e9, "GB"),
         *(
-            Figure(f"{name}: kept for the backward pass, {how}", kept(model, again, state.variables, batch) / 1e9, "GB")
+            Figure(f"{name}: kept for the backward pass, {how}", kept_bytes(model, again, state.variables, batch) / 1e9, "GB")
             for how, again in (("all", False), ("rematerialised", True))
         ),
-        Figure(f"{name}: a sampler's caches, {samples} lists", size_of((begun.caches, begun.encoding)) / 1e9, "GB"),
+        Figure(f"{name}: a sampler's caches, {samples} lists", size_of((memory.caches, memory.encoding)) / 1e9, "GB"),
     ]
 
 

@@ -1,9 +1,10 @@
-"""Times lossless compression: many pictures together, one alone, and the old form, one row in the model, beside it.
+"""Times lossless compression: many pictures together, one alone, and the old form, one row in the
+model, beside it.
 
     python benchmarks/compress.py [RUN --images 100 --alone 5 --json FILE]
 
-The bars, on two cores with the model of `tiny_imagenet_64`: at most 0.25 s a picture for 100 pictures of 64 x 64 pixels, and at
-most 3 s for one alone, in either direction.
+The bars, on two cores with the model of `tiny_imagenet_64`: at most 0.25 s a picture for 100
+pictures of 64 x 64 pixels, and at most 3 s for one alone, in either direction.
 """
 
 import statistics
@@ -31,7 +32,8 @@ from dct_jax.run import load
 
 EXPERIMENT = "tiny_imagenet_64"
 TRIPLES = (1517, 400)
-"""The mean length of the lists of Tiny ImageNet's pictures at quality 50, and about its standard deviation."""
+"""The mean length of the lists of Tiny ImageNet's pictures at quality 50, and about its standard
+deviation."""
 
 MANY_BAR, ALONE_BAR = 0.25, 3.0
 """Seconds a picture."""
@@ -43,23 +45,24 @@ def main(
     """Times both directions.
 
     Args:
-        run: folder of a run whose data is there, of which held-out pictures without classes are compressed; by default the
-            experiment's untrained model and random lists as long as those of its pictures.
+        run: folder of a run whose data is there, of which held-out pictures without classes are
+            compressed; by default the experiment's untrained model and random lists as long as
+            those of its pictures.
         images: how many are compressed together.
         alone: how many are compressed one after another, in the old form and the new by turns.
         json: where to write the figures.
     """
-    model, lists = (_trained if run else _untrained)(run, images)
+    model, lists = (_load_run if run else _load_experiment)(run, images)
     decompress(model, compress(model, lists[0][:4]))  # compiles
     decompress(model, _one_row(model, lists[0][:4]))
     seconds: dict[str, list[float]] = {}
     for sparse in lists[:alone]:
         for form, write in (("one row", _one_row), ("alone", compress)):
-            data = _timed(seconds, f"compress, {form}", lambda: write(model, sparse))  # noqa: B023
-            assert _timed(seconds, f"decompress, {form}", lambda: decompress(model, data)) == sparse  # noqa: B023
-    files = _timed(seconds, "compress, many", lambda: dict(compress_many(model, lists)))
+            data = _time(seconds, f"compress, {form}", lambda: write(model, sparse))  # noqa: B023
+            assert _time(seconds, f"decompress, {form}", lambda: decompress(model, data)) == sparse  # noqa: B023
+    files = _time(seconds, "compress, many", lambda: dict(compress_many(model, lists)))
     in_order = [files[i] for i in range(len(lists))]
-    read = _timed(seconds, "decompress, many", lambda: dict(decompress_many(model, in_order)))
+    read = _time(seconds, "decompress, many", lambda: dict(decompress_many(model, in_order)))
     assert read == dict(enumerate(lists)), "a list did not come back"
     assert all(files[i] == compress(model, lists[i]) for i in range(alone)), "a file is not what it is alone"
 
@@ -86,23 +89,23 @@ def main(
     )
 
 
-def _trained(run: Path, images: int) -> tuple[TrainedModel, list[SparseDCT]]:
-    """A run's model, and pictures that it has not seen."""
+def _load_run(run: Path, images: int) -> tuple[TrainedModel, list[SparseDCT]]:
+    """Returns a run's model, and pictures that it has not seen."""
     model = load(run)
     _, held_out = open_sources(model.config.data)
     lists, _ = read_held_out(held_out, model.config, Skipped(len(held_out), 1.0))
     return model, lists[:images]
 
 
-def _untrained(_: None, images: int) -> tuple[TrainedModel, list[SparseDCT]]:
-    """The experiment's model as it is before training, and random lists."""
+def _load_experiment(_: None, images: int) -> tuple[TrainedModel, list[SparseDCT]]:
+    """Returns the experiment's model as it is before training, and random lists."""
     rng, config = np.random.default_rng(0), load_experiment(EXPERIMENT)
     lengths = np.clip(rng.normal(*TRIPLES, images), 200, None).astype(int)
     return TrainedModel.init(config), [random_list(rng, n, config.codec, config.data.image_size) for n in lengths.tolist()]
 
 
-def _timed(seconds: dict[str, list[float]], name: str, do: Callable[[], Any]) -> Any:
-    """What `do` returns; notes the seconds that it took."""
+def _time(seconds: dict[str, list[float]], name: str, do: Callable[[], Any]) -> Any:
+    """Returns what `do` returns; notes the seconds that it took."""
     start = time.perf_counter()
     result = do()
     seconds.setdefault(name, []).append(time.perf_counter() - start)
@@ -110,7 +113,8 @@ def _timed(seconds: dict[str, list[float]], name: str, do: Callable[[], Any]) ->
 
 
 def _one_row(model: TrainedModel, sparse: SparseDCT) -> bytes:
-    """The file of the format's version 1: one row in the model, each chunk after the one before it."""
+    """Writes the file of the format's version 1: one row in the model, each chunk after the one
+    before it."""
     walker, encoder, sent = Walker(model.network, model.variables, 1), Encoder(), symbols(sparse, model.network)
     size = 3 * model.config.model.chunk_size
     for index in range(num_chunks(len(sparse), model.config.model.chunk_size)):

@@ -1,10 +1,11 @@
-"""Times the input pipeline, from image files to batches of chunks, beside a loop that only decodes the same files with Pillow.
+"""Times the input pipeline, from image files to batches of chunks, beside a loop that only decodes
+the files with Pillow.
 
     python benchmarks/data.py [--tar PATH --photos FOLDER --repeats 9 --json FILE]
 
-One core, no threads that work ahead; both sides take turns. The bars: at most 2.5 times the decode-only time at 64 x 64
-pixels, at most twice at 2048 x 1536; peak memory that does not grow with the data set (2,000 and 20,000 images) and is below
-1 GB a worker.
+One core, no threads that work ahead; both sides take turns. The bars: at most 2.5 times the
+decode-only time at 64 x 64 pixels, at most twice at 2048 x 1536; peak memory that does not grow
+with the data set (2,000 and 20,000 images) and is below 1 GB a worker.
 """
 
 import dataclasses
@@ -55,25 +56,26 @@ if __name__ == "__main__":  # worker processes import this file, too
 
 
 def config_of(source: str, size: tuple[int, int], batch_size: int, codec: DCTCodec, **data: object) -> DCTConfig:
-    """Crops that are as large as the picture, chunks of 896 triples."""
+    """Returns a configuration of crops that are as large as the picture, chunks of 896 triples."""
     settings = {"source": source, "image_size": size, "crop": (1.0, 1.0), "threads": 0} | data
     return DCTConfig(codec, DataConfig(**settings), ModelConfig(), TrainingConfig(batch_size=batch_size))
 
 
-def encoded(source: Source, number: int) -> list[bytes]:
-    """The first files of a source."""
+def first_files(source: Source, number: int) -> list[bytes]:
+    """Returns the first files of a source."""
     return [source[i].image for i in range(number)]
 
 
 def seconds_of(work: Callable[[], None]) -> float:
-    """One call."""
+    """Returns the seconds of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def compare(config: DCTConfig, batches: int, repeats: int) -> tuple[float, float, float, float]:
-    """Seconds an image of the pipeline and of Pillow alone, their ratio, and triples an image; medians of paired rounds."""
+    """Returns the seconds an image of the pipeline and of Pillow alone, their ratio, and triples an
+    image; medians of paired rounds."""
     source = open_source(config.data.source, config.data.split)
     size = config.training.batch_size
     pipeline = training_batches(source, config, Skipped(len(source), 0.1))
@@ -91,12 +93,15 @@ def compare(config: DCTConfig, batches: int, repeats: int) -> tuple[float, float
     pairs = [(seconds_of(make), seconds_of(decode)) for _ in range(repeats)]
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
     ours, theirs = (statistics.median(column) / number for column in zip(*pairs))
-    lengths = [len(config.codec.encode(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))) for data in encoded(source, 8)]
+    lengths = [
+        len(config.codec.encode(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))) for data in first_files(source, 8)
+    ]
     return ours, theirs, ratio, statistics.mean(lengths)
 
 
 def peak_memory(config: DCTConfig, batches: int) -> float:
-    """Bytes of the worker process that makes the batches, asked for by a process of its own."""
+    """Returns the bytes of the worker process that makes the batches, asked for by a process of its
+    own."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "program.py"
         file.write_text(MEMORY_PROGRAM)
@@ -104,8 +109,9 @@ def peak_memory(config: DCTConfig, batches: int) -> float:
         return 1024 * float(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
 
 
-def part_of(tar: Path, number: int, out: Path) -> None:
-    """A tar file with the first images of another's train folder, spread over its classes."""
+def write_part(tar: Path, number: int, out: Path) -> None:
+    """Writes a tar file with the first images of another's train folder, spread over its
+    classes."""
     with tarfile.open(tar) as whole, tarfile.open(out, "w") as part:
         members = [member for member in whole if member.isfile() and member.name.startswith("train/")]
         for member in members[:: len(members) // number][:number]:
@@ -113,12 +119,12 @@ def part_of(tar: Path, number: int, out: Path) -> None:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Its PNG and JPEG files, in the order of their names."""
+    """Returns a folder's PNG and JPEG files, in the order of their names."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
 
 
-def photographs(folder: Path, out: Path) -> None:
-    """Every picture as a JPEG file of 2048 x 1536 pixels."""
+def write_photographs(folder: Path, out: Path) -> None:
+    """Writes every picture as a JPEG file of 2048 x 1536 pixels."""
     height, width = LARGE
     for path in pictures_in(folder):
         image = Image.open(path).convert("RGB")
@@ -128,8 +134,9 @@ def photographs(folder: Path, out: Path) -> None:
         image.save(out / f"{path.stem}.jpg", quality=75)
 
 
-def tiles_of(photos: Path, out: Path) -> None:
-    """A tar file of 64 x 64 pixels of the photographs each, as JPEG files in a folder train/."""
+def write_tiles(photos: Path, out: Path) -> None:
+    """Writes a tar file of 64 x 64 pixels of the photographs each, as JPEG files in a folder
+    train/."""
     with tarfile.open(out, "w") as tar:
         for path in pictures_in(photos):
             image = Image.open(path).convert("RGB")
@@ -151,9 +158,10 @@ def main(
     """Times the input pipeline.
 
     Args:
-        tar: an image tar of 64 x 64 pixels with a folder train/; parts of the photographs by default, which are too few for the
-            memory of 20,000 images.
-        photos: a folder of photographs, which are enlarged or reduced to 2048 x 1536; the bundled ones by default.
+        tar: an image tar of 64 x 64 pixels with a folder train/; parts of the photographs by
+            default, which are too few for the memory of 20,000 images.
+        photos: a folder of photographs, which are enlarged or reduced to 2048 x 1536; the bundled
+            ones by default.
         repeats: paired rounds.
         file: where to write the figures.
     """
@@ -161,10 +169,10 @@ def main(
     cores = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        photographs(photos, work)
+        write_photographs(photos, work)
         if is_small := tar is None:
             tar = work / "tiles.tar"
-            tiles_of(photos, tar)
+            write_tiles(photos, tar)
         small = config_of(f"tar:{tar}", (64, 64), 32, DCTCodec(quality=50), split="train")
         large = config_of(f"folder:{work}", LARGE, 4, DCTCodec(quality=50))
         own = dataclasses.replace(large, codec=DCTCodec(quality=75))
@@ -187,7 +195,7 @@ def main(
         os.sched_setaffinity(0, cores)
         workers = [("photographs of 2048 x 1536, batch 4", large, 10)]
         if not is_small:
-            part_of(tar, 2000, work / "part.tar")
+            write_part(tar, 2000, work / "part.tar")
             fewer = dataclasses.replace(small, data=dataclasses.replace(small.data, source=f"tar:{work / 'part.tar'}"))
             workers += [("2,000 images of 64 x 64", fewer, 150), ("20,000 images of 64 x 64", small, 150)]
         for title, config, batches in workers:

@@ -2,8 +2,8 @@
 
     python benchmarks/evaluation.py RUN [--images 64 --repeats 5 --json FILE]
 
-The bar: a triple costs at most 1.3 times as much in evaluation as in the forward part of a training step of the same batch
-size.
+The bar: a triple costs at most 1.3 times as much in evaluation as in the forward part of a training
+step of the same batch size.
 """
 
 import statistics
@@ -45,7 +45,7 @@ def main(run: Annotated[Path, tyro.conf.Positional], images: int = 64, repeats: 
     batches.close()
 
     def forward(params: dict, batch: tuple) -> jax.Array:
-        """The loss, as training computes it before its gradient."""
+        """Returns the loss, as training computes it before its gradient."""
         return sum(x.sum() for x in log_likelihood(network.apply(params, batch), batch, network.vocabulary))
 
     program, params, shards = parallel(forward, devices), replicate(model.variables, devices), place(batch, devices)

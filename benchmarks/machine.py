@@ -1,7 +1,8 @@
-"""What the benchmarks share: this machine's own rates, measured in the same process, the reference network, the printed table.
+"""What the benchmarks share: this machine's own rates, the reference network, the printed table.
 
-A benchmark's seconds say little without the machine. Rates of plain XLA programs on the same device, measured at the same
-time, turn them into ratios that carry over from one machine to another.
+A benchmark's seconds say little without the machine. Rates of plain XLA programs on its device,
+measured in the benchmark's process, turn them into ratios that carry over from one machine to
+another.
 """
 
 import json
@@ -29,7 +30,8 @@ REFERENCE_CODEC = DCTCodec(block_size=8, quality=50)
 
 
 class Figure(NamedTuple):
-    """One line of a benchmark's table; `predicted` is what arithmetic says that the value should be, in the same unit."""
+    """One line of a benchmark's table; `predicted` is what the value should be by arithmetic, in
+    its unit."""
 
     name: str
     value: float | int | str
@@ -50,12 +52,14 @@ REFERENCE = ModelConfig(
 
 
 def reference_model() -> DCTransformer:
-    """The network that the benchmarks time: 128 x 128 pixels in 8 x 8 blocks at quality 50, width 512, in float32."""
+    """Returns the network that the benchmarks time: 128 x 128 pixels in 8 x 8 blocks at quality 50,
+    width 512, in float32."""
     return DCTransformer(REFERENCE_CODEC.vocabulary(IMAGE_SIZE), REFERENCE)
 
 
 def places(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
-    """The channel and the position of every place in the order of the list, int32 [longest_list] each."""
+    """Returns the channel and the position of every place in the order of the list, int32
+    [longest_list] each."""
     rank, positions = np.nonzero(vocabulary.on_grid[vocabulary.is_chroma[vocabulary.channels]])
     return vocabulary.channels[rank].astype(np.int32), positions.astype(np.int32)
 
@@ -63,7 +67,8 @@ def places(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
 def random_list(
     rng: np.random.Generator, length: int, codec: DCTCodec = REFERENCE_CODEC, size: tuple[int, int] = IMAGE_SIZE
 ) -> SparseDCT:
-    """A valid list of that many triples at uniformly chosen places; its content makes no difference to the time."""
+    """Returns a valid list of that many triples at uniformly chosen places; its content makes no
+    difference to the time."""
     vocabulary = codec.vocabulary(size)
     channels, positions = places(vocabulary)
     chosen = np.sort(rng.choice(len(channels), length, replace=False))  # [L]
@@ -78,7 +83,8 @@ def random_list(
 
 
 def timings(fn: Callable[[], Any], repeats: int) -> list[float]:
-    """Seconds of each call of fn, until the arrays that it returns are there. Warm up first: nothing is left out here."""
+    """Returns the seconds of each call of fn, until the arrays that it returns are there. Warm up
+    first: nothing is left out here."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -88,12 +94,13 @@ def timings(fn: Callable[[], Any], repeats: int) -> list[float]:
 
 
 def median_seconds(fn: Callable[[], Any], repeats: int) -> float:
-    """The median of `timings`."""
+    """Returns the median of `timings`."""
     return statistics.median(timings(fn, repeats))
 
 
 def queued_seconds(fn: Callable[[], Any], calls: int) -> float:
-    """Seconds of a call of fn while the device has the next ones already: an accelerator then never waits for the host."""
+    """Returns the seconds of a call of fn while the device has the next ones already: an
+    accelerator then never waits for the host."""
     jax.block_until_ready(fn())
     start = time.perf_counter()
     results = [fn() for _ in range(calls)]
@@ -102,13 +109,14 @@ def queued_seconds(fn: Callable[[], Any], calls: int) -> float:
 
 
 def spread(name: str, values: list[float], unit: str, scale: float = 1, predicted: float | None = None) -> Figure:
-    """The median of several measurements, and between what they lie."""
+    """Returns the median of several measurements, and between what they lie."""
     low, middle, high = (scale * x for x in (min(values), statistics.median(values), max(values)))
     return Figure(name, middle, f"{unit} ({low:.4g} to {high:.4g})", predicted and scale * predicted)
 
 
 def matmul_rate(size: int = 2048, repeats: int = 7) -> float:
-    """FLOP/s of a plain XLA matrix product of float32 matrices, at the backend's default precision."""
+    """FLOP/s of a plain XLA matrix product of float32 matrices, at the backend's default
+    precision."""
     a, b = (jax.random.normal(key, (size, size)) for key in jax.random.split(jax.random.key(0)))
     product = jax.jit(jnp.matmul)
     jax.block_until_ready(product(a, b))
@@ -118,7 +126,8 @@ def matmul_rate(size: int = 2048, repeats: int = 7) -> float:
 def memory_bandwidth(mebibytes: int = 512, repeats: int = 7) -> float:
     """Bytes/s of one streaming read of an array that no cache holds.
 
-    The sum goes along the rows: XLA on CPUs gives each core its share of the outputs, so a sum to one number may use one.
+    The sum goes along the rows: XLA on CPUs gives each core its share of the outputs, so a sum to
+    one number may use one.
     """
     x = jax.random.normal(jax.random.key(0), (1024, mebibytes * 2**20 // 4 // 1024))
     read = jax.jit(lambda x: x.sum(axis=1))
@@ -127,12 +136,13 @@ def memory_bandwidth(mebibytes: int = 512, repeats: int = 7) -> float:
 
 
 def peak_memory() -> Figure:
-    """Of this process so far, on Linux. Ask before `memory_bandwidth`, which takes half a gigabyte."""
+    """Returns the peak memory of this process so far, on Linux. Ask before `memory_bandwidth`,
+    which takes half a gigabyte."""
     return Figure("peak memory", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9, "GB")
 
 
 def machine_figures() -> list[Figure]:
-    """The machine in words, and its limits as they are now."""
+    """Returns the machine in words, and its limits as they are now."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = jax.devices()[0]
     return [
@@ -145,7 +155,7 @@ def machine_figures() -> list[Figure]:
 
 
 def report(figures: list[Figure], file: Path | None) -> None:
-    """Prints the table, and writes the same figures as JSON if a file is named. Their names must differ."""
+    """Prints the table, and writes it as JSON if a file is named. Names of figures must differ."""
     assert len({figure.name for figure in figures}) == len(figures), "two figures of one name"
     name_width = max(len(figure.name) for figure in figures)
     for figure in figures:
@@ -155,19 +165,20 @@ def report(figures: list[Figure], file: Path | None) -> None:
 
 
 class Record:
-    """A table whose lines are printed and written as they are measured, so that a run which is cut off leaves what it has.
+    """A table whose lines are printed and written as they are measured, so that a run which is cut
+    off leaves what it has.
 
     Attributes:
         failed: whether something that was attempted failed.
     """
 
     def __init__(self, file: Path | None) -> None:
-        """Args: where to write the figures as JSON, if anywhere."""
+        """Begins an empty table, which is written to `file` as JSON, if anywhere."""
         self._file, self._figures = file, list[Figure]()
         self.failed = False
 
     def add(self, *figures: Figure) -> None:
-        """Their names must be new ones."""
+        """Adds figures, whose names must be new ones."""
         for figure in figures:
             assert figure.name not in {other.name for other in self._figures}, f"two figures are named {figure.name}"
             self._figures.append(figure)
@@ -186,18 +197,18 @@ class Record:
 
 
 def in_one_line(error: Exception) -> str:
-    """What it says first."""
+    """Returns what an error says first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:300]
 
 
 def _line(figure: Figure, name_width: int) -> str:
     name, value, unit, predicted = figure
-    text = f"{name:{name_width}}  {_shown(value)} {unit}".rstrip()
-    return text if predicted is None else f"{text}; predicted {_shown(predicted)}"
+    text = f"{name:{name_width}}  {_format(value)} {unit}".rstrip()
+    return text if predicted is None else f"{text}; predicted {_format(predicted)}"
 
 
-def _shown(value: float | int | str) -> str:
+def _format(value: float | int | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
@@ -214,7 +225,7 @@ def _write(figures: list[Figure], file: Path) -> None:
 
 
 def _cpu_model() -> str:
-    """From /proc/cpuinfo where there is one."""
+    """Reads the CPU's model from /proc/cpuinfo, where there is one."""
     cpuinfo = Path("/proc/cpuinfo")
     for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
         if line.startswith("model name"):

@@ -1,10 +1,12 @@
-"""Whether a stranger sees what was asked for: how many class-conditional samples a classifier of real pictures recognises.
+"""Whether a stranger sees what was asked for: how many class-conditional samples a classifier of
+real pictures recognises.
 
     python benchmarks/recognition.py RUN [--num 1000 --data idx:FOLDER --json FILE]
 
-A small convolutional network learns the classes of real grey pictures and is tested on held-out ones, as they are and after
-the model's codec; then it is shown samples at temperature 1 without guidance, as many of each class. Pictures that it
-mistakes are not all bad: it mistakes real ones, too.
+A small convolutional network learns the classes of real grey pictures and is tested on held-out
+ones, as they are and after the model's codec; then it is shown samples at temperature 1 without
+guidance, as many of each class. Pictures that it mistakes are not all bad: it mistakes real ones,
+too.
 """
 
 import time
@@ -54,20 +56,20 @@ class Pictures(NamedTuple):
 
 
 def pictures_of(data: str, split: str) -> Pictures:
-    """All of a split of a source of grey pictures of one size."""
+    """Returns all of a split of a source of grey pictures of one size."""
     source = open_source(data, split)
     records = [source[i] for i in range(len(source))]
     return Pictures(np.stack([one.image[..., 0] for one in records]), np.array([one.label for one in records], np.int32))
 
 
-def coded(pictures: Pictures, model: TrainedModel) -> Pictures:
-    """The same after the model's codec."""
+def recode(pictures: Pictures, model: TrainedModel) -> Pictures:
+    """Returns pictures after the model's codec."""
     images = [model.codec.decode(sparse) for sparse in model.codec.encode_batch(pictures.images[..., None].repeat(3, axis=-1))]
     return pictures._replace(images=np.stack(images)[..., 0])
 
 
 def batches(pictures: Pictures, size: int, epochs: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Shuffled, each picture moved at random: float32 [size, H, W, 1], int32 [size]."""
+    """Shuffles pictures, each of them moved at random: float32 [size, H, W, 1], int32 [size]."""
     rng = np.random.default_rng(seed)
     padded = np.pad(pictures.images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
     height, width = pictures.images.shape[1:]
@@ -81,7 +83,8 @@ def batches(pictures: Pictures, size: int, epochs: int, seed: int) -> Iterator[t
 
 
 def train(pictures: Pictures, classes: int, epochs: int, seed: int, size: int = 128) -> Any:
-    """The classifier's parameters. Labels are smoothed, and the rate of learning falls to 0."""
+    """Trains the classifier; returns its parameters. Labels are smoothed, and the rate of learning
+    falls to 0."""
     model, steps = Classifier(classes), epochs * (len(pictures.images) // size)
     optimizer = optax.adamw(optax.cosine_onecycle_schedule(steps, 4e-3, 0.15), weight_decay=0.02)
     params = model.init(jax.random.key(seed), jnp.zeros((1, *pictures.images.shape[1:], 1)))
@@ -102,7 +105,7 @@ def train(pictures: Pictures, classes: int, epochs: int, seed: int, size: int = 
 
 
 def share_recognised(params: Any, pictures: Pictures, classes: int) -> float:
-    """Of the pictures, those whose class is the likeliest to the classifier."""
+    """Returns the share of pictures whose class is the likeliest to the classifier."""
     predict = jax.jit(partial(Classifier(classes).apply, params))
     images = pictures.images[..., None].astype(np.float32) / 255
     guesses = [np.asarray(predict(images[i : i + 500])).argmax(axis=-1) for i in range(0, len(images), 500)]
@@ -110,7 +113,7 @@ def share_recognised(params: Any, pictures: Pictures, classes: int) -> float:
 
 
 def samples_of(model: TrainedModel, num: int, seed: int, guidance: float | None = None) -> Pictures:
-    """As many of each class."""
+    """Samples as many pictures of each class."""
     classes = model.config.model.num_classes
     policy = replace(Policy(), guidance=guidance)
     lists = model.sample(num, seed, policy, label=range(classes), batch_size=50)
@@ -144,7 +147,7 @@ def main(
     start = time.perf_counter()
     params = train(training, classes, epochs, seed)
     seconds = time.perf_counter() - start
-    real, through_codec = (share_recognised(params, one, classes) for one in (test, coded(test, model)))
+    real, through_codec = (share_recognised(params, one, classes) for one in (test, recode(test, model)))
     samples = share_recognised(params, samples_of(model, num, seed), classes)
     guided = [
         Figure(

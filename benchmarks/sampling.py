@@ -1,10 +1,12 @@
-"""Times one step of the cached sampler with the reference network, and the memory traffic that it cannot do without.
+"""Times one step of the cached sampler with the reference network, and the memory traffic that it
+cannot do without.
 
     python benchmarks/sampling.py [--batch-size 16 --repeats 2 --json FILE]
 
-A step draws one triple of every list and does little arithmetic: what it must do is read the decoders' parameters and the
-filled part of the caches once. The time that the machine's memory would need for that is the floor; the ratio to it is what
-can be won. XLA's own programs, without the kernels, are timed beside.
+A step samples one triple of every list and does little arithmetic: what it must do is read the
+decoders' parameters and the filled part of the caches once. The time that the machine's memory
+would need for that is the floor; the ratio to it is what can be won. XLA's own programs, without
+the kernels, are timed beside.
 """
 
 import dataclasses
@@ -42,20 +44,22 @@ from dct_jax.kernels import without_kernels
 from dct_jax.nn.initial import initial_params
 
 IMAGE_TRIPLES = 1000
-"""About those of a 64 x 64 image."""
+"""About as many triples as a 64 x 64 image has."""
 
 SHARE_BAR, FLOOR_BAR = 0.5, 1.25
-"""A step by one without kernels, and by its floor."""
+"""The time of a step by that without kernels, and by its floor."""
 
 PLAIN_SHARE = 7
-"""Of the steps, only one in so many is timed without kernels: those read the whole window, so all take as long."""
+"""Of the steps, only one in so many is timed without kernels: those read the whole window, so all
+take as long."""
 
 Sample = Callable[..., SampledChunk]
-"""`sample_chunk`, or another program for the same."""
+"""`sample_chunk`, or another program that samples a chunk."""
 
 
 def chunks_of(model: DCTransformer, size: int, index: int) -> Chunk:
-    """Chunk `index` of lists that `never_stopping` has drawn up to there."""
+    """Returns chunk `index` of lists that parameters of `forbid_stopping` have sampled up to
+    there."""
     config, given = model.config, index * model.config.chunk_size
     channels, positions = (x[:given] for x in places(model.vocabulary))
     blank = SparseDCT.empty(IMAGE_SIZE, REFERENCE_CODEC)
@@ -64,8 +68,9 @@ def chunks_of(model: DCTransformer, size: int, index: int) -> Chunk:
     return jax.device_put(chunk)
 
 
-def never_stopping(model: DCTransformer, params: Any) -> Any:
-    """The parameters with heads that fill one channel after another, position by position, so that every chunk is full."""
+def forbid_stopping(model: DCTransformer, params: Any) -> Any:
+    """Returns the parameters with heads that fill one channel after another, position by position,
+    so that every chunk is full."""
     vocabulary = model.vocabulary
     channel_bias = -100.0 * vocabulary.rank[: vocabulary.num_channels + 1]  # [3 B^2 + 1]
     channel_bias[vocabulary.stop] = -1e9
@@ -77,7 +82,8 @@ def never_stopping(model: DCTransformer, params: Any) -> Any:
 
 
 def parameter_bytes(params: Any) -> int:
-    """Of the decoders and the heads, without the keys and values of cross-attention, which are made once a chunk.
+    """Returns the bytes of the decoders and the heads, without the keys and values of
+    cross-attention, which are made once a chunk.
 
     Embeddings do not count: a step needs a few rows of them.
     """
@@ -91,8 +97,8 @@ def parameter_bytes(params: Any) -> int:
 
 
 def cache_bytes(model: DCTransformer, batch: int, steps: int) -> float:
-    """Keys and values of the filled columns of the window, on average over a chunk's first steps, and of the encoder's tokens,
-    in every decoder block."""
+    """Returns the bytes of keys and values of the filled columns of the window, on average over a
+    chunk's first steps, and of the encoder's tokens, in every decoder block."""
     config = model.config
     tokens = int(np.prod([-(-side // config.encoder_stride) for side in model.vocabulary.grid]))  # T
     blocks = len(config.channel_decoder) + len(config.position_decoder) + len(config.value_decoder)
@@ -101,12 +107,13 @@ def cache_bytes(model: DCTransformer, batch: int, steps: int) -> float:
 
 
 def step_flops(model: DCTransformer, params: Any, batch: int, steps: int) -> float:
-    """Operations of a step: two a weight and list, and two for each number of the caches."""
+    """Returns the operations of a step: two a weight and list, and two for each number of the
+    caches."""
     return batch * 2 * parameter_bytes(params) / 4 + 2 * cache_bytes(model, batch, steps) / 4
 
 
 def plain_chunk(*args: Any) -> SampledChunk:
-    """`sample_chunk` by XLA's own programs."""
+    """Samples a chunk by XLA's own programs."""
     with without_kernels():
         return _plain_chunk(*args)
 
@@ -123,25 +130,26 @@ class Sampler:
         self.model, self.batch = reference_model(), batch
         self.chunks = [chunks_of(self.model, batch, index) for index in range(2)]
         params = initial_params(self.model, self.chunks[0], seed=0)
-        self.params, self.keys = never_stopping(self.model, params), jax.random.split(jax.random.key(1), batch)
+        self.params, self.keys = forbid_stopping(self.model, params), jax.random.split(jax.random.key(1), batch)
 
     def seconds(self, sample: Sample, index: int, until: int) -> float:
-        """Of the start of a chunk and so many steps."""
+        """Returns the seconds of the start of a chunk and so many steps."""
         row = jnp.ones(self.batch, jnp.int32)
         span = Span(0 * row, until * row, 0 * row)
         start = time.perf_counter()
-        drawn = sample(self.model, False, Policy(), self.params, self.chunks[index], self.keys, span)
-        lengths = np.asarray((drawn.channels < self.model.vocabulary.stop).sum(axis=1))  # [B]
+        sampled = sample(self.model, False, Policy(), self.params, self.chunks[index], self.keys, span)
+        lengths = np.asarray((sampled.channels < self.model.vocabulary.stop).sum(axis=1))  # [B]
         seconds = time.perf_counter() - start
         assert np.all(lengths == until), f"the lists have {lengths} triples; each must have {until}, or steps are missing"
         return seconds
 
 
 def main(batch_size: int = 16, repeats: int = 2, json: Path | None = None) -> None:
-    """Times the sampler with the reference network, with kernels and by XLA's own programs, by turns.
+    """Times the sampler with the reference network, with kernels and by XLA's own programs, by
+    turns.
 
     Args:
-        batch_size: lists drawn at once.
+        batch_size: lists that are sampled at once.
         repeats: of a chunk of 896 steps with kernels, each between measurements of the others.
         json: where to write the figures.
     """

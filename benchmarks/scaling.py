@@ -1,10 +1,12 @@
-"""Times a training step, and measures its memory, for images of several sizes on the same grid of blocks.
+"""Times a training step, and measures its memory, for images of several sizes on one grid of
+blocks.
 
     python benchmarks/scaling.py [--batch-size 1 --repeats 5 --json FILE --plot FILE.png]
 
-The paper's claim is that chunks make a step's cost independent of the image's size: a list of 2048 x 2048 pixels is longer,
-not harder. What is left is the vocabulary: at B = 32 there are 3,072 channels. The bar: time and memory of a triple at 64 x 64
-and at 2048 x 2048 pixels (B = 32) agree within 15 % on the same grid of 64 x 64 blocks.
+The paper's claim is that chunks make a step's cost independent of the image's size: a list of 2048
+x 2048 pixels is longer, not harder. What is left is the vocabulary: at B = 32 there are 3,072
+channels. The bar: time and memory of a triple at 64 x 64 and at 2048 x 2048 pixels (B = 32) agree
+within 15 % on a grid of 64 x 64 blocks.
 """
 
 import dataclasses
@@ -28,7 +30,8 @@ from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.training.optimizer import make_optimizer
 
 CASES = ((64, 1), (2048, 32))
-"""Image sides in pixels and block sizes B, all of 64 x 64 blocks; the first and the last are compared."""
+"""Image sides in pixels and block sizes B, all of 64 x 64 blocks; the first and the last are
+compared."""
 
 BAR = 0.15
 
@@ -42,7 +45,8 @@ class Row(NamedTuple):
         parameters: of the network.
         seconds: of a step.
         triples: that the step predicts.
-        memory: of a step in bytes by XLA's own account, its batch and gradient included, parameters and optimiser not.
+        memory: of a step in bytes by XLA's own account, its batch and gradient included, parameters
+            and optimiser not.
     """
 
     side: int
@@ -67,28 +71,28 @@ class Case:
         self._step = parallel(program, devices, donate_first=True).lower(self._state, self._batch).compile()
 
     def _chunks(self, chunks: int) -> Chunk:
-        """Chunk 1 of lists of 2,000 triples: every target element is a triple."""
+        """Returns chunk 1 of lists of 2,000 triples: every target element is a triple."""
         rng, config = np.random.default_rng(0), self.model.config
         lists = [random_list(rng, 2000, self.codec, (self.side, self.side)) for _ in range(chunks)]
-        made = make_chunks(lists, [1] * chunks, [0] * chunks, self.model.vocabulary, config.chunk_size, config.overlap)
-        assert made.is_target.sum() == chunks * config.chunk_size
-        return made
+        batch = make_chunks(lists, [1] * chunks, [0] * chunks, self.model.vocabulary, config.chunk_size, config.overlap)
+        assert batch.is_target.sum() == chunks * config.chunk_size
+        return batch
 
     def take_step(self) -> Any:
-        """A training step's metrics."""
+        """Takes a training step; returns its metrics."""
         self._state, metrics = self._step(self._state, self._batch)
         return metrics
 
     def row(self, seconds: list[float]) -> Row:
-        """The table's row, given the times of some steps."""
+        """Returns the table's row, given the times of some steps."""
         memory = self._step.memory_analysis().temp_size_in_bytes + sum(x.nbytes for x in jax.tree.leaves(self._batch))
         parameters = sum(x.size for x in jax.tree.leaves(self._state.variables))
         triples = int(np.sum(self._batch.is_target))
         return Row(self.side, self.codec.block_size, parameters, statistics.median(seconds), triples, memory)
 
 
-def draw(rows: list[Row]) -> Plot:
-    """Milliseconds and megabytes a triple against the image's side."""
+def plot_rows(rows: list[Row]) -> Plot:
+    """Plots milliseconds and megabytes a triple against the image's side."""
     figure = Plot(figsize=(9, 3.2), dpi=120, layout="constrained")
     sides = [row.side for row in rows]
     for axis, title, values in zip(
@@ -116,7 +120,7 @@ def main(batch_size: int = 1, repeats: int = 5, json: Path | None = None, plot: 
         batch_size: chunks in a step.
         repeats: timed steps of each, after one that is not timed.
         json: where to write the figures.
-        plot: where to draw them.
+        plot: where to plot them.
     """
     cases = [Case(side, block_size, batch_size) for side, block_size in CASES]
     for case in cases:
@@ -141,7 +145,7 @@ def main(batch_size: int = 1, repeats: int = 5, json: Path | None = None, plot: 
         figures.append(Figure(name, ratio, f"times (bar {1 + BAR}: {'met' if abs(ratio - 1) <= BAR else 'MISSED'})"))
     report(figures, json)
     if plot:
-        draw(rows).savefig(plot)
+        plot_rows(rows).savefig(plot)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What steering is worth: does the class matter, are drawn details and colours nearer to pictures than their inputs, and what
-does a triple cost after a prefix.
+"""What steering is worth: does the class matter, are sampled details and colours nearer to pictures
+than their inputs, and what does a triple cost after a prefix.
 
     python benchmarks/steering.py CLASSES_RUN LUMA_FIRST_RUN [--num 500 --labels 1000 --json FILE]
 
-The bars: held-out pictures are likelier with their own label than with another; the FD-AlexNet of upsampled and colourised
-samples to held-out pictures is below that of what they were given; a triple drawn in upsampling costs no more than in plain
-sampling.
+The bars: held-out pictures are likelier with their own label than with another; the FD-AlexNet of
+upsampled and colourised samples to held-out pictures is below that of what they were given; a
+triple sampled in upsampling costs no more than in plain sampling.
 """
 
 import time
@@ -43,14 +43,14 @@ def main(
     repeats: int = 5,
     json: Path | None = None,
 ) -> None:
-    """Measures.
+    """Measures what steering is worth.
 
     Args:
         classes: folder of a class-conditional run that lists all DCs first, whose data is there.
-        luma_first: folder of a run in the order luma_first, on the same data.
+        luma_first: folder of a run in the order luma_first, on the data of `classes`.
         num: held-out pictures that are upsampled and colourised, a sample each.
         labels: held-out pictures whose likelihood is taken with the true and another label.
-        triples, repeats: drawn in a timed round, and rounds.
+        triples, repeats: triples that are sampled in a timed round, and rounds.
         json: where to write the figures.
     """
     by_class, by_luma = load(classes), load(luma_first)
@@ -76,7 +76,8 @@ def main(
 
 
 def label_figures(model: TrainedModel, num: int) -> list[Figure]:
-    """Nats by which the true label makes held-out pictures likelier than another one does, and than a hidden one."""
+    """Measures the nats by which the true label makes held-out pictures likelier than another one
+    does, and than a hidden one."""
     held_out = open_sources(model.config.data)[1]
     config = replace(model.config, data=replace(model.config.data, held_out_crops=num))
     lists, labels = read_held_out(held_out, config, Skipped(len(held_out), 1.0))
@@ -94,7 +95,8 @@ def label_figures(model: TrainedModel, num: int) -> list[Figure]:
 
 
 def cost_figures(model: TrainedModel, pictures: Sequence[np.ndarray], triples: int, repeats: int) -> list[Figure]:
-    """Milliseconds a drawn triple, plain and after the DCs of pictures, by turns."""
+    """Measures the milliseconds of a sampled triple, plain and after the DCs of pictures, by
+    turns."""
     plain = model.starts(len(pictures))
     prefixes = starts_of(model, [to_restore(model, picture).prefix for picture in pictures], 1, seed=0)
     both: dict[str, list[float]] = {"plain": [], "upsampling": []}
@@ -113,24 +115,26 @@ def cost_figures(model: TrainedModel, pictures: Sequence[np.ndarray], triples: i
 
 
 def seconds_per_triple(model: TrainedModel, starts: Sequence[Start], triples: int) -> float:
-    """Of so many drawn triples, while there are more samples to begin than rows: a batch that runs empty costs either way."""
-    begun, drawn = time.perf_counter(), {}
+    """Measures the seconds of so many sampled triples, while there are more samples to begin than
+    rows: a batch that runs empty costs either way."""
+    start, lengths = time.perf_counter(), {}
     for grown in model.sample_from(starts):
-        drawn |= {one.start.number: len(one.sparse) - len(one.start.given) for one in grown}
-        if sum(drawn.values()) >= triples:
-            return (time.perf_counter() - begun) / sum(drawn.values())
-    raise ValueError(f"the samples have {sum(drawn.values())} triples; {triples} were to be timed: time fewer")
+        lengths |= {one.start.number: len(one.sparse) - len(one.start.given) for one in grown}
+        if sum(lengths.values()) >= triples:
+            return (time.perf_counter() - start) / sum(lengths.values())
+    raise ValueError(f"the samples have {sum(lengths.values())} triples; {triples} were to be timed: time fewer")
 
 
 def samples_of(model: TrainedModel, given: Sequence[Given]) -> list[np.ndarray]:
-    """A sample for each picture, uint8 [H, W, 3]."""
+    """Samples a picture for each picture, uint8 [H, W, 3]."""
     starts = starts_of(model, [one.prefix for one in given], 1, seed=0)
     ended = {one.start.number: one.sparse for grown in model.sample_from(starts) for one in grown if one.state != "growing"}
     return [model.codec.decode(ended[start.number]) for start in starts]
 
 
 def distance(network: Any, real: Statistics, images: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The Frechet distance of images to the real ones, and that of as many real ones to the rest."""
+    """Returns the Frechet distance of images to the real ones, and that of as many real ones to the
+    rest."""
     fake = feature_statistics(network, images, KEEP, title="images")
     measure = compare_statistics(network, real, fake).measures[0]
     return measure.value, measure.floor

@@ -1,9 +1,10 @@
-"""Attacks on what docs/reliability.md promises: killed processes, full disks, damaged files, a demo page in a crowd.
+"""Attacks on what docs/reliability.md promises: killed processes, full disks, damaged files, a demo
+page in a crowd.
 
     python benchmarks/torture.py [--minutes 20 --only files --seed 1 --json FILE]
 
-Each part has its share of the time and stops when that is over; the figures say how much it did. Full disks need root (they
-are mounted in memory). Exit code 1 if something failed.
+Each part has its share of the time and stops when that is over; the figures say how much it did.
+Full disks need root (they are mounted in memory). Exit code 1 if something failed.
 """
 
 import sys
@@ -43,7 +44,7 @@ def main(
         minutes: for all parts, or for the one that is named.
         only: that part alone.
         seed: of what is done when and where.
-        json: file for the same numbers.
+        json: where to write the figures.
     """
     record = Record(json)
     for name, (part, share) in PARTS.items():

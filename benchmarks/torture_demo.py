@@ -36,7 +36,7 @@ def crowd(seconds: float, seed: int) -> list[Figure]:
 
         odd: list[Any] = [None, -5, 99, 1e308, "SECRET", ["SECRET"], {"path": "/etc/passwd"}, "0" * 10_000, True]
 
-        def asked(number: int) -> int:
+        def ask(number: int) -> int:
             call, upload = f"{url}/gradio_api/call/{rng.choice(['draw', 'upsample', 'continue'])}", f"{url}/gradio_api/upload"
             paths = ["../../etc/passwd", "x" * 5000, "%00", "gradio_api/file=/etc/passwd"]
             bodies = [b"{", b"[" * 100_000, b"SECRET" * 1000, json.dumps({"data": odd}).encode()]
@@ -54,7 +54,7 @@ def crowd(seconds: float, seed: int) -> list[Figure]:
                 return -1
 
         with ThreadPoolExecutor(100) as pool:
-            codes = list(pool.map(asked, range(100)))
+            codes = list(pool.map(ask, range(100)))
         alive = httpx.get(url, timeout=60).status_code == 200 and page.poll() is None
     finally:
         page.terminate()

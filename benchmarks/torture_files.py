@@ -30,8 +30,9 @@ SHARES = {"jpeg": 0.2, "npz": 0.05, "dct": 0.15, "safetensors": 0.45, "pth": 0.0
 COUNTS = {"jpeg": 20_000, "npz": 3000, "dct": 3000, "safetensors": 3000, "pth": 3000, "tar": 3000, "idx": 3000}
 
 
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """A few changes: bits flipped, bytes replaced, parts left out, doubled, moved, or the rest cut off."""
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """Makes a few changes: bits flipped, bytes replaced, parts left out, doubled, moved, or the
+    rest cut off."""
     changed = bytearray(data)
     for _ in range(rng.choice([1, 1, 1, 2, 4, 16])):
         at, kind = rng.randrange(len(changed) or 1), rng.randrange(7)
@@ -185,7 +186,8 @@ KINDS = {"jpeg": _jpeg, "npz": _npz, "dct": _dct, "safetensors": _safetensors, "
 
 
 def _attack(kind: str, seconds: float, seed: int, folder: Path, results: Any) -> None:
-    """In a process of its own: a hang ends it by a signal, and a crash by itself."""
+    """Reads changed files in a process of its own: a hang ends it by a signal, a crash by
+    itself."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     files, read = KINDS[kind](folder)
     rng, tally, worst = random.Random(seed), Counter(), 0.0
@@ -196,7 +198,7 @@ def _attack(kind: str, seconds: float, seed: int, folder: Path, results: Any) ->
             pass  # a part of a file
     before, end = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic() + seconds
     for _ in range(COUNTS[kind]):
-        data = mutated(rng.choice(files), rng)
+        data = mutate(rng.choice(files), rng)
         (folder / "current").write_bytes(data)
         signal.alarm(HANG + 1)
         start = time.monotonic()

@@ -1,4 +1,5 @@
-"""Runs on disks that are full or cannot be written, with damaged checkpoints, and with two writers."""
+"""Runs on disks that are full or cannot be written, with damaged checkpoints, and with two
+writers."""
 
 import os
 import random
@@ -12,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from machine import Figure
-from torture_kills import TRAIN, command, ran
+from torture_kills import TRAIN, command, run_command
 
 
 @contextmanager
 def disk(options: str) -> Iterator[Path | None]:
-    """A disk in memory; None if this user may not mount one."""
+    """Mounts a disk in memory; None if this user may not mount one."""
     folder = Path(tempfile.mkdtemp(prefix="torture-disk-"))
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False)
     try:
@@ -29,7 +30,8 @@ def disk(options: str) -> Iterator[Path | None]:
 
 
 def disks(seconds: float, seed: int) -> list[Figure]:
-    """Trains until the disk is full, then with room again; on a disk without inodes, and on one that cannot be written."""
+    """Trains until the disk is full, then with room again; on a disk without inodes, and on one
+    that cannot be written."""
     if shutil.which("mount") is None or os.getuid():
         return [Figure("full disks", "not tried", "(needs root)")]
     rng, end, tried, tally = random.Random(seed), time.monotonic() + seconds, 0, Counter()
@@ -39,7 +41,7 @@ def disks(seconds: float, seed: int) -> list[Figure]:
         with disk(options) as folder:
             if folder is None:
                 return [Figure("full disks", "not tried", "(nothing can be mounted here)")]
-            done = ran(command(*TRAIN, "--run-dir", folder / "run"))
+            done = run_command(command(*TRAIN, "--run-dir", folder / "run"))
             last = done.stderr.replace("\r", "\n").strip().splitlines()[-1:]
             tried += 1
             tally["tracebacks"] += "Traceback" in done.stdout + done.stderr
@@ -48,19 +50,20 @@ def disks(seconds: float, seed: int) -> list[Figure]:
             if done.returncode and ",ro" not in options:
                 room = ["mount", "-o", "remount,size=100m,nr_inodes=0", str(folder)]
                 subprocess.run(room, check=True, capture_output=True)
-                tally["do not go on"] += ran(command(*TRAIN, "--run-dir", folder / "run")).returncode != 0
+                tally["do not go on"] += run_command(command(*TRAIN, "--run-dir", folder / "run")).returncode != 0
     bad = {name: number for name, number in tally.items() if number}
     return [Figure("disks that are full, without inodes, read-only", tried, f"FAILED: {bad}" if bad else "one line each")]
 
 
 def damage(seconds: float, seed: int) -> list[Figure]:
-    """Every file of a checkpoint: deleted, emptied, halved, and a bit flipped at 20 places; then it is loaded."""
+    """Tries every file of a checkpoint: deleted, emptied, halved, and a bit flipped at 20 places;
+    then it is loaded."""
     from dct_jax.run import load
 
     rng, end, tried, refused, wrong, other = random.Random(seed), time.monotonic() + seconds, 0, 0, 0, 0
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         run = Path(folder) / "run"
-        assert ran(command(*TRAIN, "--run-dir", run)).returncode == 0
+        assert run_command(command(*TRAIN, "--run-dir", run)).returncode == 0
         wanted = {path.name: load(path).fingerprint for path in (run / "checkpoints").iterdir()}
         best = max(wanted, key=int)
         files = [path for path in sorted((run / "checkpoints" / best).rglob("*")) if path.is_file() and path.stat().st_size]
@@ -92,7 +95,7 @@ def damage(seconds: float, seed: int) -> list[Figure]:
 
 
 def writers(seconds: float, seed: int) -> list[Figure]:
-    """Two that begin to train in one folder at once: one does, the other says who."""
+    """Begins to train twice in one folder at once: one does, the other says who."""
     rng, end, tried, wrong = random.Random(seed), time.monotonic() + seconds, 0, 0
     while time.monotonic() < end and tried < 10:
         with tempfile.TemporaryDirectory(prefix="torture-") as folder:
@@ -104,6 +107,6 @@ def writers(seconds: float, seed: int) -> list[Figure]:
             said = [process.communicate() for process in both]
             codes = sorted(process.returncode for process in both)
             tried += 1
-            # The second may also have come when the first was done, and then there was nothing left to do.
+            # The second may also have come when the first was done, with nothing left to do.
             wrong += codes not in ([0, 2], [0, 0]) or (codes == [0, 2] and not any("is in training" in x for _, x in said))
     return [Figure("two writers of one run", tried, f"FAILED: {wrong}" if wrong else "one each")]

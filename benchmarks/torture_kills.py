@@ -15,12 +15,12 @@ TRAIN = ["train", "debug", "--training.steps", "40", "--training.checkpoint-ever
 
 
 def command(*args: object) -> list[str]:
-    """`python -m dct_jax ...`."""
+    """Returns the command `python -m dct_jax ...`."""
     return [sys.executable, "-m", "dct_jax", *map(str, args)]
 
 
-def killed(args: list[str], after: float) -> bool:
-    """Runs a command, and kills it after so many seconds; whether it was still running."""
+def kill(args: list[str], after: float) -> bool:
+    """Runs a command, and kills it after so many seconds; returns whether it still ran."""
     process = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         process.wait(after)
@@ -31,19 +31,19 @@ def killed(args: list[str], after: float) -> bool:
     return False
 
 
-def ran(args: list[str]) -> subprocess.CompletedProcess[str]:
+def run_command(args: list[str]) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
     return subprocess.run(args, capture_output=True, text=True, check=False, timeout=300)
 
 
 def contents(folder: Path, pattern: str) -> dict[str, str]:
-    """SHA-256 of files, by their paths below the folder."""
+    """Returns the SHA-256 of files, by their paths below the folder."""
     files = (path for path in sorted(folder.rglob(pattern)) if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def kills(seconds: float, seed: int) -> list[Figure]:
-    """100 kills: 60 of training, and 40 of sampling, compressing and preparing data."""
+    """Kills 100 commands: 60 of training, and 40 of sampling, compressing and preparing data."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         root = Path(folder)
@@ -57,19 +57,19 @@ def _fingerprint(run: Path) -> str:
 
 
 def _training(root: Path, seconds: float, rng: random.Random) -> list[Figure]:
-    """Runs that are killed until they are complete, and then equal one that was not killed."""
+    """Kills runs until they are complete; they must equal one that was not killed."""
     end, kills, runs, wrong, tracebacks = time.monotonic() + seconds, 0, 0, 0, 0
-    assert ran(command(*TRAIN, "--run-dir", root / "whole")).returncode == 0
+    assert run_command(command(*TRAIN, "--run-dir", root / "whole")).returncode == 0
     wanted, numbers = _fingerprint(root / "whole"), _numbers(root / "whole")
     while kills < 60 and time.monotonic() < end:
         run = root / f"run{runs}"
         arguments, complete = command(*TRAIN, "--run-dir", run), False
         for _ in range(12):
-            if not killed(arguments, rng.uniform(1.5, 9)):
+            if not kill(arguments, rng.uniform(1.5, 9)):
                 complete = True
                 break
             kills += 1
-        done = ran(arguments)
+        done = run_command(arguments)
         runs += 1
         tracebacks += "Traceback" in done.stdout + done.stderr
         wrong += done.returncode != 0 or _fingerprint(run) != wanted or _numbers(run) != numbers
@@ -80,7 +80,7 @@ def _training(root: Path, seconds: float, rng: random.Random) -> list[Figure]:
 
 
 def _numbers(run: Path) -> list[tuple[int, object, object]]:
-    """What the log says of the model."""
+    """Returns what the log says of the model."""
     from dct_jax.training.metrics_log import read_records
 
     records = read_records(run / "metrics.jsonl")
@@ -108,18 +108,19 @@ def _others(root: Path, seconds: float, rng: random.Random) -> list[Figure]:
     figures = []
     for name, (arguments, pattern) in kinds.items():
         end, number, rounds, wrong = time.monotonic() + seconds / len(kinds), 0, 0, 0
-        done = ran(command(*arguments, root / f"{name}-whole"))
+        done = run_command(command(*arguments, root / f"{name}-whole"))
         assert done.returncode == 0, done.stderr
         wanted = contents(root / f"{name}-whole", pattern)
         while number < 13 and time.monotonic() < end:
             out, rounds = root / f"{name}-{rounds}", rounds + 1
             for _ in range(5):
-                number += killed(command(*arguments, out), rng.uniform(0.5, 8))
+                number += kill(command(*arguments, out), rng.uniform(0.5, 8))
                 left = contents(out, pattern)
                 whole = {path: digest for path, digest in left.items() if not Path(path).name.startswith(".")}
-                # What stands there under its name is whole; hidden files are those that were being written.
+                # What stands there under its name is whole; hidden files are those that were being
+                # written.
                 wrong += name != "preparing" and any(wanted.get(path) != digest for path, digest in whole.items())
-            done = ran(command(*arguments, out))
+            done = run_command(command(*arguments, out))
             again = {path: digest for path, digest in contents(out, pattern).items() if not Path(path).name.startswith(".")}
             same = wanted.keys() <= again.keys() if name == "preparing" else wanted == again
             refuses = name == "preparing" and "is there already" in done.stderr  # it was complete

@@ -1,9 +1,10 @@
-"""Times training steps with products of float32 and of bfloat16 operands, by turns, and plain matrix products beside them.
+"""Times training steps with products of float32 and of bfloat16 operands, by turns, and plain
+matrix products beside them.
 
     python benchmarks/train_step.py [--batch-size 2 --repeats 5 --json FILE]
 
-The reference network takes steps with Adam, that of `landscapes` with Muon. The bars: half of the rate of plain XLA
-matrix products in float32.
+The reference network takes steps with Adam, that of `landscapes` with Muon. The bars: half of the
+rate of plain XLA matrix products in float32.
 """
 
 import dataclasses
@@ -35,7 +36,8 @@ SHARE_BAR = 0.5
 
 
 def make_batch(model: DCTransformer, size: int) -> Chunk:
-    """Chunks 0 and 1 of random lists of 2000 triples, in turn: every target element is a triple."""
+    """Makes chunks 0 and 1 of random lists of 2000 triples, in turn: every target element is a
+    triple."""
     rng, config = np.random.default_rng(0), model.config
     lists = [random_list(rng, 2000) for _ in range(size)]
     indices = [i % 2 for i in range(size)]
@@ -46,10 +48,12 @@ def make_batch(model: DCTransformer, size: int) -> Chunk:
 
 
 def step_flops(model: DCTransformer, params: Any, batch: int) -> float:
-    """Floating-point operations of a step's matrix products, forward and backward, without what rematerialisation adds.
+    """Returns the floating-point operations of a step's matrix products, forward and backward,
+    without what rematerialisation adds.
 
-    6 a weight and row that it acts on: W window rows, but T encoder tokens in the encoder and for the keys and values of
-    cross-attention. 12 D a pair of query and key, of which causal self-attention has half.
+    6 a weight and row that it acts on: W window rows, but T encoder tokens in the encoder and for
+    the keys and values of cross-attention. 12 D a pair of query and key, of which causal
+    self-attention has half.
     """
     config, vocabulary = model.config, model.vocabulary
     window = config.window  # W
@@ -77,17 +81,18 @@ class Steps:
         self._batch = place(batch, devices)
 
     def take(self) -> Metrics:
-        """One step."""
+        """Takes one step."""
         self.state, metrics = self._step(self.state, self._batch)  # the step overwrites the state
         return metrics
 
 
-def measured(name: str, model: DCTransformer, training: TrainingConfig, batch: Chunk, repeats: int) -> list[Figure]:
-    """The rows of one network."""
+def measure(name: str, model: DCTransformer, training: TrainingConfig, batch: Chunk, repeats: int) -> list[Figure]:
+    """Measures one network; returns its rows."""
     forms = {products: Steps(model, training, batch, products) for products in ("float32", "bfloat16")}
     for steps in forms.values():
         timings(steps.take, 2)
-    # The machine's speed varies from one second to the next: each step is compared with what is around it.
+    # The machine's speed varies from one second to the next: each step is compared with what is
+    # around it.
     rates, seconds = [matmul_rate()], {products: [] for products in forms}
     for _ in range(repeats):
         for products, steps in forms.items():
@@ -125,10 +130,10 @@ def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> Non
         json: where to write the figures.
     """
     small = load_experiment("landscapes")
-    figures = measured("reference", reference_model(), TrainingConfig(), make_batch(reference_model(), batch_size), repeats)
+    figures = measure("reference", reference_model(), TrainingConfig(), make_batch(reference_model(), batch_size), repeats)
     training = open_source(small.data.source)
     batches = training_batches(training, small, Skipped(len(training), small.data.max_skipped), 0, Shard(0, 1))
-    figures += measured("landscapes", network(small), small.training, next(batches), 3 * repeats)
+    figures += measure("landscapes", network(small), small.training, next(batches), 3 * repeats)
     units = "yes" if has_bfloat16_units() else "no, so bfloat16 operands stay float32"
     report([*machine_figures(), peak_memory(), Figure("units for bfloat16", units), *figures], json)
 

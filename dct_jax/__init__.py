@@ -1,4 +1,4 @@
-"""DCTransformer in JAX: images as sparse lists of quantised DCT coefficients, generated one triple at a time."""
+"""DCTransformer in JAX: images are sparse lists of DCT coefficients, sampled triple by triple."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from dct_jax.dct.config import DCTConfig
 __all__ = ["DCTCodec", "DCTConfig", "SparseDCT", "TrainedModel", "load", "train"]
 
 Config = DCTConfig
-"""As it was called when DCTransformer was the only system; experiment files may still say so."""
+"""The name of DCTConfig in experiment files from when DCTransformer was the only system."""
 
 
 def __getattr__(name: str) -> Any:
-    """Models bring JAX, which takes seconds to start; the codec is NumPy alone and should not wait for it."""
+    """Imports models late: JAX takes seconds to start, and the codec, NumPy alone, needs none."""
     if name in ("load", "train"):
         from dct_jax import run
 

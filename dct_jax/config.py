@@ -1,6 +1,6 @@
-"""The configuration of a run: frozen dataclasses, one per room, whose fields are also the command line's flags.
+"""The configuration of a run: frozen dataclasses, one per room, whose fields are also flags.
 
-What every system's run has is here; each system adds its own rooms, in a class that derives from `RunConfig`.
+Here is what every run has. Each system adds its rooms in a class that derives from `RunConfig`.
 """
 
 import dataclasses
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from dct_jax.data.reader import Reader
     from dct_jax.training.stage import Stage
 
-LATER: Mapping[str, bool] = MappingProxyType({"later": True})
-"""Metadata of a field that checkpoints of earlier versions may lack: what those versions did is its default."""
+LATER: MappingProxyType[str, bool] = MappingProxyType({"later": True})
+"""Metadata of a field that earlier checkpoints may lack. Its default is what they did."""
 
-MAY_CHANGE: Mapping[str, bool] = MappingProxyType({"may_change": True})
-"""Metadata of a field of which a run may go on with another value: it changes how fast the run is, not what it learns
-(dropout's masks and rounding aside)."""
+MAY_CHANGE: MappingProxyType[str, bool] = MappingProxyType({"may_change": True})
+"""Metadata of a field that may change when a run goes on. It changes the speed of the run, not what
+the model learns (dropout's masks and rounding aside)."""
 
-COSTS: Mapping[str, bool] = MappingProxyType({"costs": True})
-"""Metadata of a field that says nothing of what a model computes, only of what that costs."""
+COSTS: MappingProxyType[str, bool] = MappingProxyType({"costs": True})
+"""Metadata of a field that says what a computation costs, not what it computes."""
 
 LARGEST_IMAGE = 2**26
-"""Pixels: far above what anybody trains. A configuration may come from others, and memory is taken for its numbers before
-anything else can be found wrong."""
+"""Pixels, far more than anybody trains on. A configuration may come from others, and memory is
+taken for its numbers before anything else is checked."""
 
 
 @dataclass(frozen=True)
@@ -34,27 +34,30 @@ class DataConfig:
     """Which pictures, and what the model sees of them.
 
     Attributes:
-        source: "landscapes" or "fashion" (bundled), "folder:PATH" (any tree of pictures; the class is the first sub-folder's
-            name), "tar:PATH" (an image tar, likewise), "idx:FOLDER" (the files of MNIST and its like), or
-            "tfds:NAME[/CONFIG][:VERSION]" (a TFDS data set).
-        split: of a TFDS data set, as TFDS writes it ("train[:90%]"); of a folder or a tar file, one sub-folder; of "fashion"
-            and idx files, "train" or "test"; all by default.
+        source: "landscapes" or "fashion" (bundled), "folder:PATH" (any tree of pictures; the class
+            is the first sub-folder's name), "tar:PATH" (a tar file of a tree of pictures),
+            "idx:FOLDER" (the files of MNIST and its like), or "tfds:NAME[/CONFIG][:VERSION]" (a
+            TFDS data set).
+        split: of a TFDS data set, as TFDS writes it ("train[:90%]"); of a folder or a tar file, one
+            sub-folder; of "fashion" and idx files, "train" or "test"; all by default.
         held_out_split: where held-out pictures come from; by default they are taken out of `split`.
-        held_out_every: every n-th picture of `split` is held out, if `held_out_split` names nothing.
+        held_out_every: every n-th picture of `split` is held out, without a `held_out_split`.
         held_out_crops: how many crops of the held-out pictures make up the evaluation.
         image_size: (H, W) in pixels: the size of every crop, or what whole pictures fit into.
-        fit: "crop" takes random crops of one size; "whole" takes whole pictures, scaled until they just fit into image_size, so
-            that the aspect ratio stays (the paper's way: a square image_size fixes the long side).
-        crop: the smallest and largest crop, as a share of the largest one of that shape that fits into the picture.
-            Crops are never enlarged beyond `enlarge`: a share that would need that takes the smallest crop possible.
-        enlarge: pictures may become so many times larger; those that would need more are skipped.
+        fit: "crop" takes random crops of one size; "whole" takes whole pictures, scaled until they
+            just fit into image_size, so that the aspect ratio stays (the paper's way: a square
+            image_size fixes the long side).
+        crop: the smallest and largest crop, as a share of the largest one of that shape that fits
+            into the picture. Where `enlarge` forbids a share, the crop is the smallest possible.
+        enlarge: how many times larger a picture may become; pictures that need more are skipped.
         flip: whether to mirror half of the training pictures left to right.
-        own_coefficients: take the coefficients of JPEG files as they are (in this codec's tables), and not those of their
-            pixels. Crops then begin at whole blocks and are never resized, and whole pictures must fit as they are.
-        upright: whether pictures with own coefficients are turned as their Exif or XMP orientation says; those with an edge of
-            part of a block cannot always be. Others are always turned.
-        threads: that make batches ahead of their use, in each worker process; 0 makes each when it is asked for.
-        workers: processes that make batches; 0 for threads of the training process alone.
+        own_coefficients: take the coefficients of JPEG files as they are (in this codec's tables),
+            not those of their pixels. Crops then begin at whole blocks and are never resized; whole
+            pictures must fit as they are.
+        upright: whether pictures with own coefficients are turned as their Exif or XMP orientation
+            says; an edge of part of a block can prevent this. Other pictures are always turned.
+        threads: how many threads of a worker process make batches ahead; 0 makes no batch ahead.
+        workers: how many processes make batches; 0 for threads of the training process alone.
         max_skipped: the run ends if more than this share of the pictures cannot be used.
     """
 
@@ -96,19 +99,22 @@ class TrainingConfig:
     Attributes:
         steps: optimiser steps of the whole run; the learning rate's cosine ends there.
         batch_size: chunks in a step, over all devices of all hosts together.
-        accumulate: parts that each device does its share of the batch in, one after the other, to save memory.
-        optimizer: "adam", as in the paper, or "muon", which orthogonalises the updates of the layers' matrices (Jordan et al.,
-            2024) and leaves everything else to Adam: a step takes a little longer and teaches more.
+        accumulate: a device does its batch in so many parts, one after the other, to save memory.
+        optimizer: "adam", as in the paper, or "muon", which orthogonalises the updates of the
+            layers' matrices (Jordan et al., 2024) and leaves the rest to Adam: a step takes a
+            little longer and teaches more.
         learning_rate: Adam's, at its peak.
-        muon_learning_rate: Muon's, likewise.
+        muon_learning_rate: Muon's, at its peak.
         warmup_steps: steps of linear warm-up from 0.
         clip_norm: the gradient's norm is clipped to this.
-        label_dropout: the share of training pictures whose class is hidden, so that a class-conditional model also learns to
-            draw without one; classifier-free guidance needs that.
-        evaluate_every, checkpoint_every: steps between evaluations on held-out pictures, and between checkpoints.
+        label_dropout: the share of training pictures whose class is hidden, so that a
+            class-conditional model also learns to sample without one; classifier-free guidance
+            needs that.
+        evaluate_every, checkpoint_every: steps between evaluations on held-out pictures, and
+            between checkpoints.
         keep: how many of the latest checkpoints to keep, beside the best.
-        samples: so many samples are drawn at each evaluation and compared with training pictures; 0 for none.
-        features: what they are compared by: "alexnet" for FD-AlexNet, "inception" for FID and sFID.
+        samples: how many samples each evaluation compares with training pictures; 0 for none.
+        features: what compares the samples: "alexnet" for FD-AlexNet, "inception" for FID and sFID.
     """
 
     steps: int = 1000
@@ -145,7 +151,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that determines a run. An experiment file builds one of a system's; a checkpoint carries it.
+    """Everything that determines a run. An experiment file builds it; a checkpoint carries it.
 
     Attributes:
         system: the name by which checkpoints tell whose configuration they carry.
@@ -161,15 +167,15 @@ class RunConfig:
         require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")
 
     def reader(self) -> "Reader":
-        """What makes batches of records; it needs no JAX."""
+        """Returns what makes batches of records; it needs no JAX."""
         raise NotImplementedError
 
     def build(self) -> "Stage":
-        """What a run of this configuration trains."""
+        """Returns what a run of this configuration trains."""
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and dictionaries, for JSON."""
+        """Returns plain numbers, strings, lists and dictionaries, for JSON."""
         return {"system": self.system} | dataclasses.asdict(self)
 
     @classmethod
@@ -179,7 +185,7 @@ class RunConfig:
         Raises:
             ValueError: if a field is unknown, missing, of the wrong type, or out of range.
         """
-        return _structured(values, cls, "")
+        return _build(values, cls, "")
 
 
 def is_marked(spec: dataclasses.Field, mark: Mapping[str, bool]) -> bool:
@@ -188,8 +194,8 @@ def is_marked(spec: dataclasses.Field, mark: Mapping[str, bool]) -> bool:
 
 
 def meaning(room: Any) -> Any:
-    """The fields of a room that say what a model computes; of a field without room, its value. LATER fields are left out where
-    they are as before, so that a model from before such a field is still the same."""
+    """Returns the fields of a room that say what a model computes, or the value of a field without
+    room. LATER fields with their default are left out, so older models keep their meaning."""
     if not dataclasses.is_dataclass(room):
         return room
     specs = [(spec, getattr(room, spec.name)) for spec in dataclasses.fields(room)]
@@ -238,8 +244,8 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
         raise ValueError(f"{name} is {value}; it must be {allowed}")
 
 
-def _structured(values: Any, cls: type, prefix: str) -> Any:
-    """A dataclass of plain values, in which lists become tuples, and whose dataclasses are made likewise."""
+def _build(values: Any, cls: type, prefix: str) -> Any:
+    """Makes a dataclass of plain values: of lists tuples, of dictionaries dataclasses."""
     if not isinstance(values, dict):
         raise ValueError(f"the configuration's {prefix or 'top'} is {type(values).__name__}; it must be a dictionary")
     specs, hints = dataclasses.fields(cls), get_type_hints(cls)
@@ -251,8 +257,8 @@ def _structured(values: Any, cls: type, prefix: str) -> Any:
     fields = {}
     for name, value in values.items():
         hint, value = hints[name], tuple(value) if isinstance(value, list) else value
-        if dataclasses.is_dataclass(hint):
-            value = _structured(value, hint, f"{prefix}{name}.")
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            value = _build(value, hint, f"{prefix}{name}.")
         elif not _fits(value, hint):
             wanted = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
             raise ValueError(f"the configuration's {prefix}{name} is {value!r}; it must be {wanted}")
@@ -261,7 +267,7 @@ def _structured(values: Any, cls: type, prefix: str) -> Any:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a field with this annotation may have this value. Integers pass for real numbers, booleans for nothing else."""
+    """Whether a value fits an annotation. Integers are real numbers; booleans are no numbers."""
     kind, of = get_origin(hint), get_args(hint)
     if kind is Literal:
         return value in of
@@ -274,7 +280,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def __getattr__(name: str) -> Any:
-    """What experiment files import from here that were written when DCTransformer was the only system."""
+    """Finds what experiment files from before there were several systems import from here."""
     if name not in ("Config", "ModelConfig"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from dct_jax.dct import config

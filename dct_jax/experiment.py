@@ -1,4 +1,4 @@
-"""Experiment files: small Python files, each of which defines CONFIG, the configuration of a run."""
+"""Experiment files: small Python files that define CONFIG, the configuration of a run."""
 
 import re
 import runpy
@@ -9,7 +9,7 @@ from dct_jax.config import RunConfig
 
 _IN_WHEEL = Path(__file__).parent / "experiments"
 FOLDER = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parent.parent / "experiments"
-"""Beside the package in a checkout, and inside of it where a wheel was installed."""
+"""The folder of experiments: beside the package in a checkout, inside of it in a wheel."""
 
 
 def experiments() -> list[str]:
@@ -40,7 +40,7 @@ def load_experiment(name: str) -> RunConfig:
 
 
 def __getattr__(name: str) -> Any:
-    """What experiment files of earlier versions import from here."""
+    """Finds what experiment files of earlier versions import from here."""
     if name not in ("PAPER_MODEL", "PAPER_TRAINING"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from dct_jax.dct import paper

@@ -6,12 +6,14 @@ from typing import Any
 import jax
 
 from dct_jax.config import RunConfig, with_fields
+from dct_jax.distributed.parallel import in_turn
 from dct_jax.experiment import load_experiment
 from dct_jax.published import is_checkpoint, locate
 from dct_jax.published.weights_file import read_weights
+from dct_jax.storage.mirror import Mirror, is_url
 from dct_jax.systems import read_config
+from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
-from dct_jax.training.loop import train as train_run
 from dct_jax.training.stage import Trained
 
 
@@ -20,24 +22,40 @@ def train(experiment: str | RunConfig, folder: str | Path, **fields: Any) -> Tra
 
     Args:
         experiment: the name of an experiment, the path of its file, or a configuration.
-        folder: of the run.
-        fields: other values of the configuration's fields, as in `train("fashion", "runs/fashion", steps=500, width=64)`.
+        folder: of the run, also gs://... and s3://...
+        fields: other values of fields, as in `train("fashion", "runs/a", steps=500)`.
 
     Raises:
         ValueError: if there is no such experiment or field, or as `training.loop.train`.
         FloatingPointError: if a loss is not finite.
+        KeyboardInterrupt: if a signal stops the run; the same call goes on from there.
     """
     config = experiment if isinstance(experiment, RunConfig) else load_experiment(experiment)
-    train_run(with_fields(config, fields), Path(folder))
+    outcome = train_at(with_fields(config, fields), folder)
+    if outcome.signal:
+        raise KeyboardInterrupt(f"{outcome.signal} stopped the run after step {outcome.step}")
     return load(folder)
 
 
+def train_at(config: RunConfig, run: str | Path, latest_whole: bool = False, signals: list[str] | None = None) -> loop.Outcome:
+    """Trains in a folder, or at a URL: a folder on this disk is then copied there after each
+    checkpoint. All processes of a run call this; see `training.loop.train` for the rest."""
+    if not is_url(run):
+        return loop.train(config, Path(run), None, None, latest_whole, signals)
+    mirror = Mirror(str(run), f"training-{jax.process_index()}")
+    in_turn(mirror.start)
+    outcome = loop.train(config, mirror.folder, None, mirror.push, latest_whole, signals)
+    if jax.process_index() == 0:
+        mirror.finish()
+    return outcome
+
+
 def load(run: str | Path, dtype: str | None = None) -> Trained:
-    """The best checkpoint of a run's folder, the one that is named, a file that `export` has written, or a published model.
+    """Loads a run's best checkpoint, one checkpoint, a file of `export`, or a published model.
 
     Args:
-        run: the folder, runs/NAME/checkpoints/STEP, the file, or the name, as `dct_jax.published.locate` has it.
-        dtype: as of `Trained.with_dtype`; by default the weights are float32, the activations as in training.
+        run: the folder, RUN/checkpoints/STEP, the file, or the name; see `published.locate`.
+        dtype: as of `Trained.with_dtype`; by default float32, with activations as in training.
 
     Raises:
         ValueError: if there is no such model, or it cannot be read.

@@ -1,4 +1,4 @@
-"""The systems that there are: the configurations by which checkpoints and files of weights are read."""
+"""The systems that there are, by whose configurations checkpoints and weights are read."""
 
 from typing import Any
 

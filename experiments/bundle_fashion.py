@@ -1,9 +1,10 @@
-"""Makes dct_jax/data/fashion/ of Fashion-MNIST's own files: the first 1,000 training and 200 test pictures of each class.
+"""Makes dct_jax/data/fashion/ of Fashion-MNIST's own files: the first 1,000 training and 200 test
+pictures of each class.
 
     python experiments/bundle_fashion.py FOLDER [OUT]
 
-FOLDER holds the four files of https://github.com/zalandoresearch/fashion-mnist. The pictures keep their order and their bytes;
-LICENSE is copied by hand.
+FOLDER holds the four files of https://github.com/zalandoresearch/fashion-mnist. The pictures keep
+their order and their bytes; LICENSE is copied by hand.
 """
 
 import gzip
@@ -21,7 +22,8 @@ PER_CLASS = {"train": 1000, "t10k": 200}
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    """Writes uint8 [...] as a gzipped idx file, whose bytes depend on the array and on zlib's version alone."""
+    """Writes uint8 [...] as a gzipped idx file, whose bytes depend on the array and on zlib's
+    version alone."""
     header = bytes([0, 0, 0x08, array.ndim]) + np.array(array.shape, ">u4").tobytes()
     with replacing(path) as temporary, temporary.open("wb") as raw:
         with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=raw, mtime=0) as file:
@@ -29,7 +31,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 
 def bundle(folder: Path, out: Path, per_class: dict[str, int]) -> None:
-    """Writes so many pictures of each class, the first ones, of every part."""
+    """Writes the first pictures of each class, so many of every part."""
     for part, number in per_class.items():
         labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz", 1)  # [N]
         images = read_idx(folder / f"{part}-images-idx3-ubyte.gz", 3)  # [N, H, W]

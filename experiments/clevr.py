@@ -1,8 +1,10 @@
 """CLEVR, the paper's rendered scenes: 70,000 pictures, all of 480 x 320 pixels.
 
 Data: `python -m dct_jax prepare clevr`.
-Model: 402 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 3.2 GB a chunk that a device does at once.
-Launch: `python experiments/launch.py clevr` on 8 devices of 80 GB; on one, add `--training.accumulate 128`.
+Model: 403 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 3.2 GB a chunk that a
+device does at once.
+Launch: `python experiments/launch.py clevr` on 8 devices of 80 GB; on one, add
+`--training.accumulate 128`.
 """
 
 from dataclasses import replace
@@ -23,6 +25,6 @@ CONFIG = DCTConfig(
     ),
     # 40 x 60 blocks: 2,400 encoder tokens, an affordable number.
     model=replace(PAPER_MODEL, encoder_stride=1, max_chunks=64),
-    # Fewer steps than for LSUN: they draw each picture 1,460 times.
+    # Fewer steps than for LSUN: they read each picture 1,460 times.
     training=replace(PAPER_TRAINING, steps=200_000),
 )

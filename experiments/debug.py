@@ -1,4 +1,5 @@
-"""Everything at its smallest: trains in seconds, to see that an installation works. Its samples are noise.
+"""Everything at its smallest: trains in seconds, to see that an installation works. Its samples are
+noise.
 
 Model: 0.0399 M parameters.
 Launch: `python experiments/launch.py debug`, on anything.

@@ -1,6 +1,8 @@
-"""The quick start: garments of Fashion-MNIST by class, 28 x 28 pixels, grey, on a laptop's CPU. It is not in the paper.
+"""The quick start: garments of Fashion-MNIST by class, 28 x 28 pixels, grey, on a laptop's CPU. It
+is not in the paper.
 
-Data: the bundled 10,000 + 2,000 of them; `--data.source idx:FOLDER` takes all 60,000 + 10,000 of the authors' files.
+Data: the bundled 10,000 + 2,000 of them; `--data.source idx:FOLDER` takes all 60,000 + 10,000 of
+the authors' files.
 Model: 1.62 M parameters.
 Launch: `make quickstart`, or `python experiments/launch.py fashion`.
 """
@@ -10,7 +12,8 @@ from dct_jax.config import DataConfig, TrainingConfig
 from dct_jax.dct.config import ModelConfig
 
 CONFIG = DCTConfig(
-    # 28 pixels are 7 whole blocks of 4; blocks of 8 would need padding, which the model would have to learn, too.
+    # 28 pixels are 7 whole blocks of 4; blocks of 8 would need padding, which the model would have
+    # to learn, too.
     codec=DCTCodec(block_size=4, quality=75, chroma_subsampling="4:0:0", channel_order="banded"),
     data=DataConfig(
         source="fashion",

@@ -1,8 +1,11 @@
 """FFHQ, the paper's faces: 70,000 pictures of 1024 x 1024 pixels.
 
-Data: not in TFDS. Put the files of images1024x1024 below data/ffhq, or give `--data.source folder:PATH`.
-Model: 410 M parameters. Memory: 6.6 GB for parameters, gradients and Adam; 2.6 GB a chunk that a device does at once.
-Launch: `python experiments/launch.py ffhq` on 8 devices of 80 GB; on one, add `--training.accumulate 128`.
+Data: not in TFDS. Put the files of images1024x1024 below data/ffhq, or give `--data.source
+folder:PATH`.
+Model: 413 M parameters. Memory: 6.6 GB for parameters, gradients and Adam; 2.6 GB a chunk that a
+device does at once.
+Launch: `python experiments/launch.py ffhq` on 8 devices of 80 GB; on one, add
+`--training.accumulate 128`.
 """
 
 from dataclasses import replace
@@ -17,6 +20,6 @@ CONFIG = DCTConfig(
     data=DataConfig(source="folder:data/ffhq", held_out_every=100, image_size=(1024, 1024), fit="whole"),
     # 64 x 64 blocks would be 4,096 encoder tokens; in twos they are 1,024.
     model=replace(PAPER_MODEL, encoder_stride=2, max_chunks=128),
-    # Fewer steps than for LSUN: they draw each picture 2,200 times.
+    # Fewer steps than for LSUN: they read each picture 2,200 times.
     training=replace(PAPER_TRAINING, steps=300_000),
 )

@@ -1,4 +1,5 @@
-"""64 x 64 crops of the bundled photographs of landscapes, on a laptop's CPU. It is not in the paper.
+"""64 x 64 crops of the bundled photographs of landscapes, on a laptop's CPU. It is not in the
+paper.
 
 Model: 2.37 M parameters.
 Launch: `python -m dct_jax train landscapes`.
@@ -10,7 +11,8 @@ from dct_jax.dct.config import ModelConfig
 
 CONFIG = DCTConfig(
     codec=DCTCodec(block_size=8, quality=50, chroma_subsampling="4:2:0", channel_order="banded"),
-    # The photographs are 240 x 120 pixels: half of the largest crop that fits is less than 64 x 64, so crops are never reduced.
+    # The photographs are 240 x 120 pixels: half of the largest crop that fits is less than 64 x 64,
+    # so crops are never reduced.
     data=DataConfig(source="landscapes", image_size=(64, 64), crop=(0.5, 0.5)),
     model=ModelConfig(
         width=128,

@@ -1,9 +1,11 @@
-"""Trains an experiment: on this machine, in several processes of it, or as one task of Slurm, of a TPU pod or of Open MPI.
+"""Trains an experiment: on this machine, in several processes of it, or as one task of Slurm, of a
+TPU pod or of Open MPI.
 
-    python experiments/launch.py landscapes                                         this machine: all its GPUs, or its CPU
-    python experiments/launch.py landscapes --processes 2 --devices-per-process 2   two CPU processes of it
-    srun python experiments/launch.py landscapes                                    every task of a Slurm job
-    python experiments/launch.py landscapes --cluster                               on every host of a TPU pod
+    python experiments/launch.py landscapes               this machine: all its GPUs, or its CPU
+    python experiments/launch.py landscapes --processes 2 --devices-per-process 2
+                                                          two CPU processes of it
+    srun python experiments/launch.py landscapes          every task of a Slurm job
+    python experiments/launch.py landscapes --cluster     on every host of a TPU pod
 
 What else is given goes to `python -m dct_jax train EXPERIMENT`. docs/training.md has more.
 """
@@ -17,26 +19,26 @@ from typing import NoReturn
 
 from dct_jax.commands.arguments import parse
 from dct_jax.commands.train import Train
-from dct_jax.distributed.launching import processes_of, supervise, without_srun
+from dct_jax.distributed.launching import lacks_srun, processes_of, supervise
 from dct_jax.experiment import load_experiment
 
 
 class Parser(argparse.ArgumentParser):
-    """Its errors are of one line."""
+    """A parser whose errors are of one line."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; see --help")
 
 
 def count(text: str) -> int:
-    """A number of things, 1 or more."""
+    """Reads a number of things, 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"it is {text!r}; it must be 1 or more")
     return int(text)
 
 
 def arguments(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Our arguments, and those of `train`.
+    """Reads our arguments, and those of `train`.
 
     Raises:
         ValueError: if one of them is wrong.
@@ -58,14 +60,15 @@ def arguments(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def main(args: Sequence[str]) -> int:
-    """Returns the exit code: 0, 2 for wrong arguments, 128 + n after signal n, else that of the process that failed."""
+    """Returns the exit code: 0, 2 for wrong arguments, 128 + n after signal n, else that of the
+    process that failed."""
     try:
         own, rest = arguments(args)
         processes = processes_of(own.processes, own.devices_per_process or 1, own.cluster, os.environ)
     except ValueError as error:
         print(f"launch: {error}", file=sys.stderr)
         return 2
-    if without_srun(os.environ):
+    if lacks_srun(os.environ):
         print("launch: this Slurm job has several tasks, but only its script runs this; start it by srun", file=sys.stderr)
     return supervise([sys.executable, "-m", "dct_jax", "train", *rest], processes, os.environ)
 

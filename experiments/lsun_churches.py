@@ -1,8 +1,12 @@
-"""LSUN churches, one of the paper's unconditional models: 126,227 pictures, the long side 384 pixels.
+"""LSUN churches, one of the paper's unconditional models: 126,227 pictures, the long side 384
+pixels.
 
-Data: `python -m dct_jax prepare lsun/church_outdoor`, for which TFDS needs tensorflow_io besides TensorFlow.
-Model: 401 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 3.1 GB a chunk that a device does at once.
-Launch: `python experiments/launch.py lsun_churches` on 8 devices of 80 GB; on one, add `--training.accumulate 128`.
+Data: `python -m dct_jax prepare lsun/church_outdoor`, for which TFDS needs tensorflow_io besides
+TensorFlow.
+Model: 401 M parameters. Memory: 6.4 GB for parameters, gradients and Adam; 3.1 GB a chunk that a
+device does at once.
+Launch: `python experiments/launch.py lsun_churches` on 8 devices of 80 GB; on one, add
+`--training.accumulate 128`.
 """
 
 from dataclasses import replace

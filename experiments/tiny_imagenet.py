@@ -1,8 +1,11 @@
-"""Tiny ImageNet, for one GPU: 100,000 pictures of 64 x 64 pixels and 200 classes. It is not in the paper.
+"""Tiny ImageNet, for one GPU: 100,000 pictures of 64 x 64 pixels and 200 classes. It is not in the
+paper.
 
-Data: an uncompressed tar file with train/CLASS/... and validation/CLASS/..., given as `--data.source tar:PATH`. (Stanford's
-archive keeps the classes of its validation pictures in a table; they have to be sorted into folders.)
-Model: 58 M parameters. Memory: 0.9 GB for parameters, gradients and Adam; 1.0 GB a chunk that a device does at once.
+Data: an uncompressed tar file with train/CLASS/... and validation/CLASS/..., given as
+`--data.source tar:PATH`. (Stanford's archive keeps the classes of its validation pictures in a
+table; they have to be sorted into folders.)
+Model: 58 M parameters. Memory: 0.9 GB for parameters, gradients and Adam; 1.0 GB a chunk that a
+device does at once.
 Launch: `python experiments/launch.py tiny_imagenet` on one device.
 """
 
@@ -35,7 +38,7 @@ CONFIG = DCTConfig(
         dropout=0.1,
         dtype="bfloat16",
     ),
-    # They draw each picture 26 times.
+    # The steps read each picture 26 times.
     training=TrainingConfig(
         steps=20_000,
         batch_size=128,

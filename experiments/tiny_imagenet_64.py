@@ -1,7 +1,9 @@
-"""Tiny ImageNet in an hour on two CPU cores: 64 x 64 pixels, without classes. It is not in the paper.
+"""Tiny ImageNet in an hour on two CPU cores: 64 x 64 pixels, without classes. It is not in the
+paper.
 
-Data: an uncompressed tar file with train/ and validation/, as for tiny_imagenet. Of 20,000 pictures with 30 million triples
-the run sees 25 million. Held-out figures and the curve are in docs/evaluation.md.
+Data: an uncompressed tar file with train/ and validation/, as for tiny_imagenet. Of 20,000 pictures
+with 30 million triples the run sees 25 million. Held-out figures and the curve are in
+docs/evaluation.md.
 Model: 2.38 M parameters.
 Launch: `python -m dct_jax train tiny_imagenet_64 --data.source tar:PATH`.
 """
@@ -20,8 +22,9 @@ CONFIG = DCTConfig(
         image_size=(64, 64),
         fit="whole",
     ),
-    # Short chunks: attention is cheap, and the encoder soon shows every triple to those that follow. Lists have 16 of them, and
-    # max_chunks far beyond that makes all nearly equally likely in training, as they count equally in the bits.
+    # Short chunks: attention is cheap, and the encoder soon shows every triple to those that
+    # follow. Lists have 16 of them, and max_chunks far beyond that makes all nearly equally likely
+    # in training, as they count equally in the bits.
     model=ModelConfig(
         width=128,
         heads=2,

@@ -1,7 +1,8 @@
-"""Tiny ImageNet in 42 minutes on two CPU cores, with classes: for `sample --label`, `upsample` and `continue`.
+"""Tiny ImageNet in 42 minutes on two CPU cores, with classes: for `sample --label`, `upsample` and
+`continue`.
 
-As tiny_imagenet_64, but one of 200 classes is given, and hidden one time in ten for classifier-free guidance. What it reaches
-is in docs/sampling.md.
+As tiny_imagenet_64, but one of 200 classes is given, and hidden one time in ten for classifier-free
+guidance. What it reaches is in docs/sampling.md.
 Model: 2.40 M parameters.
 Launch: `python -m dct_jax train tiny_imagenet_64_classes --data.source tar:PATH`.
 """

@@ -1,6 +1,7 @@
 """Tiny ImageNet in 42 minutes on two CPU cores, all luma before chroma: for `colorize`.
 
-As tiny_imagenet_64_classes, but for the order of channels. What it reaches is in docs/colorization.md.
+As tiny_imagenet_64_classes, but for the order of channels. What it reaches is in
+docs/colorization.md.
 Model: 2.43 M parameters.
 Launch: `python -m dct_jax train tiny_imagenet_64_luma_first --data.source tar:PATH`.
 """
@@ -13,6 +14,7 @@ CLASSES = load_experiment("tiny_imagenet_64_classes")
 CONFIG = replace(
     CLASSES,
     codec=replace(CLASSES.codec, channel_order="luma_first"),
-    # Chroma fills the last one or two chunks of a list: with so large a K they are drawn about as often as the others.
+    # Chroma fills the last one or two chunks of a list: with so large a K they are chosen about as
+    # often as the others.
     model=replace(CLASSES.model, max_chunks=256),
 )

@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# Two CPU devices, so that data parallelism can be tested anywhere. All of this must be set before JAX starts.
+# Two CPU devices, so that data parallelism can be tested anywhere. All of this must be set before
+# JAX starts.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Many tests compile the same small programs. (With 0.5 in place of 0.05 they take a fifth longer, with 0 too.)
+# Many tests compile the same small programs. (With 0.5 in place of 0.05 they take a fifth longer,
+# with 0 too.)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parent.parent / ".cache" / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
-# They compile much and run little: machine code that is made sooner serves them better than faster machine code.
+# They compile much and run little: machine code that is made sooner serves them better than faster
+# machine code.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 Refused = Callable[..., str]
@@ -39,13 +42,15 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
 
 
 def pytest_collection_finish() -> None:
-    """Tracing makes many objects that live on, beside all that was imported; to look through them takes a third of its time."""
+    """Tracing makes many objects that live on, beside all that was imported; to look through them
+    takes a third of its time."""
     gc.set_threshold(100_000)
 
 
 @contextmanager
 def first_here(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[tuple[Path, bool]]:
-    """A folder that pytest-xdist's workers share, and whether this one is the first that comes here; the others wait for it."""
+    """A folder that pytest-xdist's workers share, and whether this one is the first that comes
+    here; the others wait for it."""
     ours = tmp_path_factory.getbasetemp()
     folder = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / name
     folder.mkdir(exist_ok=True)
@@ -72,7 +77,8 @@ def codec_is_compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def debug_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the debug experiment, which the first worker that asks trains. Nothing may be written into it."""
+    """A run of the debug experiment, which the first worker that asks trains. Nothing may be
+    written into it."""
     from dct_jax.commands import main
 
     with first_here(tmp_path_factory, "runs") as (folder, is_first):

@@ -1,4 +1,5 @@
-"""A whole system in a few lines: a linear autoencoder of pixels. No part of the package knows of it."""
+"""A whole system in a few lines: a linear autoencoder of pixels. No part of the package knows of
+it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

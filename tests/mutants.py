@@ -2,9 +2,9 @@
 
     python tests/mutants.py [WORD ...]
 
-The list is mutants.toml: the file below dct_jax/, what stands there (once), what is put in its place, and the tests that
-should fail, which are run until one does. With words, only faults whose file or text has one of them. Exit code 1 if one goes
-unnoticed.
+The list is mutants.toml: the file below dct_jax/, what stands there (once), what is put in its
+place, and the tests that should fail, which are run until one does. With words, only faults whose
+file or text has one of them. Exit code 1 if one goes unnoticed.
 """
 
 import os

@@ -1,4 +1,5 @@
-"""benchmarks/accelerator.py and its parts, without an accelerator: what they would say of one, and that they run on a CPU."""
+"""benchmarks/accelerator.py and its parts, without an accelerator: what they would say of one, and
+that they run on a CPU."""
 
 import importlib
 import json
@@ -92,9 +93,9 @@ def test_out_of_memory_is_reported_and_a_smaller_batch_tried(
     def timed(config: object, params: object, device: object, batch: int) -> object:
         if batch > 1:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
-        return training.Timed([figure("1 chunks: step", 0.5, "s")], 1e6, 0.3)
+        return training.StepTime([figure("1 chunks: step", 0.5, "s")], 1e6, 0.3)
 
-    monkeypatch.setattr(training, "_timed", timed)
+    monkeypatch.setattr(training, "_time_step", timed)
     assert training.main(tiny=True, json=tmp_path / "figures.json") == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["2 chunks"]["value"].startswith("does not fit: out of memory")
@@ -184,7 +185,7 @@ class TestRun:
 def test_time_is_shared(script: Script, left: float, least: float, later: list[float], allowed: float | None) -> None:
     accelerator = script("accelerator")
     first, *others = (accelerator.Part(str(i), Path(), least=seconds) for i, seconds in enumerate([least, *later]))
-    assert accelerator.allowed(left, first, others) == allowed
+    assert accelerator.time_limit(left, first, others) == allowed
 
 
 def test_a_part_that_fails_or_hangs_does_not_stop_the_others(
@@ -217,7 +218,8 @@ def test_a_part_that_fails_or_hangs_does_not_stop_the_others(
 
 
 def test_training_is_timed(script: Script, tmp_path: Path) -> None:
-    """Also that the compiled step runs, and tells its plan of memory, in the versions of JAX that are tested."""
+    """Also that the compiled step runs, and tells its plan of memory, in the versions of JAX that
+    are tested."""
     assert script("accelerator_training").main(tiny=True, json=tmp_path / "figures.json") == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["2 chunks: step"]["value"] > 0 < figures["2 chunks: step"]["predicted"]

@@ -210,7 +210,7 @@ def test_the_exit_code_says_which_signal_stopped_a_run(
 ) -> None:
     outcome = loop.Outcome(DCTConfig().build(), 7, name, {"bits_per_pixel": 1.5}, HeldOut([], np.zeros(0)), [])
     monkeypatch.setattr(loop, "train", lambda *_, **__: outcome)
-    monkeypatch.setattr(stage, "available", lambda codec: [])
+    monkeypatch.setattr(stage, "available_coders", lambda codec: [])
     assert main(["train", "debug", "--run-dir", str(tmp_path / "run")]) == code
     said = capsys.readouterr().out
     assert (f"stopped by {name} after step 7, saved" in said) == bool(name)

@@ -1,4 +1,5 @@
-"""The commands compress and decompress: there and back in two processes, and one line for each kind of bad input."""
+"""The commands compress and decompress: there and back in two processes, and one line for each kind
+of bad input."""
 
 import os
 import shutil

@@ -1,4 +1,5 @@
-"""The command evaluate: its tables agree with the library, and one line for each kind of bad input."""
+"""The command evaluate: its tables agree with the library, and one line for each kind of bad
+input."""
 
 import json
 from importlib.util import find_spec
@@ -13,7 +14,7 @@ from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.pipeline import read_held_out
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_sources
-from dct_jax.dct.sampling.conditioning import reduced
+from dct_jax.dct.sampling.conditioning import reduce
 from dct_jax.evaluation.blockiness import blockiness
 from dct_jax.evaluation.nearest import nearest
 from dct_jax.run import load
@@ -99,12 +100,13 @@ def test_samples_of_a_run(
     drawn = [np.array(Image.open(out / "samples" / f"{i:06d}.png")) for i in range(5)]
     np.testing.assert_array_equal(drawn[4], model.codec.decode(model.sample(5, seed=0)[4]))
 
-    # Each upsampled picture, reduced, is nearest to the held-out one that it was made from; only black and white cut off.
+    # Each upsampled picture, reduced, is nearest to the held-out one that it was made from; only
+    # black and white cut off.
     held_out = SeenPictures(open_sources(model.config.data)[1], model.config, 5, repeat=True)
     assert samples["upsampled_with_the_given_coefficients"] == 1
     upsampled = [np.array(Image.open(out / "upsampled" / f"{i:06d}.png")) for i in range(5)]
     originals = [held_out[i] for i in range(5)]
-    small, given = (np.stack([reduced(x, model.codec.block_size) for x in xs]) for xs in (upsampled, originals))
+    small, given = (np.stack([reduce(x, model.codec.block_size) for x in xs]) for xs in (upsampled, originals))
     assert nearest(small, given).indices.tolist() == [0, 1, 2, 3, 4]
 
     # The sets' rulers agree with the library.

@@ -1,4 +1,5 @@
-"""The commands that draw samples: what they leave, and one clear line for each kind of bad input."""
+"""The commands that draw samples: what they leave, and one clear line for each kind of bad
+input."""
 
 import dataclasses
 import functools
@@ -55,7 +56,8 @@ def luma_first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """photo.png, 64 x 64; grey.png, 32 x 32; small.png, 4 x 4; wide.png; whole.jpg, progressive; others that end early."""
+    """photo.png, 64 x 64; grey.png, 32 x 32; small.png, 4 x 4; wide.png; whole.jpg, progressive;
+    others that end early."""
     folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     photo = Image.fromarray(random_image(rng, 64, 64))
     photo.save(folder / "photo.png")

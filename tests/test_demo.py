@@ -1,4 +1,5 @@
-"""The demo page, driven as a visitor does: in a headless browser where there is one, and through its interface."""
+"""The demo page, driven as a visitor does: in a headless browser where there is one, and through
+its interface."""
 
 import asyncio
 import io
@@ -22,7 +23,7 @@ from dct_jax.dct.steering import to_restore
 from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.demo import guard as demo_guard
 from dct_jax.demo.guard import LARGEST_BODY, MOST_KEPT, Guard
-from dct_jax.demo.page import LARGEST_FILE, growing, uploaded
+from dct_jax.demo.page import LARGEST_FILE, grow, read_upload
 from dct_jax.run import load
 from tests.conftest import Refused
 
@@ -58,7 +59,7 @@ def test_frames_grow_and_end_with_the_sample(model: TrainedModel) -> None:
     image = np.full((32, 32, 3), 90, np.uint8)
     given = to_restore(model, image)
     starts = [start for start in model.starts(2)]
-    frames = list(growing(model, starts, 0, Policy(), given))
+    frames = list(grow(model, starts, 0, Policy(), given))
     assert frames[-1][1].startswith("complete: ") and len(frames) > 2
     assert all(frame.shape == frames[0][0].shape for frame, _ in frames)
     assert not np.array_equal(frames[0][0], frames[-1][0])
@@ -66,23 +67,23 @@ def test_frames_grow_and_end_with_the_sample(model: TrainedModel) -> None:
 
 def test_uploads_are_looked_at_before_they_are_decoded(tmp_path: Path, broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="upload a picture first"):
-        uploaded(None)
+        read_upload(None)
     with pytest.raises(ValueError, match=r"cannot be read|no image"):
-        uploaded(str(broken))
+        read_upload(str(broken))
     large = tmp_path / "large.png"
     large.write_bytes(bytes(LARGEST_FILE + 1))
     with pytest.raises(ValueError, match="more than 8 MiB"):
-        uploaded(str(large))
+        read_upload(str(large))
     bomb = tmp_path / "bomb.png"
     Image.new("1", (5000, 5000)).save(bomb)
     assert bomb.stat().st_size < 10_000
     monkeypatch.setattr(ImageFile, "load", lambda image: pytest.fail("it was decoded"))  # Pillow's Exif of a PNG would do that
     with pytest.raises(ValueError, match="this image has 5000 x 5000 pixels"):
-        uploaded(str(bomb))
+        read_upload(str(bomb))
     drawing = tmp_path / "drawing.png"  # PostScript, which Pillow gives to Ghostscript
     drawing.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     with pytest.raises(ValueError, match="no image of a kind that is read"):
-        uploaded(str(drawing))
+        read_upload(str(drawing))
 
 
 def test_the_interface_draws_and_names_what_is_wrong(address: str, picture: Path, broken: Path) -> None:
@@ -108,7 +109,8 @@ def test_the_interface_draws_and_names_what_is_wrong(address: str, picture: Path
 
 
 def test_foreign_names_and_large_bodies_are_refused(address: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A page elsewhere can point its own name at this machine (DNS rebinding); a name cannot be an address."""
+    """A page elsewhere can point its own name at this machine (DNS rebinding); a name cannot be an
+    address."""
     import httpx
 
     with httpx.Client(base_url=address, timeout=60) as client:

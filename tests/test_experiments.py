@@ -1,4 +1,5 @@
-"""All experiments: that they load, their sizes, their batches on mocked data, and a step of each with a small network."""
+"""All experiments: that they load, their sizes, their batches on mocked data, and a step of each
+with a small network."""
 
 import ast
 import io
@@ -156,8 +157,8 @@ def test_batches(name: str, tmp_path: Path) -> None:
 
 
 def shrunk(config: DCTConfig) -> DCTConfig:
-    """The same experiment on 4 x 4 blocks of 4 x 4 pixels, in colour, with the smallest network. Experiments of one kind become
-    equal but for their data, so that a kind is compiled once."""
+    """The same experiment on 4 x 4 blocks of 4 x 4 pixels, in colour, with the smallest network.
+    Experiments of one kind become equal but for their data, so that a kind is compiled once."""
     smallest = ModelConfig(width=16, heads=2, encoder=(0,), channel_decoder=(0,), position_decoder=(0,), value_decoder=(1,))
     has_classes = config.model.num_classes and config.codec.channel_order == "banded"
     kept = {"encoder_stride": config.model.encoder_stride, "num_classes": 1000 if has_classes else 0}

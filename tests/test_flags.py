@@ -16,7 +16,8 @@ OF_OTHERS = {"--quiet", "--cluster", "--processes"}
 
 
 def named() -> dict[str, str]:
-    """Flags in the texts of the package, and the file of each. Those with an underscore are other programs'."""
+    """Flags in the texts of the package, and the file of each. Those with an underscore are other
+    programs'."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -47,8 +48,8 @@ def test_every_flag_that_a_message_names_is_there() -> None:
 
 
 def test_every_flag_is_used_by_a_test() -> None:
-    """Of what `train` takes, test_settings.py walks over the configuration, and of what drawing commands take, test_drawing.py
-    over the settings."""
+    """Of what `train` takes, test_settings.py walks over the configuration, and of what drawing
+    commands take, test_sampling_settings.py over the settings."""
     rooms = ("--codec.", "--data.", "--model.", "--training.")
     settings = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Sampling)} | {"--seed", "--help"}
     texts = "\n".join(path.read_text() for path in Path(__file__).parent.rglob("test_*.py") if path != Path(__file__))

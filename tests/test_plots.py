@@ -51,7 +51,8 @@ def test_show_draws_images_of_every_size(codec: DCTCodec, size: tuple[int, int],
 
 
 def test_show_draws_the_blocks_of_a_frame_in_the_middle() -> None:
-    """Of 40 x 8 blocks it shows rows 12 to 27; each coefficient is 8 times as large as the value that is left of it."""
+    """Of 40 x 8 blocks it shows rows 12 to 27; each coefficient is 8 times as large as the value
+    that is left of it."""
     image = np.full((40 * 8, 8 * 8, 3), 128, np.uint8)
     image[12 * 8 : 13 * 8] += 16  # the frame's first row: DC 8 * 16 = 128, and 128 / 16 = 8 remains
     image[28 * 8 :] += 100  # below the frame

@@ -10,7 +10,7 @@ import pytest
 from dct_jax import TrainedModel
 from dct_jax.commands.sampling import MANIFEST, Sampling, sample_into
 from dct_jax.dct.sampling.policy import Policy
-from dct_jax.nn.policy import SymbolPolicy
+from dct_jax.nn.temperature import SymbolPolicy
 from tests.toys import SMALLEST, tiny_config, untrained
 
 OTHER: dict[str, Any] = {

@@ -1,4 +1,5 @@
-"""Every field of the configuration changes what it says. A new field without an entry fails here."""
+"""Every field of the configuration changes what it says. A new field without an entry fails
+here."""
 
 import contextlib
 import dataclasses
@@ -33,7 +34,8 @@ from tests.toys import SMALLEST, random_image, tiny_config
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """train/ and test/ with the classes a and b: JPEG files of 40 x 48 pixels in the toys' tables, some turned by Exif."""
+    """train/ and test/ with the classes a and b: JPEG files of 40 x 48 pixels in the toys' tables,
+    some turned by Exif."""
     folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     turned = Image.Exif()
     turned[274] = 3
@@ -133,7 +135,8 @@ def skipping(config: DCTConfig) -> Any:
 
 
 def run(config: DCTConfig, folder: Path) -> Any:
-    """Which steps were evaluated, and which checkpoints are kept, of a run of six steps that do nothing."""
+    """Which steps were evaluated, and which checkpoints are kept, of a run of six steps that do
+    nothing."""
     nothing = Metrics({}, jnp.ones(()), jnp.zeros(()))
 
     def parallel(program: Any, *_: Any, **__: Any) -> Any:

@@ -1,7 +1,9 @@
-"""That the house has room: another system trains, goes on, is evaluated, exported and loaded by what all share."""
+"""That the house has room: another system trains, goes on, is evaluated, exported and loaded by
+what all share."""
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ import pytest
 import dct_jax
 from dct_jax import systems
 from dct_jax.commands import main
+from dct_jax.dct.config import DCTConfig
+from dct_jax.experiment import load_experiment
+from dct_jax.storage.manifest import MANIFEST, write_manifest
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from tests.conftest import Refused
@@ -112,3 +117,52 @@ def test_a_checkpoint_of_no_system_is_refused() -> None:
         systems.read_config(values | {"system": "other"})
     with pytest.raises(ValueError, match="the configuration's top is list"):
         systems.read_config([])
+
+
+EARLIER = """
+from dataclasses import replace
+
+from dct_jax import Config, DCTCodec
+from dct_jax.config import DataConfig, ModelConfig, TrainingConfig
+from dct_jax.experiment import PAPER_MODEL, PAPER_TRAINING, load_experiment
+
+DEBUG = load_experiment("debug")
+CONFIG = Config(
+    codec=DCTCodec(block_size=8, quality=20),
+    data=DataConfig(image_size=(32, 32)),
+    model=replace(PAPER_MODEL, width=28),
+    training=replace(PAPER_TRAINING, batch_size=DEBUG.training.batch_size),
+    seed=3,
+)
+assert isinstance(CONFIG.model, ModelConfig) and isinstance(CONFIG.training, TrainingConfig)
+"""
+
+
+def test_experiment_files_of_earlier_versions_load(tmp_path: Path) -> None:
+    """They say Config and ModelConfig of dct_jax.config: DCTransformer was the only system."""
+    (tmp_path / "mine.py").write_text(EARLIER)
+    config = load_experiment(str(tmp_path / "mine.py"))
+    assert isinstance(config, DCTConfig)
+    assert (config.codec.quality, config.model.width, config.training.batch_size, config.seed) == (20, 28, 4, 3)
+
+
+def test_a_run_of_an_earlier_version_loads_and_goes_on(debug_run: Path, tmp_path: Path) -> None:
+    """Its checkpoints name neither the system nor the score, and say otherwise what the log has not
+    said yet."""
+    run = tmp_path / "run"
+    shutil.copytree(debug_run, run)
+    checkpoints = Checkpoints(run / "checkpoints")
+    whole = dct_jax.load(run / "checkpoints" / "20")
+    shutil.rmtree(checkpoints.path(20))
+    folder = checkpoints.path(10)
+    config = json.loads((folder / "config" / "metadata").read_text())
+    del config["system"]
+    (folder / "config" / "metadata").write_text(json.dumps(config))
+    (folder / "metrics" / "score").unlink()
+    pending = {"nats": [1.0, 2.0, 3.0], "elements": 7.0, "gradient_norms": [1.0]}
+    (folder / "pending" / "metadata").write_text(json.dumps(pending))
+    (folder / MANIFEST).unlink()
+    write_manifest(folder)
+    assert dct_jax.load(run).config == whole.config
+    assert (checkpoints.best(), main(["train", "debug", "--run-dir", str(run)])) == (10, 0)
+    jax.tree.map(np.testing.assert_array_equal, dct_jax.load(run / "checkpoints" / "20").variables, whole.variables)

@@ -10,18 +10,19 @@ import pytest
 from PIL import Image
 
 from dct_jax.plots import class_grid
-from dct_jax.tables import aligned, printable
+from dct_jax.tables import align, printable
 
 ODD = os.fsdecode(b"a\xff\x1b[31m\n$x_")
-"""A name that is no UTF-8, colours a terminal, has two lines, and would be a formula without an end."""
+"""A name that is no UTF-8, colours a terminal, has two lines, and would be a formula without an
+end."""
 
 
 def test_what_is_not_a_letter_is_escaped() -> None:
     assert printable(ODD) == "a\\udcff\\x1b[31m\\n$x_"
     assert printable("naïve 猫 a b") == "naïve 猫 a b"
     assert printable("\u202egnp.exe") == "\\u202egnp.exe"  # turns the order of letters around
-    assert aligned([("name", "1"), ("\x07", "23")]).isprintable() is False  # the line break alone
-    assert all(line.isprintable() for line in aligned([("name", "1"), ("\x07", "23")]).splitlines())
+    assert align([("name", "1"), ("\x07", "23")]).isprintable() is False  # the line break alone
+    assert all(line.isprintable() for line in align([("name", "1"), ("\x07", "23")]).splitlines())
 
 
 @pytest.mark.parametrize("command", ["stats", "encode", "train"])

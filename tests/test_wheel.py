@@ -1,4 +1,5 @@
-"""The package outside of its checkout: a wheel has everything that its commands need, and says what is not installed."""
+"""The package outside of its checkout: a wheel has everything that its commands need, and says what
+is not installed."""
 
 import os
 import subprocess

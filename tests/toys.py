@@ -61,13 +61,15 @@ def tiny_model(config: ModelConfig = TINY) -> DCTransformer:
 
 
 def random_image(rng: np.random.Generator, height: int = 16, width: int = 16) -> np.ndarray:
-    """Smooth noise, uint8 [H, W, 3]: its lists have few triples in some blocks and many in others."""
+    """Smooth noise, uint8 [H, W, 3]: its lists have few triples in some blocks and many in
+    others."""
     steps = rng.normal(size=(height, width, 3)).cumsum(axis=0).cumsum(axis=1) * 6
     return np.clip(128 + steps - steps.mean(), 0, 255).astype(np.uint8)
 
 
 def codec_of(vocabulary: Vocabulary) -> DCTCodec:
-    """A codec whose lists have this vocabulary: tables of one divisor that leaves its largest value."""
+    """A codec whose lists have this vocabulary: tables of one divisor that leaves its largest
+    value."""
     divisor = 128 * vocabulary.block_size // vocabulary.largest_value
     tables = (divisor,) * vocabulary.num_channels
     return DCTCodec(vocabulary.block_size, None, vocabulary.chroma_subsampling, vocabulary.channel_order, tables)
@@ -84,7 +86,8 @@ def random_list(rng: np.random.Generator, vocabulary: Vocabulary, length: int) -
 
 
 def all_lists(vocabulary: Vocabulary) -> Iterator[SparseDCT]:
-    """Every valid list of a very small vocabulary with one block size of 1, by enumerating dense DCT images."""
+    """Every valid list of a very small vocabulary with one block size of 1, by enumerating dense
+    DCT images."""
     values = range(-vocabulary.largest_value, vocabulary.largest_value + 1)
     entries = [(c, p) for c in vocabulary.channels for p in range(vocabulary.num_positions)]
     for dense in itertools.product(values, repeat=len(entries)):
@@ -100,8 +103,9 @@ def batch_of(model: DCTransformer, lists: list[SparseDCT], index: int = 0) -> Ch
 
 
 def random_params(model: DCTransformer, batch: Chunk, seed: int = 0, scale: float = 0.3) -> Any:
-    """Parameters about as large as fresh ones, with every number moved at random, so that no gate stays at 0 and no bias hides
-    a dependence. They are not made by the model's own initialisers, which take long to compile."""
+    """Parameters about as large as fresh ones, with every number moved at random, so that no gate
+    stays at 0 and no bias hides a dependence. They are not made by the model's own initialisers,
+    which take long to compile."""
     rng = np.random.default_rng(seed)
 
     def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -115,7 +119,8 @@ def random_params(model: DCTransformer, batch: Chunk, seed: int = 0, scale: floa
 
 @partial(jax.jit, static_argnums=0, static_argnames="method")
 def apply(model: DCTransformer, params: Any, *args: Any, method: str = "__call__") -> Any:
-    """model.apply, compiled as one program: one operation after another takes many times as long."""
+    """model.apply, compiled as one program: one operation after another takes many times as
+    long."""
     return model.apply(params, *args, method=method)
 
 

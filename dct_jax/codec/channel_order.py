@@ -1,7 +1,7 @@
 """The order in which the channels of a DCT image are listed.
 
-Channel c = component * B^2 + zigzag index, components Y, Cb, Cr, whatever the order: an order is a permutation that only
-says how the list of triples is sorted.
+Channel c = component * B^2 + zigzag index, components Y, Cb, Cr, whatever the order: an order is a
+permutation that only says how the list of triples is sorted.
 """
 
 from functools import cache
@@ -35,9 +35,10 @@ def zigzag(block_size: int) -> np.ndarray:
 def channel_order(block_size: int, order: ChannelOrder) -> np.ndarray:
     """Channels in the order in which a list runs through them.
 
-    "banded" alternates luma and chroma in octaves of the zigzag diagonal d: bands d = 0, 1, 2..3, 4..7, ..., each of
-    which lists its channels of Y, then of Cr, then of Cb (after the paper's figure of the channel trace).
-    "interleaved" is Y_k, Cb_k, Cr_k for each zigzag index k. "luma_first" is all of Y, then Cb_k, Cr_k for each k.
+    "banded" alternates luma and chroma in octaves of the zigzag diagonal d: bands d = 0, 1, 2..3,
+    4..7, ..., each of which lists its channels of Y, then of Cr, then of Cb (after the paper's
+    figure of the channel trace). "interleaved" is Y_k, Cb_k, Cr_k for each zigzag index k.
+    "luma_first" is all of Y, then Cb_k, Cr_k for each k.
 
     Returns:
         int32 [3 B^2]: a permutation of the channels.

@@ -20,25 +20,26 @@ from dct_jax.codec.vocabulary import Vocabulary
 
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32)
 LARGEST_DIVISOR = 2**16 - 1
-"""Of quantisation tables; JPEG's widest have 16 bits."""
+"""The largest divisor of a quantisation table; JPEG's widest tables have 16 bits."""
 LARGEST_IN_FILES = 2047
-"""What a JPEG file's coefficients may be. Encoders such as mozjpeg write some, around black and white, that no 8-bit picture
-needs."""
+"""The largest coefficient of a JPEG file. Encoders such as mozjpeg write some, around black and
+white, that no 8-bit picture needs."""
 _PIXELS_TOGETHER = 2**16  # of a batch of small images
 
 
 @dataclass(frozen=True)
 class DCTCodec:
-    """Turns images into lists of quantised DCT coefficients and back. It is also the codec's configuration.
+    """Turns images into lists of quantised DCT coefficients and back; it is its own configuration.
 
     Attributes:
         block_size: B, the side of a block in samples: 1, 2, 4, 8 (JPEG's), 16 or 32.
-        quality: q, 1..100: scales the quantisation tables as libjpeg does; None if `tables` are given.
-        chroma_subsampling: "4:2:0" halves chroma in both directions, "4:2:2" its width, "4:4:0" its height, "4:4:4" keeps it,
-            "4:0:0" drops it.
-        channel_order: how the list is sorted: "banded" (the paper's), "interleaved" or "luma_first".
-        tables: the divisors of Y, Cb and Cr (of Y alone for "4:0:0"), 3 B^2 numbers in raster order, in place of a quality's.
-            Tables that are those of a quality become that quality, so that equal codecs compare equal.
+        quality: q, 1..100, scales the quantisation tables as libjpeg does; None with `tables`.
+        chroma_subsampling: "4:2:0" halves chroma in both directions, "4:2:2" its width, "4:4:0" its
+            height, "4:4:4" keeps it, "4:0:0" drops it.
+        channel_order: of the list: "banded" (the paper's), "interleaved" or "luma_first".
+        tables: the divisors of Y, Cb and Cr (of Y alone for "4:0:0"), 3 B^2 numbers in raster
+            order, in place of a quality's. Tables that are those of a quality become that quality,
+            so that equal codecs compare equal.
 
     Raises:
         ValueError: if a field is out of its range.
@@ -92,16 +93,16 @@ class DCTCodec:
 
     @cached_property
     def component_steps(self) -> tuple[tuple[int, int], ...]:
-        """For Y, Cb and Cr, or Y alone, the rows and columns of pixels that one sample stands for."""
+        """The rows and columns of pixels to a sample of each component."""
         return component_steps(self.chroma_subsampling)
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The luma grid, in blocks, of an image of (H, W) pixels."""
+        """Returns the luma grid, in blocks, of an image of (H, W) pixels."""
         height, width = image_size(size)
         return -(-height // self.block_size), -(-width // self.block_size)
 
     def vocabulary(self, size: tuple[int, int]) -> Vocabulary:
-        """What lists of images of (H, W) pixels may contain."""
+        """Returns what lists of images of (H, W) pixels may contain."""
         return _vocabulary(self, self.grid(size))
 
     def encode(self, image: np.ndarray) -> SparseDCT:
@@ -115,7 +116,7 @@ class DCTCodec:
         return self.encode_batch(image[None])[0]
 
     def encode_batch(self, images: np.ndarray) -> list[SparseDCT]:
-        """uint8 [N, H, W, 3] RGB -> N SparseDCT, the same as one by one, but sooner if the images are small.
+        """uint8 [N, H, W, 3] RGB -> N SparseDCT, as by `encode`, but sooner if images are small.
 
         Raises:
             ValueError: if the images are not uint8 [N, H, W, 3] with at least one pixel each.
@@ -143,7 +144,7 @@ class DCTCodec:
         """SparseDCT -> uint8 [H, W, 3] RGB, cropped to the list's size.
 
         Raises:
-            ValueError: if the list is not one that this codec writes; the message names the first offending index.
+            ValueError: if the list is not this codec's; the message names the first bad index.
         """
         coefficients = self.to_coefficients(sparse)
         planes = _planes(coefficients)
@@ -154,11 +155,13 @@ class DCTCodec:
         return rgb
 
     def requantize(self, sparse: SparseDCT) -> SparseDCT:
-        """A list of another codec in this one's tables and channel order: every coefficient is multiplied by its old divisor,
-        divided by the new one, rounded half away from zero, and limited to this codec's largest value; zeros are dropped.
+        """Converts a list of another codec to this one's tables and channel order. Every
+        coefficient is multiplied by its old divisor, divided by the new one, rounded half away from
+        zero, and limited to this codec's largest value; zeros are dropped.
 
         Raises:
-            ValueError: if the block sizes differ, or the subsamplings do and the list has chroma; or the list is damaged.
+            ValueError: if the block sizes differ, or the subsamplings do and the list has chroma;
+                or the list is damaged.
         """
         other = sparse.codec
         if other.block_size != self.block_size:
@@ -176,11 +179,11 @@ class DCTCodec:
         return self.from_coefficients(new, sparse.size)
 
     def to_coefficients(self, sparse: SparseDCT) -> list[np.ndarray]:
-        """SparseDCT -> the quantised coefficients of each component, int16 [B, B, h', w']: vertical frequency, horizontal
-        frequency, and block on the component's own grid.
+        """SparseDCT -> the quantised coefficients of each component, int16 [B, B, h', w']: vertical
+        frequency, horizontal frequency, and block on the component's own grid.
 
         Raises:
-            ValueError: if the list is not one that this codec writes; the message names the first offending index.
+            ValueError: if the list is not this codec's; the message names the first bad index.
         """
         self.check(sparse)
         coefficients = [np.zeros(shape, np.int16) for shape in self._shapes(sparse.size)]
@@ -191,11 +194,11 @@ class DCTCodec:
         return coefficients
 
     def from_coefficients(self, coefficients: list[np.ndarray], size: tuple[int, int]) -> SparseDCT:
-        """The inverse of `to_coefficients` for an image of `size` = (H, W) pixels.
+        """Inverts `to_coefficients` for an image of `size` = (H, W) pixels.
 
         Raises:
-            ValueError: if these are no integers, the shapes do not fit the size, or a coefficient is one that neither this
-                codec nor a JPEG file has.
+            ValueError: if these are no integers, the shapes do not fit the size, or a coefficient
+                is one that neither this codec nor a JPEG file has.
         """
         expected = self._shapes(size)
         for component, shape in zip(coefficients, expected):
@@ -214,7 +217,7 @@ class DCTCodec:
         """SparseDCT -> int32 [h, w, C], the dense DCT image, C = 3 B^2 (B^2 without chroma).
 
         Raises:
-            ValueError: if the list is not one that this codec writes; the message names the first offending index.
+            ValueError: if the list is not this codec's; the message names the first bad index.
         """
         self.check(sparse)
         (rows, cols), channels = sparse.grid, self.vocabulary(sparse.size).num_channels
@@ -223,11 +226,11 @@ class DCTCodec:
         return dense.reshape(rows, cols, channels)
 
     def from_dct_image(self, dense: np.ndarray, size: tuple[int, int]) -> SparseDCT:
-        """int32 [h, w, C] -> SparseDCT of an image of `size` = (H, W) pixels: the inverse of to_dct_image.
+        """int32 [h, w, C] -> SparseDCT, the inverse of `to_dct_image`, of `size` = (H, W) pixels.
 
         Raises:
-            ValueError: if these are no integers, the shape does not fit the size, or a coefficient is one that neither this
-                codec nor a JPEG file has.
+            ValueError: if these are no integers, the shape does not fit the size, or a coefficient
+                is one that neither this codec nor a JPEG file has.
         """
         vocabulary = self.vocabulary(size)
         shape = (*vocabulary.grid, vocabulary.num_channels)
@@ -241,8 +244,9 @@ class DCTCodec:
         return sparse
 
     def check(self, sparse: SparseDCT) -> None:
-        """Raises ValueError, naming the first offending index, unless this codec or a JPEG file of its tables has such a list.
-        A model takes less: values up to `Vocabulary.largest_value`, to which `requantize` limits a file's."""
+        """Raises ValueError, which names the first offending index, unless the list is one of this
+        codec or of a JPEG file with its tables. A model takes less: values up to
+        `Vocabulary.largest_value`, to which `requantize` limits a file's."""
         if sparse.codec != self:
             raise ValueError(f"the list's codec is {sparse.codec}; here it must be {self}: requantize it, or use its own codec")
         sparse.validate(self._of_files(sparse.size))
@@ -257,7 +261,8 @@ class DCTCodec:
 
     @cached_property
     def _order(self) -> tuple[np.ndarray, np.ndarray]:
-        """The raster index of each zigzag index, int32 [B^2], and the channels as the list runs through them, int32 [C]."""
+        """The raster indices of zigzag indices, int32 [B^2]; the channels in the list's order,
+        int32 [C]."""
         return zigzag(self.block_size), self.vocabulary((1, 1)).channels
 
     def _shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
@@ -266,8 +271,9 @@ class DCTCodec:
         return [(b, b, -(-rows // r), -(-cols // c)) for r, c in self.component_steps]
 
     def _room(self, size: tuple[int, int], number: int) -> tuple[list[np.ndarray], Components]:
-        """Room for the coefficients of images, one above the other, int16 [B, B, N * h', w'] for each component, and for three
-        planes of samples, uint8 [N * h' * B, w' * B]; of one piece, which allocators hand out again without clearing it."""
+        """Allocates the coefficients of images, one above the other, int16 [B, B, N * h', w'] for
+        each component, and three planes of samples, uint8 [N * h' * B, w' * B]. All are parts of
+        one array, which allocators hand out again without clearing it."""
         shapes = [(b, b, number * rows, cols) for b, _, rows, cols in self._shapes(size)]
         samples = [math.prod(shape) for shape in shapes]
         room, ends = np.empty(3 * sum(samples), np.uint8), list(itertools.accumulate(samples, initial=0))
@@ -285,7 +291,7 @@ class DCTCodec:
         return [SparseDCT(channels[i:j], positions[i:j], values[i:j], size, self) for i, j in parts]
 
     def _of_files(self, size: tuple[int, int]) -> Vocabulary:
-        """What lists may contain, those of JPEG files included, whose coefficients may be larger than a picture's."""
+        """Returns what lists of JPEG files may contain: larger coefficients than pictures need."""
         vocabulary = self.vocabulary(size)
         if self.block_size != 8 or vocabulary.largest_value >= LARGEST_IN_FILES:
             return vocabulary
@@ -300,12 +306,12 @@ class DCTCodec:
 
 
 def _three(components: list[np.ndarray]) -> Components:
-    """Y, Cb and Cr, the latter without rows or columns where there is luma alone: compiled code wants one form."""
+    """Returns Y, Cb and Cr. Without chroma the latter are empty: compiled code wants one form."""
     return Components(*[*components, *[components[0][..., :0, :0]] * 2][:3])
 
 
 def _planes(coefficients: list[np.ndarray]) -> Components:
-    """Room for the samples of three components, uint8 [h' * B, w' * B] each."""
+    """Allocates the samples of three components, uint8 [h' * B, w' * B] each."""
     return _three([np.empty((x.shape[0] * x.shape[2], x.shape[1] * x.shape[3]), np.uint8) for x in coefficients])
 
 
@@ -322,7 +328,7 @@ def _vocabulary(codec: DCTCodec, grid: tuple[int, int]) -> Vocabulary:
 
 @lru_cache
 def _qualities(block_size: int, numbers: int) -> dict[tuple[int, ...], int]:
-    """The quality of each standard set of tables, by its first `numbers` numbers."""
+    """Returns the quality of each standard set of tables, by its first `numbers` numbers."""
     return {
         tuple(quantization_tables(block_size, quality).ravel()[:numbers].tolist()): quality for quality in range(100, 0, -1)
     }

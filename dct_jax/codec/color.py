@@ -1,7 +1,8 @@
 """RGB <-> planes of Y, Cb and Cr, in the integers that JPEG files are made of.
 
-The formulas are JFIF's (full range). Their rounding, the shrinking of chroma and its enlarging ("fancy upsampling", a
-triangle filter) are libjpeg's, so that for B = 8 our coefficients and our pixels are those of libjpeg.
+The formulas are JFIF's (full range). Their rounding, the shrinking of chroma and its enlarging
+("fancy upsampling", a triangle filter) are libjpeg's, so that for B = 8 our coefficients and our
+pixels are those of libjpeg.
 """
 
 from typing import Literal, get_args
@@ -15,14 +16,14 @@ CHROMA_SUBSAMPLINGS: tuple[ChromaSubsampling, ...] = get_args(ChromaSubsampling)
 
 _STEPS = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:0": (2, 1), "4:4:4": (1, 1)}
 
-# JFIF's weights in units of 2^-16, as libjpeg has them. Half a unit rounds; for chroma libjpeg takes one less, so that
-# 255.5 becomes 255.
+# JFIF's weights in units of 2^-16, as libjpeg has them. Half a unit rounds; for chroma libjpeg
+# takes one less, so that 255.5 becomes 255.
 _HALF = 2**15
 _CENTRE = 2**23 + 2**15 - 1
 
 
 def component_steps(subsampling: ChromaSubsampling) -> tuple[tuple[int, int], ...]:
-    """For each component, the rows and columns of the image that one of its samples stands for; "4:0:0" has luma alone."""
+    """Returns rows and columns of pixels to a sample of each component; "4:0:0" has luma alone."""
     if subsampling == "4:0:0":
         return ((1, 1),)
     return ((1, 1), _STEPS[subsampling], _STEPS[subsampling])
@@ -30,13 +31,13 @@ def component_steps(subsampling: ChromaSubsampling) -> tuple[tuple[int, int], ..
 
 @compiled
 def rgb_to_planes(images: np.ndarray, rows: int, cols: int, luma: np.ndarray, blue: np.ndarray, red: np.ndarray) -> None:
-    """Converts images and shrinks their chroma; planes that are larger than the image repeat its edges.
+    """Converts images and shrinks their chroma; planes repeat the edges of smaller images.
 
     Args:
         images: uint8 [N, H, W, 3].
         rows, cols: pixels that a chroma sample stands for.
         luma: uint8 [N, h * B, w * B], written: Y.
-        blue, red: uint8 [N, h' * B, w' * B], written: Cb and Cr. Without rows (4:0:0) they are left out.
+        blue, red: uint8 [N, h' * B, w' * B], written: Cb and Cr; not if they have no rows (4:0:0).
     """
     height, width = images.shape[1], images.shape[2]
     together = max(2, 4096 // width // 2 * 2)  # rows that are converted at once: long inner loops, but in the cache
@@ -86,7 +87,8 @@ def _convert(
     cb: np.ndarray,
     cr: np.ndarray,
 ) -> None:
-    """uint8 [n * 3] -> uint8 [n] each, Y from y[start] on. Separate loops and literal weights make better machine code."""
+    """uint8 [n * 3] -> uint8 [n] each, Y from y[start] on. Separate loops and literal weights make
+    better machine code."""
     count = len(pixels) // 3
     for i in range(count):
         r[i] = pixels[3 * i]
@@ -104,8 +106,9 @@ def _convert(
 
 @compiled
 def _shrink(x: np.ndarray, upper: int, lower: int, width: int, rows: int, cols: int, plane: np.ndarray, row: int) -> None:
-    """A row of means of boxes, of the rows that begin at x[upper] and x[lower]. Halves are rounded down and up by turns where
-    boxes are two wide, as libjpeg does so as not to shift the mean, and up where they are two high only."""
+    """Writes a row of means of boxes, of the rows that begin at x[upper] and x[lower]. Where boxes
+    are two wide, halves are rounded down and up by turns, as in libjpeg, which keeps the mean;
+    where they are two high only, up."""
     both, odd, bits = np.uint16(rows - 1), np.uint16(1), np.uint16(rows)  # without a lower row its weight is 0
     inside = min(plane.shape[1], width // cols)
     if cols == 1:
@@ -161,8 +164,9 @@ def _mix(luma: np.ndarray, blue: np.ndarray, red: np.ndarray, pixels: np.ndarray
 
 @compiled
 def _enlarge(plane: np.ndarray, i: int, rows: int, cols: int, line: np.ndarray) -> None:
-    """Row i of the enlarged plane: every new sample is 3/4 of the nearer and 1/4 of the farther neighbour in each direction
-    that is enlarged; beyond an edge the last sample repeats. Like libjpeg, planes up to two wide are repeated instead."""
+    """Writes row i of the enlarged plane. Every new sample is 3/4 of the nearer and 1/4 of the
+    farther neighbour in each direction that is enlarged; beyond an edge the last sample repeats.
+    Planes up to two wide are repeated instead, as in libjpeg."""
     height, width = plane.shape
     near = i // rows
     if cols == 2 and width <= 2:

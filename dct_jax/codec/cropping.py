@@ -8,13 +8,13 @@ from dct_jax.codec.sparse import SparseDCT, image_size
 
 
 def smallest_steps(sparse: SparseDCT) -> tuple[int, int]:
-    """(rows, cols): blocks of all components begin together at multiples of so many pixels."""
+    """Returns (rows, cols), pixels: at their multiples blocks of all components begin together."""
     rows, cols = sparse.codec.component_steps[-1]
     return rows * sparse.codec.block_size, cols * sparse.codec.block_size
 
 
 def crop(sparse: SparseDCT, top: int, left: int, size: tuple[int, int]) -> SparseDCT:
-    """The blocks of a part of an image: what the list of these coefficients alone would be.
+    """Returns the list of a part of an image: the coefficients of its blocks.
 
     Args:
         sparse: a valid list.
@@ -22,7 +22,7 @@ def crop(sparse: SparseDCT, top: int, left: int, size: tuple[int, int]) -> Spars
         size: (H, W) of the part.
 
     Raises:
-        ValueError: if the part does not begin at such a multiple, or does not lie inside the image.
+        ValueError: if the part does not begin at these multiples, or leaves the image.
     """
     (height, width), steps = image_size(size), smallest_steps(sparse)
     if top % steps[0] or left % steps[1] or min(top, left) < 0:
@@ -42,10 +42,10 @@ def crop(sparse: SparseDCT, top: int, left: int, size: tuple[int, int]) -> Spars
 
 
 def mirror(sparse: SparseDCT) -> SparseDCT:
-    """The image of a valid list, mirrored left to right: blocks change places, and odd horizontal frequencies their sign.
+    """Mirrors a valid list left to right: blocks change places, odd horizontal frequencies signs.
 
     Raises:
-        ValueError: if the width is not whole blocks of all components: the edge that becomes the left one must be.
+        ValueError: if the width is not a whole number of blocks of all components.
     """
     steps, codec = smallest_steps(sparse)[1], sparse.codec
     if sparse.size[1] % steps:

@@ -1,4 +1,4 @@
-"""SparseDCT <-> JPEG files, coefficient by coefficient: nothing is decoded to pixels and nothing is lost."""
+"""SparseDCT <-> JPEG files, coefficient by coefficient, without pixels and without loss."""
 
 import contextlib
 import os
@@ -13,14 +13,14 @@ import numpy as np
 
 from dct_jax.codec.channel_order import ChannelOrder, zigzag
 from dct_jax.codec.codec import DCTCodec
+from dct_jax.codec.jpeg_entropy import FAULTS, LEFT_OVER, OK, decode_scan, need
 from dct_jax.codec.jpeg_header import SUBSAMPLINGS, Frame, Header, Scan
-from dct_jax.codec.jpeg_scan import FAULTS, LEFT_OVER, OK, decode_scan, need
 from dct_jax.codec.sparse import SparseDCT
 
 LARGEST_SIDE = 65500
 """libjpeg's limit, in pixels."""
 
-# What turns a picture of each Exif orientation upright: transpose it, then reverse its rows, then its columns.
+# How to turn a picture of each Exif orientation upright: transpose, reverse rows, reverse columns.
 _TURNS = {
     2: (False, False, True),
     3: (False, True, True),
@@ -36,8 +36,9 @@ class PartialJPEG(NamedTuple):
     """What arrived of a JPEG file that ends early.
 
     Attributes:
-        sparse: the coefficients, as far as the scans that arrived say them: a decoder would show this picture.
-        missing_bits: int32 [C], for each channel, how many low bits of its coefficients had not come; -1 for all of them.
+        sparse: the coefficients, as far as the scans say them: a decoder would show this picture.
+        missing_bits: int32 [C], for each channel, how many low bits of its coefficients are
+            missing; -1 for all.
         scans: how many scans arrived whole.
         whole: whether nothing is missing.
     """
@@ -48,13 +49,14 @@ class PartialJPEG(NamedTuple):
     whole: bool
 
 
-class _Arrived(NamedTuple):
-    """The scans of a file so far.
+class _Content(NamedTuple):
+    """What the scans of a file say so far.
 
     Attributes:
         header: as it stands after the last scan.
         coefficients: int16, of all components, as `Frame.parts` cuts them.
-        known: for each component, how many low bits of its 64 coefficients (by zigzag index) are unknown, -1 for all.
+        known: for each component, how many low bits of its 64 coefficients (by zigzag index) are
+            unknown, -1 for all.
         tables: of each component that had a scan.
         scans: how many there were.
         whole: whether the file came to its end.
@@ -71,31 +73,34 @@ class _Arrived(NamedTuple):
 def read_jpeg(
     source: bytes | str | os.PathLike, channel_order: ChannelOrder = "banded", upright: bool = True, strict: bool = True
 ) -> SparseDCT:
-    """The coefficients of a JPEG file, which may be baseline or progressive, grey, 4:4:4, 4:2:2, 4:4:0 or 4:2:0.
+    """Reads a JPEG file: baseline or progressive; grey, 4:4:4, 4:2:2, 4:4:0 or 4:2:0.
 
-    The list's codec has the file's quantisation tables. Turning a picture by 90 degrees transposes them. Some encoders write
-    coefficients that are larger than any picture needs; they are kept, and `DCTCodec.requantize` limits them for a model.
+    The list's codec has the file's quantisation tables. Turning a picture by 90 degrees transposes
+    them. Some encoders write coefficients that are larger than any picture needs; they are kept,
+    and `DCTCodec.requantize` limits them for a model.
 
     Args:
         source: the file's bytes, or its path.
         channel_order: how the list is sorted.
-        upright: turn the picture as its Exif orientation says, or if it has none that in XMP. Mirrored blocks have the same
-            coefficients with other signs, so this loses nothing; but edges that become left or upper ones must be whole blocks.
-        strict: refuse a file whose scans have more data than blocks. A flipped bit often shows in nothing else, and
-            then nothing tells which coefficients are right; but there are encoders that write bytes without a meaning.
+        upright: turn the picture as its Exif orientation says, or if it has none that in XMP.
+            Mirrored blocks have the same coefficients with other signs, so this loses nothing; but
+            edges that become left or upper ones must be whole blocks.
+        strict: refuse a file whose scans have more data than blocks. A flipped bit often shows in
+            nothing else, and then nothing tells which coefficients are right; but there are
+            encoders that write bytes without a meaning.
 
     Raises:
-        ValueError: if the file is missing, damaged or truncated; has a feature that lists have no place for (the message names
-            it); or cannot be turned upright.
+        ValueError: if the file is missing, damaged or truncated; has a feature that lists have no
+            place for (the message names it); or cannot be turned upright.
     """
-    with _named(source) as data:
-        arrived = _arrived(data, may_end=False, strict=strict)
-        need(all(bits[0] >= 0 for bits in arrived.known), "a component has no scan")
-        return _list(arrived, channel_order, upright)
+    with _open(source) as data:
+        content = _read_scans(data, may_end=False, strict=strict)
+        need(all(bits[0] >= 0 for bits in content.known), "a component has no scan")
+        return _list(content, channel_order, upright)
 
 
 def read_partial_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "banded") -> PartialJPEG:
-    """The same of a file that may end anywhere after its first scan; a scan that is cut is left out.
+    """Reads a JPEG file that may end anywhere after its first scan; a scan that is cut is left out.
 
     Args:
         source, channel_order: as for `read_jpeg`; the picture is turned upright.
@@ -103,24 +108,24 @@ def read_partial_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelO
     Raises:
         ValueError: as for `read_jpeg`, or if no scan arrived whole, or a component has none.
     """
-    with _named(source) as data:
-        arrived = _arrived(data, may_end=True, strict=True)
-        if not arrived.scans or any(bits[0] < 0 for bits in arrived.known):
+    with _open(source) as data:
+        content = _read_scans(data, may_end=True, strict=True)
+        if not content.scans or any(bits[0] < 0 for bits in content.known):
             raise ValueError(
                 "this JPEG file ends before there is a whole scan of every component; a progressive file has them early, and "
                 "a baseline file at its very end"
             )
-        sparse = _list(arrived, channel_order, True)
-        return PartialJPEG(sparse, _missing_bits(arrived), arrived.scans, arrived.whole)
+        sparse = _list(content, channel_order, True)
+        return PartialJPEG(sparse, _missing_bits(content), content.scans, content.whole)
 
 
 @contextlib.contextmanager
-def _named(source: bytes | str | os.PathLike) -> Iterator[bytes]:
-    """The bytes of a file; errors begin with its path, if it has one."""
+def _open(source: bytes | str | os.PathLike) -> Iterator[bytes]:
+    """Gives the bytes of a file; errors in the block begin with its path, if it has one."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         yield bytes(source)
         return
-    data = _contents(Path(source))
+    data = _read_file(Path(source))
     try:
         yield data
     except ValueError as error:
@@ -128,11 +133,11 @@ def _named(source: bytes | str | os.PathLike) -> Iterator[bytes]:
 
 
 def write_jpeg(sparse: SparseDCT) -> bytes:
-    """A baseline JPEG file with exactly the list's coefficients and optimised Huffman codes.
+    """Returns a baseline JPEG file with the list's exact coefficients and optimised Huffman codes.
 
     Raises:
-        ValueError: if the list is damaged (the message names the first offending index), its blocks are not 8 x 8, or the
-            format has no place for its size or values.
+        ValueError: if the list is damaged (the message names the first offending index), its blocks
+            are not 8 x 8, or the format has no place for its size or values.
     """
     codec, (height, width) = sparse.codec, sparse.size
     if codec.block_size != 8:
@@ -158,11 +163,11 @@ def write_jpeg(sparse: SparseDCT) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.jpg"
         jpeg.write_dct(str(path), flags=["+OPTIMIZE_CODING"])
-        return _with_jfifs_names(path.read_bytes())
+        return _rename_components(path.read_bytes())
 
 
-def _with_jfifs_names(data: bytes) -> bytes:
-    """The file with its components named 1, 2, 3, as JFIF wants it; jpeglib names them 0, 1, 2."""
+def _rename_components(data: bytes) -> bytes:
+    """Names a file's components 1, 2, 3, as JFIF wants it; jpeglib names them 0, 1, 2."""
     named, place = bytearray(data), 2
     while True:
         marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
@@ -175,15 +180,15 @@ def _with_jfifs_names(data: bytes) -> bytes:
         place += 2 + length
 
 
-def _contents(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: the file cannot be read ({error.strerror})") from None
 
 
-def _arrived(data: bytes, may_end: bool, strict: bool) -> _Arrived:
-    """The scans of a file: all of them, or if it `may_end` early those that come before."""
+def _read_scans(data: bytes, may_end: bool, strict: bool) -> _Content:
+    """Reads the scans of a file: all of them, or if it `may_end` early those that come before."""
     tables: dict[int, np.ndarray] = {}
     header, scans = Header(data), 0
     coefficients, known = np.zeros(0, np.int16), [[-1]]
@@ -208,31 +213,31 @@ def _arrived(data: bytes, may_end: bool, strict: bool) -> _Arrived:
         header.place, scans = end, scans + 1
     else:
         whole = not header.truncated
-    return _Arrived(header, coefficients, known, tables, scans, whole)
+    return _Content(header, coefficients, known, tables, scans, whole)
 
 
-def _list(arrived: _Arrived, channel_order: ChannelOrder, upright: bool) -> SparseDCT:
-    """The list of what arrived."""
-    header, frame, tables = arrived.header, arrived.header.found_frame, arrived.tables
-    arrays, steps = [arrived.coefficients[part].reshape(shape) for part, shape in frame.parts], frame.steps
+def _list(content: _Content, channel_order: ChannelOrder, upright: bool) -> SparseDCT:
+    """Returns the list of a file's content."""
+    header, frame, tables = content.header, content.header.found_frame, content.tables
+    arrays, steps = [content.coefficients[part].reshape(shape) for part, shape in frame.parts], frame.steps
     squares, size = [tables[i].reshape(8, 8) for i in range(len(arrays))], frame.size
     if upright and header.upright in _TURNS:
-        arrays, squares, steps, size = _turned(_TURNS[header.upright], arrays, squares, steps, size)
+        arrays, squares, steps, size = _turn(_TURNS[header.upright], arrays, squares, steps, size)
     codec = _codec(b"".join(square.tobytes() for square in squares), steps, channel_order)
     return codec.from_coefficients(arrays, size)
 
 
-def _missing_bits(arrived: _Arrived) -> np.ndarray:
-    """The unknown bits of the channels of what arrived, turned upright, int32 [C]."""
-    missing = np.empty((len(arrived.known), 64), np.int32)  # by raster index
-    missing[:, zigzag(8)] = arrived.known
-    if arrived.header.upright in _TURNS and _TURNS[arrived.header.upright][0]:
+def _missing_bits(content: _Content) -> np.ndarray:
+    """Returns how many low bits of each channel are unknown, int32 [C], turned upright."""
+    missing = np.empty((len(content.known), 64), np.int32)  # by raster index
+    missing[:, zigzag(8)] = content.known
+    if content.header.upright in _TURNS and _TURNS[content.header.upright][0]:
         missing = missing.reshape(-1, 8, 8).transpose(0, 2, 1).reshape(-1, 64)
     return missing[:, zigzag(8)].reshape(-1)
 
 
 def _next_scan(header: Header, may_end: bool) -> Scan | None:
-    """As `Header.next_scan`; None also where a file that may end early does."""
+    """Reads up to the next scan, as `Header.next_scan`; None also where a file ends that may."""
     try:
         return header.next_scan() if header.scans else header.first_scan()
     except ValueError:
@@ -248,8 +253,8 @@ def _codec(tables: bytes, steps: tuple[tuple[int, int], ...], channel_order: Cha
 
 
 def _check_progress(frame: Frame, scan: Scan, known: list[list[int]]) -> None:
-    """Whether this scan may come now; notes, for each component, how many low bits of its 64 coefficients are unknown
-    after it, -1 for all of them."""
+    """Checks that this scan may come now; notes for each component how many low bits of its 64
+    coefficients are unknown after it, -1 for all of them."""
     if frame.progressive:
         alone = len(scan.components) == 1
         need((scan.first == 0) == (scan.last == 0) and (scan.first == 0 or alone), "a scan has DC and AC, or AC of several")
@@ -262,7 +267,8 @@ def _check_progress(frame: Frame, scan: Scan, known: list[list[int]]) -> None:
 
 
 def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> tuple[int, int]:
-    """Decodes a scan into the coefficients; returns where its data end, and what is wrong with them (see FAULTS)."""
+    """Decodes a scan into the coefficients; returns where its data end, and a fault (see
+    FAULTS)."""
     layout = _layout(header.found_frame, scan)
     for number in layout.tables - header.huffman_tables:
         need(False, f"Huffman table {number % 4} of {('DC', 'AC')[number // 4]} is missing")
@@ -283,7 +289,7 @@ def _decode(header: Header, scan: Scan, coefficients: np.ndarray) -> tuple[int, 
 
 
 class _Layout(NamedTuple):
-    """What `decode_scan` wants to know of a scan, which see; and the places in `Header.huffman` that it needs."""
+    """Arguments of `decode_scan` for a scan, and the places in `Header.huffman` that it needs."""
 
     offsets: np.ndarray
     grids: np.ndarray
@@ -294,7 +300,7 @@ class _Layout(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _layout(frame: Frame, scan: Scan) -> _Layout:
-    """Files that begin alike share it, as they share the frame."""
+    """Returns the layout of a scan. Files that begin alike share it, as they share the frame."""
     chosen = list(scan.components)
     tables = {*scan.dc} if scan.first == scan.high == 0 else set()
     tables |= {4 + number for number in scan.ac} if scan.last else set()
@@ -303,20 +309,20 @@ def _layout(frame: Frame, scan: Scan) -> _Layout:
     return _Layout(frame.offsets[chosen], frame.grids[chosen], factors, numbers, frozenset(tables))
 
 
-def _turned(
+def _turn(
     turn: tuple[bool, bool, bool],
     coefficients: list[np.ndarray],
     tables: list[np.ndarray],
     steps: tuple[tuple[int, int], ...],
     size: tuple[int, int],
 ) -> tuple[list[np.ndarray], list[np.ndarray], tuple[tuple[int, int], ...], tuple[int, int]]:
-    """The picture transposed and mirrored. A mirrored block's odd frequencies change their sign."""
-    transpose, *mirrored = turn
+    """Transposes and mirrors the picture. A mirrored block's odd frequencies change their sign."""
+    transpose, *mirrors = turn
     if transpose:
         coefficients, tables = [x.transpose(1, 0, 3, 2) for x in coefficients], [table.T for table in tables]
         steps, size = tuple((cols, rows) for rows, cols in steps), (size[1], size[0])
     sign = np.where(np.arange(8) % 2, -1, 1).astype(np.int16)  # [8]
-    for axis, mirror in enumerate(mirrored):
+    for axis, mirror in enumerate(mirrors):
         if mirror:
             whole = 8 * steps[-1][axis]
             if size[axis] % whole:

@@ -1,6 +1,8 @@
-"""The segments of a JPEG file (ITU-T T.81, annex B): what is in it, how it is coded, and whether a list can represent it.
+"""The segments of a JPEG file (ITU-T T.81, annex B): what is in it, how it is coded, and whether a
+list can represent it.
 
-Files of one collection have many segments in common, so what a segment says is a function of its bytes, and is remembered.
+Files of one collection have many segments in common, so what a segment says is a function of its
+bytes, and is remembered.
 """
 
 import itertools
@@ -12,13 +14,14 @@ import numpy as np
 
 from dct_jax.codec.channel_order import zigzag
 from dct_jax.codec.color import CHROMA_SUBSAMPLINGS, component_steps
+from dct_jax.codec.jpeg_entropy import need
 from dct_jax.codec.jpeg_huffman import huffman_tables, standard_tables
 from dct_jax.codec.jpeg_orientation import exif_orientation, xmp_orientation
-from dct_jax.codec.jpeg_scan import need
 from dct_jax.codec.sparse import MAX_PIXELS
 
 MAX_SCANS = 100
-"""Of a progressive file. Encoders write about ten; without a limit a small file could ask for hours of work."""
+"""The most scans of a progressive file. Encoders write about ten; without a limit a small file
+could ask for hours of work."""
 
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 _QUANTIZATION, _HUFFMAN, _RESTART_INTERVAL, _JFIF, _APPLICATION_1, _ADOBE = 0xDB, 0xC4, 0xDD, 0xE0, 0xE1, 0xEE
@@ -65,7 +68,8 @@ class Component(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The image's size and components. Frames are equal if they are the same object, which makes them quick to look up.
+    """The image's size and components. Frames are equal if they are the same object, which makes
+    them quick to look up.
 
     Attributes:
         progressive: whether it comes in scans of some frequencies or some bits each.
@@ -86,12 +90,12 @@ class Frame:
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """int64 [components + 1]: where the coefficients of each begin, if they stand one after the other."""
+        """int64 [components + 1]: where each one's coefficients begin, one after the other."""
         return np.cumsum([0, *(64 * self.grids.prod(axis=1))])
 
     @cached_property
     def parts(self) -> list[tuple[slice, tuple[int, ...]]]:
-        """Which of those coefficients are each component's, and their shape, (8, 8, h', w')."""
+        """The slice of all coefficients that are a component's, and their shape, (8, 8, h', w')."""
         bounds = itertools.pairwise(self.offsets.tolist())
         return [(slice(first, end), (8, 8, *grid)) for (first, end), grid in zip(bounds, self.grids.tolist())]
 
@@ -102,7 +106,7 @@ class Frame:
 
     @cached_property
     def steps(self) -> tuple[tuple[int, int], ...]:
-        """The rows and columns of pixels to a sample of each component, if `check_subsampling` has passed."""
+        """The rows and columns of pixels to each component's sample, after `check_subsampling`."""
         rows, cols = self._most
         return tuple((rows // c.rows, cols // c.cols) for c in self.components)
 
@@ -124,7 +128,7 @@ class Scan(NamedTuple):
 
     Attributes:
         components: indices of the frame's components.
-        dc, ac: the number of the Huffman table of each of them.
+        dc, ac: the number of the Huffman table of each component.
         first, last: the zigzag indices that it codes.
         high, low: successive approximation, the bits before and after.
     """
@@ -140,8 +144,8 @@ class Scan(NamedTuple):
 
 @dataclass
 class Header:
-    """What has been read so far. `next_scan` goes on to the data of the next scan; the caller decodes them, sets `place` to
-    their end and calls it again.
+    """What has been read so far. `next_scan` goes on to the data of the next scan; the caller
+    decodes them, sets `place` to their end and calls it again.
 
     Attributes:
         data: the file.
@@ -149,12 +153,12 @@ class Header:
         frame: the frame, once it has been read.
         quantization: int32 [64] in raster order, by number.
         huffman: int32 [8, .], the decoding tables 0..3 of DC and 0..3 of AC.
-        defined: which of them the file has defined; until then those of the standard are there.
+        defined: the places of the tables that the file has defined; others are the standard's.
         restart: MCUs between restarts, or 0.
         exif: the orientation of the first Exif segment that has one, 1..8.
-        xmp: that of the last XMP segment that has one, 0..9.
+        xmp: the orientation of the last XMP segment that has one, 0..9.
         jfif: whether there is a JFIF segment.
-        adobe_transform: of an Adobe segment, if there is one.
+        adobe_transform: the colour transform of an Adobe segment, if there is one.
         scans: how many scans there have been.
         truncated: whether the file was found to end before its end-of-image marker.
     """
@@ -181,17 +185,18 @@ class Header:
 
     @property
     def upright(self) -> int | None:
-        """The Exif orientation that the picture is to be turned by; XMP's counts where Exif has none."""
+        """The orientation to turn the picture by: Exif's, or XMP's where Exif has none."""
         return self.xmp if self.exif is None else self.exif
 
     @property
     def huffman_tables(self) -> frozenset[int]:
-        """Which of the tables can be used: sequential files need not define those of the standard (Motion JPEG has none)."""
+        """The places of usable tables, in sequential files (Motion JPEG) the standard's, too."""
         return self.defined if self.found_frame.progressive else self.defined | standard_tables()[1]
 
     def first_scan(self) -> Scan | None:
-        """`next_scan` of a file that has just been begun. Files of one collection often have everything before their first
-        scan's data in common, so what a file begins with is remembered; a known beginning has all the segments of its file."""
+        """Reads up to the first scan's data, as `next_scan`. Files of one collection often have
+        everything before their first scan's data in common, so what a file begins with is
+        remembered; a known beginning has all the segments of its file."""
         start = self.data.find(_SCAN_MARKER, 2) + 2
         end = start + int.from_bytes(self.data[start : start + 2], "big")
         beginning = self.data[:end] if 2 < end <= _LONGEST_BEGINNING else None
@@ -280,7 +285,8 @@ class Header:
         return f"; another JPEG file follows at byte {self.place}" if self.data.startswith(_START, self.place) else ""
 
     def _check_frame(self) -> None:
-        # Every block takes a bit at least. So a forged size cannot take more memory than the file's length allows.
+        # Every block takes a bit at least. So a forged size cannot take more memory than the file's
+        # length allows.
         if self.found_frame.offsets[-1] // 64 > 8 * len(self.data):
             height, width = self.found_frame.size
             raise ValueError(f"{height} x {width} pixels cannot be coded in a file of {len(self.data)} bytes")
@@ -295,7 +301,8 @@ class Header:
 
 
 _BEGINNINGS: dict[bytes, tuple[dict[str, object], Scan]] = {}
-"""The fields of `Header` but `data`, and the first scan, by all bytes up to that scan's data. Nothing of it is ever changed."""
+"""The fields of `Header` but `data`, and the first scan, by all bytes up to that scan's data.
+Nothing of it is ever changed."""
 
 
 @lru_cache(maxsize=256)

@@ -4,9 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from dct_jax.codec.jpeg_scan import TABLE_LENGTH, decoding_table, need
+from dct_jax.codec.jpeg_entropy import TABLE_LENGTH, decoding_table, need
 
-# The tables of ITU-T T.81, K.3 to K.6, which Motion JPEG leaves out: class and number, codes of each length, symbols.
+# The tables of ITU-T T.81, K.3 to K.6, which Motion JPEG leaves out: class and number, codes of
+# each length, symbols.
 _STANDARD = """
 00 00010501010101010100000000000000 000102030405060708090a0b
 01 00030101010101010101010000000000 000102030405060708090a0b
@@ -21,11 +22,11 @@ e125f11718191a262728292a35363738393a434445464748494a535455565758595a636465666768
 
 @lru_cache(maxsize=256)
 def huffman_tables(body: bytes) -> dict[int, np.ndarray]:
-    """The decoding tables in a DHT segment: int32 [TABLE_LENGTH] each, by number, 0..3 of DC and 4..7 of AC. A table without
-    codes is one; only its use is an error.
+    """Returns the decoding tables in a DHT segment: int32 [TABLE_LENGTH] each, by number, 0..3 of
+    DC and 4..7 of AC. A table without codes is one; only its use is an error.
 
     Raises:
-        ValueError: if a table cannot be.
+        ValueError: if a table is not possible.
     """
     tables = {}
     while body:
@@ -43,8 +44,8 @@ def huffman_tables(body: bytes) -> dict[int, np.ndarray]:
 
 @lru_cache(maxsize=1)
 def standard_tables() -> tuple[np.ndarray, frozenset[int]]:
-    """Those that a sequential file without its own is read with, as libjpeg does: int32 [8, TABLE_LENGTH], and which of the
-    eight there are."""
+    """Returns the standard's tables, with which libjpeg reads a sequential file that has none:
+    int32 [8, TABLE_LENGTH], and which of the eight there are."""
     tables = np.zeros((8, TABLE_LENGTH), np.int32)
     found = huffman_tables(bytes.fromhex(_STANDARD))
     for number, table in found.items():

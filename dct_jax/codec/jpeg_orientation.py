@@ -1,4 +1,4 @@
-"""How a JPEG file's picture is to be turned, by its Exif and XMP segments; read as Pillow reads them."""
+"""How a JPEG file's picture is to be turned, by its Exif and XMP segments, read as by Pillow."""
 
 import re
 from typing import Literal
@@ -10,7 +10,8 @@ _INTEGERS = {3: (2, False), 4: (4, False), 6: (1, True), 8: (2, True), 9: (4, Tr
 
 
 def exif_orientation(body: bytes) -> int | None:
-    """The orientation in an APP1 segment of Exif, 1..8; 1 if it says something else, None if it says nothing or is damaged."""
+    """Returns the orientation in an APP1 segment of Exif, 1..8; 1 if it says something else, None
+    if it says nothing or is damaged."""
     orders: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
     order = orders.get(body[6:8])
     if body[:6] != b"Exif\x00\x00" or order is None:
@@ -29,6 +30,6 @@ def exif_orientation(body: bytes) -> int | None:
 
 
 def xmp_orientation(body: bytes) -> int | None:
-    """The orientation in an APP1 segment of XMP, 0..9; None if there is none."""
+    """Returns the orientation in an APP1 segment of XMP, 0..9; None if there is none."""
     found = re.search(rb'tiff:Orientation(?:="|>)([0-9])', body) if body.startswith(_XMP) else None
     return int(found[1]) if found else None

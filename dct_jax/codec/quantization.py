@@ -32,9 +32,9 @@ _ANNEX_K_CHROMA = np.array(
 
 
 def quantization_tables(block_size: int, quality: int) -> np.ndarray:
-    """Annex K's tables scaled by the quality as libjpeg does (jpeg_quality_scaling), at the block size B.
+    """Returns Annex K's tables, scaled by the quality as libjpeg does (jpeg_quality_scaling).
 
-    For B > 8 each entry is repeated over a (B/8) x (B/8) square; for B < 8 every (8/B)-th entry is taken.
+    For B > 8 each entry fills a (B/8) x (B/8) square; for B < 8 every (8/B)-th entry is taken.
 
     Returns:
         int32 [3, B, B]: the divisors of Y, Cb and Cr, 1..255, in raster order.
@@ -52,10 +52,11 @@ def quantization_tables(block_size: int, quality: int) -> np.ndarray:
 
 
 def largest_value(tables: np.ndarray) -> int:
-    """The largest magnitude that a quantised coefficient of any 8-bit plane can have.
+    """Returns the largest magnitude that a quantised coefficient of any 8-bit plane can have.
 
-    A coefficient is a sum of level-shifted samples in [-128, 127] weighted by a basis image, so its magnitude is
-    largest when every sample is -128 where the weight has one sign and 127 where it has the other.
+    A coefficient is a sum of level-shifted samples in [-128, 127] weighted by a basis image, so its
+    magnitude is largest when every sample is -128 where the weight has one sign and 127 where it
+    has the other.
 
     Args:
         tables: int32 [3, B, B], the divisors.

@@ -22,7 +22,7 @@ MAX_PIXELS = 2**28
 
 
 def image_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(H, W) as two plain integers. Raises ValueError unless they are two positive integers."""
+    """Returns (H, W) as plain integers. Raises ValueError unless these are two and positive."""
     if type(size) is tuple and len(size) == 2 and type(size[0]) is type(size[1]) is int and size[0] > 0 < size[1]:
         return size  # the common case, which a batch of small images meets often
     try:
@@ -36,17 +36,18 @@ def image_size(size: tuple[int, int]) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class SparseDCT:
-    """A list of triples (channel, position, value), sorted by channel in the codec's channel order, then by position.
+    """A list of triples (channel, position, value), sorted by channel in the codec's channel order,
+    then by position.
 
     Attributes:
         channels: int32 [L], component * B^2 + zigzag index.
         positions: int32 [L], raster index of the block on the luma grid.
         values: int32 [L], never 0.
         size: (H, W), the image in pixels.
-        codec: what the numbers mean: block size, quantisation tables, chroma subsampling, channel order.
+        codec: block size, quantisation tables, chroma subsampling and channel order.
 
     Raises:
-        ValueError: if the size is not two positive integers. The triples are checked where they are used: see `validate`.
+        ValueError: if the size is not two positive integers. `validate` checks the triples.
     """
 
     channels: np.ndarray
@@ -60,7 +61,7 @@ class SparseDCT:
 
     @classmethod
     def empty(cls, size: tuple[int, int], codec: "DCTCodec") -> "SparseDCT":
-        """The list without triples: a grey image."""
+        """Returns the list without triples: a grey image."""
         nothing = np.zeros(0, np.int32)
         return cls(nothing, nothing, nothing, size, codec)
 
@@ -72,13 +73,13 @@ class SparseDCT:
         upright: bool = True,
         strict: bool = True,
     ) -> "SparseDCT":
-        """The coefficients of a JPEG file as they are, without decoding to pixels; see `dct_jax.codec.jpeg.read_jpeg`."""
+        """Reads a JPEG file's coefficients, without pixels: see `dct_jax.codec.jpeg.read_jpeg`."""
         from dct_jax.codec.jpeg import read_jpeg  # the file format stands above the list
 
         return read_jpeg(source, channel_order, upright, strict)
 
     def to_jpeg(self) -> bytes:
-        """A JPEG file with exactly these coefficients; see `dct_jax.codec.jpeg.write_jpeg`."""
+        """Returns a JPEG file with these coefficients: see `dct_jax.codec.jpeg.write_jpeg`."""
         from dct_jax.codec.jpeg import write_jpeg
 
         return write_jpeg(self)
@@ -103,14 +104,15 @@ class SparseDCT:
     __hash__ = None  # type: ignore[assignment]
 
     def __getitem__(self, part: slice) -> "SparseDCT":
-        """A part of the list, of the same image; a prefix is a coarse version of it."""
+        """Returns a part of the list; a prefix is a coarse version of the image."""
         if not isinstance(part, slice):
             raise TypeError(f"a list is cut with slices, as in sparse[:100], not with {part!r}")
         return dataclasses.replace(self, channels=self.channels[part], positions=self.positions[part], values=self.values[part])
 
     def validate(self, vocabulary: Vocabulary) -> None:
-        """Raises ValueError, naming the first offending index, if the list is not one of the vocabulary's. Its own grid of
-        blocks may be smaller than the vocabulary's; its positions are those of its own grid."""
+        """Raises ValueError, naming the first offending index, if the list is not one of the
+        vocabulary's. Its own grid of blocks may be smaller than the vocabulary's; its positions are
+        those of its own grid."""
         arrays = {"channels": self.channels, "positions": self.positions, "values": self.values}
         for name, array in arrays.items():
             if not (isinstance(array, np.ndarray) and array.ndim == 1 and np.issubdtype(array.dtype, np.integer)):
@@ -139,7 +141,7 @@ class SparseDCT:
 
 
 def _whole(name: str, array: np.ndarray) -> np.ndarray:
-    """int32 [L] as it is, any other integers as int64 [L]."""
+    """Returns int32 [L] as it is, any other integers as int64 [L]."""
     if array.dtype == np.int32:
         return np.ascontiguousarray(array)
     if not np.can_cast(array.dtype, np.int64):

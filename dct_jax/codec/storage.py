@@ -15,7 +15,8 @@ from dct_jax.codec.sparse import MAX_PIXELS, SparseDCT
 ARRAYS = ("channels", "positions", "values")
 
 LARGEST_RATIO = 64
-"""Of an array's bytes to the file's. Positions of one channel are all different, so no list can be packed as tightly."""
+"""The most bytes of an array for one of the file. Positions of one channel all differ, so no list
+can be packed as tightly."""
 
 
 def save_npz(file: BinaryIO, sparse: SparseDCT) -> None:
@@ -55,13 +56,13 @@ def load_npz(path: str | Path) -> SparseDCT:
         return sparse
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
-    # zipfile and NumPy raise nearly anything for a damaged file, RuntimeError and struct.error among it.
+    # zipfile and NumPy raise nearly anything for a damaged file, even RuntimeError.
     except Exception as error:
         raise ValueError(f"{path}: this is no file of triples ({error})") from None
 
 
 def _read(archive: zipfile.ZipFile, name: str, largest: tuple[int, ...], kinds: str) -> Any:
-    """One array, after its header has shown that it is no larger than `largest` and of one of the kinds of dtype."""
+    """Reads an array whose header shows one of the kinds of dtype, and no more than `largest`."""
     with archive.open(f"{name}.npy") as file:
         version = np.lib.format.read_magic(file)
         if version != (1, 0):

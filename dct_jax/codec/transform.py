@@ -1,14 +1,15 @@
 """Planes of samples <-> quantised DCT coefficients, block by block.
 
-Blocks of 8 x 8 go through libjpeg's integer DCT, bit for bit: its default ("islow"), which nearly every JPEG file is made
-with. It is the factored DCT of Loeffler, Ligtenberg and Moschytz (1989) with constants of 13 bits. Within a pass libjpeg adds
-and multiplies integers exactly and rounds once at the end, so each pass is an integer matrix followed by a rounded shift. The
-rows of the matrix are sums of libjpeg's constants, FIX(0.541196100) = 4433 and so on: close to 2^13 sqrt(8) times the
-orthonormal DCT's, though a few are off by one unit. Rows come first in the forward transform, columns in the inverse.
-Other block sizes use the orthonormal DCT in float64.
+Blocks of 8 x 8 go through libjpeg's integer DCT, bit for bit: its default ("islow"), which nearly
+every JPEG file is made with. It is the factored DCT of Loeffler, Ligtenberg and Moschytz (1989)
+with constants of 13 bits. Within a pass libjpeg adds and multiplies integers exactly and rounds
+once at the end, so each pass is an integer matrix followed by a rounded shift. The rows of the
+matrix are sums of libjpeg's constants, FIX(0.541196100) = 4433 and so on: close to 2^13 sqrt(8)
+times the orthonormal DCT's, though a few are off by one unit. Rows come first in the forward
+transform, columns in the inverse. Other block sizes use the orthonormal DCT in float64.
 
-Many blocks go through a pass at once: its inputs and outputs are rows of a table, several columns of which machine code takes
-in one step.
+Many blocks go through a pass at once: its inputs and outputs are rows of a table, several columns
+of which machine code takes in one step.
 """
 
 from functools import cache
@@ -17,8 +18,9 @@ import numpy as np
 
 from dct_jax.codec.compile import compiled
 
-# Bits that are rounded away after a pass: two more than the samples are kept in between. After the second forward pass values
-# are 8 times the orthonormal DCT's; after the second inverse pass that factor is gone.
+# Bits that are rounded away after a pass. Between passes, numbers have two bits more than samples.
+# After the second forward pass values are 8 times the orthonormal DCT's; after the second inverse
+# pass that factor is gone.
 _FIRST_SHIFT, _SECOND_SHIFT, _LAST_SHIFT = 11, 15, 18
 _STRIP = 64  # columns of a table that the forward transform in float64 takes at once: they stay in the first cache
 
@@ -27,7 +29,7 @@ _PADDING = 8  # between that table's rows: at a distance of a power of two they 
 
 @cache
 def dct_matrix(block_size: int) -> np.ndarray:
-    """The orthonormal DCT-II: float64 [B, B], row k the k-th basis vector; coefficients = M @ block @ M.T."""
+    """Returns the orthonormal DCT-II M, float64 [B, B]: the coefficients are M @ block @ M.T."""
     k = np.arange(block_size)[:, None]
     n = np.arange(block_size)[None, :]
     basis = np.sqrt(2 / block_size) * np.cos(np.pi * (2 * n + 1) * k / (2 * block_size))  # [B, B]
@@ -38,7 +40,7 @@ def dct_matrix(block_size: int) -> np.ndarray:
 
 @compiled
 def forward(plane: np.ndarray, table: np.ndarray, basis: np.ndarray, coefficients: np.ndarray) -> None:
-    """Quantised DCT coefficients of a plane, rounded half away from zero as libjpeg does.
+    """Writes the quantised DCT coefficients of a plane, rounded half away from zero as in libjpeg.
 
     Args:
         plane: uint8 [h * B, w * B].
@@ -55,7 +57,8 @@ def forward(plane: np.ndarray, table: np.ndarray, basis: np.ndarray, coefficient
     sums, differences = np.empty(size * _STRIP, np.float64), np.empty(size * _STRIP, np.float64)
     flat = coefficients.reshape(size, size, height * width)
     for top in range(0, height, together):
-        # Samples [c, r, block] -> horizontal frequencies [k, r, block] -> for each k, vertical frequencies [m, block].
+        # Samples [c, r, block] -> horizontal frequencies [k, r, block] -> for each k, vertical
+        # frequencies [m, block].
         rows = min(together, height - top)
         blocks, first = rows * width, top * width
         count = size * blocks
@@ -78,7 +81,7 @@ def forward(plane: np.ndarray, table: np.ndarray, basis: np.ndarray, coefficient
 
 @compiled
 def inverse(coefficients: np.ndarray, table: np.ndarray, basis: np.ndarray, plane: np.ndarray) -> None:
-    """The plane of quantised coefficients, rounded and clipped to 0..255. Arguments as of `forward`; the plane is written."""
+    """Writes the plane of coefficients, rounded and clipped to 0..255; see `forward`."""
     size, (height, width) = len(table), coefficients.shape[2:]
     together = _rows_together(height, width, size)
     room = size * size * together * width
@@ -88,7 +91,8 @@ def inverse(coefficients: np.ndarray, table: np.ndarray, basis: np.ndarray, plan
     flat = coefficients.reshape(size, size, height * width)
     transposed = np.ascontiguousarray(basis.T)
     for top in range(0, height, together):
-        # For each horizontal frequency k, vertical frequencies [m, block] -> rows [r, block]; all -> samples [c, r, block].
+        # For each horizontal frequency k, vertical frequencies [m, block] -> rows [r, block]; all
+        # -> samples [c, r, block].
         rows = min(together, height - top)
         blocks, first = rows * width, top * width
         count = size * blocks
@@ -115,14 +119,14 @@ def inverse(coefficients: np.ndarray, table: np.ndarray, basis: np.ndarray, plan
 
 @compiled
 def _rows_together(height: int, width: int, size: int) -> int:
-    """How many rows of blocks to transform at once: enough for long inner loops, few enough to stay in the cache."""
+    """Returns how many rows of blocks to transform at once: long inner loops, but in the cache."""
     blocks = 512 if size <= 8 else 2**16 // size**2
     return max(1, min(height, blocks // width))
 
 
 @compiled
 def _load(plane: np.ndarray, top: int, rows: int, size: int, width: int, x: np.ndarray) -> None:
-    """Rows of blocks, level-shifted, to [column in block, row in block, block]."""
+    """Loads rows of blocks, level-shifted, to [column in block, row in block, block]."""
     blocks = rows * width
     flat = plane.reshape(-1)
     words = flat[: len(flat) // 8 * 8].view(np.uint64)  # of eight samples, the first one in the low bits (little-endian)
@@ -178,8 +182,9 @@ def _store(x: np.ndarray, top: int, rows: int, size: int, width: int, plane: np.
 
 @compiled
 def _quantize_integers(x: np.ndarray, divisor: int, line: np.ndarray) -> None:
-    """line = x / divisor, rounded half away from zero: truncated after half a divisor has been added. Half a unit more keeps
-    float32's noise from deciding a tie; the next integer below one is a whole unit away."""
+    """line = x / divisor, rounded half away from zero: truncated after half a divisor has been
+    added. Half a unit more keeps float32's noise from deciding a tie; the next integer below one is
+    a whole unit away."""
     scale, half = np.float32(1 / divisor), np.float32((divisor // 2 + 0.5) / divisor)
     for j in range(len(line)):
         ratio = np.float32(x[j]) * scale
@@ -188,7 +193,8 @@ def _quantize_integers(x: np.ndarray, divisor: int, line: np.ndarray) -> None:
 
 @compiled
 def _quantize(x: np.ndarray, divisor: int, line: np.ndarray) -> None:
-    """The same for real numbers. Ties are common (a flat block's DC is an integer): noise must not decide them either."""
+    """line = x / divisor for real numbers, rounded half away from zero. Ties are common (a flat
+    block's DC is an integer): noise must not decide them either."""
     scale, half = 1 / divisor, 0.5 + 1e-9
     for j in range(len(line)):
         ratio = x[j] * scale
@@ -218,9 +224,10 @@ def _folded_pass(
     sums: np.ndarray,
     differences: np.ndarray,
 ) -> None:
-    """The same for the DCT's matrix, with a third of the products where B = 32: the even rows of the matrix are symmetric and
-    the odd ones antisymmetric, so these meet sums and those differences of x[n] and x[B - 1 - n]; and the even rows are the
-    matrix of half the size, to which the same applies. `sums` and `differences` are room for B * _STRIP numbers each."""
+    """Does `_matrix_pass` for the DCT's matrix, with a third of the products where B = 32. The even
+    rows of the matrix are symmetric and the odd ones antisymmetric: even rows meet sums, odd rows
+    differences of x[n] and x[B - 1 - n]. The even rows are the matrix of half the size, which is
+    folded again. `sums` and `differences` are room for B * _STRIP numbers each."""
     size = len(matrix)
     for start in range(0, count, _STRIP):
         lanes = min(_STRIP, count - start)
@@ -259,7 +266,8 @@ def _folded_pass(
 
 @compiled
 def _integer_pass(x: np.ndarray, x_step: int, y: np.ndarray, y_step: int, count: int, shift: int) -> None:
-    """Eight rows of `count` samples -> eight rows of frequencies, rounded: x[n * x_step + i] -> y[k * y_step + i], int32."""
+    """Transforms eight rows of `count` samples, x[n * x_step + i], to eight rows of rounded
+    frequencies, y[k * y_step + i], int32."""
     x0, x1, x2, x3 = x[:count], x[x_step:], x[2 * x_step :], x[3 * x_step :]
     x4, x5, x6, x7 = x[4 * x_step :], x[5 * x_step :], x[6 * x_step :], x[7 * x_step :]
     y0, y1, y2, y3 = y[:count], y[y_step:], y[2 * y_step :], y[3 * y_step :]
@@ -281,8 +289,9 @@ def _integer_pass(x: np.ndarray, x_step: int, y: np.ndarray, y_step: int, count:
 
 @compiled
 def _inverse_integer_pass(x: np.ndarray, x_step: int, y: np.ndarray, y_step: int, count: int, shift: int) -> None:
-    """Eight rows of frequencies -> eight rows of samples, rounded: the transposed matrix. Arguments as of _integer_pass,
-    but int64: a list that no photograph has (a sample, say) may go beyond 32 bits on the way."""
+    """Transforms eight rows of frequencies to eight rows of rounded samples, by the transposed
+    matrix. Arguments are those of `_integer_pass`, but int64: a sampled list may go beyond 32 bits
+    on the way."""
     x0, x1, x2, x3 = x[:count], x[x_step:], x[2 * x_step :], x[3 * x_step :]
     x4, x5, x6, x7 = x[4 * x_step :], x[5 * x_step :], x[6 * x_step :], x[7 * x_step :]
     y0, y1, y2, y3 = y[:count], y[y_step:], y[2 * y_step :], y[3 * y_step :]

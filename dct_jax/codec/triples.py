@@ -1,7 +1,8 @@
 """Arrays of coefficients <-> triples, and the check of triples that come from elsewhere.
 
-A component's coefficients are int16 [B, B, h', w']: vertical frequency, horizontal frequency, block. So a channel is one
-contiguous plane, and a walk through the planes in the channel order meets the triples in the order of the list.
+A component's coefficients are int16 [B, B, h', w']: vertical frequency, horizontal frequency,
+block. So a channel is one contiguous plane, and a walk through the planes in the channel order
+meets the triples in the order of the list.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ _RUN = 16  # coefficients that are looked at together: most runs are all zero
 
 @compiled
 def count_nonzero(flat: np.ndarray) -> int:
-    """The number of triples of a component."""
+    """Returns the number of triples of a component."""
     count = 0
     for i in range(len(flat)):
         count += flat[i] != 0
@@ -24,7 +25,7 @@ def count_nonzero(flat: np.ndarray) -> int:
 
 @compiled
 def largest_magnitude(values: np.ndarray) -> int:
-    """The largest |value|; 0 of none."""
+    """Returns the largest |value|, or 0 if there is none."""
     largest: Any = 0  # int64
     for i in range(len(values)):
         largest = max(largest, abs(np.int64(values[i])))
@@ -32,7 +33,7 @@ def largest_magnitude(values: np.ndarray) -> int:
 
 
 class Components(NamedTuple):
-    """The coefficients, or the samples, of Y, Cb and Cr; of the latter none where there is luma alone."""
+    """Coefficients, or samples, of Y, Cb and Cr; chroma is empty where there is luma alone."""
 
     luma: np.ndarray
     blue: np.ndarray
@@ -93,8 +94,8 @@ def _positions(height: int, width: int, rows: int, cols: int, grid_width: int) -
 
 @compiled
 def _append(flat: np.ndarray, offset: int, places: np.ndarray, positions: np.ndarray, values: np.ndarray, end: int) -> int:
-    """Writes the non-zero coefficients of one channel, flat[offset : offset + h' * w'], from index `end` on; returns the new
-    end."""
+    """Writes the non-zero coefficients of one channel, flat[offset : offset + h' * w'], from index
+    `end` on; returns the new end."""
     whole_runs = len(places) - len(places) % _RUN
     for start in range(0, whole_runs, _RUN):
         some = np.int16(0)
@@ -123,8 +124,8 @@ def scatter_coefficients(
     cols: int,
     components: Components,
 ) -> None:
-    """The inverse of `gather`, for triples that are known to be valid. The coefficients, int16 [B, B, h', w'] each, are
-    written; they must be zeros."""
+    """Writes valid triples into the coefficients, int16 [B, B, h', w'] each, which must be zeros:
+    the inverse of `gather`."""
     luma, blue, red = components
     area, height, width = len(raster), luma.shape[2], luma.shape[3]
     blocks = np.empty(height * width, np.int32)  # of chroma, by position
@@ -151,8 +152,9 @@ def first_fault(
     steps: tuple[int, int],
     largest_value: int,
 ) -> tuple[int, int]:
-    """The index of the first triple that a vocabulary does not allow, and the number of its fault, from 0: the channel, the
-    position, a channel that has no coefficient at this position, the value, the order. (-1, -1) if there is none.
+    """Returns the index of the first triple that a vocabulary does not allow, and the number of its
+    fault, from 0: the channel, the position, a channel that has no coefficient at this position,
+    the value, the order. (-1, -1) if there is none.
 
     Args:
         channels, positions, values: integers [L].

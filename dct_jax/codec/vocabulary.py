@@ -18,8 +18,9 @@ class Vocabulary:
     Attributes:
         block_size: B.
         grid: (h, w), the luma grid in blocks.
-        largest_value: values run over -largest_value..largest_value; 0 stands in the table and is never listed.
-        chroma_subsampling: "4:2:0" puts chroma block (i, j) at luma block (2i, 2j), and so on; "4:0:0" has no chroma.
+        largest_value: V. Values run from -V to V; 0 stands in the table and is never listed.
+        chroma_subsampling: "4:2:0" puts chroma block (i, j) at luma block (2i, 2j), and so on;
+            "4:0:0" has no chroma.
         channel_order: the order in which the list runs through the channels.
     """
 
@@ -62,7 +63,8 @@ class Vocabulary:
 
     @cached_property
     def rank(self) -> np.ndarray:
-        """int32 [C + 2]: the place of each channel in that order; the start before all, the stop after all."""
+        """int32 [C + 2]: the place of each channel in that order; the start before all, the stop
+        after all."""
         rank = np.empty(self.num_channels + 2, np.int32)
         rank[self.channels] = np.arange(self.num_channels)
         rank[self.stop] = self.num_channels
@@ -76,7 +78,8 @@ class Vocabulary:
 
     @cached_property
     def on_grid(self) -> np.ndarray:
-        """bool [2, h * w]: where luma and chroma channels have coefficients; index it with `is_chroma[channel]`."""
+        """bool [2, h * w]: where luma and chroma channels have coefficients; index it with
+        `is_chroma[channel]`."""
         rows, cols = component_steps(self.chroma_subsampling)[-1]
         on_grid = np.zeros((2, *self.grid), bool)
         on_grid[0], on_grid[1, ::rows, ::cols] = True, True

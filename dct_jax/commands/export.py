@@ -1,4 +1,4 @@
-"""The commands export, which makes one file of a run's model, and models, which lists those that are published."""
+"""The commands export, which makes a file of a run's model, and models, which lists models."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dct_jax.commands.arguments import parse, say
-from dct_jax.tables import aligned
+from dct_jax.tables import align
 
 FIGURES = {"bits_per_pixel": "bits per pixel", "FD-AlexNet": "FD-AlexNet", "FID": "FID"}
 """What is taken of an evaluation, and what the table calls it."""
@@ -17,17 +17,18 @@ FIGURES = {"bits_per_pixel": "bits per pixel", "FD-AlexNet": "FD-AlexNet", "FID"
 
 @dataclass(frozen=True)
 class Export:
-    """Writes the best checkpoint of a run as one file, which every command takes in place of the run's folder.
+    """Writes the best checkpoint of a run as one file, which every command takes in place of the
+    run's folder.
 
     Attributes:
         run: folder of the run.
         out: the file, NAME.safetensors.
-        dtype: of the numbers in the file; bfloat16 and float16 halve it, and change probabilities a little.
-        source: pictures that `evaluate` and `upsample --held-out` of the file open in place of the run's own, as data.source of
-            an experiment.
-        data: what it was trained on, for people.
-        licence: of the weights, likewise.
-        command: that trained it, likewise.
+        dtype: of the numbers; bfloat16 and float16 halve the file and change probabilities a bit.
+        source: pictures that `evaluate` and `upsample --held-out` of the file open in place of the
+            run's own, as data.source of an experiment.
+        data: what the model was trained on, for people.
+        licence: of the weights, for people.
+        command: the command that trained the model, for people.
         evaluation: an evaluation.json whose figures the file says.
     """
 
@@ -47,14 +48,14 @@ class Models:
 
 
 def export(args: Sequence[str]) -> int:
-    """`export RUN OUT`."""
+    """Runs `export RUN OUT`."""
     command = parse(Export, args, "export")
     figures = _figures(command.evaluation)
-    from dct_jax.published.weights_file import About, Weights, rounded, write_weights
+    from dct_jax.published.weights_file import About, Weights, round_to, write_weights
     from dct_jax.run import load
 
     model = load(command.run)
-    model = replace(model, variables=rounded(model.variables, command.dtype))
+    model = replace(model, variables=round_to(model.variables, command.dtype))
     config = model.config
     if command.source:
         config = replace(config, data=replace(config.data, source=command.source))
@@ -66,34 +67,37 @@ def export(args: Sequence[str]) -> int:
 
 
 def models(args: Sequence[str]) -> int:
-    """`models`."""
+    """Runs `models`."""
     parse(Models, args, "models")
-    from dct_jax.published import published
+    from dct_jax.published import published_models
     from dct_jax.published.weights_file import read_about
 
-    found = published()
-    if not found:
+    files = published_models()
+    if not files:
         return say("no model is published with this version")
     rows, commands = [], []
-    for name, path in found.items():
+    for name, path in files.items():
         about, parameters = read_about(path)
         figures = [f"{about.results[key]:.3f}" if key in about.results else "-" for key in FIGURES]
         rows.append((name, about.data, about.licence, f"{path.stat().st_size / 1e6:.1f}", f"{parameters / 1e6:.2f}", *figures))
         commands.append((name, about.command))
-    print(aligned([("", "data", "licence", "MB", "M parameters", *FIGURES.values()), *rows], names=3) + "\n")
-    print(aligned([("", "made by"), *commands], names=2) + "\n")
-    return say("python -m dct_jax sample NAME draws from one")
+    print(align([("", "data", "licence", "MB", "M parameters", *FIGURES.values()), *rows], names=3) + "\n")
+    print(align([("", "made by"), *commands], names=2) + "\n")
+    return say("python -m dct_jax sample NAME samples from one")
 
 
 def _figures(evaluation: Path | None) -> dict[str, float]:
-    """What a file says of its model, from an evaluation.json."""
+    """Reads what a file says of its model from an evaluation.json."""
     if evaluation is None:
         return {}
     try:
         report = json.loads(evaluation.read_text())
-        found = {"bits_per_pixel": report["bits"]["bits_per_pixel"]["mean"]}
-        found |= {name: row["value"] for name, row in report.get("samples", {}).get("measures", {}).items()}
-        return {name: float(value) for name, value in found.items()}
+        if "bits" in report:
+            figures = {"bits_per_pixel": report["bits"]["bits_per_pixel"]["mean"]}
+        else:
+            figures = dict(report["held_out"])  # of a system that breaks down no bits
+        figures |= {name: row["value"] for name, row in report.get("samples", {}).get("measures", {}).items()}
+        return {name: float(value) for name, value in figures.items()}
     except OSError as error:
         raise ValueError(f"{evaluation}: this file cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What a command does with each file of a folder: the others go on if one cannot be used."""
+"""A command's work on the files of a folder; a file that cannot be used stops no others."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -19,13 +19,14 @@ Result = TypeVar("Result")
 
 
 class Folder:
-    """The files of a folder, where what becomes of them goes, and which could not be used, and why.
+    """The files of a folder: where their results go, which could not be used, and why.
 
-    Use it in this order: `files`, `take` or `leave_out` each, `check`, `readable`, `write`.
+    Use it in this order: `files`, `take` or `leave_out` each, `check`, `contents`, `write`.
     """
 
     def __init__(self, folder: Path, out: Path | None, done: str) -> None:
-        """Args: the folder; where to write to, None for the folder itself; and what its files will be: "compressed", say."""
+        """Opens `folder`. Results go to `out`, or beside the files if None. `done` says what a
+        result is: "compressed", say."""
         self._folder, self._done = folder, done
         self._is_beside = out is None or out.resolve() == folder.resolve()
         self._out = folder if out is None else out
@@ -34,19 +35,19 @@ class Folder:
         self._left_out: dict[str, list[Path]] = {}
 
     def files(self, is_wanted: Callable[[str], bool]) -> list[Path]:
-        """All in the folder's tree whose suffix, in small letters, is wanted; but for hidden ones."""
-        found = (file for file in sorted(self._folder.rglob("*")) if file.is_file() and is_wanted(file.suffix.lower()))
-        return [file for file in found if not any(part.startswith(".") for part in file.relative_to(self._folder).parts)]
+        """Returns the tree's files, without hidden ones, whose lower-case suffix is wanted."""
+        files = (file for file in sorted(self._folder.rglob("*")) if file.is_file() and is_wanted(file.suffix.lower()))
+        return [file for file in files if not any(part.startswith(".") for part in file.relative_to(self._folder).parts)]
 
     def take(self, file: Path, suffix: str) -> None:
-        """What becomes of this file gets its name with another suffix. Beside it the name of a JPEG file also says what was
-        done, as the original may stand there."""
+        """Names a file's result: the file's name with another suffix. Beside it, the name of a JPEG
+        file also says what was done, as the original may stand there."""
         is_copy = self._is_beside and suffix == ".jpg"
         name = f"{file.stem}-{self._done}{suffix}" if is_copy else f"{file.stem}{suffix}"
         self._outputs[file] = self._out / file.relative_to(self._folder).with_name(name)
 
     def leave_out(self, file: Path, reason: str) -> None:
-        """Notes why a file cannot be used; reasons of the same words are listed together."""
+        """Notes why a file cannot be used; equal reasons are listed together."""
         self._left_out.setdefault(reason.removeprefix(f"{file}: "), []).append(file)
 
     def check(self) -> None:
@@ -58,8 +59,8 @@ class Folder:
             if (other := first.setdefault(out, file)) != file:
                 raise ValueError(f"{other} and {file} would both become {out}; rename one of them")
 
-    def readable(self, read: Callable[[Path], Content]) -> Iterator[Content]:
-        """What `read` makes of each file; those of which it raises ValueError are left out."""
+    def contents(self, read: Callable[[Path], Content]) -> Iterator[Content]:
+        """Yields what `read` makes of each file; leaves a file out if it raises ValueError."""
         for file in self._outputs:
             try:
                 content = read(file)
@@ -70,7 +71,7 @@ class Folder:
                 yield content
 
     def write(self, results: Iterable[tuple[int, Result | ValueError]], to_bytes: Callable[[Result], bytes]) -> int:
-        """Writes a file for each result, the n-th of what was `readable`, and says what was done.
+        """Writes a file for each result, numbered as the `contents`; says what was done.
 
         Returns:
             The command's exit code: 2 if a file was left out.
@@ -95,6 +96,6 @@ class Folder:
         for reason, files in self._left_out.items():
             names = ", ".join(str(file.relative_to(self._folder)) for file in files[:LISTED])
             more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
-            number = f"{len(files)} file{'s were' if len(files) != 1 else ' was'}"
-            print(printable(f"dct_jax: {number} left out ({names}{more}): {reason}"), file=sys.stderr)
+            count = f"{len(files)} file{'s were' if len(files) != 1 else ' was'}"
+            print(printable(f"dct_jax: {count} left out ({names}{more}): {reason}"), file=sys.stderr)
         return 2 if self._left_out else 0

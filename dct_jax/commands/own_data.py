@@ -1,4 +1,4 @@
-"""The pictures that a model was trained on: its file, which others may have made, says where they are."""
+"""The pictures that a model was trained on; its file, which others may have made, says where."""
 
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def own_sources(data: DataConfig, own_data: bool) -> "tuple[Source, Source]":
-    """The training pictures and the held-out ones of a model's configuration: bundled ones, and others if that was asked for.
+    """Opens the training and held-out pictures of a configuration: bundled ones, others if asked.
 
     Raises:
-        ValueError: if they are not bundled and it was not asked for, or if there are none.
+        ValueError: if they are not bundled and `own_data` is false, or if there are none.
     """
     from dct_jax.data.sources import BUNDLED, open_sources
 

@@ -1,4 +1,4 @@
-"""Rulers that the command evaluate lays beside sets of pictures: distances, blockiness, and the nearest training pictures."""
+"""Measures of sets of pictures for evaluate: distances, blockiness and nearest pictures."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dct_jax import plots
-from dct_jax.tables import aligned
+from dct_jax.tables import align
 
 if TYPE_CHECKING:
     from dct_jax.data.pictures import Pictures
@@ -21,17 +21,17 @@ _MOST_BYTES = 1 << 30  # of the training pictures among which the nearest are lo
 def compare_sets(
     network: "FeatureNetwork",
     real: "Statistics",
-    found: "Mapping[str, Statistics]",
+    fakes: "Mapping[str, Statistics]",
     sets: "Mapping[str, Pictures]",
     block_size: int,
 ) -> dict[str, dict[str, float]]:
-    """Each set's distances to the training pictures, and its blockiness. Prints the table.
+    """Measures each set's distances to the training pictures, and its blockiness. Prints the table.
 
     Args:
         network: whose features are compared.
         real: of the training pictures.
-        found: of each set.
-        sets: the pictures, by the same names.
+        fakes: of each set.
+        sets: the pictures of each set.
         block_size: of the blocks whose borders may show.
     """
     from dct_jax.evaluation.blockiness import blockiness
@@ -40,45 +40,43 @@ def compare_sets(
     report: dict[str, dict[str, float]] = {}
     for name, pictures in sets.items():
         distances = {
-            title: frechet_distance(found[name].moments[kind], real.moments[kind]) for kind, title in network.distances.items()
+            title: frechet_distance(fakes[name].moments[kind], real.moments[kind]) for kind, title in network.distances.items()
         }
         edges = blockiness((pictures[i] for i in range(len(pictures))), block_size)
         report[name] = {"pictures": len(pictures), **distances, "blockiness": edges}
     header = ("", *next(iter(report.values())))
     lines = [(name, str(row["pictures"]), *(f"{x:.3f}" for x in list(row.values())[1:])) for name, row in report.items()]
     print(f"distances to the {real.count} training pictures, and steps across block borders by those inside blocks:\n")
-    print(aligned([header, *lines]) + "\n")
+    print(align([header, *lines]) + "\n")
     return report
 
 
 def nearest_pictures(
     samples: "Pictures", held_out: Sequence[np.ndarray], training: "Pictures"
 ) -> tuple[dict[str, Any] | None, dict[str, Figure]]:
-    """How far samples are from their nearest training pictures, beside held-out pictures; all as the model could sample them.
+    """Measures how far samples and held-out pictures are from their nearest training pictures.
 
-    Prints the deciles. Where the pictures have several sizes nothing can be said.
+    All are as the model could sample them, and of one size, or nothing is measured. Prints deciles.
 
     Returns:
         What evaluation.json says, and nearest.png: samples above their nearest training pictures.
     """
     from dct_jax.evaluation.nearest import DECILES, nearest
 
-    drawn = [samples[i] for i in range(len(samples))]
-    shape = drawn[0].shape
-    number = min(len(training), _MOST_BYTES // drawn[0].size)
-    if any(one.shape != shape for one in (*drawn, *held_out)):
+    images = [samples[i] for i in range(len(samples))]
+    shape = images[0].shape
+    number = min(len(training), _MOST_BYTES // images[0].size)
+    if any(one.shape != shape for one in (*images, *held_out)):
         print("the pictures have several sizes, so the nearest training pictures are not looked for\n")
         return None, {}
     # At even distances, as a source may be sorted by class.
     references = np.stack([training[i * len(training) // number] for i in range(number)])
-    ours, theirs = nearest(np.stack(drawn), references), nearest(np.stack(held_out), references)
-    deciles = {
-        name: np.quantile(found.distances, DECILES).tolist() for name, found in (("samples", ours), ("held-out", theirs))
-    }
+    ours, theirs = nearest(np.stack(images), references), nearest(np.stack(held_out), references)
+    deciles = {name: np.quantile(near.distances, DECILES).tolist() for name, near in (("samples", ours), ("held-out", theirs))}
     ratios = [a / b if b else float("nan") for a, b in zip(*deciles.values())]
     print(f"root mean squared distance to the nearest of {number} training pictures, in grey levels, at each decile:\n")
     rows = [(name, *(f"{x:.1f}" for x in row)) for name, row in deciles.items()]
-    print(aligned([("", *(f"{share:.0%}" for share in DECILES)), *rows, ("ratio", *(f"{x:.2f}" for x in ratios))]) + "\n")
-    shown = min(_SHOWN, len(drawn))
-    figure = plots.pairs([("sample", drawn[:shown]), ("nearest", [references[i] for i in ours.indices[:shown]])])
+    print(align([("", *(f"{share:.0%}" for share in DECILES)), *rows, ("ratio", *(f"{x:.2f}" for x in ratios))]) + "\n")
+    columns = min(_SHOWN, len(images))
+    figure = plots.pairs([("sample", images[:columns]), ("nearest", [references[i] for i in ours.indices[:columns]])])
     return {"references": number, "deciles": deciles, "ratios": ratios}, {"nearest.png": figure}

@@ -26,8 +26,8 @@ class Encode:
     Attributes:
         image: any file that Pillow reads.
         codec: how to encode.
-        own_coefficients: take a JPEG file's coefficients and tables as they are; of the codec's settings only the channel order
-            counts then.
+        own_coefficients: take a JPEG file's coefficients and tables as they are; then only the
+            codec's channel order counts.
         strict: refuse a JPEG file whose data go on after its last block.
         out: the .npz file; the image's name with that suffix by default.
     """
@@ -45,8 +45,8 @@ class Decode:
 
     Attributes:
         triples: a .npz file that `encode` wrote.
-        out: the image file; TRIPLES-decoded.png by default, as the original may stand beside the triples. A .jpg file has
-            exactly the list's coefficients, if its blocks are 8 x 8.
+        out: the image file; TRIPLES-decoded.png by default, as the original may stand beside the
+            triples. A .jpg file has exactly the list's coefficients, if its blocks are 8 x 8.
     """
 
     triples: Annotated[Path, tyro.conf.Positional]
@@ -55,7 +55,7 @@ class Decode:
 
 @dataclass(frozen=True)
 class Show:
-    """Draws an image's DCT blocks, the traces of its list, and its progressive stages.
+    """Plots an image's DCT blocks, the traces of its list, and its progressive stages.
 
     Attributes:
         image: any file that Pillow reads.
@@ -70,18 +70,20 @@ class Show:
 
 @dataclass(frozen=True)
 class Stats:
-    """Tabulates how long the lists of pictures are, and how well they decode, for a choice of block size and quality.
+    """Tabulates how long lists of pictures are and how well they decode, by block size and quality.
 
     Attributes:
-        source: "landscapes", "fashion", "folder:PATH", "tar:PATH", "idx:FOLDER" or "tfds:NAME[/CONFIG][:VERSION]".
-        split: of a TFDS data set, as TFDS writes it; of a folder or a tar file, one sub-folder; of "fashion" and idx files,
-            "train" or "test"; all by default.
-        codec: the codec whose non-zeros are drawn by channel; the others differ from it in block size and quality only.
-        qualities: to be tried.
-        block_sizes: to be tried, each with each quality.
+        source: "landscapes", "fashion", "folder:PATH", "tar:PATH", "idx:FOLDER" or
+            "tfds:NAME[/CONFIG][:VERSION]".
+        split: of a TFDS data set, as TFDS writes it; of a folder or a tar file, one sub-folder; of
+            "fashion" and idx files, "train" or "test"; all by default.
+        codec: the codec whose non-zeros are plotted by channel; other codecs differ from it in
+            block size and quality only.
+        qualities: qualities to try.
+        block_sizes: block sizes to try, each with each quality.
         images: how many pictures at most, evenly spaced over the source.
-        size: height and width in pixels to which central crops are reduced, as training would; by default pictures stay as
-            they are.
+        size: height and width in pixels to which central crops are reduced, as training would; by
+            default pictures stay as they are.
         out: the plot to write.
     """
 
@@ -96,7 +98,7 @@ class Stats:
 
 
 def encode(args: Sequence[str]) -> int:
-    """`encode IMAGE`."""
+    """Runs `encode IMAGE`."""
     command = parse(Encode, args, "encode")
     if command.out and command.out.suffix != ".npz":
         raise ValueError(f"{command.out}: a file of triples must be .npz; `decode` makes images of it")
@@ -111,7 +113,7 @@ def encode(args: Sequence[str]) -> int:
 
 
 def decode(args: Sequence[str]) -> int:
-    """`decode TRIPLES`."""
+    """Runs `decode TRIPLES`."""
     command = parse(Decode, args, "decode")
     sparse = load_npz(command.triples)
     out = command.out or command.triples.with_name(f"{command.triples.stem}-decoded.png")
@@ -124,7 +126,7 @@ def decode(args: Sequence[str]) -> int:
 
 
 def show(args: Sequence[str]) -> int:
-    """`show IMAGE`."""
+    """Runs `show IMAGE`."""
     command = parse(Show, args, "show")
     image = read_image(command.image)
     out = command.out or command.image.with_name(f"{command.image.stem}-triples.png")
@@ -134,7 +136,7 @@ def show(args: Sequence[str]) -> int:
 
 
 def stats(args: Sequence[str]) -> int:
-    """`stats SOURCE`."""
+    """Runs `stats SOURCE`."""
     command = parse(Stats, args, "stats")
     if command.images < 1:
         raise ValueError(f"images is {command.images}; it must be 1 or more")

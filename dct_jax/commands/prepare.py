@@ -13,12 +13,13 @@ from dct_jax.data.prepare import prepare_source, prepare_tfds
 
 @dataclass(frozen=True)
 class Prepare:
-    """Makes a TFDS data set that --data.source tfds:... reads: downloads one of TFDS's own, or makes one of pictures.
+    """Makes a TFDS data set that --data.source tfds:... reads: downloads one of TFDS's own, or
+    makes one of pictures.
 
     Attributes:
-        source: NAME[/CONFIG][:VERSION] of one of TFDS's data sets, which needs TensorFlow; or folder:PATH, tar:PATH
-            or idx:FOLDER.
-        data_dir: of a NAME: TFDS's folder of data sets; TFDS_DATA_DIR, or ~/tensorflow_datasets, by default.
+        source: NAME[/CONFIG][:VERSION] of one of TFDS's data sets, which needs TensorFlow; or
+            folder:PATH, tar:PATH or idx:FOLDER.
+        data_dir: of a NAME: TFDS's folder; TFDS_DATA_DIR, or ~/tensorflow_datasets, by default.
         out: of pictures: where to make the folder of the data set.
         name: of pictures: the name of the data set; made from PATH by default.
     """
@@ -30,7 +31,7 @@ class Prepare:
 
 
 def prepare(args: Sequence[str]) -> int:
-    """`prepare SOURCE`."""
+    """Runs `prepare SOURCE`."""
     command = parse(Prepare, args, "prepare")
     if not command.source.startswith(("folder:", "tar:", "idx:")):
         if command.out or command.name:

@@ -1,4 +1,4 @@
-"""The command sample."""
+"""The command sample, which samples pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,22 +18,24 @@ if TYPE_CHECKING:
 
 FIGURES = ("samples.png", "progressive.png", "positions.png", "classes.png")
 MOST_CLASSES = 50
-"""More are not drawn in one grid."""
+"""A grid of more classes is not plotted."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Draws samples from a run's best checkpoint.
+    """Samples pictures from a run's best checkpoint.
 
     Attributes:
         run: folder of the run.
         num: how many samples; 16 by default, or 8 of each class that is named.
-        label: classes by name or number, "all", or "none" to hide the class; drawn at random by default. Of several,
-            up to 50, classes.png shows a row each.
-        size: height and width in pixels; by default each sample's is drawn from the training pictures' sizes.
-        sampling: how to draw.
-        out: folder for samples.png (a grid), progressive.png, positions.png, samples.jsonl and samples/, in place of those of
-            an earlier call; the run's folder by default, or results/NAME of a model that has none.
+        label: classes by name or number, "all", or "none" to hide the class; chosen at random by
+            default. Of several, up to 50, classes.png shows a row each.
+        size: height and width in pixels; by default each sample's is chosen from the training
+            pictures' sizes.
+        sampling: how to sample.
+        out: folder for samples.png (a grid), progressive.png, positions.png, samples.jsonl and
+            samples/, in place of those of an earlier call; the run's folder by default, or
+            results/NAME of a model that has none.
     """
 
     run: Annotated[str, tyro.conf.Positional]
@@ -45,7 +47,7 @@ class Sample:
 
 
 def sample(args: Sequence[str]) -> int:
-    """`sample RUN`."""
+    """Runs `sample RUN`."""
     command = parse(Sample, args, "sample")
     out = command.out or results_folder(command.run)
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from dct_jax.evaluation.sample_metrics import SampleMetrics
 
 FOLDERS = ("samples", "upsampled")
-"""What evaluate samples is kept in these folders of its results."""
+"""Folders of results in which evaluate keeps its samples."""
 
 
 def check_folders(out: Path, num: int) -> None:
-    """Raises ValueError if a folder holds anything but `num` samples, which would be compared, too."""
+    """Raises ValueError if a folder holds other files than `num` samples; all are compared."""
     for folder in (out / name for name in FOLDERS):
         if others := {path.name for path in folder.glob("*")} - {_name(i) for i in range(num)}:
             raise ValueError(f"{folder} holds other files, such as {min(others)}; remove it, or name another --out")
@@ -37,15 +37,16 @@ def compare_samples(
     batch_size: int,
     out: Path,
 ) -> tuple[dict[str, Any], dict[str, Figure]]:
-    """Samples into a folder and compares the samples with the model's training pictures; so it does with samples that are given
-    a part of a held-out picture, if the model can sample such, and with held-out pictures themselves. Prints the tables.
+    """Samples into folders and compares sets of pictures with the model's training pictures:
+    samples, samples that are given a part of a held-out picture if the model can do that, and
+    held-out pictures. Prints the tables.
 
     Args:
-        model: a `Trained` that is a `Prior`; with classes, samples have those of the training pictures.
+        model: a `Trained` that is a `Prior`; samples have the training pictures' classes.
         sources: of training pictures and of held-out ones.
-        network: whose features are compared.
+        network: its features are compared.
         num, seed: of the samples.
-        references: how many training pictures at most.
+        references: the most training pictures to compare with.
         batch_size: samples at a time.
         out: gets the samples, one PNG file each, in FOLDERS; see `check_folders`.
 
@@ -66,39 +67,39 @@ def compare_samples(
     others = SeenPictures(sources[1], model.config, num, repeat=True)
     check_counts(len(real), num)
 
-    def saved(folder: Path, samples: Iterable[tuple[int, np.ndarray]], number: int) -> SourcePictures:
-        """The samples, which are written as they end, under a progress bar."""
+    def save(folder: Path, samples: Iterable[tuple[int, np.ndarray]], number: int) -> SourcePictures:
+        """Writes samples as they end, under a progress bar."""
         for i, picture in tqdm(samples, total=number, desc=folder.name, unit="", disable=None):
             save_image(picture, folder / _name(i))
         return SourcePictures(open_source(f"folder:{folder}"))
 
     samples = model.sample_pictures(num, seed, real.labels(num), batch_size)
-    sets: dict[str, Pictures] = {"samples": saved(out / "samples", samples, num)}
+    sets: dict[str, Pictures] = {"samples": save(out / "samples", samples, num)}
     report: dict[str, Any] = {}
     if guided := model.guided_pictures(others, seed, batch_size):
-        kept: list[bool] = []
+        has_given: list[bool] = []
 
         def guided_samples() -> Iterator[tuple[int, np.ndarray]]:
             for i, picture, keeps in guided.samples:
-                kept.append(keeps)
+                has_given.append(keeps)
                 yield i, picture
 
-        sets[guided.name] = saved(out / guided.name, guided_samples(), len(others))
+        sets[guided.name] = save(out / guided.name, guided_samples(), len(others))
         name, given = guided.given
         sets[name] = given
-        report[guided.kept] = sum(kept) / len(kept)
+        report[guided.kept] = sum(has_given) / len(has_given)
     coded = [model.reconstruct(others[i]) for i in range(len(others))]
     sets |= {"held-out pictures": others, "these, coded": coded}
     batch = min(batch_size, max(len(real), num))
     reals = statistics(network, real, KEEP, batch, cache_folder(), "training pictures")
-    found = {name: statistics(network, pictures, KEEP, batch, title=name) for name, pictures in sets.items()}
-    report = _said(compare_statistics(network, reals, found["samples"])) | report
-    report["sets"] = compare_sets(network, reals, found, sets, model.block_size)
+    fakes = {name: statistics(network, pictures, KEEP, batch, title=name) for name, pictures in sets.items()}
+    report = _print_table(compare_statistics(network, reals, fakes["samples"])) | report
+    report["sets"] = compare_sets(network, reals, fakes, sets, model.block_size)
     report["nearest"], figures = nearest_pictures(sets["samples"], coded, Mapped(real, model.reconstruct))
     return report, figures
 
 
-def _said(metrics: "SampleMetrics") -> dict[str, Any]:
+def _print_table(metrics: "SampleMetrics") -> dict[str, Any]:
     from dct_jax.evaluation.sample_metrics import table
 
     print(table(metrics) + "\n")

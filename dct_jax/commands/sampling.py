@@ -1,4 +1,4 @@
-"""What the commands that draw samples share: how to draw, and a folder that fills while they are drawn."""
+"""What the commands that sample share: how to sample, and a folder that fills meanwhile."""
 
 import json
 import re
@@ -24,20 +24,21 @@ _NAME = re.compile(r'\{"file": "(samples/\d{4,}\.(?:png|jpg))"')
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw.
+    """How to sample.
 
     Attributes:
-        seed: sample i of a seed is always the same.
+        seed: one seed gives equal samples in every call.
         temperature: one number for all symbols, or three: channel, position, value.
-        top_k: only the k likeliest symbols can be drawn; 0 for all; one number or three.
-        top_p: only the likeliest symbols with this probability together can be drawn; one number or three.
-        guidance: of classifier-free guidance, 1 for none; above 1 samples are more like their class and less varied. It needs a
-            model that was trained with training.label_dropout.
+        top_k: only the k likeliest symbols can be sampled; 0 for all; one number or three.
+        top_p: only the likeliest symbols with this probability together can be sampled; one number
+            or three.
+        guidance: of classifier-free guidance, 1 for none; above 1 samples are more like their class
+            and less varied. It needs a model that was trained with training.label_dropout.
         max_triples: samples are cut off at so many triples.
         max_chunks: samples are cut off at so many chunks of the model.
         batch_size: samples that grow at a time.
-        dtype: of the network's weights, activations and caches; by default as in training. bfloat16 needs half of
-            the memory.
+        dtype: of the network's weights, activations and caches; by default as in training. bfloat16
+            needs half of the memory.
         format: of the images; "jpg" has exactly the sample's coefficients.
     """
 
@@ -53,12 +54,13 @@ class Sampling:
     format: Literal["png", "jpg"] = "png"
 
     def policy(self) -> "Policy":
-        """How to draw each symbol."""
+        """Returns how to sample each symbol."""
         from dct_jax.dct.sampling.policy import Policy
-        from dct_jax.nn.policy import SymbolPolicy
+        from dct_jax.nn.temperature import SymbolPolicy
 
         settings = zip(*(_three(name, getattr(self, name)) for name in ("temperature", "top_k", "top_p")))
-        return Policy(*(SymbolPolicy(*setting) for setting in settings), None if self.guidance == 1 else self.guidance)
+        channel, position, value = (SymbolPolicy(*setting) for setting in settings)
+        return Policy(channel, position, value, None if self.guidance == 1 else self.guidance)
 
     def limit(self, chunk_size: int) -> int | None:
         """The number of triples at which samples are cut off."""
@@ -77,10 +79,11 @@ def sample_into(
     sampling: Sampling,
     made_from: Callable[["Start"], dict[str, Any]] = lambda start: {},
 ) -> tuple[list["Sample"], list[np.ndarray]]:
-    """Samples; each is written when it ends: samples/NUMBER.png and a line in samples.jsonl.
+    """Samples, and writes each sample when it ends: samples/NUMBER.png and a line in samples.jsonl.
 
     Args:
-        out: the folder. What an earlier call left there is removed: the samples that its manifest names, and its figures.
+        out: the folder. Samples that an earlier call's manifest names, and its figures, are
+            removed.
         figures: their names.
         model: to sample from.
         starts: what the samples begin with.
@@ -97,43 +100,43 @@ def sample_into(
     policy, limit = sampling.policy(), sampling.limit(model.config.model.chunk_size)
     chunks = model.sample_from(starts, sampling.seed, policy, sampling.batch_size, limit)
     _prepare(out, figures)  # all else has been checked
-    done: dict[int, tuple[Sample, np.ndarray]] = {}
+    results: dict[int, tuple[Sample, np.ndarray]] = {}
     lines: dict[int, str] = {}
-    drawn = 0
+    triples = 0
     with (out / MANIFEST).open("w") as manifest, tqdm(total=len(starts), desc="samples", unit="", disable=None) as bar:
-        for number, grown in enumerate(chunks, 1):
-            ended = [sample for sample in grown if sample.state != "growing"]
-            for sample in ended:
-                drawn += len(sample.sparse) - len(sample.start.given)
+        for number, batch in enumerate(chunks, 1):
+            ended_samples = [sample for sample in batch if sample.state != "growing"]
+            for sample in ended_samples:
+                triples += len(sample.sparse) - len(sample.start.given)
                 picture = model.codec.decode(sample.sparse)
                 _save(out / "samples" / _file(sample, sampling), sample, picture)
-                done[sample.start.number] = sample, picture
+                results[sample.start.number] = sample, picture
                 lines[sample.start.number] = json.dumps(_line(sample, sampling, model, made_from)) + "\n"
                 manifest.write(lines[sample.start.number])
                 manifest.flush()
-            growing = sum(len(one.sparse) - len(one.start.given) for one in grown if one.state == "growing")
-            bar.set_postfix_str(f"chunk {number}, {drawn + growing} triples")
-            bar.update(len(ended))
+            growing = sum(len(one.sparse) - len(one.start.given) for one in batch if one.state == "growing")
+            bar.set_postfix_str(f"chunk {number}, {triples + growing} triples")
+            bar.update(len(ended_samples))
     with replacing(out / MANIFEST) as path:  # in order
         path.write_text("".join(lines[number] for number in sorted(lines)))
-    samples, pictures = zip(*(done[start.number] for start in starts))
+    samples, pictures = zip(*(results[start.number] for start in starts))
     return list(samples), list(pictures)
 
 
 def cut_note(samples: Sequence["Sample"]) -> str:
-    """For a command's last line: how many were cut off, if any."""
+    """Says how many samples were cut off, if any, for a command's last line."""
     cut = sum(sample.state == "cut" for sample in samples)
     return f" ({cut} cut off at the limit)" if cut else ""
 
 
 def _prepare(out: Path, figures: Sequence[str]) -> None:
-    """Makes the folder, and removes what an earlier call left there. Raises ValueError if it cannot be written."""
+    """Makes the folder, without what an earlier call left. Raises ValueError if it cannot."""
     try:
         (out / "samples").mkdir(parents=True, exist_ok=True)
         manifest = out / MANIFEST
         lines = manifest.read_text(errors="replace").splitlines() if manifest.exists() else []
-        for name in [name for line in lines if (name := _NAME.match(line))]:
-            (out / name[1]).unlink(missing_ok=True)
+        for match in [match for line in lines if (match := _NAME.match(line))]:
+            (out / match[1]).unlink(missing_ok=True)
         for name in (*figures, MANIFEST):
             (out / name).unlink(missing_ok=True)
         manifest.touch()

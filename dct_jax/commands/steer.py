@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 FIGURE = "comparison.png"
 
 Pictures = Callable[["TrainedModel"], "list[tuple[str, Given]]"]
-"""What a model's samples are given, each with the name that samples.jsonl says."""
+"""Makes what a model's samples are given, each with the name that samples.jsonl says."""
 
 
 @dataclass(frozen=True)
-class Steered:
+class Steering:
     """What the three commands share.
 
     Attributes:
         num: samples of each picture.
-        label: the class of the samples, by name or number; by default hidden if the model was trained so, else drawn at random.
-        sampling: how to draw.
-        out: folder for comparison.png, samples.jsonl and samples/, in place of those of an earlier call; by default
-            RUN/upsampled, RUN/colorized or RUN/continued.
+        label: the class of the samples, by name or number; by default hidden if the model was
+            trained so, else chosen at random.
+        sampling: how to sample.
+        out: folder for comparison.png, samples.jsonl and samples/, in place of those of an earlier
+            call; by default RUN/upsampled, RUN/colorized or RUN/continued.
     """
 
     num: int = 4
@@ -46,16 +47,20 @@ class Steered:
 
 
 @dataclass(frozen=True)
-class Upsample(Steered):
-    """Draws pictures whose reduction by the block size B is given: it becomes the DCs of all components.
+class Upsample(Steering):
+    """Samples pictures whose reduction by the block size B is given; it becomes the DCs.
 
     Attributes:
         run: folder of a run whose channel order lists all DCs first (banded or interleaved).
-        small: pictures of one pixel for each block of the result.
-        from_large: larger pictures, from which the small ones are made; comparison.png then shows these, too.
-        held_out: likewise so many of the run's own held-out pictures, at even distances.
-        own_data: open these wherever the run says they are; bundled ones are opened anyway.
-        size: height and width of the result in pixels; by default as many whole blocks as the small picture has pixels.
+        small: pictures with one pixel for each block of the result.
+        from_large: larger pictures, which are made small first; comparison.png shows the larger
+            ones, too.
+        held_out: how many of the run's own held-out pictures to take as larger ones, at even
+            distances.
+        own_data: open held-out pictures wherever the run says they are; bundled ones are opened
+            anyway.
+        size: height and width of the result in pixels; by default as many whole blocks as the small
+            picture has pixels.
     """
 
     run: Annotated[str, tyro.conf.Positional] = tyro.MISSING
@@ -67,12 +72,13 @@ class Upsample(Steered):
 
 
 @dataclass(frozen=True)
-class Colorize(Steered):
-    """Draws colours for grey pictures; every sample has exactly their luma.
+class Colorize(Steering):
+    """Samples colours for grey pictures; every sample has exactly their luma.
 
     Attributes:
         run: folder of a run with the channel order luma_first.
-        grey: pictures to colour; of one that has colours, the luma is taken, and comparison.png shows it as the original.
+        grey: pictures to colour. Of a coloured picture the luma is taken; comparison.png shows
+            both.
     """
 
     run: Annotated[str, tyro.conf.Positional] = tyro.MISSING
@@ -80,13 +86,14 @@ class Colorize(Steered):
 
 
 @dataclass(frozen=True)
-class Continue(Steered):
-    """Draws pictures that begin as a given one does, and go on otherwise.
+class Continue(Steering):
+    """Samples pictures that begin as a given one does, and go on otherwise.
 
     Attributes:
         run: folder of the run.
-        image: a picture of which a part is kept, or a progressive JPEG file that ends in the middle: of what arrived, all
-            channels are kept before the first one, in the model's order, of which bits are missing.
+        image: a picture of which a part is kept, or a progressive JPEG file that ends in the
+            middle. Of such a file, all channels are kept before the first one, in the model's
+            order, that lacks bits.
         keep: the share of the picture's list to keep.
         keep_bands: the number of frequency bands to keep, from 1.
     """
@@ -98,7 +105,7 @@ class Continue(Steered):
 
 
 def upsample(args: Sequence[str]) -> int:
-    """`upsample RUN SMALL`."""
+    """Runs `upsample RUN SMALL`."""
     command = parse(Upsample, args, "upsample")
     if command.held_out < 0:
         raise ValueError(f"held_out is {command.held_out}; it must be 1 or more")
@@ -109,38 +116,38 @@ def upsample(args: Sequence[str]) -> int:
     if command.size and not command.small:
         raise ValueError("--size is for small pictures; the samples of larger ones have the size of the picture itself")
 
-    def given(model: "TrainedModel", path: Path) -> "Given":
+    def make_given(model: "TrainedModel", path: Path) -> "Given":
         from dct_jax.dct.steering import to_restore, to_upsample
 
         image = read_image(path)
         return to_restore(model, image) if command.from_large else to_upsample(model, image, command.size)
 
-    files = _files(command.small or command.from_large, given)
+    files = _files(command.small or command.from_large, make_given)
     pictures = _held_out(command.held_out, command.own_data) if command.held_out else files
     return _steer(command, "upsampled", pictures, "given, enlarged")
 
 
 def colorize(args: Sequence[str]) -> int:
-    """`colorize RUN GREY`."""
+    """Runs `colorize RUN GREY`."""
     command = parse(Colorize, args, "colorize")
     if not command.grey:
         raise ValueError("colorize takes pictures, as in: colorize RUN GREY.png")
 
-    def given(model: "TrainedModel", path: Path) -> "Given":
+    def make_given(model: "TrainedModel", path: Path) -> "Given":
         from dct_jax.dct.steering import to_colorize
 
         return to_colorize(model, read_image(path))
 
-    return _steer(command, "colorized", _files(command.grey, given), "given")
+    return _steer(command, "colorized", _files(command.grey, make_given), "given")
 
 
 def continue_(args: Sequence[str]) -> int:
-    """`continue RUN IMAGE`."""
+    """Runs `continue RUN IMAGE`."""
     command = parse(Continue, args, "continue")
     if command.keep is not None and command.keep_bands is not None:
         raise ValueError("--keep and --keep-bands both say what to keep; give one of them")
 
-    def given(model: "TrainedModel", path: Path) -> "Given":
+    def make_given(model: "TrainedModel", path: Path) -> "Given":
         from dct_jax.dct.sampling.conditioning import bands, share
         from dct_jax.dct.steering import to_continue
 
@@ -148,13 +155,13 @@ def continue_(args: Sequence[str]) -> int:
             return to_continue(model, read_image(path), partial(bands, keep=command.keep_bands))
         if command.keep is not None:
             return to_continue(model, read_image(path), partial(share, keep=command.keep))
-        return _arrived(model, path)
+        return _part_of_file(model, path)
 
-    return _steer(command, "continued", _files((command.image,), given), "given")
+    return _steer(command, "continued", _files((command.image,), make_given), "given")
 
 
-def _arrived(model: "TrainedModel", path: Path) -> "Given":
-    """What arrived of a progressive JPEG file; says how much of it is of use."""
+def _part_of_file(model: "TrainedModel", path: Path) -> "Given":
+    """Reads what arrived of a progressive JPEG file; says how much of it is of use."""
     from dct_jax.dct.sampling.conditioning import scans
     from dct_jax.dct.steering import Given
 
@@ -172,24 +179,24 @@ def _arrived(model: "TrainedModel", path: Path) -> "Given":
     return Given(prefix, model.codec.decode(prefix.given))
 
 
-def _files(paths: Sequence[Path], given: Callable[["TrainedModel", Path], "Given"]) -> Pictures:
-    """The pictures in files, by the files' names; what is wrong with one is said with its path."""
+def _files(paths: Sequence[Path], make_given: Callable[["TrainedModel", Path], "Given"]) -> Pictures:
+    """Makes pictures of files, by the files' names; errors name the path."""
 
     def pictures(model: "TrainedModel") -> "list[tuple[str, Given]]":
-        found = []
+        pairs = []
         for path in paths:
             try:
-                found.append((path.name, given(model, path)))
+                pairs.append((path.name, make_given(model, path)))
             except ValueError as error:
                 message = str(error)
                 raise ValueError(message if message.startswith(str(path)) else f"{path}: {message}") from None
-        return found
+        return pairs
 
     return pictures
 
 
 def _held_out(num: int, own_data: bool) -> Pictures:
-    """So many of the pictures that the run holds out, by their numbers."""
+    """Makes pictures of `num` pictures that the run holds out, by their numbers."""
 
     def pictures(model: "TrainedModel") -> "list[tuple[str, Given]]":
         from dct_jax.data.pictures import SeenPictures
@@ -202,7 +209,7 @@ def _held_out(num: int, own_data: bool) -> Pictures:
 
 
 def _steer(command: Upsample | Colorize | Continue, name: str, pictures_of: Pictures, title: str) -> int:
-    """Draws the samples of all pictures, and the figure that compares them."""
+    """Samples for all pictures, and plots the figure that compares the samples."""
     num, sampling, out = command.num, command.sampling, command.out or results_folder(command.run) / name
     if num < 1:
         raise ValueError(f"num is {num}; it must be 1 or more")

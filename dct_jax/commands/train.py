@@ -1,4 +1,4 @@
-"""The command train."""
+"""The command train, which trains a run."""
 
 import signal
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Train:
     Attributes:
         config: of the run; every field can be overridden.
         run_dir: folder of the run, also gs://... and s3://...; runs/EXPERIMENT by default.
-        latest_whole: if checkpoints are damaged, set them aside and go on from the latest that is whole.
+        latest_whole: set damaged checkpoints aside and go on from the latest that is whole.
     """
 
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
@@ -30,7 +30,7 @@ class Train:
 
 
 def train(args: Sequence[str]) -> int:
-    """`train EXPERIMENT [overrides]`."""
+    """Runs `train EXPERIMENT [overrides]`."""
     if not args or args[0].startswith("-"):
         if any(arg in ("-h", "--help") for arg in args):
             return say("usage: python -m dct_jax train EXPERIMENT [overrides]; train EXPERIMENT --help lists the overrides")
@@ -38,33 +38,24 @@ def train(args: Sequence[str]) -> int:
     config = load_experiment(args[0])
     default = Train(config, str(Path("runs") / Path(args[0]).stem))
     command = parse(Train, args[1:], f"train {args[0]}", default)
-    with stop_signals() as stopped:
+    with stop_signals() as signals:
         # JAX starts here and not with the command line, which answers at once.
         import jax
 
-        from dct_jax.distributed.parallel import in_turn
-        from dct_jax.distributed.processes import joined
-        from dct_jax.storage.mirror import Mirror, is_url
-        from dct_jax.training.loop import train
+        from dct_jax.distributed.processes import join_processes
+        from dct_jax.run import train_at
 
-        with joined():
+        with join_processes():
             speaks = jax.process_index() == 0
-            folder, saved = Path(command.run_dir), None
-            if is_url(command.run_dir):
-                mirror = Mirror(command.run_dir, f"training-{jax.process_index()}")
-                in_turn(mirror.start)
-                folder, saved = mirror.folder, mirror.push
-            outcome = train(command.config, folder, None, saved, command.latest_whole, stopped)
-            if saved and speaks:
-                mirror.finish()
+            outcome = train_at(command.config, command.run_dir, command.latest_whole, signals)
     if not speaks:
         return 128 + signal.Signals[outcome.signal] if outcome.signal else 0
     for line in outcome.skipped:
         print(f"{line}; the log above names them")
     if outcome.signal:
-        saved = f"after step {outcome.step}, saved" if outcome.step else "before the first step"
-        print(f"stopped by {outcome.signal} {saved}; the same command goes on from there")
+        progress = f"after step {outcome.step}, saved" if outcome.step else "before the first step"
+        print(f"stopped by {outcome.signal} {progress}; the same command goes on from there")
         return 128 + signal.Signals[outcome.signal]
-    for line in outcome.stage.conclusion(outcome.evaluation, outcome.held_out):
+    for line in outcome.stage.conclusion(outcome.evaluation, outcome.held_out) if outcome.evaluation else []:
         print(line)
     return say(f"the run is in {command.run_dir}: checkpoints/, metrics.jsonl, TensorBoard events")

@@ -1,1 +1,2 @@
-"""Pictures -> batches of chunks. NumPy and Grain; no JAX, because it runs in worker threads and processes."""
+"""Pictures -> batches of chunks. NumPy and Grain; no JAX, because it runs in worker threads and
+processes."""

@@ -1,4 +1,5 @@
-"""From a picture of any size to what a stage sees: crops of one size, or whole pictures that fit on a canvas."""
+"""From a picture of any size to what a stage sees: crops of one size, or whole pictures that fit on
+a canvas."""
 
 import numpy as np
 from PIL import Image
@@ -10,7 +11,8 @@ from dct_jax.data.sources import Record
 
 
 def seen_image(record: Record, data: DataConfig, flip: bool, rng: np.random.Generator) -> np.ndarray:
-    """What a stage sees of a picture, uint8 [H, W, 3]: a random crop, or the whole picture fitted into image_size.
+    """Returns what a stage sees of a picture, uint8 [H, W, 3]: a random crop, or the whole picture
+    fitted into image_size.
 
     Raises:
         ValueError: if the picture cannot be decoded, or is too small.
@@ -19,12 +21,12 @@ def seen_image(record: Record, data: DataConfig, flip: bool, rng: np.random.Gene
     if data.fit == "crop":
         image = random_crop(image, data.image_size, data.crop, data.enlarge, rng)
     else:
-        image = fitted(image, data.image_size, data.enlarge)
-    return mirrored(image) if flip and rng.random() < 0.5 else image
+        image = fit(image, data.image_size, data.enlarge)
+    return mirror(image) if flip and rng.random() < 0.5 else image
 
 
 def seen_size(record: Record, data: DataConfig) -> tuple[int, int]:
-    """(H, W) of what a stage sees of a picture, from its header alone.
+    """Returns (H, W) of what a stage sees of a picture, from its header alone.
 
     Raises:
         ValueError: if the picture is too small, or no image.
@@ -53,14 +55,14 @@ def random_crop(
     enlarge: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """A crop at a random scale and place, resized to `size`.
+    """Crops an image at a random scale and place, and resizes the crop to `size`.
 
     Args:
         image: uint8 [H, W, 3].
         size: (h, w) of the result.
         share: the smallest and largest crop as a share of the largest one of that shape that fits.
-        enlarge: how many times larger than in the picture a crop may become, from 1 on; a share that would need more takes the
-            smallest crop possible.
+        enlarge: how many times larger than in the picture a crop may become, from 1 on; a share
+            that would need more takes the smallest crop possible.
         rng: the source of randomness.
 
     Returns:
@@ -76,23 +78,24 @@ def random_crop(
     scale = max(1 / enlarge, largest * rng.uniform(*share))
     tall, wide = min(round(rows * scale), height), min(round(cols * scale), width)
     top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
-    return _resized(image[top : top + tall, left : left + wide], size)
+    return _resize(image[top : top + tall, left : left + wide], size)
 
 
 def central_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The largest crop of that shape that fits, from the middle, reduced to `size`; arguments, errors as of `random_crop`."""
+    """Crops the largest part of the shape of `size` from the middle, and reduces it to `size`.
+    Arguments and errors are those of `random_crop`."""
     (height, width), (rows, cols) = image.shape[:2], size
     largest = min(height / rows, width / cols)
     if largest < 1:
         raise _too_small(image, rows, cols)
     tall, wide = min(round(rows * largest), height), min(round(cols * largest), width)
     top, left = (height - tall) // 2, (width - wide) // 2
-    return _resized(image[top : top + tall, left : left + wide], size)
+    return _resize(image[top : top + tall, left : left + wide], size)
 
 
 def fitted_size(size: tuple[int, int], canvas: tuple[int, int], enlarge: float) -> tuple[int, int]:
-    """The size of a whole picture of (H, W) pixels when it just fits on the canvas: one side is the canvas's, the other as
-    the aspect ratio has it.
+    """Returns the size of a whole picture of (H, W) pixels when it just fits on the canvas: one
+    side is the canvas's, the other as the aspect ratio has it.
 
     Raises:
         Unusable: if the picture would have to become more than `enlarge` times larger.
@@ -108,13 +111,13 @@ def fitted_size(size: tuple[int, int], canvas: tuple[int, int], enlarge: float) 
     return height, width
 
 
-def fitted(image: np.ndarray, canvas: tuple[int, int], enlarge: float) -> np.ndarray:
-    """The whole picture, uint8 [H, W, 3], resized to its `fitted_size`, which also says what is raised."""
-    return _resized(image, fitted_size(image.shape[:2], canvas, enlarge))
+def fit(image: np.ndarray, canvas: tuple[int, int], enlarge: float) -> np.ndarray:
+    """Resizes a whole picture, uint8 [H, W, 3], to its `fitted_size`, which says what is raised."""
+    return _resize(image, fitted_size(image.shape[:2], canvas, enlarge))
 
 
-def mirrored(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3], mirrored left to right. (NumPy copies such a view ten times as slowly.)"""
+def mirror(image: np.ndarray) -> np.ndarray:
+    """Mirrors uint8 [H, W, 3] left to right. (NumPy copies a mirrored view ten times as slowly.)"""
     return np.asarray(Image.fromarray(image).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
 
 
@@ -123,7 +126,7 @@ def _too_small(image: np.ndarray, rows: float, cols: float) -> Unusable:
     return Unusable("too small", f"the picture has {height} x {width} pixels; it must have at least {int(rows)} x {int(cols)}")
 
 
-def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if image.shape[:2] == tuple(size):
         return np.ascontiguousarray(image)
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS))

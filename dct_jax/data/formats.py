@@ -1,6 +1,7 @@
 """Which kinds of image files are read: those that Pillow decodes itself and that hold pictures.
 
-The list is fixed, whatever a file's name says: one that is named .jpg may hold PostScript, for which Pillow starts Ghostscript.
+The list is fixed, whatever a file's name says: one that is named .jpg may hold PostScript, for
+which Pillow starts Ghostscript.
 """
 
 FORMATS: dict[str, tuple[str, ...]] = {
@@ -21,4 +22,4 @@ FORMATS: dict[str, tuple[str, ...]] = {
 """Pillow's names, and the suffixes of their files."""
 
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-"""Of the files in folders and tar files that are taken for pictures."""
+"""The suffixes of files in folders and tar files that are taken for pictures."""

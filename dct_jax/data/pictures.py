@@ -17,7 +17,7 @@ class Pictures(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 [H, W, 3], the same whenever it is asked for; sizes may differ."""
+        """Returns a picture, uint8 [H, W, 3], which never changes; pictures may differ in size."""
         ...
 
 
@@ -40,15 +40,17 @@ class SourcePictures:
 
 
 class SeenPictures:
-    """Pictures of a source as a stage sees them in training, unmirrored: crops of one size, or whole pictures that fit on the
-    canvas, before the stage loses any of them."""
+    """Pictures of a source as a stage sees them in training, unmirrored: crops of one size, or
+    whole pictures that fit on the canvas, before the stage loses any of them."""
 
     def __init__(self, source: Source, config: RunConfig, num: int, repeat: bool = False) -> None:
-        """Args:
-        source: the pictures.
-        config: of the stage's run.
-        num: how many at most, at even distances in the source.
-        repeat: whether a source with fewer gives other crops of the same pictures.
+        """Chooses the pictures.
+
+        Args:
+            source: the pictures.
+            config: of the stage's run.
+            num: how many at most, at even distances in the source.
+            repeat: whether a source with fewer gives several crops of a picture.
         """
         self._num = num if repeat and config.data.fit == "crop" else min(num, len(source))
         self._source, self._reader, self._seed = source, config.reader(), config.seed
@@ -58,16 +60,17 @@ class SeenPictures:
         return self._num
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 [H, W, 3]. A picture that cannot be used is replaced by another; see `data.pipeline.find`."""
-        return self._reader.picture(self._seen(index))
+        """Returns uint8 [H, W, 3]. A picture that cannot be used is replaced by another; see
+        `data.pipeline.find`."""
+        return self._reader.picture(self._see(index))
 
     def labels(self, num: int) -> list[int]:
-        """The classes of so many of the pictures, at even distances, so that samples can have the same ones as often."""
+        """Returns the classes of so many pictures, at even distances, for as many samples."""
         if not self._reader.num_classes:
             return [0]
-        return [self._reader.label(self._seen(i * self._num // num % self._num)) for i in range(num)]
+        return [self._reader.label(self._see(i * self._num // num % self._num)) for i in range(num)]
 
-    def _seen(self, index: int) -> Any:
+    def _see(self, index: int) -> Any:
         rng = np.random.default_rng((self._seed, index))
         return find(self._source, self._pictures[index], self._reader, rng, train=False).seen
 

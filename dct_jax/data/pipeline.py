@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,31 +27,32 @@ MOST_SIZES = 1000
 
 
 class Shard(NamedTuple):
-    """The part of every global batch that one process makes: each num-th place, from the index-th on."""
+    """The part of every global batch that one process makes: each num-th place from `index` on."""
 
     index: int = 0  # type: ignore[assignment]  # a tuple's method, which is not needed
     num: int = 1
 
 
-class Found(NamedTuple):
+class FoundPicture(NamedTuple):
     """A picture that can be used, as the stage sees it, and those that were tried before it."""
 
     seen: Any
     skips: list[Skip]
 
 
-class _Made(NamedTuple):
-    """What a worker makes: a batch, and the pictures that it had to skip for it."""
+class _WorkerBatch(NamedTuple):
+    """A batch that a worker made, and the pictures that it skipped."""
 
     batch: Any
     skips: list[Skip]
 
 
-def find(source: Source, index: int, reader: Reader, rng: np.random.Generator, train: bool) -> Found:
-    """The picture `index` as the stage sees it, or if it cannot be used others, chosen at random, until one can.
+def find(source: Source, index: int, reader: Reader, rng: np.random.Generator, train: bool) -> FoundPicture:
+    """Returns the picture `index` as the stage sees it. If it cannot be used, others are chosen at
+    random until one can.
 
     Raises:
-        ValueError: if none can.
+        ValueError: if no picture can be used.
     """
     skips: list[Skip] = []
     while len(skips) < TRIES:
@@ -59,7 +60,7 @@ def find(source: Source, index: int, reader: Reader, rng: np.random.Generator, t
         try:
             record = source[index]
             key = record.key
-            return Found(reader.see(record, rng, train), skips)
+            return FoundPicture(reader.see(record, rng, train), skips)
         except ValueError as error:
             skips.append(skip_of(key, error))
         index = int(rng.integers(len(source)))
@@ -68,27 +69,29 @@ def find(source: Source, index: int, reader: Reader, rng: np.random.Generator, t
 
 
 class _BatchMaker:
-    """From the places of a batch in the whole sequence, and their pictures, to the batch. It is sent to worker processes."""
+    """Turns places in the sequence, and their pictures, into a batch. Worker processes get it."""
 
     def __init__(self, source: Source, reader: Reader, seed: int) -> None:
         self.source, self.reader, self.seed = source, reader, seed
 
-    def __call__(self, places: list[tuple[int, int]]) -> _Made:
-        # What is random at a place depends on the seed and the place alone, not on batches, processes or workers.
+    def __call__(self, places: list[tuple[int, int]]) -> _WorkerBatch:
+        # What is random at a place depends on the seed and the place alone, not on batches,
+        # processes or workers.
         rngs = [np.random.default_rng((self.seed, place)) for place, _ in places]
         found = [find(self.source, index, self.reader, rng, train=True) for (_, index), rng in zip(places, rngs)]
         batch = self.reader.batch([one.seen for one in found], rngs)
-        return _Made(batch, [skip for one in found for skip in one.skips])
+        return _WorkerBatch(batch, [skip for one in found for skip in one.skips])
 
 
 def training_batches(
     source: Source, config: RunConfig, skipped: Skipped, first: int = 0, shard: Shard = Shard()
-) -> Iterator[Any]:
-    """The endless sequence of a run's training batches, [batch_size / shard.num, ...].
+) -> Generator[Any, None, None]:
+    """Makes the endless sequence of a run's training batches, [batch_size / shard.num, ...].
 
-    Every picture comes once an epoch. The seed and the place in the sequence determine which picture it is, its crop and what
-    else is random; a picture that cannot be used is replaced by another. So batch k is the same however many processes and
-    workers make it, and a run that is resumed at step k needs nothing but that number.
+    Every picture comes once an epoch. The seed and the place in the sequence determine which
+    picture it is, its crop and what else is random; a picture that cannot be used is replaced by
+    another. So batch k is the same however many processes and workers make it, and a run that is
+    resumed at step k needs nothing but that number.
 
     Args:
         source: the pictures to train on.
@@ -103,10 +106,10 @@ def training_batches(
     size = config.training.batch_size // shard.num
     indices = grain.MapDataset.range(len(source)).seed(config.seed).shuffle().repeat()
     places = indices.map_with_index(lambda place, index: (place, int(index)))[shard.index :: shard.num]
-    made = places.batch(size, batch_fn=list).map(_BatchMaker(source, config.reader(), config.seed))[first:]
+    dataset = places.batch(size, batch_fn=list).map(_BatchMaker(source, config.reader(), config.seed))[first:]
     threads = config.data.threads
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1 if threads else 0)
-    batches = made.to_iter_dataset(options)
+    batches = dataset.to_iter_dataset(options)
     if config.data.workers:
         flags.FLAGS.mark_as_parsed()  # Grain asks for flags of its own, which only programs of absl have parsed
         options = grain.MultiprocessingOptions(config.data.workers, per_worker_buffer_size=1)
@@ -117,8 +120,9 @@ def training_batches(
 
 
 def _stay_until(parent: int, *_: int) -> None:
-    """Runs first in a worker process. Ctrl-C and a scheduler's SIGTERM go to it, too, but the training process takes some more
-    batches before it stops; and when that process is gone, however it ended, so is the worker."""
+    """Runs first in a worker process. Ctrl-C and a scheduler's SIGTERM go to it, too, but the
+    training process takes some more batches before it stops; and when that process is gone, however
+    it ended, so is the worker."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -131,13 +135,13 @@ def _stay_until(parent: int, *_: int) -> None:
 
 
 def held_out_pictures(pictures: int, crops: int) -> list[int]:
-    """Which picture each of so many crops is of: all of them by turns, or as many at even distances."""
+    """Returns the picture of each of so many crops: all by turns, or as many at even distances."""
     return [place * pictures // crops if crops < pictures else place % pictures for place in range(crops)]
 
 
 def read_held_out(source: Source, config: RunConfig, skipped: Skipped) -> Any:
-    """What the run's reader makes of the crops of `held_out_pictures`, the same ones every time, as the stage sees them in
-    training, unmirrored."""
+    """Reads the crops of `held_out_pictures` as the stage sees crops in training, but unmirrored
+    and equal every time. Returns what the run's reader makes of them."""
     reader, seen = config.reader(), []
     for place, index in enumerate(held_out_pictures(len(source), config.data.held_out_crops)):
         found = find(source, index, reader, np.random.default_rng((config.seed, place)), train=False)
@@ -147,7 +151,7 @@ def read_held_out(source: Source, config: RunConfig, skipped: Skipped) -> Any:
 
 
 def training_sizes(source: Source, data: DataConfig) -> list[tuple[int, int, int]]:
-    """Which sizes the stage's pictures have, and how often: (H, W, count), from pictures at even distances in the source.
+    """Counts the sizes of the stage's pictures, (H, W, count), at even distances in the source.
 
     Raises:
         ValueError: if none of them can be used.

@@ -22,7 +22,7 @@ _ON_THEIR_SIDE = (5, 6, 7, 8)  # Exif orientations that exchange height and widt
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """The RGB pixels of an image file, uint8 [H, W, 3]; see `decode_image`.
+    """Reads the RGB pixels of an image file, uint8 [H, W, 3]; see `decode_image`.
 
     Raises:
         ValueError: also if the file is missing; the message names it.
@@ -40,7 +40,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def pixels(record: Record) -> np.ndarray:
-    """The record's image, uint8 [H, W, 3].
+    """Returns the record's image, uint8 [H, W, 3].
 
     Raises:
         ValueError: if it cannot be decoded.
@@ -49,20 +49,22 @@ def pixels(record: Record) -> np.ndarray:
 
 
 def decode_image(data: bytes, formats: tuple[str, ...] = tuple(FORMATS), most_pixels: int | None = None) -> np.ndarray:
-    """The RGB pixels of an encoded image, uint8 [H, W, 3], turned as its EXIF orientation says; of several frames the first.
+    """Decodes an image to RGB pixels, uint8 [H, W, 3], turned as its EXIF orientation says; of
+    several frames the first.
 
-    Grey, palette, 1-bit, YCbCr, HSV and CMYK images become RGB, CMYK without its colour profile. What is transparent is laid
-    over white. 16-bit samples lose their lower 8 bits.
+    Grey, palette, 1-bit, YCbCr, HSV and CMYK images become RGB, CMYK without its colour profile.
+    What is transparent is laid over white. 16-bit samples lose their lower 8 bits.
 
     Args:
         data: a file.
-        formats: those of Pillow's that are tried.
-        most_pixels: an image with more is refused by its header; by default Pillow's own limit holds.
+        formats: Pillow's names of those that are tried.
+        most_pixels: a larger image is refused by its header; by default Pillow's own limit holds.
 
     Raises:
-        ValueError: if this is damaged or no image, or if its samples have no certain meaning as RGB (32-bit numbers, Lab).
+        ValueError: if this is damaged or no image, or if its samples have no certain meaning as RGB
+            (32-bit numbers, Lab).
     """
-    with _opened(data, formats) as image:
+    with _open(data, formats) as image:
         width, height = image.size
         if most_pixels is not None and width * height > most_pixels:
             raise ValueError(f"this image has {height} x {width} pixels; at most {most_pixels} are read")
@@ -70,20 +72,20 @@ def decode_image(data: bytes, formats: tuple[str, ...] = tuple(FORMATS), most_pi
             reason = why_not(image)
             if not reason:
                 return rgb_pixels(image)
-        # Pillow's decoders raise nearly anything for a damaged file, SyntaxError and struct.error among it.
+        # Pillow's decoders raise nearly anything for a damaged file, even SyntaxError.
         except Exception as error:
             raise ValueError(f"this image cannot be read ({error!r})") from None
     raise ValueError(reason)
 
 
 def image_size(data: bytes, upright: bool = True) -> tuple[int, int]:
-    """(H, W) of an encoded image, turned upright unless it is wanted as it lies, from its header (of a PNG file without Exif in
-    front, after decoding it).
+    """Returns (H, W) of an encoded image, upright or as it lies, from its header. (A PNG file
+    without Exif in front is decoded for it.)
 
     Raises:
         ValueError: if this is no image.
     """
-    with _opened(data) as image:
+    with _open(data) as image:
         width, height = image.size
         try:
             turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE
@@ -92,7 +94,7 @@ def image_size(data: bytes, upright: bool = True) -> tuple[int, int]:
     return (width, height) if turned and upright else (height, width)
 
 
-def _opened(data: bytes, formats: tuple[str, ...] = tuple(FORMATS)) -> ImageFile:
+def _open(data: bytes, formats: tuple[str, ...] = tuple(FORMATS)) -> ImageFile:
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
@@ -102,9 +104,10 @@ def _opened(data: bytes, formats: tuple[str, ...] = tuple(FORMATS)) -> ImageFile
 
 
 def why_not(image: ImageFile) -> str:
-    """Why an image that Pillow has opened, and not yet decoded, has no certain RGB pixels; "" if it has.
+    """Returns why an opened, undecoded image has no certain RGB pixels; "" if it has.
 
-    Besides modes without a known range these are the files that Pillow decodes to other numbers than they mean.
+    Besides modes without a known range these are the files that Pillow decodes to other numbers
+    than they mean.
     """
     if image.mode in ("I", "F"):
         return f"its samples are 32-bit numbers of unknown range (mode {image.mode}); convert it to 8 or 16 bits"
@@ -125,10 +128,12 @@ def why_not(image: ImageFile) -> str:
 
 
 def rgb_pixels(image: ImageFile) -> np.ndarray:
-    """The pixels of an image for which `why_not` is "", uint8 [H, W, 3], turned as its EXIF orientation says.
+    """Returns the pixels of an image for which `why_not` is "", uint8 [H, W, 3], turned as its EXIF
+    orientation says.
 
-    What is transparent is laid over white. 16-bit samples lose their lower 8 bits. Colour profiles are not applied: RGB stays
-    as it is, and CMYK becomes (1 - C)(1 - K) and so on, whose colours only resemble those in print.
+    What is transparent is laid over white. 16-bit samples lose their lower 8 bits. Colour profiles
+    are not applied: RGB stays as it is, and CMYK becomes (1 - C)(1 - K) and so on, whose colours
+    only resemble those in print.
     """
     key = image.info.get("transparency")
     if isinstance(key, int):
@@ -151,5 +156,5 @@ def rgb_pixels(image: ImageFile) -> np.ndarray:
 
 
 def _raw_mode(image: ImageFile) -> str:
-    """How the samples of a PNG file are stored; known until it is decoded."""
+    """Returns how a PNG file stores its samples; it is known until the file is decoded."""
     return cast(str, image.tile[0].args) if image.format == "PNG" and image.tile else ""

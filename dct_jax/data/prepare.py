@@ -1,4 +1,5 @@
-"""Preparing TFDS data sets, its own ones and those of anyone's pictures, as array_record files, which `TFDSSource` reads."""
+"""Preparing TFDS data sets, its own ones and those of anyone's pictures, as array_record files,
+which `TFDSSource` reads."""
 
 import io
 import logging
@@ -42,14 +43,15 @@ class Prepared(NamedTuple):
 
 
 def prepare_tfds(dataset: str, data_dir: Path | None = None) -> Path:
-    """Downloads one of TFDS's data sets, NAME[/CONFIG][:VERSION], and prepares it, below `data_dir` or where TFDS looks.
+    """Downloads one of TFDS's data sets, NAME[/CONFIG][:VERSION], and prepares it, below `data_dir`
+    or where TFDS looks.
 
     Returns:
         the folder of the data set.
 
     Raises:
-        ValueError: if there is no such data set, if it is prepared otherwise, if TensorFlow is not installed, or for whatever
-            TFDS cannot do.
+        ValueError: if there is no such data set, if it is prepared otherwise, if TensorFlow is not
+            installed, or for whatever TFDS cannot do.
     """
     options = {} if data_dir is None else {"data_dir": os.path.expanduser(data_dir)}
     builder = open_builder(dataset, **options)
@@ -71,13 +73,14 @@ def prepare_tfds(dataset: str, data_dir: Path | None = None) -> Path:
 
 
 def prepare_source(source: str, out: Path, name: str = "") -> Prepared:
-    """Writes the pictures of "folder:PATH", "tar:PATH" or "idx:FOLDER" as a TFDS data set, without TensorFlow and without
-    decoding them.
+    """Writes the pictures of "folder:PATH", "tar:PATH" or "idx:FOLDER" as a TFDS data set, without
+    TensorFlow and without decoding them.
 
-    The features are "image", the file as it is, or of idx files a PNG file of the pixels; "label" if there are classes; and
-    "key", the file's name below PATH. Folders train, validation, val and test, if there are no others, become splits, as do the
-    parts of idx files; otherwise all is "train". Records lie in an order that was drawn at random, always the same one, so that
-    a part of a split, as "train[:90%]", has all classes.
+    The features are "image", the file as it is, or of idx files a PNG file of the pixels; "label"
+    if there are classes; and "key", the file's name below PATH. Folders train, validation, val and
+    test, if there are no others, become splits, as do the parts of idx files; otherwise all is
+    "train". Records lie in a random order, equal every time, so that a part of a split, as
+    "train[:90%]", has all classes.
 
     Args:
         source: the pictures.
@@ -85,8 +88,8 @@ def prepare_source(source: str, out: Path, name: str = "") -> Prepared:
         name: of the data set; made from PATH by default.
 
     Raises:
-        ValueError: if the source cannot be opened, a split has no readable image, the name is no name for TFDS, or the folder
-            is there already or cannot be written.
+        ValueError: if the source cannot be opened, a split has no readable image, the name is no
+            name for TFDS, or the folder is there already or cannot be written.
     """
     tfds = import_tfds()
     root = Path(os.path.expanduser(source.partition(":")[2]))
@@ -134,14 +137,16 @@ def _splits(source: str) -> dict[str, Source]:
 
 
 def _classes(sources: Sequence[Source]) -> list[str]:
-    """Those of all splits: in their own order if they are the same, so that labels keep their numbers, or else sorted."""
+    """Returns the classes of all splits. If all splits have equal classes, these keep their order,
+    and labels their numbers; otherwise they are sorted."""
     if len({source.classes for source in sources}) == 1:
         return list(sources[0].classes)
     return sorted({name for source in sources for name in source.classes})
 
 
 def _records(source: Source, root: str, features: Any, skipped: list[str], bar: tqdm) -> Iterator[bytes]:
-    """The serialised records of the readable images of a source; why others are left out is appended to `skipped`."""
+    """Makes the serialised records of the readable images of a source; why others are left out is
+    appended to `skipped`."""
     for index in np.random.default_rng(0).permutation(len(source)):
         bar.update()
         try:
@@ -161,7 +166,7 @@ def _records(source: Source, root: str, features: Any, skipped: list[str], bar: 
 
 
 def _png(image: np.ndarray) -> bytes:
-    """A file of the pixels uint8 [H, W, 3]; where all are grey, a grey one."""
+    """Returns a PNG file of pixels, uint8 [H, W, 3]; where all are grey, a grey one."""
     file = io.BytesIO()
     is_grey = (image == image[..., :1]).all()
     Image.fromarray(image[..., 0] if is_grey else image).save(file, "PNG")
@@ -177,7 +182,7 @@ def _why_no_image(data: bytes, key: str) -> str:
 
 
 def _write(records: Iterator[bytes], template: Any) -> tuple[list[int], int]:
-    """Writes one split; the numbers of records in its files, and all their bytes."""
+    """Writes one split; returns the numbers of records in its files, and all their bytes."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     lengths: list[int] = []

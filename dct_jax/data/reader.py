@@ -10,16 +10,17 @@ from dct_jax.data.sources import Record
 
 
 class Reader(Protocol):
-    """From records to what a stage trains on. It is NumPy alone, and is sent to worker processes.
+    """Turns records into what a stage trains on. It is NumPy alone, and worker processes get it.
 
     Attributes:
-        num_classes: of the stage; 0 if it has none.
+        num_classes: the stage's number of classes; 0 if it has none.
     """
 
     num_classes: int
 
     def see(self, record: Record, rng: np.random.Generator, train: bool) -> Any:
-        """One picture as the stage sees it, cropped (and in training perhaps mirrored) at random.
+        """Returns one picture as the stage sees it, cropped (and in training perhaps mirrored) at
+        random.
 
         Raises:
             ValueError: if the picture cannot be used; another takes its place.
@@ -27,28 +28,29 @@ class Reader(Protocol):
         ...
 
     def batch(self, seen: Sequence[Any], rngs: Sequence[np.random.Generator]) -> Any:
-        """A training batch of pictures, a tree of arrays [B, ...]; each generator is the one that its picture was seen with."""
+        """Returns a training batch of pictures, a tree of arrays [B, ...]; each generator is the
+        one that its picture was seen with."""
         ...
 
     def held_out(self, seen: Sequence[Any]) -> Any:
-        """What an evaluation reads of pictures that were seen."""
+        """Returns what an evaluation reads of pictures that were seen."""
         ...
 
     def picture(self, seen: Any) -> np.ndarray:
-        """What was seen, before the stage loses any of it: uint8 [H, W, 3]."""
+        """Returns what was seen, before the stage loses any of it: uint8 [H, W, 3]."""
         ...
 
     def label(self, seen: Any) -> int:
-        """Its class; 0 without classes."""
+        """Returns the class of what was seen; 0 without classes."""
         ...
 
     def example(self) -> Any:
-        """A batch of one, for its shapes."""
+        """Returns a batch of one, for its shapes."""
         ...
 
 
 def label_of(record: Record, num_classes: int) -> int:
-    """The record's class as a stage has it: 0 for one without classes.
+    """Returns the record's class as a stage has it: 0 for one without classes.
 
     Raises:
         Unusable: if the stage has classes, but not this one.

@@ -12,14 +12,14 @@ ENOUGH = 100
 """So many pictures are read before the share of the skipped ones is judged."""
 
 LISTED = 20
-"""So many are named when a run ends because of them."""
+"""So many skipped pictures are named when a run ends because of them."""
 
 
 class Unusable(ValueError):
     """Why a picture cannot be used.
 
     Attributes:
-        reason: the kind of fault, by which skipped pictures are counted: "not readable", "too small", ...
+        reason: the kind of fault, which the summary counts: "not readable", "too small", ...
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -36,7 +36,7 @@ class Skip(NamedTuple):
 
 
 def skip_of(key: str, error: ValueError) -> Skip:
-    """What to note of a picture that could not be used."""
+    """Returns what to note of a picture that could not be used."""
     message = str(error)
     return Skip(key, getattr(error, "reason", "not readable"), message if key in message else f"{key}: {message}")
 
@@ -49,7 +49,12 @@ class Skipped:
     """
 
     def __init__(self, pictures: int, most: float) -> None:
-        """Args: how many pictures there are, and which share of those that were read may be skipped."""
+        """Begins without any.
+
+        Args:
+            pictures: how many there are.
+            most: the share that may be skipped of those that were read.
+        """
         self.by_key: dict[str, Skip] = {}
         self._pictures, self._most, self._read = pictures, most, 0
 
@@ -68,7 +73,7 @@ class Skipped:
                 self.by_key[skip.key] = skip
                 log.warning("skipping picture %d: %s", len(self), skip.message)
         seen = min(self._read, self._pictures)  # pictures come again every epoch
-        # Of a part of the pictures, more may be bad by chance: up to three standard deviations more.
+        # In a part of the pictures, more may be bad by chance: up to three standard deviations.
         chance = 3 * math.sqrt(self._most * seen) if seen < self._pictures else 0
         if seen >= min(ENOUGH, self._pictures) and len(self) > self._most * seen + chance:
             names = "; ".join(skip.message for skip in list(self.by_key.values())[:LISTED])
@@ -78,7 +83,7 @@ class Skipped:
             )
 
     def summary(self) -> str:
-        """ "3 pictures cannot be used (2 not readable, 1 too small)"."""
+        """Returns a line as "3 pictures cannot be used (2 not readable, 1 too small)"."""
         kinds = Counter(skip.reason for skip in self.by_key.values()).most_common()
         listed = ", ".join(f"{number} {reason}" for reason, number in kinds)
         return f"{len(self)} picture{'s' * (len(self) != 1)} cannot be used" + (f" ({listed})" if kinds else "")

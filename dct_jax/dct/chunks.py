@@ -1,57 +1,62 @@
-"""From lists of triples to the fixed-shape windows that the model reads.
+"""Makes, from lists of triples, the windows of a fixed shape that the model reads.
 
-A list of L triples has L + 1 elements, the last of which is the stopping token. Chunk k holds elements kC .. (k+1)C - 1.
-The model sees what comes before it twice: all of it as a dense, partial DCT image, and the O elements of the overlap as
-triples. Elements before the list's first one are start tokens and those after the stopping token repeat it, both with
-position and value 0, so that every window has the same shape; only `is_target` says what counts.
+A list of L triples has L + 1 elements, the last of which is the stopping token. Chunk k holds
+elements kC .. (k+1)C - 1. The model sees what comes before the chunk twice: all of it as a dense,
+partial DCT image, and the O elements of the overlap as triples. So that every window has the same
+shape, start tokens stand before the list's first element and the stopping token repeats after its
+end, both with position and value 0. Only `is_target` says what counts.
 
-Images of one batch may differ in size. All lie in the upper left corner of one canvas, the vocabulary's grid, and positions
-count on it; `grid` says how much of it is theirs.
+Images of one batch may differ in size. Each lies in the upper left corner of one canvas, the
+vocabulary's grid, and `grid` says how much of it is the image. Positions count on the canvas.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from dct_jax.codec import SparseDCT, Vocabulary
 from dct_jax.codec.compile import compiled
 
+Array = TypeVar("Array")
+"""NumPy's arrays on the host, JAX's in programs and on devices."""
 
-class Chunk(NamedTuple):
+
+class Chunk(NamedTuple, Generic[Array]):
     """A batch of chunks; on the device perhaps without the leading axis B. W = O + C is the window.
 
     Attributes:
-        dct_image: int16 [B, 3 B^2, h, w], every triple before the target chunk, on the canvas. A channel's triples follow one
-            another in the list, so they are written soonest where a channel is one plane.
-        channels, positions, values: int32 [B, W + 1], the window's elements after the one element before it.
+        dct_image: int16 [B, 3 B^2, h, w], every triple before the target chunk, on the canvas. A
+            channel is a plane, which is written soonest: a list goes channel by channel.
+        channels, positions, values: int32 [B, W + 1], the element before the window, and the
+            window's.
         is_target: bool [B, W], which of the last W elements the likelihood counts.
         chunk_index: int32 [B], k.
-        grid: int32 [B, 2], the rows and columns of blocks that the image has.
+        grid: int32 [B, 2], the rows and columns of blocks of the image.
         label: int32 [B], the class, or the number of classes if it is hidden; 0 without classes.
     """
 
-    dct_image: np.ndarray
-    channels: np.ndarray
-    positions: np.ndarray
-    values: np.ndarray
-    is_target: np.ndarray
-    chunk_index: np.ndarray
-    grid: np.ndarray
-    label: np.ndarray
+    dct_image: Array
+    channels: Array
+    positions: Array
+    values: Array
+    is_target: Array
+    chunk_index: Array
+    grid: Array
+    label: Array
 
 
 def num_chunks(length: int, chunk_size: int) -> int:
-    """How many chunks a list of `length` triples and its stopping token fill."""
+    """Returns how many chunks a list of `length` triples and its stopping token fill."""
     return length // chunk_size + 1
 
 
 def chunk_weights(chunks: int, max_chunks: int) -> np.ndarray:
-    """The probability of training on each of an image's chunks, float64 [chunks].
+    """Returns the probability of training on each of an image's chunks, float64 [chunks].
 
-    Early, coarse chunks come more often: w_k = max(0.1, (1 - k / K)^3), normalised over the chunks that the image has
-    (the paper's supplement gives the cubic fall and the floor).
+    Early, coarse chunks come more often: w_k = max(0.1, (1 - k / K)^3), normalised over the chunks
+    that the image has (the paper's supplement gives the cubic fall and the floor).
     """
     fall = np.maximum(1 - np.arange(chunks) / max_chunks, 0) ** 3  # [chunks]
     weights = np.maximum(0.1, fall)
@@ -64,24 +69,24 @@ def _thresholds(chunks: int, max_chunks: int) -> np.ndarray:
 
 
 def choose_chunk(length: int, chunk_size: int, max_chunks: int, rng: np.random.Generator) -> int:
-    """A chunk of a list of `length` triples, chosen at random with its `chunk_weights`."""
+    """Chooses a chunk of a list of `length` triples at random, with its `chunk_weights`."""
     thresholds = _thresholds(num_chunks(length, chunk_size), max_chunks)
     return int(np.searchsorted(thresholds, rng.random(), side="right"))
 
 
 def make_chunks(
     lists: Sequence[SparseDCT],
-    indices: Sequence[int],
-    labels: Sequence[int],
+    indices: Sequence[int] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
     vocabulary: Vocabulary,
     chunk_size: int,
     overlap: int,
-) -> Chunk:
-    """A batch of chunks.
+) -> Chunk[np.ndarray]:
+    """Makes a batch of chunks.
 
     Args:
         lists: B valid lists of the vocabulary.
-        indices: which chunk of each; indices beyond a list's last chunk give a chunk without targets.
+        indices: which chunk of each. Chunks after a list's last one have no targets.
         labels: the class of each.
         vocabulary: its grid is the canvas.
         chunk_size, overlap: C and O.
@@ -114,8 +119,8 @@ class _Triples(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a chunk lies: its first target in the list, the overlap before it, the widths of the image's grid and of the
-    canvas, the canvas's positions; and the tokens."""
+    """The place of a chunk: its first target in the list, the overlap before it, the widths of the
+    image's grid and of the canvas, the number of the canvas's positions; and the two tokens."""
 
     first: int
     overlap: int
@@ -154,17 +159,18 @@ def _write(triples: _Triples, place: _Place, row: _Row) -> None:
             row.is_target[j - 1] = place.first <= i <= length
 
 
-def moved(positions: np.ndarray, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
-    """Raster indices on a grid of blocks, int32 [L] -> those of the same blocks on another grid, int32 [L]."""
+def move(positions: np.ndarray, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
+    """Moves raster indices, int32 [L], from a grid of blocks to the same blocks of another grid."""
     if old == new:
         return positions
     rows, cols = np.divmod(positions, old[1])
     return (rows * new[1] + cols).astype(np.int32)
 
 
-def extended(
+def extend(
     sparse: SparseDCT, channels: np.ndarray, positions: np.ndarray, values: np.ndarray, canvas: tuple[int, int]
 ) -> SparseDCT:
-    """The list with triples after its own, int32 [L] each, whose positions are those of the canvas."""
-    old, new = (sparse.channels, sparse.positions, sparse.values), (channels, moved(positions, canvas, sparse.grid), values)
-    return SparseDCT(*map(np.concatenate, zip(old, new)), sparse.size, sparse.codec)
+    """Adds triples, int32 [L] each, after those of a list. Their positions count on the canvas."""
+    old, new = (sparse.channels, sparse.positions, sparse.values), (channels, move(positions, canvas, sparse.grid), values)
+    channels, positions, values = map(np.concatenate, zip(old, new))
+    return SparseDCT(channels, positions, values, sparse.size, sparse.codec)

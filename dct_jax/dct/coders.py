@@ -1,4 +1,4 @@
-"""What established coders make of the same coefficients: the yardsticks for a model's bits."""
+"""Established coders of the same coefficients: a model's bits are compared with theirs."""
 
 import shutil
 import subprocess
@@ -19,9 +19,9 @@ class Coder:
 
     Attributes:
         name: for tables.
-        program: what must be installed for it; empty if nothing.
-        code: a JPEG file's bytes -> the coded file's.
-        has_scans: whether the result is again a JPEG file, whose entropy-coded scans can be told from its headers.
+        program: the program that it needs; empty if it needs none.
+        code: makes the bytes of the coded file from those of a JPEG file.
+        has_scans: whether the result is a JPEG file, whose scans can be told from its headers.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Coder:
     has_scans: bool = True
 
     @property
-    def installed(self) -> bool:
+    def is_installed(self) -> bool:
         return not self.program or shutil.which(self.program) is not None
 
 
@@ -43,15 +43,15 @@ def _jpegtran(*options: str) -> Callable[[bytes], bytes]:
 
 @lru_cache
 def _coefficients_alone() -> str:
-    """cjxl's option to leave out what only makes the same file, rather than the same coefficients, again."""
+    """Returns cjxl's option to keep the coefficients alone, not the file's other bytes."""
     options = ("--allow_jpeg_reconstruction=0", "--jpeg_store_metadata=0")  # since version 0.9, and before
-    told = _run(["cjxl", "-v", "-v", "-v", "-v", "--help"])
-    text = (told.stdout + told.stderr).decode(errors="replace")
+    output = _run(["cjxl", "-v", "-v", "-v", "-v", "--help"])
+    text = (output.stdout + output.stderr).decode(errors="replace")
     return next((option for option in options if option.partition("=")[0] in text), options[0])
 
 
 def _cjxl(jpeg: bytes) -> bytes:
-    """cjxl wants files."""
+    """Runs cjxl, which wants files."""
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "image.jpg", Path(folder) / "image.jxl"
         before.write_bytes(jpeg)
@@ -60,11 +60,11 @@ def _cjxl(jpeg: bytes) -> bytes:
 
 
 def _run(command: Sequence[str], data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    done = subprocess.run(command, input=data, capture_output=True)
-    if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())
-        raise ValueError(f"{command[0]} failed: {said[:200]}")
-    return done
+    process = subprocess.run(command, input=data, capture_output=True)
+    if process.returncode:
+        message = " ".join(process.stderr.decode(errors="replace").split())
+        raise ValueError(f"{command[0]} failed: {message[:200]}")
+    return process
 
 
 HUFFMAN = Coder("optimised Huffman", "", bytes)
@@ -76,12 +76,12 @@ CODERS = (HUFFMAN, ARITHMETIC, PROGRESSIVE, JPEG_XL)
 
 @dataclass(frozen=True)
 class CodedSizes:
-    """How many bytes a coder needs for each of N lists.
+    """The bytes that a coder needs for each of N lists.
 
     Attributes:
-        name: the coder's.
+        name: the name of the coder.
         files: int64 [N], whole files.
-        scans: int64 [N], of these the entropy-coded data, without any header; None where that cannot be told apart.
+        scans: int64 [N], the entropy-coded data in them; None if they cannot be told apart.
     """
 
     name: str
@@ -89,35 +89,36 @@ class CodedSizes:
     scans: np.ndarray | None
 
 
-def available(codec: DCTCodec) -> list[Coder]:
-    """The coders that are installed, if the codec's blocks are JPEG's."""
-    return [coder for coder in CODERS if coder.installed] if codec.block_size == 8 else []
+def available_coders(codec: DCTCodec) -> list[Coder]:
+    """Returns the coders that are installed; none if the codec's blocks are not those of JPEG."""
+    return [coder for coder in CODERS if coder.is_installed] if codec.block_size == 8 else []
 
 
 def coded_sizes(coder: Coder, lists: Sequence[SparseDCT]) -> CodedSizes:
     """Codes every list.
 
     Args:
-        coder: one that is installed.
-        lists: of blocks of 8 x 8.
+        coder: it must be installed.
+        lists: their codec has blocks of 8 x 8.
 
     Raises:
         ValueError: if the coder's program fails.
     """
-    coded = [coder.code(sparse.to_jpeg()) for sparse in lists]
-    scans = np.array([scan_bytes(file) for file in coded]) if coder.has_scans else None
-    return CodedSizes(coder.name, np.array([len(file) for file in coded]), scans)
+    files = [coder.code(sparse.to_jpeg()) for sparse in lists]
+    scans = np.array([scan_bytes(file) for file in files]) if coder.has_scans else None
+    return CodedSizes(coder.name, np.array([len(file) for file in files]), scans)
 
 
 def scan_bits_per_pixel(coder: Coder, lists: Sequence[SparseDCT]) -> float:
-    """The size of the scans of all lists together. Raises ValueError if the coder's program fails."""
+    """Returns the size of all lists' scans. Raises ValueError if the coder's program fails."""
     pixels = sum(sparse.size[0] * sparse.size[1] for sparse in lists)
-    return 8 * int(coded_sizes(coder, lists).scans.sum()) / pixels
+    return 8 * sum(scan_bytes(coder.code(sparse.to_jpeg())) for sparse in lists) / pixels
 
 
 def scan_bytes(jpeg: bytes) -> int:
-    """The entropy-coded bytes of a JPEG file: of each scan, from the end of its header to the next marker that does not belong
-    to the data (0xFF 0x00 is a byte of data; 0xFFD0 to 0xFFD7 are restart markers)."""
+    """Counts the entropy-coded bytes of a JPEG file. A scan's data go from the end of its header to
+    the next marker, but 0xFF 0x00 is a byte of data, and 0xFFD0 to 0xFFD7 are restart markers in
+    them."""
     place, total = 2, 0
     while jpeg[place + 1] != 0xD9:
         is_scan = jpeg[place + 1] == 0xDA

@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from dct_jax.dct.reader import ChunkReader
     from dct_jax.dct.stage import DCTStage
 
+Dtype = Literal["float32", "bfloat16"]
+
 LARGEST_WIDTH = 2**14
-"""This bound and the next ones are far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
+"""This bound and the next ones are far above what anybody trains; see
+`dct_jax.config.LARGEST_IMAGE`."""
 
 LARGEST_DEPTH = 2**10
 """Blocks of a stack, and layers of a block."""
@@ -22,28 +25,32 @@ LARGEST_COUNT = 2**20
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The sizes of the network. The tuples name, for each block, its number of feed-forward layers (PAR).
+    """The sizes of the network. A tuple has the number of each block's feed-forward layers (PAR).
 
     Attributes:
         width: D, the width of every residual stream.
         heads: attention heads; they divide the width.
-        encoder, channel_decoder, position_decoder, value_decoder: feed-forward layers of each block.
+        encoder, channel_decoder, position_decoder, value_decoder: the layers of each block.
         encoder_stride: 1, 2 or 4: blocks of the DCT image per encoder token, in each direction.
-        position_pointer: whether the position's logits also get products with the encoder's features at each position. The
-            paper's have none; small models learn positions much sooner with them.
-        contexts: whether the position's logits and the value decoder also get what is known around each place, chunk included:
-            the same channel's coefficients before it, and those of lower channels. The paper's model does not; small models
-            learn both symbols much sooner with it.
+        position_pointer: whether the position's logits also get products with the encoder's
+            features at each position. The paper's has none; small models learn positions much
+            sooner.
+        contexts: whether the position's logits and the value decoder also get what is known around
+            each place, in the chunk, too: coefficients of its channel before it, and those of lower
+            channels. The paper's has none; small models learn both symbols much sooner.
         chunk_size: C, how many elements of the list one chunk predicts.
-        overlap: O, how many elements before the chunk the decoders see besides.
+        overlap: O, how many elements before the chunk the decoders see, too.
         max_chunks: K of the chunk weights; chunks from K - 1 on share one chunk embedding.
-        num_classes: classes of a class-conditional model; 0 for none. The number itself stands for a hidden class.
+        num_classes: how many classes there are, or 0. The number itself is the label of a hidden
+            class.
         dropout: probability of dropping a unit of a residual branch in training.
-        dtype: of the activations; in training, parameters, softmax and loss are float32 always.
-        products: the type of the operands of matrix products; their sums are float32 always. With activations in float32,
-            "bfloat16" makes training faster on processors that have units for it (AMX, AVX512-BF16); others stay with float32.
-        rematerialise: keep only the inputs of each block for the backward pass and compute the rest again: a step takes about a
-            third longer, and what it keeps needs a tenth of the memory. On CPUs XLA plans as much memory as without.
+        dtype: the type of the activations. Parameters, softmax and loss of training are float32.
+        products: the type of the operands of matrix products; their sums are always float32. With
+            activations in float32, "bfloat16" makes training faster on processors that have units
+            for it (AMX, AVX512-BF16); others use float32.
+        rematerialise: whether the backward pass keeps the inputs of each block alone and computes
+            the rest again. A step takes about a third longer, and what it keeps needs a tenth of
+            the memory. On CPUs XLA plans as much memory as without.
     """
 
     width: int = 192
@@ -60,9 +67,9 @@ class ModelConfig:
     max_chunks: int = 8
     num_classes: int = 0
     dropout: float = 0.0
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    products: Literal["float32", "bfloat16"] = field(default="float32", metadata=LATER | MAY_CHANGE)
-    rematerialise: bool = field(default=False, metadata=LATER | MAY_CHANGE | COSTS)
+    dtype: Dtype = "float32"
+    products: Dtype = field(default="float32", metadata={**LATER, **MAY_CHANGE})
+    rematerialise: bool = field(default=False, metadata={**LATER, **MAY_CHANGE, **COSTS})
 
     def __post_init__(self) -> None:
         require(1 <= self.width <= LARGEST_WIDTH, "model.width", self.width, f"from 1 to {LARGEST_WIDTH}")
@@ -83,7 +90,7 @@ class ModelConfig:
 
     @property
     def window(self) -> int:
-        """O + C, the elements that the decoders see at once."""
+        """Returns O + C, the number of elements that the decoders see at once."""
         return self.overlap + self.chunk_size
 
 
@@ -114,13 +121,13 @@ class DCTConfig(RunConfig):
             )
 
     def reader(self) -> "ChunkReader":
-        """From records to chunks."""
+        """Returns the reader that makes chunks of records."""
         from dct_jax.dct.reader import ChunkReader
 
         return ChunkReader(self)
 
     def build(self) -> "DCTStage":
-        """The stage that trains a DCTransformer."""
+        """Returns the stage that trains a DCTransformer."""
         from dct_jax.dct.stage import DCTStage  # JAX starts there
 
         return DCTStage(self)

@@ -1,4 +1,4 @@
-"""What `evaluate` says of a DCTransformer: where its bits go, and what established coders need for the same lists."""
+"""Finds out for `evaluate` where a DCTransformer's bits go, and what other coders need."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from dct_jax.codec import SparseDCT
 from dct_jax.dct.breakdown import Bits, break_down
-from dct_jax.dct.coders import CODERS, CodedSizes, available, coded_sizes
+from dct_jax.dct.coders import CODERS, CodedSizes, available_coders, coded_sizes
 from dct_jax.dct.compression.stream import header_bytes
 from dct_jax.dct.likelihood import element_log_prob
 from dct_jax.dct.plots.likelihood import bits_figure
@@ -15,31 +15,33 @@ from dct_jax.dct.plots.training import training_curve
 from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.distributed.parallel import all_devices
 from dct_jax.evaluation.estimate import Estimate, ratio
-from dct_jax.tables import aligned
-from dct_jax.training.stage import Findings, Held
+from dct_jax.tables import align
+from dct_jax.training.stage import Findings, HeldOutPictures
 
 
-def find(model: TrainedModel, held: Held, records: Sequence[dict[str, Any]], batch_size: int, coders: bool) -> Findings:
+def find(
+    model: TrainedModel, held: HeldOutPictures, records: Sequence[dict[str, Any]], batch_size: int, coders: bool
+) -> Findings:
     """Measures a model on held-out lists; see `training.stage.Stage.findings`."""
     lists, labels = held.content
     nats = element_log_prob(model.network, model.variables, lists, labels, batch_size, all_devices())
     bits = break_down(lists, nats, model.config.model.chunk_size, held.pictures)
-    others = available(model.codec) if coders else []
-    rows = _compared(model, lists, bits, [coded_sizes(coder, lists) for coder in others], held.pictures)
+    others = available_coders(model.codec) if coders else []
+    rows = _compare(model, lists, bits, [coded_sizes(coder, lists) for coder in others], held.pictures)
     images = f"{bits.images} images of {bits.pictures} pictures"
     lines = [f"{images} of {held.name}, {bits.triples / bits.images:.0f} triples each", "", _bits_table(bits), ""]
     lines.append(_coders_table(rows))
-    if coders and (missing := [coder.name for coder in CODERS if not coder.installed]):
+    if coders and (missing := [coder.name for coder in CODERS if not coder.is_installed]):
         lines.append(f"not installed: {', '.join(missing)}")
     figures = {"bits.png": bits_figure(bits, _bars(rows))}
     if any("held_out" in record for record in records):
-        # What other coders need is said of the pictures that the run itself was evaluated on, or not at all.
+        # Other coders are compared on the pictures alone that the run itself was evaluated on.
         figures["curve.png"] = training_curve(records, _bars(rows) if held.is_own else [])
     return Findings(lines, {"dtype": model.config.model.dtype, "bits": bits.to_dict(), "coders": rows}, figures)
 
 
 def _bits_table(bits: Bits) -> str:
-    """The whole, and each symbol and component."""
+    """Makes a table of the bits of everything, and of each symbol and component."""
     header = ("", "bits per image", "", "share")
     whole = bits.bits_per_image
     parts = {"all": whole, **bits.by_symbol, **bits.by_component}
@@ -48,17 +50,17 @@ def _bits_table(bits: Bits) -> str:
         for name, one in parts.items()
     ]
     rates = f"{bits.bits_per_pixel:.4f} bits per pixel, {bits.nats_per_triple:.4f} nats per triple (mean +- standard error)"
-    return f"{aligned([header, *lines])}\n{rates}"
+    return f"{align([header, *lines])}\n{rates}"
 
 
-def _compared(
+def _compare(
     model: TrainedModel, lists: Sequence[SparseDCT], bits: Bits, sizes: Sequence[CodedSizes], pictures: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """For each coder and the model: mean bytes and bits per pixel of the entropy-coded data and of whole files."""
+    """Compares coders and model: mean bytes and bits per pixel of entropy-coded data and files."""
 
     pixels = np.array([sparse.size[0] * sparse.size[1] for sparse in lists], float)  # [N]
 
-    def measured(sizes: np.ndarray) -> dict[str, float]:
+    def measure(sizes: np.ndarray) -> dict[str, float]:
         rate = ratio(8.0 * sizes, pixels, pictures)
         return {
             "bytes": float(sizes.mean()),
@@ -67,7 +69,7 @@ def _compared(
         }
 
     rows = [
-        {"coder": one.name, "scans": None if one.scans is None else measured(one.scans), "files": measured(one.files)}
+        {"coder": one.name, "scans": None if one.scans is None else measure(one.scans), "files": measure(one.files)}
         for one in sizes
     ]
     ideal, rate = bits.bits_per_image.mean / 8, bits.bits_per_pixel
@@ -85,11 +87,11 @@ def _coders_table(rows: Sequence[dict[str, Any]]) -> str:
         return f"{sizes['bytes']:.0f}", f"{sizes['bits_per_pixel']:.3f} +- {sizes['standard_error']:.3f}"
 
     header = ("lossless coding of these", "data bytes", "bits per pixel", "file bytes", "bits per pixel")
-    return aligned([header, *((row["coder"], *cells(row["scans"]), *cells(row["files"])) for row in rows)])
+    return align([header, *((row["coder"], *cells(row["scans"]), *cells(row["files"])) for row in rows)])
 
 
 def _bars(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Estimate]]:
-    """Name and bits per pixel of the data alone, of every coder but the model."""
+    """Returns the name of every coder but the model, and its bits per pixel, without headers."""
     return [
         (row["coder"], Estimate(row["scans"]["bits_per_pixel"], row["scans"]["standard_error"]))
         for row in rows[:-1]

@@ -15,7 +15,7 @@ PAPER_MODEL = ModelConfig(
     dropout=0.1,
     dtype="bfloat16",
 )
-"""The network that the paper's supplement reports. An experiment adds what its pictures decide: encoder_stride, max_chunks."""
+"""The supplement reports this network. An experiment adds its own encoder_stride and max_chunks."""
 
 PAPER_TRAINING = TrainingConfig(
     steps=650_000,  # times 512 chunks of 896 elements: the 300 billion target elements that are reported for LSUN
@@ -26,4 +26,4 @@ PAPER_TRAINING = TrainingConfig(
     evaluate_every=5000,
     checkpoint_every=1000,
 )
-"""How the supplement reports that the LSUN model was trained."""
+"""The supplement reports this training of the LSUN model."""

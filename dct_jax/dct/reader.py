@@ -1,4 +1,4 @@
-"""From records to the lists of triples that a DCTransformer trains on, and to chunks of them."""
+"""Makes, from records, the lists of triples that a DCTransformer trains on, and chunks of them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,11 +15,11 @@ from dct_jax.dct.chunks import Chunk, choose_chunk, make_chunks
 from dct_jax.dct.config import DCTConfig
 
 TOGETHER = 2**18
-"""Images of one size are encoded together up to so many pixels; larger ones gain nothing."""
+"""Images of one size are encoded together up to so many pixels; beyond, it gains nothing."""
 
 
-class Seen(NamedTuple):
-    """A picture, uint8 [H, W, 3], or with `data.own_coefficients` a list; and its class."""
+class SeenPicture(NamedTuple):
+    """A picture, uint8 [H, W, 3], or a list with `data.own_coefficients`; and its class."""
 
     content: np.ndarray | SparseDCT
     label: int
@@ -33,75 +33,76 @@ class HeldOut(NamedTuple):
 
 
 class ChunkReader:
-    """From records to chunks: `data.reader.Reader` for a DCTransformer."""
+    """Makes chunks of records: `data.reader.Reader` for a DCTransformer."""
 
     def __init__(self, config: DCTConfig) -> None:
         self.config, self.num_classes = config, config.model.num_classes
         self._canvas = config.codec.vocabulary(config.data.image_size)
 
-    def see(self, record: Record, rng: np.random.Generator, train: bool) -> Seen:
-        """A crop, or the whole picture, before it is encoded; or a part of the file's own list. Raises ValueError if it cannot
-        be used."""
+    def see(self, record: Record, rng: np.random.Generator, train: bool) -> SeenPicture:
+        """Takes a crop, or the whole picture, before it is encoded; or a part of the file's own
+        list. Raises ValueError if it cannot be used."""
         label, flip = label_of(record, self.num_classes), train and self.config.data.flip
         if self.config.data.own_coefficients:
-            return Seen(own_list(record, self.config, flip, rng), label)
-        return Seen(seen_image(record, self.config.data, flip, rng), label)
+            return SeenPicture(own_list(record, self.config, flip, rng), label)
+        return SeenPicture(seen_image(record, self.config.data, flip, rng), label)
 
-    def batch(self, seen: Sequence[Seen], rngs: Sequence[np.random.Generator]) -> Chunk:
-        """A chunk of each list, of which the early ones come more often; some classes are hidden."""
+    def batch(self, seen: Sequence[SeenPicture], rngs: Sequence[np.random.Generator]) -> Chunk[np.ndarray]:
+        """Makes a chunk of each list; early chunks come more often. Some classes are hidden."""
         model, lists = self.config.model, self._lists(seen)
         indices = [choose_chunk(len(one), model.chunk_size, model.max_chunks, rng) for one, rng in zip(lists, rngs)]
         labels = [self._perhaps_hidden(one.label, rng) for one, rng in zip(seen, rngs)]
         return make_chunks(lists, indices, labels, self._canvas, model.chunk_size, model.overlap)
 
-    def held_out(self, seen: Sequence[Seen]) -> HeldOut:
-        """Their lists and classes."""
-        # One by one, as lists are the same however many are encoded together.
+    def held_out(self, seen: Sequence[SeenPicture]) -> HeldOut:
+        """Returns the lists and classes of pictures."""
+        # They are encoded one by one, as a list does not depend on how many are encoded together.
         lists = [sparse for one in seen for sparse in self._lists([one])]
         return HeldOut(lists, np.array([one.label for one in seen], np.int32))
 
-    def picture(self, seen: Seen) -> np.ndarray:
-        """uint8 [H, W, 3], before the codec quantises it."""
+    def picture(self, seen: SeenPicture) -> np.ndarray:
+        """Returns the picture before the codec quantises it, uint8 [H, W, 3]."""
         return self.config.codec.decode(seen.content) if isinstance(seen.content, SparseDCT) else seen.content
 
-    def label(self, seen: Seen) -> int:
-        """Its class; 0 without classes."""
+    def label(self, seen: SeenPicture) -> int:
+        """Returns the picture's class; 0 without classes."""
         return seen.label
 
-    def example(self, batch_size: int = 1) -> Chunk:
-        """Chunks of empty lists, for their shapes."""
+    def example(self, batch_size: int = 1) -> Chunk[np.ndarray]:
+        """Makes chunks of empty lists, for their shapes."""
         model, zeros = self.config.model, [0] * batch_size
         blanks = [SparseDCT.empty(self.config.data.image_size, self.config.codec)] * batch_size
         return make_chunks(blanks, zeros, zeros, self._canvas, model.chunk_size, model.overlap)
 
-    def _lists(self, seen: Sequence[Seen]) -> list[SparseDCT]:
+    def _lists(self, seen: Sequence[SeenPicture]) -> list[SparseDCT]:
         lists = [one.content for one in seen if isinstance(one.content, SparseDCT)]
-        return lists or encode_all(self.config.codec, [one.content for one in seen])
+        return lists or encode_all(self.config.codec, [one.content for one in seen if isinstance(one.content, np.ndarray)])
 
     def _perhaps_hidden(self, label: int, rng: np.random.Generator) -> int:
-        """The label, or with the probability of `training.label_dropout` the number that hides it."""
+        """Returns the label, or hides it with the probability `training.label_dropout`."""
         dropout = self.config.training.label_dropout
         return self.num_classes if dropout and rng.random() < dropout else label
 
 
 def own_list(record: Record, config: DCTConfig, flip: bool, rng: np.random.Generator) -> SparseDCT:
-    """What a stage sees of a JPEG file, as the file's own coefficients in the codec's tables: a crop of whole blocks, or all.
+    """Takes a JPEG file's own coefficients, in the codec's tables: a crop of whole blocks, or all.
 
     Raises:
-        ValueError: if the file cannot be read, is no JPEG file, is subsampled otherwise than the codec, or does not fit.
+        ValueError: if the file cannot be read, is no JPEG file, has another subsampling than the
+            codec, or does not fit.
     """
     if isinstance(record.image, np.ndarray):
         raise Unusable("no JPEG file", "the source gives pixels; data.own_coefficients needs JPEG files")
     sparse = SparseDCT.from_jpeg(record.image, config.codec.channel_order, config.data.upright)
-    wanted, (height, width) = config.data.image_size, sparse.size
+    size, (height, width) = config.data.image_size, sparse.size
     if config.data.fit == "whole":
-        check_fits(sparse.size, wanted)
+        check_fits(sparse.size, size)
     else:
-        if height < wanted[0] or width < wanted[1]:
-            raise Unusable("too small", f"the picture has {height} x {width} pixels; it must have {wanted[0]} x {wanted[1]}")
+        if height < size[0] or width < size[1]:
+            raise Unusable("too small", f"the picture has {height} x {width} pixels; it must have {size[0]} x {size[1]}")
         rows, cols = smallest_steps(sparse)
-        top, left = rng.integers((height - wanted[0]) // rows + 1) * rows, rng.integers((width - wanted[1]) // cols + 1) * cols
-        sparse = sparse if sparse.size == tuple(wanted) else crop(sparse, int(top), int(left), wanted)
+        top, left = rng.integers((height - size[0]) // rows + 1) * rows, rng.integers((width - size[1]) // cols + 1) * cols
+        sparse = sparse if sparse.size == tuple(size) else crop(sparse, int(top), int(left), size)
     largest = config.codec.vocabulary(sparse.size).largest_value
     if sparse.codec != config.codec or (np.abs(sparse.values) > largest).any():  # which some encoders write
         sparse = config.codec.requantize(sparse)
@@ -109,7 +110,7 @@ def own_list(record: Record, config: DCTConfig, flip: bool, rng: np.random.Gener
 
 
 def encode_all(codec: DCTCodec, images: Sequence[np.ndarray]) -> list[SparseDCT]:
-    """uint8 [H, W, 3] each -> their lists, small images of one size together."""
+    """Encodes images, uint8 [H, W, 3] each; small ones of one size together."""
     if len(images) > 1 and images[0].size * len(images) <= 3 * TOGETHER and len({image.shape for image in images}) == 1:
         return codec.encode_batch(np.stack(images))
     return [codec.encode(image) for image in images]

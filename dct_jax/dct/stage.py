@@ -1,27 +1,28 @@
-"""DCTransformer as a stage: what its runs do in a step, and how they are evaluated."""
+"""DCTransformer as a stage: it takes the steps of a run, and evaluates it."""
 
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from dct_jax.dct.chunks import Chunk
-from dct_jax.dct.coders import ARITHMETIC, available, scan_bits_per_pixel
+from dct_jax.dct.coders import ARITHMETIC, available_coders, scan_bits_per_pixel
 from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.findings import find
 from dct_jax.dct.likelihood import bits_per_pixel, list_log_prob
 from dct_jax.dct.network import DCTransformer, SymbolNats, log_likelihood, network
+from dct_jax.dct.network.transformer import Logits
 from dct_jax.dct.reader import HeldOut
 from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.distributed.parallel import DATA_AXIS
 from dct_jax.nn.initial import initial_params
 from dct_jax.nn.modules import is_hidden_matrix
 from dct_jax.training.optimizer import make_optimizer
-from dct_jax.training.stage import Findings, Held, Mean, Metrics, Sizes, Stage, TrainState
+from dct_jax.training.stage import Findings, HeldOutPictures, Mean, Metrics, Sizes, Stage, TrainState
 from dct_jax.training.step import gradient_step
 
 
@@ -37,23 +38,23 @@ class DCTStage(Stage):
         self.optimizer = make_optimizer(config.training, partial(is_hidden_matrix, self.network, self._example))
 
     def shapes(self) -> Any:
-        """Those of the parameters."""
+        """Returns the shapes of the parameters."""
         return jax.eval_shape(self.network.init, jax.random.key(0), self._example)
 
     def init(self) -> TrainState:
-        """Fresh parameters."""
+        """Makes fresh parameters."""
         return init_state(self.network, self.optimizer, self._example, self.config.seed)
 
-    def step(self, state: TrainState, batch: Chunk) -> tuple[TrainState, Metrics]:
-        """See `train_step`."""
+    def step(self, state: TrainState, batch: Chunk[jax.Array]) -> tuple[TrainState, Metrics]:
+        """Takes a step; see `train_step`."""
         accumulate = self.config.training.accumulate
         return train_step(self.network, self.optimizer, state, batch, self.config.seed, accumulate)
 
     def evaluate(self, variables: Any, held_out: HeldOut, devices: Sequence[jax.Device]) -> dict[str, float]:
-        """Bits per pixel, and nats per element of each symbol.
+        """Computes bits per pixel, and nats per element of each symbol.
 
         Raises:
-            FloatingPointError: if they are not finite.
+            FloatingPointError: if a number is not finite.
         """
         lists, training = held_out.lists, self.config.training
         at_a_time = training.batch_size // training.accumulate
@@ -66,19 +67,19 @@ class DCTStage(Stage):
         return {self.best: bits_per_pixel(nats, lists), **by_symbol}
 
     def trained(self, variables: Any, sizes: Sizes, classes: tuple[str, ...]) -> TrainedModel:
-        """A model that samples."""
+        """Returns a model that samples."""
         return TrainedModel(self.config, variables, sizes, classes)
 
     def findings(
-        self, model: TrainedModel, held: Held, records: Sequence[dict[str, Any]], batch_size: int, coders: bool
+        self, model: Any, held: HeldOutPictures, records: Sequence[dict[str, Any]], batch_size: int, coders: bool
     ) -> Findings:
-        """Where the model's bits go, and what established coders need."""
+        """Finds out where the model's bits go, and what established coders need."""
         return find(model, held, records, batch_size, coders)
 
     def conclusion(self, evaluation: dict[str, float], held_out: HeldOut) -> list[str]:
-        """The model's bits beside those of JPEG's arithmetic coding, if that is installed."""
+        """Compares the bits with those of JPEG's arithmetic coding, if that is installed."""
         lines = super().conclusion(evaluation, held_out)
-        if ARITHMETIC in available(self.config.codec):
+        if ARITHMETIC in available_coders(self.config.codec):
             try:
                 bits = f"{scan_bits_per_pixel(ARITHMETIC, held_out.lists):.3f} bits per pixel"
             except ValueError as error:
@@ -87,8 +88,8 @@ class DCTStage(Stage):
         return lines
 
 
-def init_state(model: DCTransformer, optimizer: optax.GradientTransformation, batch: Chunk, seed: int) -> TrainState:
-    """The state before the first step. The batch gives shapes only."""
+def init_state(model: DCTransformer, optimizer: optax.GradientTransformation, batch: Chunk[Any], seed: int) -> TrainState:
+    """Makes the state before the first step. The batch gives shapes only."""
     params = initial_params(model, batch, seed)
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
@@ -97,18 +98,19 @@ def train_step(
     model: DCTransformer,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    batch: Chunk,
+    batch: Chunk[jax.Array],
     seed: int,
     accumulate: int = 1,
 ) -> tuple[TrainState, Metrics]:
-    """One step on one device's chunks; see `training.step.gradient_step`.
+    """Takes a step on one device's chunks; see `training.step.gradient_step`.
 
-    The loss is minus the log-likelihood of the global batch divided by its number of elements (triples and stopping tokens).
+    The loss is minus the log-likelihood of the global batch divided by its number of elements
+    (triples and stopping tokens).
     """
     mean_elements = jax.lax.pmean(batch.is_target.sum().astype(jnp.float32), DATA_AXIS)
 
-    def loss(params: Any, part: Chunk, key: jax.Array) -> tuple[jax.Array, SymbolNats]:
-        logits = model.apply(params, part, rngs={"dropout": key})
+    def loss(params: Any, part: Chunk[jax.Array], key: jax.Array) -> tuple[jax.Array, SymbolNats[jax.Array]]:
+        logits = cast(Logits, model.apply(params, part, rngs={"dropout": key}))
         nats = SymbolNats(*(-x.sum() for x in log_likelihood(logits, part, model.vocabulary)))
         return sum(nats) / mean_elements, nats
 

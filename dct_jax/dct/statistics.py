@@ -1,4 +1,4 @@
-"""What codecs make of a set of pictures: how long the lists become, and what is lost. It helps to choose B and q."""
+"""Measures how long codecs make the lists of pictures, and what is lost, to choose B and q."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,16 +11,16 @@ from dct_jax.data.crops import central_crop
 from dct_jax.data.pixels import pixels
 from dct_jax.data.skipped import Skipped, skip_of
 from dct_jax.data.sources import Source
-from dct_jax.tables import aligned
+from dct_jax.tables import align
 
 
 class ListStatistics(NamedTuple):
     """The lists of N images under one codec.
 
     Attributes:
-        codec: that codec.
+        codec: the codec.
         lengths: int64 [N], triples of each list.
-        nonzeros: int64 [C], how many coefficients of each channel are not zero, in all images together.
+        nonzeros: int64 [C], how many coefficients of each channel are not zero, in all images.
         places: int64 [C], how many coefficients each channel has.
         largest: the largest magnitude of a value.
         decibels: float64 [N], the PSNR of each decoded image.
@@ -35,20 +35,21 @@ class ListStatistics(NamedTuple):
 
     @property
     def mean_psnr(self) -> float:
-        """In dB, over the images that are not reproduced exactly; infinity if all are."""
+        """Returns the mean PSNR of the images that lose something, in dB; infinity if none does."""
         lossy = self.decibels[np.isfinite(self.decibels)]
         return float(lossy.mean()) if len(lossy) else np.inf
 
 
 def psnr(image: np.ndarray, other: np.ndarray) -> float:
-    """The peak signal-to-noise ratio of two images, uint8 [H, W, 3], over all samples, in dB; infinity if they are equal."""
+    """Returns the peak signal-to-noise ratio of two images, uint8 [H, W, 3], in dB: infinity if
+    they are equal."""
     difference = image.astype(np.int32) - other
     error = np.square(difference).mean()
     return 10 * np.log10(255**2 / error) if error else np.inf
 
 
 def measure(image: np.ndarray, codec: DCTCodec) -> ListStatistics:
-    """The statistics of one image, uint8 [H, W, 3]."""
+    """Measures one image, uint8 [H, W, 3]."""
     sparse = codec.encode(image)
     vocabulary = codec.vocabulary(sparse.size)
     return ListStatistics(
@@ -62,36 +63,37 @@ def measure(image: np.ndarray, codec: DCTCodec) -> ListStatistics:
 
 
 def join(parts: Sequence[ListStatistics]) -> ListStatistics:
-    """The statistics of all images of the parts, at least one, which have one codec."""
+    """Joins the statistics of parts, at least one, which have one codec."""
     _, lengths, nonzeros, places, largest, decibels = zip(*parts)
     images = np.concatenate(lengths), np.concatenate(decibels)
-    return ListStatistics(parts[0].codec, images[0], sum(nonzeros), sum(places), max(largest), images[1])
+    return ListStatistics(parts[0].codec, images[0], np.sum(nonzeros, axis=0), np.sum(places, axis=0), max(largest), images[1])
 
 
 def survey(images: Iterable[np.ndarray], codecs: Sequence[DCTCodec]) -> list[ListStatistics]:
-    """The statistics of the images, at least one, under each codec. One image at a time is in memory."""
+    """Measures the images, at least one, under each codec. One image at a time is in memory."""
     parts = [[measure(image, codec) for codec in codecs] for image in images]
     return [join(column) for column in zip(*parts)]
 
 
 def sweep(codec: DCTCodec, block_sizes: Sequence[int], qualities: Sequence[int]) -> list[DCTCodec]:
-    """The codec, and its like with every block size and quality: each once, sorted by these; tables of one's own come last."""
+    """Returns a codec, and its copies with every block size and quality: each once, sorted by
+    these. A codec with its own tables comes last."""
     pairs = [(b, q) for b in block_sizes for q in qualities]
     codecs = {codec, *(dataclasses.replace(codec, block_size=b, quality=q, tables=()) for b, q in pairs)}
     return sorted(codecs, key=lambda c: (c.block_size, c.quality or 101))
 
 
 def sampled_images(source: Source, number: int, size: tuple[int, int] | None, skipped: Skipped) -> Iterator[np.ndarray]:
-    """Pictures at even distances in the source, uint8 [H, W, 3].
+    """Yields pictures at even distances in the source, uint8 [H, W, 3].
 
     Args:
         source: the pictures.
-        number: how many, from 1 to all of them.
+        number: how many pictures, from 1 to all.
         size: (H, W), to which central crops are reduced; None leaves pictures as they are.
-        skipped: is told of those that cannot be used.
+        skipped: it counts the pictures that cannot be used.
 
     Raises:
-        ValueError: if none of these pictures can be used, or too few.
+        ValueError: if none of the pictures can be used, or too few.
     """
     for i in range(number):
         index = i * len(source) // number
@@ -112,9 +114,10 @@ def sampled_images(source: Source, number: int, size: tuple[int, int] | None, sk
 
 
 def table(rows: Sequence[ListStatistics]) -> str:
-    """Aligned columns, a line for each codec. Lengths are in triples; "tables" stands for a codec's own in place of q."""
+    """Makes a table, a line for each codec. Lengths are in triples; "tables" stands for a codec's
+    own tables in place of q."""
     header = ("B", "q", "mean", "p5", "p50", "p95", "max", "non-zero %", "largest", "PSNR dB")
-    return aligned([header, *(_cells(row) for row in rows)], names=0)
+    return align([header, *(_cells(row) for row in rows)], names=0)
 
 
 def _cells(row: ListStatistics) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From pictures to what a model's samples begin with, and what to show beside them."""
+"""Makes, from pictures, what a model's samples begin with, and what to show beside them."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dct_jax.codec import SparseDCT
-from dct_jax.dct.sampling.conditioning import Prefix, enlarged, luma, reduced, seen, small_picture
+from dct_jax.dct.sampling.conditioning import Prefix, enlarge, fit_to_model, luma, reduce, small_picture
 from dct_jax.dct.sampling.lists import Start
 
 if TYPE_CHECKING:
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """A picture, as far as samples are given it.
+    """A picture, as far as it is given to samples.
 
     Attributes:
-        prefix: what they begin with.
-        shown: what that looks like, uint8 [H, W, 3].
-        original: the picture that it was made from, if that says more; uint8 [H, W, 3].
+        prefix: what the samples begin with.
+        shown: what the prefix looks like, uint8 [H, W, 3].
+        original: the picture that the prefix was made from, if that says more; uint8 [H, W, 3].
     """
 
     prefix: Prefix
@@ -28,12 +28,12 @@ class Given(NamedTuple):
 
 
 def to_upsample(model: "TrainedModel", small: np.ndarray, size: tuple[int, int] | None = None) -> Given:
-    """A small picture, to be drawn B times larger.
+    """Gives a small picture to samples, which are B times larger.
 
     Args:
-        model: whose channel order lists all DCs first.
+        model: its channel order lists all DCs first.
         small: uint8 [h, w, 3], a pixel for each block.
-        size: (H, W) of the samples; by default whole blocks, or the model's canvas where it has just as many.
+        size: (H, W) of the samples; by default whole blocks, or the canvas if it has as many.
 
     Raises:
         ValueError: if the model cannot do it, or the sizes do not fit.
@@ -44,37 +44,40 @@ def to_upsample(model: "TrainedModel", small: np.ndarray, size: tuple[int, int] 
         side if pixels == blocks else pixels * block for pixels, blocks, side in zip(small.shape[:2], full, canvas)
     )
     model.check_size((height, width))
-    return Given(small_picture(small, model.codec, (height, width)), enlarged(small, block, (height, width)))
+    return Given(small_picture(small, model.codec, (height, width)), enlarge(small, block, (height, width)))
 
 
 def to_restore(model: "TrainedModel", image: np.ndarray) -> Given:
-    """The same with a small picture that is made of a larger one, uint8 [H, W, 3], which is shown as the original."""
-    original = seen(image, model.config.data)
-    small = reduced(original, model.codec.block_size)
+    """Reduces a picture, uint8 [H, W, 3], and gives the small one to samples (see `to_upsample`).
+    The picture is the original."""
+    original = fit_to_model(image, model.config.data)
+    small = reduce(original, model.codec.block_size)
     return to_upsample(model, small, original.shape[:2])._replace(original=original)
 
 
 def to_colorize(model: "TrainedModel", image: np.ndarray) -> Given:
-    """A grey picture, uint8 [H, W, 3], or the luma of one with colours, which is then the original.
+    """Gives to samples a grey picture, uint8 [H, W, 3], or the luma of a coloured original.
 
     Raises:
         ValueError: if the model cannot do it, or the picture does not fit.
     """
-    fitted = seen(image, model.config.data)
-    prefix = luma(model.codec.encode(fitted))
-    is_grey = (fitted == fitted[..., :1]).all()
-    return Given(prefix, model.codec.decode(prefix.given), None if is_grey else fitted)
+    picture = fit_to_model(image, model.config.data)
+    prefix = luma(model.codec.encode(picture))
+    is_grey = (picture == picture[..., :1]).all()
+    return Given(prefix, model.codec.decode(prefix.given), None if is_grey else picture)
 
 
 def to_continue(model: "TrainedModel", image: np.ndarray, keep: Callable[[SparseDCT], Prefix]) -> Given:
-    """The coarse part of a picture, uint8 [H, W, 3]; `keep` takes it from the list. Raises ValueError if it does not fit."""
-    fitted = seen(image, model.config.data)
-    prefix = keep(model.codec.encode(fitted))
-    return Given(prefix, model.codec.decode(prefix.given), fitted)
+    """Gives to samples the coarse part of a picture, uint8 [H, W, 3]; `keep` takes it from the
+    list. Raises ValueError if the picture does not fit."""
+    picture = fit_to_model(image, model.config.data)
+    prefix = keep(model.codec.encode(picture))
+    return Given(prefix, model.codec.decode(prefix.given), picture)
 
 
 def starts_of(model: "TrainedModel", prefixes: Sequence[Prefix], num: int, seed: int, label: int | None = None) -> list[Start]:
-    """`num` samples of each prefix; without a label it is hidden if the model was trained so, and else drawn at random."""
+    """Returns `num` starts with each prefix. Without a label the class is hidden if the model was
+    trained so, and random otherwise."""
     starts = []
     if label is None and model.hides:
         label = model.config.model.num_classes

@@ -1,24 +1,25 @@
-"""TrainedModel: a DCTransformer's configuration and parameters, ready to sample and to judge lists."""
+"""TrainedModel: a DCTransformer with its parameters. It samples lists and judges them."""
 
 import dataclasses
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.data.pictures import Pictures
-from dct_jax.dct.config import DCTConfig
+from dct_jax.dct.config import DCTConfig, Dtype
 from dct_jax.dct.likelihood import list_log_prob
 from dct_jax.dct.network import DCTransformer, network
 from dct_jax.dct.reader import ChunkReader
 from dct_jax.dct.sampling.conditioning import dcs_first
-from dct_jax.dct.sampling.lists import Sample, Start, ended, sample_lists
+from dct_jax.dct.sampling.lists import Sample, Start, ended_samples, sample_lists
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.steering import starts_of, to_restore
-from dct_jax.evaluation.prior import Guided
+from dct_jax.evaluation.prior import GuidedSamples
 from dct_jax.nn.initial import initial_params
 from dct_jax.training.stage import Trained
 
@@ -31,23 +32,24 @@ class TrainedModel(Trained):
 
     @property
     def codec(self) -> DCTCodec:
-        """Between this model's lists and images."""
+        """Returns the codec between this model's lists and images."""
         return self.config.codec
 
     @cached_property
     def network(self) -> DCTransformer:
-        """The Flax module."""
+        """Returns the Flax module."""
         return network(self.config)
 
     def with_dtype(self, dtype: str) -> "TrainedModel":
-        """The same model with weights, activations and caches in another dtype, "float32" or "bfloat16"; it samples in half of
-        the memory in bfloat16, and its probabilities change a little."""
-        config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, dtype=dtype))
+        """Returns this model with weights, activations and caches in another dtype, "float32" or
+        "bfloat16". In bfloat16 it needs half of the memory, and probabilities change a little."""
+        model = dataclasses.replace(self.config.model, dtype=cast(Dtype, dtype))  # which it checks
+        config = dataclasses.replace(self.config, model=model)
         return dataclasses.replace(super().with_dtype(dtype), config=config)
 
     @classmethod
     def init(cls, config: DCTConfig, seed: int = 0) -> "TrainedModel":
-        """An untrained model."""
+        """Returns an untrained model."""
         variables = initial_params(network(config), ChunkReader(config).example(), seed)
         return cls(config, variables, ((*config.data.image_size, 1),))
 
@@ -61,23 +63,25 @@ class TrainedModel(Trained):
         size: tuple[int, int] | None = None,
         first: int = 0,
     ) -> list[SparseDCT]:
-        """Draws lists; `codec.decode` turns them into images. `sample_from` is the same with more to choose.
+        """Samples lists; `codec.decode` turns them into images. `sample_from` has more to choose.
 
         Args:
-            num: how many.
-            seed: sample i of a seed is the same whatever num, the batch size and `first`.
+            num: how many lists.
+            seed: sample i of a seed does not depend on num, the batch size and `first`.
             policy: temperature, top-k and top-p for each symbol.
-            label: the class, or those of the samples by turns, for a class-conditional model; None draws one for each.
-            batch_size: how many to draw at a time.
-            size: (H, W) of the images; None draws one for each from the training pictures' sizes.
-            first: the number i of the first one.
+            label: the class, or those of the samples by turns, for a class-conditional model; None
+                chooses a random one for each.
+            batch_size: how many lists grow at a time.
+            size: (H, W) of the images; None chooses a random one of the training pictures' sizes.
+            first: the number i of the first sample.
 
         Raises:
-            ValueError: if num or the batch size is not positive, the model has no such class, or the size does not fit.
+            ValueError: if num or the batch size is not positive, the model has no such class, or
+                the size does not fit.
         """
         labels = None if label is None else np.atleast_1d(np.asarray(label, np.int32)).tolist()
         starts = self.starts(num, seed, labels, size, first)
-        samples = ended(self.sample_from(starts, seed, policy, batch_size))
+        samples = ended_samples(self.sample_from(starts, seed, policy, batch_size))
         return [one.sparse for one in sorted(samples, key=lambda one: one.start.number)]
 
     def starts(
@@ -88,14 +92,14 @@ class TrainedModel(Trained):
         size: tuple[int, int] | None = None,
         first: int = 0,
     ) -> list[Start]:
-        """The starts of samples that nothing is given of.
+        """Returns the starts of samples to which nothing is given.
 
         Args:
-            num: how many.
-            seed: of what is drawn.
-            labels: of the samples by turns; None draws one for each, if the model has classes.
-            size: (H, W) of the images; None draws one for each from the training pictures' sizes.
-            first: the number of the first one.
+            num: how many starts.
+            seed: the seed of the samples.
+            labels: those of the samples by turns; None chooses random ones, if there are classes.
+            size: (H, W) of the images; None chooses a random one of the training pictures' sizes.
+            first: the number of the first sample.
 
         Raises:
             ValueError: if num is not positive, the seed is out of range, or the size does not fit.
@@ -113,7 +117,7 @@ class TrainedModel(Trained):
         ]
 
     def any_label(self, seed: int, number: int) -> int:
-        """The class of sample `number` of a seed if none is asked for; 0 without classes."""
+        """Returns the class of sample `number` of a seed, if none is given; 0 without classes."""
         _check_seed(seed)
         return int(np.random.default_rng((seed, number, 1)).integers(max(self.config.model.num_classes, 1)))
 
@@ -125,22 +129,22 @@ class TrainedModel(Trained):
         batch_size: int = 16,
         limit: int | None = None,
     ) -> Iterator[list[Sample]]:
-        """Draws samples that begin with anything, of which `batch_size` grow at a time.
+        """Samples lists that begin with anything; `batch_size` of them grow at a time.
 
         Args:
             starts: `self.starts`, or prefixes from `dct_jax.dct.sampling.conditioning`.
-            seed: sample i of a seed, which begins in the same way, is the same whatever else is drawn.
-            policy: how to draw.
-            batch_size: how many grow at a time.
-            limit: they are cut off at so many triples.
+            seed: a sample depends on the seed, its start and the policy, and on no other sample.
+            policy: how symbols are sampled.
+            batch_size: how many lists grow at a time.
+            limit: lists are cut off at so many triples.
 
         Yields:
-            After each chunk, all samples that it went on with, in whatever state.
+            After each chunk, all samples that got triples or ended, in whatever state.
 
         Raises:
-            ValueError: if the batch size or the limit is not positive, a start's list is not one of this model's or longer
-                than the limit, a label does not exist, or the policy has guidance and a start no class or the model no
-                hidden ones.
+            ValueError: if the batch size or the limit is not positive, a start's list is not one of
+                this model's or longer than the limit, a label does not exist, or the policy has
+                guidance and a start no class or the model no hidden ones.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
@@ -162,25 +166,27 @@ class TrainedModel(Trained):
 
     @property
     def block_size(self) -> int:
-        """B."""
+        """Returns B."""
         return self.codec.block_size
 
     def sample_pictures(self, num: int, seed: int, labels: Sequence[int], batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Plain samples, as they end: the number of each, and uint8 [H, W, 3]."""
-        for one in ended(self.sample_from(self.starts(num, seed, labels), seed, batch_size=batch_size)):
+        """Yields plain samples as they end: the number of each, and uint8 [H, W, 3]."""
+        for one in ended_samples(self.sample_from(self.starts(num, seed, labels), seed, batch_size=batch_size)):
             yield one.start.number, self.codec.decode(one.sparse)
 
     def reconstruct(self, picture: np.ndarray) -> np.ndarray:
-        """What the codec leaves of a picture, uint8 [H, W, 3]."""
+        """Returns what the codec leaves of a picture, uint8 [H, W, 3]."""
         return self.codec.decode(self.codec.encode(picture))
 
-    def guided_pictures(self, held_out: Pictures, seed: int, batch_size: int) -> Guided | None:
-        """Samples whose small picture is that of a held-out one, if the channel order allows that."""
+    def guided_pictures(self, held_out: Pictures, seed: int, batch_size: int) -> GuidedSamples | None:
+        """Samples pictures from the small pictures of held-out ones, if the channel order allows
+        it."""
         if not dcs_first(self.codec):
             return None
         given = [to_restore(self, held_out[i]) for i in range(len(held_out))]
-        samples = ended(self.sample_from(starts_of(self, [one.prefix for one in given], 1, seed), seed, batch_size=batch_size))
-        return Guided(
+        starts = starts_of(self, [one.prefix for one in given], 1, seed)
+        samples = ended_samples(self.sample_from(starts, seed, batch_size=batch_size))
+        return GuidedSamples(
             "upsampled",
             ((one.start.number, self.codec.decode(one.sparse), one.keeps_given) for one in samples),
             ("their input, enlarged", [one.shown for one in given]),
@@ -188,7 +194,8 @@ class TrainedModel(Trained):
         )
 
     def label(self, name: str) -> int:
-        """The label of a class: its name, or its number. "none" hides it; if a class has that name, the number of classes does.
+        """Returns the label of a class, given its name or its number. "none" hides the class; if a
+        class has that name, the number of classes hides it.
 
         Raises:
             ValueError: if there is no such class; the message offers the nearest names.
@@ -209,17 +216,18 @@ class TrainedModel(Trained):
         raise ValueError(f"there is no class {name!r}; this model has {classes}, 0 to {classes - 1}{hint}")
 
     def log_prob(self, lists: Sequence[SparseDCT], labels: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-        """Log-likelihood of each whole list, over all of its chunks.
+        """Computes the log-likelihood of each whole list, over all of its chunks.
 
         Args:
             lists: N lists of this model's codec and image size.
-            labels: the class of each, for a class-conditional model; the number of classes hides it.
+            labels: the class of each, if the model has classes; their number hides it.
 
         Returns:
-            {"channel", "position", "value"}: float64 [N], in nats, with the stopping token in "channel".
+            {"channel", "position", "value"}: float64 [N], in nats, with the stopping token in
+            "channel".
 
         Raises:
-            ValueError: if a list is not one that the model could have drawn, or the labels do not fit.
+            ValueError: if the model cannot sample one of the lists, or the labels do not fit.
         """
         classes = self.config.model.num_classes
         if labels is None and classes:
@@ -232,12 +240,14 @@ class TrainedModel(Trained):
         return list_log_prob(self.network, self.variables, lists, given)._asdict()
 
     def blank(self, size: tuple[int, int]) -> SparseDCT:
-        """The list without triples of an image of (H, W) pixels. Raises ValueError if the model has no such images."""
+        """Returns the list without triples of an image of (H, W) pixels. Raises ValueError if the
+        model has no such images."""
         self.check_size(size)
         return SparseDCT.empty(size, self.codec)
 
     def check_size(self, size: tuple[int, int]) -> None:
-        """Raises ValueError unless the model has images of (H, W) pixels: they fit on its canvas, and it has seen such."""
+        """Raises ValueError if (H, W) does not fit on the canvas, or the model has not seen that
+        size."""
         grid, canvas = self.codec.grid(size), self.network.vocabulary.grid
         most = " x ".join(str(side * self.codec.block_size) for side in canvas)
         if any(ours > theirs for ours, theirs in zip(grid, canvas)):
@@ -254,7 +264,7 @@ class TrainedModel(Trained):
             raise ValueError(f"label is {label}; the model has {self.config.model.num_classes} classes")
 
     def check_list(self, sparse: SparseDCT, name: str = "the list") -> None:
-        """Raises ValueError, which names the list, if it is not one that the model could have drawn."""
+        """Raises ValueError, which names the list, if the model cannot sample it."""
         self._check_codec(sparse, name)
         try:
             sparse.validate(self.network.vocabulary)
@@ -266,19 +276,19 @@ class TrainedModel(Trained):
             raise ValueError(f"{name} has the codec {sparse.codec}, the model {self.codec}; see DCTCodec.requantize")
 
     def class_name(self, label: int) -> str:
-        """The name of a class, its number if it has none, "none" for the hidden one."""
+        """Returns the name of a class, its number if it has none, "none" for the hidden one."""
         if label == self.config.model.num_classes:
             return "none"
         return self.classes[label] if self.classes else str(label)
 
     @property
     def hides(self) -> bool:
-        """Whether the model was trained with hidden classes, too."""
+        """Tells whether the model was trained with hidden classes, too."""
         return self.config.training.label_dropout > 0
 
     @property
     def _last_label(self) -> int:
-        """The largest number that a label can have: the hidden class's, if the model was trained with it."""
+        """Returns the largest label: that of the hidden class, if the model was trained with it."""
         classes = self.config.model.num_classes
         return classes if self.hides else max(classes, 1) - 1
 
@@ -290,7 +300,7 @@ class TrainedModel(Trained):
             )
 
     def _random_size(self, seed: int, index: int) -> tuple[int, int]:
-        """The size of sample `index`, drawn from the training pictures' sizes."""
+        """Chooses the size of sample `index` at random, of the training pictures' sizes."""
         counts = np.array([count for *_, count in self.sizes])
         chosen = np.random.default_rng((seed, index)).choice(len(counts), p=counts / counts.sum())
         return self.sizes[chosen][:2]

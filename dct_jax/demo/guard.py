@@ -1,4 +1,4 @@
-"""What stands between the demo page and those who reach it: foreign names, large or slow requests, uploads without end."""
+"""What protects the demo page: from foreign names, large or slow requests, and endless uploads."""
 
 import asyncio
 import ipaddress
@@ -11,7 +11,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 LARGEST_BODY = 9 * 2**20
-"""Bytes of a request: a file of the largest size, and what a form has around it."""
+"""Bytes of a request: the largest file, and a form around it."""
 
 MOST_KEPT = 2**28
 """Bytes of uploads and results that are kept at a time."""
@@ -25,8 +25,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-class Refused(Exception):
-    """A request that is answered by a status and a line."""
+class Refusal(Exception):
+    """The answer to a refused request: a status and a line."""
 
     def __init__(self, status: int, line: str) -> None:
         super().__init__(line)
@@ -36,47 +36,48 @@ class Refused(Exception):
 class Guard:
     """An ASGI application around another one.
 
-    A page elsewhere can make a browser believe that its own name is this machine's address, and so read what only this machine
-    may; then the request's Host is that name. Addresses cannot be forged in this way, and some names are this machine's own.
+    A page elsewhere can make a browser believe that its own name is this machine's address, and so
+    read what only this machine may. Then the request's Host is that name. So Host must be an
+    address, which cannot be forged in this way, or one of this machine's own names.
     """
 
-    def __init__(self, app: App, host: str, kept: Path) -> None:
-        """Args: what is guarded, the name that the page listens at, and the folder of its uploads and results."""
-        self._app, self._kept = app, kept
+    def __init__(self, app: App, host: str, folder: Path) -> None:
+        """Guards `app`, which listens at `host` and has uploads and results in `folder`."""
+        self._app, self._folder = app, folder
         self._names = {"localhost", host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        begun = False
+        is_answered = False
 
-        async def sent(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def forward(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
             await send(message)
 
         try:
             self._check(scope, headers)
-            await self._app(scope, _limited(receive) if scope.get("method") == "POST" else receive, sent)
-        except Refused as error:
-            await _answer(scope, error, begun, send)
+            await self._app(scope, _limit(receive) if scope.get("method") == "POST" else receive, forward)
+        except Refusal as error:
+            await _answer(scope, error, is_answered, send)
         except Exception as error:  # its text may repeat what was sent, so the log has none of it
             log.warning("a request to %r failed (%s)", scope["path"][:100], type(error).__name__)
-            await _answer(scope, Refused(500, "this request cannot be answered"), begun, send)
+            await _answer(scope, Refusal(500, "this request cannot be answered"), is_answered, send)
 
     def _check(self, scope: Message, headers: dict[bytes, str]) -> None:
         host = headers.get(b"host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         if name.lower() not in self._names and not _is_address(name.strip("[]")):
-            raise Refused(421, "this page is not reached by that name; use its address")
+            raise Refusal(421, "this page is not reached by that name; use its address")
         length = headers.get(b"content-length", "0")
         if not length.isdecimal() or len(length) > 18 or int(length) > LARGEST_BODY:
-            raise Refused(413, f"this request has more than {LARGEST_BODY >> 20} MiB")
+            raise Refusal(413, f"this request has more than {LARGEST_BODY >> 20} MiB")
         if scope.get("method") == "POST" and scope["path"].endswith("/upload"):
-            kept = sum(path.stat().st_size for path in self._kept.rglob("*") if path.is_file())
+            kept = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
             if kept > MOST_KEPT:
-                raise Refused(507, "too many uploads are kept; they are removed after an hour")
+                raise Refusal(507, "too many uploads are kept; they are removed after an hour")
 
 
 def _is_address(name: str) -> bool:
@@ -87,27 +88,27 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _limited(receive: Receive) -> Receive:
-    """Raises Refused when a body is too large or does not go on."""
+def _limit(receive: Receive) -> Receive:
+    """Limits a receiver, which then raises Refusal if a body is too large or does not go on."""
     size, complete = 0, False
 
-    async def limited() -> Message:
+    async def receive_part() -> Message:
         nonlocal size, complete
         try:
             message = await asyncio.wait_for(receive(), None if complete else SLOWEST)
         except TimeoutError:
-            raise Refused(408, "this request does not go on") from None
+            raise Refusal(408, "this request does not go on") from None
         complete = not message.get("more_body", False)
         size += len(message.get("body", b""))
         if size > LARGEST_BODY:
-            raise Refused(413, f"this request has more than {LARGEST_BODY >> 20} MiB")
+            raise Refusal(413, f"this request has more than {LARGEST_BODY >> 20} MiB")
         return message
 
-    return limited
+    return receive_part
 
 
-async def _answer(scope: Message, error: Refused, begun: bool, send: Send) -> None:
-    if begun:
+async def _answer(scope: Message, error: Refusal, is_answered: bool, send: Send) -> None:
+    if is_answered:
         return
     if scope["type"] == "websocket":
         return await send({"type": "websocket.close", "code": 1008})

@@ -1,4 +1,4 @@
-"""A local web page: pictures that grow while they are sampled, from nothing or from one that is uploaded.
+"""A local web page: pictures that grow while they are sampled, from nothing or from an upload.
 
 It needs Gradio: pip install dct_jax[demo].
 """
@@ -6,7 +6,7 @@ It needs Gradio: pip install dct_jax[demo].
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,29 +16,32 @@ from dct_jax.dct.sampling.lists import Start
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.steering import Given, starts_of, to_colorize, to_continue, to_restore, to_upsample
 from dct_jax.dct.trained_model import TrainedModel
-from dct_jax.nn.policy import SymbolPolicy
+from dct_jax.nn.temperature import SymbolPolicy
 from dct_jax.plots import image_grid
 
 if TYPE_CHECKING:
     import gradio
 
 SAMPLES = 4
-"""They grow together; always as many, as another number would be another compiled program."""
+"""How many grow together: one number for all, as another would need another compiled program."""
 
 LARGEST_FILE = 8 * 2**20
 MOST_PIXELS = 2**24
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-"""Larger uploads are refused, and others: some of Pillow's decoders start other programs."""
+"""Other formats are refused: some of Pillow's decoders start other programs."""
 
 Frame = tuple[np.ndarray, str]
 """What the page shows: a picture, uint8 [H, W, 3], and a line below it."""
 
+Settings = tuple[int | None, float, float, float | None]
+"""A class, or -1 for any; temperature; guidance; seed."""
 
-def uploaded(path: str | None) -> np.ndarray:
-    """The pixels of an uploaded file, uint8 [H, W, 3].
+
+def read_upload(path: str | None) -> np.ndarray:
+    """Reads the pixels of an upload, uint8 [H, W, 3].
 
     Raises:
-        ValueError: if there is none, or it is too large, or no image; its header is looked at before it is decoded.
+        ValueError: if there is none, or it is too large, or no image, as its header says.
     """
     if not path:
         raise ValueError("upload a picture first")
@@ -47,42 +50,42 @@ def uploaded(path: str | None) -> np.ndarray:
     return decode_image(Path(path).read_bytes(), FORMATS, MOST_PIXELS)
 
 
-def upsampling(model: TrainedModel, image: np.ndarray) -> Given:
-    """A picture of a pixel a block is upsampled as it is, a larger one is reduced first."""
+def reduction(model: TrainedModel, image: np.ndarray) -> Given:
+    """Returns what a sample is given: one pixel a block; a larger picture is reduced first."""
     small = all(ours <= most for ours, most in zip(image.shape[:2], model.network.vocabulary.grid))
     return to_upsample(model, image) if small else to_restore(model, image)
 
 
-def growing(
+def grow(
     model: TrainedModel, starts: Sequence[Start], seed: int, policy: Policy, given: Given | None = None
 ) -> Iterator[Frame]:
-    """The samples side by side, after each chunk; before them what is given, after them the original."""
+    """Yields the samples side by side after each chunk, between what is given and the original."""
     before = [] if given is None else [given.shown]
     after = [] if given is None or given.original is None else [given.original]
     latest = {start.number: start.given for start in starts}
 
-    def shown(line: str) -> Frame:
+    def frame(line: str) -> Frame:
         images = before + [model.codec.decode(sparse) for sparse in latest.values()] + after
         scale = max(1, 192 // max(max(image.shape[:2]) for image in images))
         return image_grid(images, columns=3 if before else 2, scale=scale), line
 
-    yield shown("starting; the first picture takes longer, as programs are compiled")
+    yield frame("starting; the first picture takes longer, as programs are compiled")
     for number, samples in enumerate(model.sample_from(starts, seed, policy, SAMPLES), 1):
         latest |= {sample.start.number: sample.sparse for sample in samples}
         triples = sum(len(latest[start.number]) - len(start.given) for start in starts)
-        yield shown(f"chunk {number}: {triples} triples drawn")
-    yield shown(f"complete: {triples} triples drawn, seed {seed}")
+        yield frame(f"chunk {number}: {triples} triples sampled")
+    yield frame(f"complete: {triples} triples sampled, seed {seed}")
 
 
 def build(model: TrainedModel) -> "gradio.Blocks":
-    """The page."""
+    """Builds the page."""
     import gradio as gr
 
     classes = model.config.model.num_classes
     choices = [("any", -1), *((model.class_name(label), label) for label in range(classes + model.hides))]
 
     def frames(
-        starts: Callable[[int, int | None], tuple[Sequence[Start], Given | None]],
+        make_starts: Callable[[int, int | None], tuple[Sequence[Start], Given | None]],
         chosen: int | None,
         temperature: float,
         guidance: float,
@@ -95,31 +98,32 @@ def build(model: TrainedModel) -> "gradio.Blocks":
             label = None if chosen < 0 else int(chosen)
             model.check_label(label or 0)
             one, strength = SymbolPolicy(float(temperature)), None if guidance == 1 else float(guidance)
-            begun, given = starts(int(seed), label)
-            yield from growing(model, begun, int(seed), Policy(one, one, one, strength), given)
+            starts, given = make_starts(int(seed), label)
+            yield from grow(model, starts, int(seed), Policy(one, one, one, strength), given)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
-    def plain(*settings: float) -> Iterator[Frame]:
+    def sample(*settings: *Settings) -> Iterator[Frame]:
         yield from frames(
             lambda seed, label: (model.starts(SAMPLES, seed, None if label is None else [label]), None), *settings
         )
 
-    def steered(to_given: Callable[[TrainedModel, np.ndarray], Given], path: str | None, *settings: float) -> Iterator[Frame]:
-        def starts(seed: int, label: int | None) -> tuple[Sequence[Start], Given]:
-            given = to_given(model, uploaded(path))
+    def steer(to_given: Callable[[TrainedModel, np.ndarray], Given], path: str | None, *settings: *Settings) -> Iterator[Frame]:
+        def make_starts(seed: int, label: int | None) -> tuple[Sequence[Start], Given]:
+            given = to_given(model, read_upload(path))
             return starts_of(model, [given.prefix], SAMPLES, seed, label), given
 
-        yield from frames(starts, *settings)
+        yield from frames(make_starts, *settings)
 
-    def continued(path: str | None, keep: float, *settings: float) -> Iterator[Frame]:
-        yield from steered(lambda model, image: to_continue(model, image, partial(share, keep=keep)), path, *settings)
+    def continue_(path: str | None, keep: float, *settings: *Settings) -> Iterator[Frame]:
+        yield from steer(lambda model, image: to_continue(model, image, partial(share, keep=keep)), path, *settings)
 
     height, width = model.config.data.image_size
     rows, cols = model.network.vocabulary.grid
     with gr.Blocks(title="dct_jax", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.Markdown(f"# dct_jax\nPictures of up to {height} x {width} pixels, drawn as lists of DCT coefficients.")
+        gr.Markdown(f"# dct_jax\nPictures of up to {height} x {width} pixels, sampled as lists of DCT coefficients.")
         with gr.Row():
+            buttons: list[tuple[gr.Button, Callable[..., Iterator[Frame]], list[gr.components.Component]]] = []
             with gr.Column():
                 settings = [
                     gr.Dropdown(choices, value=-1, label="class", visible=classes > 0),
@@ -128,40 +132,42 @@ def build(model: TrainedModel) -> "gradio.Blocks":
                     gr.Number(value=0, precision=0, minimum=0, maximum=2**32 - 1, label="seed"),
                 ]
                 with gr.Tab("Sample"):
-                    buttons = [(gr.Button("Draw", elem_id="draw"), plain, [])]
+                    buttons.append((gr.Button("Sample", elem_id="draw"), sample, []))
                 for title, note, to_given in (
-                    ("Upsample", f"A picture of {rows} x {cols} pixels, or a larger one, which is reduced first.", upsampling),
-                    ("Colorize", "A grey picture, or one whose colours are to be drawn anew.", to_colorize),
+                    ("Upsample", f"A picture of {rows} x {cols} pixels, or a larger one, which is reduced first.", reduction),
+                    ("Colorize", "A grey picture, or one whose colours are to be sampled anew.", to_colorize),
                 ):
                     with gr.Tab(title):
                         gr.Markdown(note)
-                        file = _upload(gr, title.lower())
+                        file = _upload(title.lower())
                         button = gr.Button(title, elem_id=title.lower())
-                        buttons.append((button, partial(steered, to_given), [file]))
+                        buttons.append((button, partial(steer, to_given), [file]))
                 with gr.Tab("Continue"):
-                    gr.Markdown("The coarse part of a picture is kept, the rest drawn.")
-                    file = _upload(gr, "continue")
+                    gr.Markdown("The coarse part of a picture is kept, the rest sampled.")
+                    file = _upload("continue")
                     keep = gr.Slider(0.0, 1.0, value=0.2, step=0.05, label="share of the list to keep")
-                    buttons.append((gr.Button("Continue", elem_id="continue"), continued, [file, keep]))
+                    buttons.append((gr.Button("Continue", elem_id="continue"), continue_, [file, keep]))
             with gr.Column():
                 shown = gr.Image(label="samples", show_label=False, format="png", elem_id="shown", interactive=False)
                 line = gr.Markdown(elem_id="line")
                 stop = gr.Button("Stop", elem_id="stop")
-        drawing = [
+        clicks: list[dict[str, Any]] = [
             button.click(
-                draw,
+                frames_of,
                 [*inputs, *settings],
                 [shown, line],
                 api_name=button.elem_id,
                 show_progress_on=[shown],
                 concurrency_limit=1,
-                concurrency_id="draw",
+                concurrency_id="sample",
             )
-            for button, draw, inputs in buttons
+            for button, frames_of, inputs in buttons
         ]
-        stop.click(None, cancels=drawing)
+        stop.click(None, cancels=clicks)
     return page
 
 
-def _upload(gr: "gradio", name: str) -> "gradio.File":
+def _upload(name: str) -> "gradio.File":
+    import gradio as gr
+
     return gr.File(label="picture", file_count="single", type="filepath", file_types=["image"], elem_id=f"{name}-file")

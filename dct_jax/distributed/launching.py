@@ -1,6 +1,7 @@
 """Starting a run: its processes, their environment, and what to do when one of them ends.
 
-`experiments/launch.py` is the command line of this; `processes.py` is the other side, inside each process.
+`experiments/launch.py` is the command line of this; `processes.py` is the other side, inside each
+process.
 """
 
 import re
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from dct_jax.distributed.processes import VARIABLE
 
 GRACE_SECONDS = 5
-"""A process that waits for a dead one's part does not see SIGTERM; after so long it gets SIGKILL."""
+"""A process that waits for a dead one's part sees no SIGTERM; after so long it gets SIGKILL."""
 
 POLL_SECONDS = 0.1
 
@@ -37,8 +38,8 @@ class Process:
 
 
 def cluster_of(environment: Mapping[str, str]) -> str | None:
-    """What has started us as one of several: "Slurm", "a TPU pod", "Open MPI" or None. Only what is certain counts: on Google's
-    TPU machines the environment does not tell."""
+    """Returns what has started us as one of several: "Slurm", "a TPU pod", "Open MPI" or None. Only
+    what is certain counts: on Google's TPU machines the environment does not tell."""
     if _in_slurm_step(environment) and _number(environment, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS") > 1:
         return "Slurm"
     hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES") or ""
@@ -49,16 +50,16 @@ def cluster_of(environment: Mapping[str, str]) -> str | None:
     return None
 
 
-def without_srun(environment: Mapping[str, str]) -> bool:
-    """Whether this is a Slurm job of several tasks, but the script itself and not one of the tasks."""
+def lacks_srun(environment: Mapping[str, str]) -> bool:
+    """Returns whether this is the script of a Slurm job of several tasks, and not a task of it."""
     return "SLURM_JOB_ID" in environment and not _in_slurm_step(environment) and _number(environment, "SLURM_NTASKS") > 1
 
 
 def slurm_gpus(environment: Mapping[str, str]) -> str | None:
-    """Which of the GPUs that it sees a Slurm task takes, as "0,1"; None leaves it to JAX.
+    """Returns which of the GPUs that it sees a Slurm task takes, as "0,1"; None leaves it to JAX.
 
-    JAX takes the one GPU that has the task's number on the node. That is wrong for one task a node, which should have all,
-    and where Slurm shows each task its own GPU alone, which is then number 0.
+    JAX takes the one GPU that has the task's number on the node. That is wrong for one task a node,
+    which should have all, and where Slurm shows each task its own GPU alone, as number 0.
     """
     visible = [x for x in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if x]
     tasks = _tasks_per_node(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
@@ -70,10 +71,11 @@ def slurm_gpus(environment: Mapping[str, str]) -> str | None:
 
 
 def processes_of(number: int | None, devices: int, clustered: bool, environment: Mapping[str, str]) -> list[Process]:
-    """The processes to start here.
+    """Returns the processes to start here.
 
     Args:
-        number: of CPU processes on this machine; None for what the environment says, or one with all its accelerators.
+        number: of CPU processes on this machine; None for what the environment says, or one with
+            all accelerators.
         devices: of each of these CPU processes.
         clustered: whether the environment is known to be one process's of several.
         environment: ours.
@@ -104,22 +106,22 @@ def processes_of(number: int | None, devices: int, clustered: bool, environment:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
+    """Returns a port of this machine that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def supervise(command: Sequence[str], processes: Sequence[Process], environment: Mapping[str, str]) -> int:
-    """Runs the command in each process and waits for all. The first SIGTERM or SIGINT is passed on. When a process fails, the
-    others are ended, as none can go on alone.
+    """Runs the command in each process and waits for all. The first SIGTERM or SIGINT is passed on.
+    When a process fails, the others are ended, as none can go on alone.
 
     Returns:
         The exit code: of the process that failed, 128 + n after signal n, or 0.
     """
     running: dict[int, subprocess.Popen] = {}
     codes: dict[int, int] = {}
-    with _signals() as signals:
+    with _catch_signals() as signals:
         try:
             for i, process in enumerate(processes):
                 # Gloo prints to standard output; errors go to standard error.
@@ -132,7 +134,7 @@ def supervise(command: Sequence[str], processes: Sequence[Process], environment:
                 codes |= ended
                 running = {i: child for i, child in running.items() if i not in ended}
                 if failed := [i for i in ended if not _in_order(ended[i])]:
-                    first = min(failed, key=lambda i: _is_consequence(ended[i]))
+                    first = min(failed, key=lambda i: _failure_rank(ended[i]))
                     _tell(processes[first].name, ended[first], bool(running), len(processes))
                     return _exit_code(ended[first])
                 if signals and not passed_on:
@@ -144,8 +146,8 @@ def supervise(command: Sequence[str], processes: Sequence[Process], environment:
             _end(running.values())
 
 
-def how_it_ended(code: int) -> str:
-    """In words, for a code as subprocess gives it: minus the signal's number if there was one."""
+def describe_end(code: int) -> str:
+    """Says how a process ended, by subprocess's code: minus the signal's number, if any."""
     if code in (-signal.SIGABRT, 128 + signal.SIGABRT):
         return "was aborted (SIGABRT), which is how JAX ends a process when another one has died or cannot be reached"
     if code < 0:
@@ -156,18 +158,18 @@ def how_it_ended(code: int) -> str:
 def _tell(name: str, code: int, others: bool, number: int) -> None:
     if code == 2 and number == 1:
         return  # it has said what was wrong
-    message = f"launch: {name} {how_it_ended(code)}" + ("; the others are ended" if others else "")
+    message = f"launch: {name} {describe_end(code)}" + ("; the others are ended" if others else "")
     # A process that can still speak has said what to do.
     print(message + ("" if code == 2 else "; the same command goes on from the last checkpoint"), file=sys.stderr, flush=True)
 
 
 def _in_order(code: int) -> bool:
-    """Whether it is done, or has stopped at a signal with a checkpoint."""
+    """Returns whether a process is done, or has stopped at a signal with a checkpoint."""
     return code in (0, 128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
-def _is_consequence(code: int) -> int:
-    """Of several that have failed at once, the smallest is likeliest to be the cause."""
+def _failure_rank(code: int) -> int:
+    """Ranks processes that failed at once: the one of the smallest rank is likeliest the cause."""
     return 2 if code in (-signal.SIGABRT, 128 + signal.SIGABRT) else int(code > 0)
 
 
@@ -188,21 +190,23 @@ def _end(children: Collection[subprocess.Popen]) -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def _catch_signals() -> Iterator[list[int]]:
     """While it is open, SIGTERM and SIGINT only append their number to the list."""
-    got: list[int] = []
+    numbers: list[int] = []
     before = {
-        number: signal.signal(number, lambda number, frame: got.append(number)) for number in (signal.SIGTERM, signal.SIGINT)
+        number: signal.signal(number, lambda number, frame: numbers.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
-        yield got
+        yield numbers
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _in_slurm_step(environment: Mapping[str, str]) -> bool:
-    """Whether srun has started us: the variables that JAX looks for, too. A job's own script lacks the step's."""
+    """Returns whether srun has started us, by the variables that JAX looks for, too. A job's own
+    script lacks the step's."""
     names = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
     return all(name in environment for name in names)
 
@@ -221,6 +225,6 @@ def _task_name(environment: Mapping[str, str]) -> str:
 
 
 def _number(environment: Mapping[str, str], *names: str) -> int:
-    """The first of these variables that is there, 0 if none is a number."""
+    """Returns the first of these variables that is there, 0 if none is a number."""
     value = next((environment[name] for name in names if name in environment), "")
     return int(value) if value.isdigit() else 0

@@ -1,7 +1,7 @@
 """Data parallelism: the one place that knows about devices.
 
-Programs run under an axis named "data" over the devices of all processes. A process holds only what its own, local devices
-have: the state once on each, and their share of the batch.
+Programs run under an axis named "data" over the devices of all processes. A process holds only what
+its own, local devices have: the state once on each, and their share of the batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,27 +16,27 @@ DATA_AXIS = "data"
 
 
 def all_devices() -> list[jax.Device]:
-    """The devices of all processes, process by process."""
+    """Returns the devices of all processes, process by process."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
 def local_devices(devices: Sequence[jax.Device]) -> list[jax.Device]:
-    """Those of this process."""
+    """Returns the devices of this process."""
     return [device for device in devices if device.process_index == jax.process_index()]
 
 
 def parallel(
     program: Callable[[Any, Any], Any], devices: Sequence[jax.Device], donate_first: bool = False
 ) -> Callable[[Any, Any], Any]:
-    """program(replicated, share), compiled for all devices at once.
+    """Compiles program(replicated, share) for all devices at once.
 
     Args:
-        program: under the axis "data"; its results must be the same on all devices.
+        program: under the axis "data"; its results must be equal on all devices.
         devices: of all processes that call it.
         donate_first: whether the first argument is overwritten.
 
     Returns:
-        A function of a `replicate`d tree and a `place`d batch, whose result is again one copy a device.
+        A function of results of `replicate` and `place`; its own result is one copy a device.
     """
     return jax.pmap(
         program,
@@ -49,28 +49,28 @@ def parallel(
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """The tree on each of this process's devices, laid out as `parallel` returns it: without this the second step, which gets
-    the first one's result, would be compiled anew."""
+    """Copies the tree to each of this process's devices, laid out as `parallel` returns it.
+    Otherwise the second step, which gets the first one's result, would be compiled anew."""
     return jax.device_put(tree, NamedSharding(Mesh(np.array(local_devices(devices)), DATA_AXIS), PartitionSpec()))
 
 
 def place(batch: Any, devices: Sequence[jax.Device]) -> Any:
-    """This process's part of a batch, [b, ...], on its devices, [local devices, b / local devices, ...]; the copy goes on
-    while the devices work."""
+    """Puts this process's part of a batch, [b, ...], on its devices, [local devices, b / local
+    devices, ...]; the copy goes on while the devices work."""
     local = local_devices(devices)
     rows = jax.tree.map(lambda x: x.reshape(len(local), -1, *x.shape[1:]), batch)
     return jax.device_put(rows, NamedSharding(Mesh(np.array(local), DATA_AXIS), PartitionSpec(DATA_AXIS)))
 
 
 def any_process(devices: Sequence[jax.Device]) -> Callable[[bool], jax.Array]:
-    """A function that all processes call with yes or no; its result, which is there once the devices get to it, says whether
-    one of them said yes."""
+    """Returns a function that all processes call with yes or no. Its result, which is there once
+    the devices get to it, says whether one of them said yes."""
     ask = jax.pmap(lambda yes: jax.lax.pmax(yes, DATA_AXIS), axis_name=DATA_AXIS, out_axes=None, devices=devices)
     return lambda yes: ask(np.full(len(local_devices(devices)), yes, np.int32))
 
 
 def in_turn(do: Callable[[], None]) -> None:
-    """Process 0 does it, then the others, each for itself."""
+    """Runs `do` in process 0, then in the others, each for itself."""
     first = jax.process_index() == 0
     if first:
         do()

@@ -1,6 +1,6 @@
 """Several processes of one run: each host has one, or one for each accelerator.
 
-`experiments/launch.py` starts them, and tells them by an environment variable how they find each other.
+`experiments/launch.py` starts them; an environment variable tells them how to find each other.
 """
 
 import os
@@ -13,19 +13,21 @@ from typing import Any
 from dct_jax.tables import printable
 
 VARIABLE = "DCT_JAX_PROCESSES"
-"""Either "ADDRESS:PORT,NUMBER,INDEX" (of process 0, how many, which), or "auto": JAX asks Slurm, the TPU pod, or Open MPI."""
+"""Either "ADDRESS:PORT,NUMBER,INDEX" (of process 0, how many, which), or "auto": JAX asks Slurm,
+the TPU pod, or Open MPI."""
 
 HEARTBEAT_SECONDS = 20
 """A process that is silent for so long counts as dead, and JAX ends the others."""
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """While it is open, JAX sees the devices of all processes. Without the environment variable there is one process alone.
+def join_processes() -> Iterator[None]:
+    """While it is open, JAX sees the devices of all processes. Without the environment variable
+    there is one process alone.
 
-    When one process fails, the others cannot go on: it must end at once, without waiting for them as JAX would at exit. So an
-    exception ends this process with exit code 2, an interrupt with 130. In the end all wait for each other, and are then
-    independent.
+    When one process fails, the others cannot go on: it must end at once, without waiting for them
+    as JAX would at exit. So an exception ends this process with exit code 2, an interrupt with 130.
+    In the end all wait for each other, and are then independent.
 
     Raises:
         ValueError: if the variable says nothing sensible, or the processes do not find each other.
@@ -60,7 +62,7 @@ def joined() -> Iterator[None]:
 
 
 def _place(setting: str) -> dict[str, Any]:
-    """The arguments of jax.distributed.initialize."""
+    """Returns the arguments of jax.distributed.initialize."""
     if setting == "auto":
         return {}
     match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", setting)

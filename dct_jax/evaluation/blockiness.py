@@ -1,4 +1,4 @@
-"""Blockiness: how much larger the steps between neighbouring pixels are across the borders of blocks than inside them."""
+"""Blockiness: how much larger steps between pixels are across the borders of blocks than inside."""
 
 from collections.abc import Iterable
 
@@ -6,16 +6,16 @@ import numpy as np
 
 
 def blockiness(pictures: Iterable[np.ndarray], block_size: int) -> float:
-    """The mean absolute step between neighbouring pixels across block borders, by that inside blocks, of a set of pictures.
+    """The mean absolute step between neighbouring pixels across block borders, by that inside.
 
-    Pictures that know nothing of blocks have about 1; a coarse codec, or a model whose neighbouring blocks do not agree, more.
+    Pictures without blocks have about 1; a coarse codec, or a model whose blocks disagree, more.
 
     Args:
         pictures: uint8 [H, W, 3] each; blocks begin in the upper left corner.
         block_size: B.
 
     Returns:
-        The ratio of the set's two means; NaN if the set has no step of one of the kinds, or none above 0 inside blocks.
+        The ratio of the two means of the set; NaN if it has no step across, or none above 0 inside.
     """
     sums, counts = np.zeros(2), np.zeros(2)  # inside, across
     for picture in pictures:

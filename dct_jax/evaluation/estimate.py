@@ -8,11 +8,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over images, and the standard error of it.
+    """A mean over images, and its standard error.
 
     Attributes:
         mean: of the images that were looked at.
-        standard_error: how far that is expected to be from the mean over all pictures of their kind; NaN for one picture.
+        standard_error: its expected distance from the mean over all pictures; NaN for one picture.
     """
 
     mean: float
@@ -27,10 +27,11 @@ def ratio(
 ) -> Estimate:
     """The ratio of two sums over N images, such as bits to pixels.
 
-    Its standard error is the delta method's, by the pictures that the images are crops of, as crops of one picture are alike:
-    sqrt(G / (G - 1) * sum_g r_g^2) / sum of the denominators, where r_g adds up numerator - ratio * denominator over the
-    images of picture g of G (Cochran, "Sampling Techniques", 1977, sections 6.4 and 9A). With a denominator of 1 and one image
-    a picture it is a mean's.
+    Its standard error is the delta method's, by the pictures that the images are crops of, as crops
+    of one picture are alike: sqrt(G / (G - 1) * sum_g r_g^2) / sum of the denominators, where r_g
+    adds up numerator - ratio * denominator over the images of picture g of G (Cochran, "Sampling
+    Techniques", 1977, sections 6.4 and 9A). With denominator 1 and an image a picture it is a
+    mean's.
 
     Args:
         numerators: float [N].

@@ -16,10 +16,10 @@ AT_A_TIME = 16
 
 
 class Judge:
-    """Samples pictures and measures them, the same way each time: what real pictures look like is found out once."""
+    """Samples pictures and measures them; the statistics of real pictures are computed once."""
 
     def __init__(self, training: Source, config: RunConfig) -> None:
-        """Args: the training pictures of a run, and its configuration, whose `training.samples` is not 0.
+        """Opens the training pictures of a run whose `training.samples` is not 0.
 
         Raises:
             ValueError: if the features' weights cannot be had, or there are too few pictures.
@@ -30,7 +30,7 @@ class Judge:
         check_counts(len(self._pictures), self._num)
 
     def __call__(self, model: Prior) -> dict[str, float]:
-        """Distances and shares by name, each with its floor beside it, of samples of a model on the host."""
+        """Returns distances and shares of a model's samples by name, each with its floor."""
         labels = self._pictures.labels(self._num)
         samples = dict(model.sample_pictures(self._num, self._seed, labels, AT_A_TIME))
         fake = statistics(self._network, [samples[i] for i in sorted(samples)], KEEP, title="samples")

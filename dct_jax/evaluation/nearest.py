@@ -1,4 +1,4 @@
-"""Nearest pictures: whether a model draws new pictures, or remembers those that it was trained on."""
+"""Nearest pictures: whether a model samples new pictures, or remembers its training pictures."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,8 @@ class Nearest(NamedTuple):
     """The nearest reference of each of N pictures.
 
     Attributes:
-        distances: float64 [N], the root of the mean squared difference of all pixels and colours, in grey levels (0 to 255).
+        distances: float64 [N], the root mean squared difference of all pixels and colours, in grey
+            levels (0 to 255).
         indices: int64 [N], which reference it is.
     """
 
@@ -25,8 +26,8 @@ class Nearest(NamedTuple):
 def nearest(pictures: np.ndarray, references: np.ndarray) -> Nearest:
     """The reference that is nearest to each picture, pixel by pixel.
 
-    Candidates are found by a matrix product in float32, so of references that are equally near but for its rounding any can
-    be chosen; the distance to the one that is chosen is exact.
+    A matrix product in float32 finds candidates, so its rounding decides between references that
+    are about equally near. The distance to the chosen one is exact.
 
     Args:
         pictures: uint8 [N, H, W, 3].
@@ -48,8 +49,8 @@ def nearest(pictures: np.ndarray, references: np.ndarray) -> Nearest:
         columns = references[first : first + step].reshape(-1, dimensions) - np.float32(128)  # [m, D]
         distances = np.einsum("md,md->m", columns, columns) - 2 * rows @ columns.T  # [N, m], without the pictures' own squares
         nearer = distances.argmin(axis=1)  # [N]
-        found = distances[np.arange(number), nearer]
-        indices = np.where(found < best, first + nearer, indices)
-        best = np.minimum(best, found)
+        smallest = distances[np.arange(number), nearer]
+        indices = np.where(smallest < best, first + nearer, indices)
+        best = np.minimum(best, smallest)
     squares = [np.square(one.astype(float) - references[i]).mean() for one, i in zip(pictures, indices)]
     return Nearest(np.sqrt(squares), indices)

@@ -8,12 +8,12 @@ import numpy as np
 from dct_jax.data.pictures import Pictures
 
 
-class Guided(NamedTuple):
-    """Samples that were given a part of held-out pictures.
+class GuidedSamples(NamedTuple):
+    """Samples that begin with a part of held-out pictures.
 
     Attributes:
         name: of the set.
-        samples: as they end: the number of each, uint8 [H, W, 3], and whether it has all that was given.
+        samples: as they end: number, uint8 [H, W, 3], and whether it has all that was given.
         given: the name of what they were given, and the pictures of it.
         kept: what a report calls the share of samples that have all that was given.
     """
@@ -35,14 +35,14 @@ class Prior(Protocol):
     block_size: int
 
     def sample_pictures(self, num: int, seed: int, labels: Sequence[int], batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Samples as they end: number i, and uint8 [H, W, 3]. Sample i of a seed has the i-th of the labels, which take
-        turns."""
+        """Yields samples as they end: number i, and uint8 [H, W, 3]. The labels take turns: sample
+        i has label i modulo their number."""
         ...
 
     def reconstruct(self, picture: np.ndarray) -> np.ndarray:
         """The nearest picture that it could sample, uint8 [H, W, 3]."""
         ...
 
-    def guided_pictures(self, held_out: Pictures, seed: int, batch_size: int) -> Guided | None:
-        """Samples that are given a part of each held-out picture, one each, if it can sample such."""
+    def guided_pictures(self, held_out: Pictures, seed: int, batch_size: int) -> GuidedSamples | None:
+        """Samples that are given a part of a held-out picture, one each; None if it cannot."""
         ...

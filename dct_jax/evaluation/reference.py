@@ -28,8 +28,8 @@ class Statistics:
 
     Attributes:
         count: how many pictures.
-        moments: features -> those of all pictures.
-        kept: features -> float32 [K, D], the vectors of a random choice of the pictures, or of all, in their order.
+        moments: features -> the moments of all pictures.
+        kept: features -> float32 [K, D], the vectors of all pictures or a random choice, in order.
     """
 
     count: int
@@ -49,12 +49,12 @@ def statistics(
 
     Args:
         network: the features.
-        pictures: the set. With a cache it is read through first for its hash, and again if nothing is known of it.
-        keep: of how many pictures the features are kept: chosen with a fixed seed, so fairly also where files are sorted by
-            class.
+        pictures: the set. With a cache it is read for its hash, and again if that is unknown.
+        keep: of how many pictures the features are kept; a fixed seed chooses them, as files may be
+            sorted by class.
         batch_size: pictures at a time.
-        cache: a folder of statistics that have been computed before. Their names are hashes of the network, `keep`, and every
-            pixel, so they never have to be renewed by hand.
+        cache: a folder of earlier statistics. Their names are hashes of the network, `keep`, and
+            every pixel, so nobody has to renew them.
         title: of the progress bar.
 
     Raises:
@@ -66,11 +66,11 @@ def statistics(
         for _ in _read_through(pictures, key, f"{title}, reading"):
             pass
         path = cache / f"{network.name}-{key.hexdigest()[:40]}.npz"
-        if found := _load(path, network.dimensions, len(pictures), keep):
-            return found
+        if stored := _load(path, network.dimensions, len(pictures), keep):
+            return stored
     key = _key(network, keep)
     result = _gather(network, _read_through(pictures, key, title), len(pictures), keep, batch_size)
-    # Kept under the hash of what the network has seen, should the files have changed since they were read first.
+    # Kept under the hash of what the network saw: files may have changed since the first reading.
     if path is not None:
         _save(path.with_stem(f"{network.name}-{key.hexdigest()[:40]}"), result)
     return result
@@ -89,8 +89,8 @@ def _read_through(pictures: Pictures, key: Any, title: str) -> Iterator[np.ndarr
 
 
 def _gather(network: FeatureNetwork, images: Iterator[np.ndarray], count: int, keep: int, batch_size: int) -> Statistics:
-    chosen = np.zeros(count, bool)
-    chosen[np.random.default_rng(_CHOICE_SEED).permutation(count)[:keep]] = True
+    choice = np.zeros(count, bool)
+    choice[np.random.default_rng(_CHOICE_SEED).permutation(count)[:keep]] = True
     moments = {name: Moments.of(np.empty((0, d))) for name, d in network.dimensions.items()}
     kept: dict[str, list[np.ndarray]] = {name: [np.empty((0, d), np.float32)] for name, d in network.dimensions.items()}
     pending: dict[str, list[np.ndarray]] = {name: [] for name in network.dimensions}
@@ -99,7 +99,7 @@ def _gather(network: FeatureNetwork, images: Iterator[np.ndarray], count: int, k
         number = len(batch["pool"])
         done, waiting = done + number, waiting + number
         for name, features in batch.items():
-            kept[name].append(features[chosen[done - number : done]])
+            kept[name].append(features[choice[done - number : done]])
             pending[name].append(features)
         if waiting >= _ROWS or done == count:
             moments = {name: sums + Moments.of(np.concatenate(pending[name])) for name, sums in moments.items()}

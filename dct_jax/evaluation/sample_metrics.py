@@ -1,4 +1,4 @@
-"""How near samples are to real pictures: Frechet distances, precision and recall, and what real pictures get themselves."""
+"""How near samples are to real pictures: Frechet distances, precision, recall, and floors."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -11,25 +11,26 @@ from dct_jax.data.pictures import Pictures
 from dct_jax.evaluation.distances import Moments, frechet_distance, precision_recall
 from dct_jax.evaluation.features.network import FeatureNetwork
 from dct_jax.evaluation.reference import Statistics, statistics
-from dct_jax.tables import aligned
+from dct_jax.tables import align
 
 KEEP = 10_000
 """Features of so many pictures are kept in memory."""
 
 REFERENCES = 10_000
-"""So many training pictures stand for all of them, unless something else is asked for."""
+"""So many training pictures stand for all of them by default."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number, and what to see it beside.
+    """A number, and numbers to compare it with.
 
     Attributes:
         name: "FID", "sFID", "FD-AlexNet", "precision" or "recall".
-        value: the headline: all fakes against all reals (of precision and recall, `neighbour_count` of each).
+        value: the headline: all fakes against all reals (of precision and recall, `neighbour_count`
+            of each).
         matched: `floor_count` fakes against the floor's reference.
-        floor: that many other reals against the same reference. Real pictures that the codec has
-            quantised would have `matched` a little above this; samples cannot be expected to be nearer.
+        floor: `floor_count` other reals against the floor's reference. Quantised real pictures
+            would have `matched` a little above it; samples are hardly nearer.
     """
 
     name: str
@@ -46,10 +47,11 @@ class SampleMetrics:
         features: name of the feature network.
         fingerprint: its weights' hash.
         real, fake: how many pictures the headline distances are of.
-        floor_count, floor_reference: how many pictures and reals the distances `matched` and `floor` are of.
+        floor_count, floor_reference: how many pictures and reals the distances `matched` and
+            `floor` are of.
         neighbours: k of precision and recall.
         neighbour_count: how many reals, and as many fakes, precision and recall are of.
-        neighbour_floor: the same for their `matched` and `floor`.
+        neighbour_floor: how many of each the `matched` and `floor` of precision and recall are of.
         measures: the numbers.
         notes: what should be known to read them, a line each.
     """
@@ -83,21 +85,24 @@ def compare(
     batch_size: int = 50,
     cache: Path | None = None,
 ) -> SampleMetrics:
-    """Frechet distances of all the network's features, and precision and recall in its "pool" features.
+    """Frechet distances of all the network's features, and precision and recall in its "pool"
+    features.
 
-    The distances are of all fakes and all reals, as in the literature. They are not 0 for perfect samples, because means and
-    covariances of finite sets differ; hence the floor: n = min(fakes, half of the reals, `keep`) reals against the remaining
-    ones, and n fakes against these too. Precision and recall depend on the counts as well; they are of equal numbers of both,
-    at most `keep`. (Kynkaanniemi et al. take them in features of VGG-16; here they are in the network's own.)
+    The distances are of all fakes and all reals, as in the literature. They are not 0 for perfect
+    samples, because means and covariances of finite sets differ. So there is a floor: n =
+    min(fakes, half of the reals, `keep`) reals against the remaining ones, and n fakes against the
+    remaining reals, too. Precision and recall depend on counts as well; they are of equal numbers
+    of both, at most `keep`. (Kynkaanniemi et al. take features of VGG-16, not the network's.)
 
     Args:
         network: the features.
-        real, fake: the pictures; each is read one at a time, the reals twice where a cache does not know them.
+        real, fake: the pictures, read one at a time; the reals twice if a cache lacks them.
         k: neighbours of precision and recall.
-        keep: features of so many pictures are kept in memory, chosen at random: 163 MB for each set with Inception and 10,000.
-        seed: draws the floor's pictures.
+        keep: how many pictures' features are kept in memory, chosen at random: 163 MB for a set
+            with Inception and 10,000.
+        seed: chooses the floor's pictures.
         batch_size: pictures that the network takes at a time.
-        cache: a folder for the statistics of the reals (230 MB with Inception); see `caches.cache_folder`.
+        cache: a folder for the reals' statistics (230 MB with Inception); see `cache_folder`.
 
     Raises:
         ValueError: if there are too few pictures, or one is not uint8 [H, W, 3].
@@ -119,7 +124,7 @@ def check_counts(real: int, fake: int, k: int = 3) -> None:
 
 
 def compare_statistics(network: FeatureNetwork, real: Statistics, fake: Statistics, k: int = 3, seed: int = 0) -> SampleMetrics:
-    """The same for statistics of the network's that have been gathered."""
+    """Compares two sets' statistics of the network's features, as `compare` does."""
     kept_real, kept_fake = real.kept["pool"], fake.kept["pool"]
     n = min(len(kept_real), len(kept_fake), real.count // 2)
     generator = np.random.default_rng(seed)
@@ -128,9 +133,9 @@ def compare_statistics(network: FeatureNetwork, real: Statistics, fake: Statisti
     for name, title in network.distances.items():
         part = Moments.of(real.kept[name][real_order[:n]])
         rest = real.moments[name] - part
-        drawn = fake.moments[name] if n == fake.count else Moments.of(fake.kept[name][fake_order[:n]])
+        fakes = fake.moments[name] if n == fake.count else Moments.of(fake.kept[name][fake_order[:n]])
         value = frechet_distance(fake.moments[name], real.moments[name])
-        measures.append(Measure(title, value, frechet_distance(drawn, rest), frechet_distance(part, rest)))
+        measures.append(Measure(title, value, frechet_distance(fakes, rest), frechet_distance(part, rest)))
     m = min(len(kept_real), len(kept_fake))
     half = min(m, len(kept_real) // 2)
     reference, others = kept_real[real_order[:half]], kept_real[real_order[half : 2 * half]]
@@ -170,7 +175,8 @@ def _notes(network: FeatureNetwork, real: int, fake: int, floor: int) -> list[st
 
 
 def table(metrics: SampleMetrics) -> str:
-    """Aligned columns, a line for each measure, under a line that says what they are of; then the notes."""
+    """Writes what the measures are of, aligned columns with a line for each measure, and the
+    notes."""
     rows: list[tuple[str, ...]] = [("", "value", "matched", "floor")]
     for m in metrics.measures:
         digits = 4 if m.name in ("precision", "recall") else 3
@@ -182,6 +188,6 @@ def table(metrics: SampleMetrics) -> str:
         f"precision and recall (k = {metrics.neighbours}): {metrics.neighbour_count} of each; matched and floor: "
         f"{metrics.neighbour_floor} of each",
         "",
-        aligned(rows),
+        align(rows),
     ]
     return "\n".join([*lines, *(f"note: {note}" for note in metrics.notes)])

@@ -1,7 +1,8 @@
-"""Attention of a sampler's step: one query a head and few of them, all keys and values of a list read once.
+"""Attention of a sampler's step: few queries a head, which read all keys and values of a list once.
 
-Every head of every list is computed by itself, in an order that its own length alone determines: its result has the same bits
-whatever else is in the batch, however many rows there are, and however many threads.
+Every head of every list is computed by itself, in an order that its own length alone determines:
+its result has the same bits whatever else is in the batch, however many rows there are, and however
+many threads.
 
 Axes: B batch, H heads, S queries, T keys, K head size.
 """
@@ -14,15 +15,15 @@ import numpy as np
 
 from dct_jax.kernels.bridge import address, register, size
 from dct_jax.kernels.compile import compiled, compiled_sums
-from dct_jax.kernels.memory import allocate, bits_as_float32, float32_at, free, int32_at, uint8_at, uint16_at, widened
+from dct_jax.kernels.memory import allocate, bits_as_float32, float32_at, free, int32_at, uint8_at, uint16_at, widen
 
 _WINDOW, _MEMORY = "dct_jax_attend_window", "dct_jax_attend_memory"
 
 
 @compiled
 def _exp(x: np.float32) -> np.float32:
-    """e^x of a float32 number, at most 0, to 2 units in the last place; with operations that become vectors, unlike the
-    library's (range reduction and polynomial: Moshier, Cephes)."""
+    """e^x of a float32 number, at most 0, to 2 units in the last place; with operations that become
+    vectors, unlike the library's (range reduction and polynomial: Moshier, Cephes)."""
     x = max(x, np.float32(-87.0))
     n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
     r = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
@@ -46,18 +47,19 @@ def _scores(query: int, keys: Any, size: int, length: int, columns: int, scores:
         q0, q1, q2, q3 = q[k] * scale, q[k + 1] * scale, q[k + 2] * scale, q[k + 3] * scale
         row0, row1, row2, row3 = k * length, (k + 1) * length, (k + 2) * length, (k + 3) * length
         for t in range(columns):
-            scores[t] += (q0 * widened(keys[row0 + t]) + q1 * widened(keys[row1 + t])) + (
-                q2 * widened(keys[row2 + t]) + q3 * widened(keys[row3 + t])
+            scores[t] += (q0 * widen(keys[row0 + t]) + q1 * widen(keys[row1 + t])) + (
+                q2 * widen(keys[row2 + t]) + q3 * widen(keys[row3 + t])
             )
     for k in range(size - size % 4, size):
         q0, row0 = q[k] * scale, k * length
         for t in range(columns):
-            scores[t] += q0 * widened(keys[row0 + t])
+            scores[t] += q0 * widen(keys[row0 + t])
 
 
 @compiled_sums
 def _mix(scores: Any, values: Any, size: int, length: int, columns: int, out: int) -> None:
-    """Writes softmax(scores) V^T of the first columns: float32 [columns], [K, T] -> float32 [K]. The scores are lost."""
+    """Writes softmax(scores) V^T of the first columns: float32 [columns], [K, T] -> float32 [K].
+    The scores are lost."""
     o, largest, total = float32_at(out), scores[0], np.float32(0.0)
     for t in range(1, columns):
         largest = max(largest, scores[t])
@@ -70,22 +72,23 @@ def _mix(scores: Any, values: Any, size: int, length: int, columns: int, out: in
         row0, row1, row2, row3 = k * length, (k + 1) * length, (k + 2) * length, (k + 3) * length
         sum0 = sum1 = sum2 = sum3 = np.float32(0.0)
         for t in range(columns):
-            sum0 += scores[t] * widened(values[row0 + t])
-            sum1 += scores[t] * widened(values[row1 + t])
-            sum2 += scores[t] * widened(values[row2 + t])
-            sum3 += scores[t] * widened(values[row3 + t])
+            sum0 += scores[t] * widen(values[row0 + t])
+            sum1 += scores[t] * widen(values[row1 + t])
+            sum2 += scores[t] * widen(values[row2 + t])
+            sum3 += scores[t] * widen(values[row3 + t])
         o[k], o[k + 1], o[k + 2], o[k + 3] = sum0 * inverse, sum1 * inverse, sum2 * inverse, sum3 * inverse
     for k in range(size - size % 4, size):
         row0, sum0 = k * length, np.float32(0.0)
         for t in range(columns):
-            sum0 += scores[t] * widened(values[row0 + t])
+            sum0 += scores[t] * widen(values[row0 + t])
         o[k] = sum0 * inverse
 
 
 @compiled
 def _window(job: int, item: int, new_keys: Any, new_values: Any, keys: Any, values: Any) -> None:
-    """Writes the new columns of one list's head, [K, S] into [K, T], then attends. The job's arguments: queries, new keys, new
-    values, index, keys, values; its results: the attended values, keys, values."""
+    """Writes the new columns of one list's head, [K, S] into [K, T], then attends. The job's
+    arguments: queries, new keys, new values, index, keys, values; its results: the attended values,
+    keys, values."""
     queries, width, length = size(job, 0, 2), size(job, 0, 3), size(job, 4, 3)
     index = int32_at(address(job, 3))[0]
     for k in range(width):
@@ -103,8 +106,8 @@ def _window(job: int, item: int, new_keys: Any, new_values: Any, keys: Any, valu
 
 @compiled
 def _memory(job: int, item: int, keys: Any, values: Any) -> None:
-    """Attends to the keys of one list's head that can be seen. The job's arguments: queries, keys, values, visible; its result:
-    the attended values."""
+    """Attends to the keys of one list's head that can be seen. The job's arguments: queries, keys,
+    values, visible; its result: the attended values."""
     heads, queries, width, length = size(job, 0, 1), size(job, 0, 2), size(job, 0, 3), size(job, 1, 3)
     visible, columns = uint8_at(address(job, 3) + item // heads * length), length
     while columns > 1 and not visible[columns - 1]:
@@ -123,7 +126,7 @@ def _memory(job: int, item: int, keys: Any, values: Any) -> None:
 
 @compiled
 def _place(job: int, number: int, item: int, bytes_each: int) -> int:
-    """The address of one list's head in a buffer [B, H, ...]."""
+    """Returns the address of one list's head in a buffer [B, H, ...]."""
     return address(job, number) + item * size(job, number, 2) * size(job, number, 3) * bytes_each
 
 
@@ -151,20 +154,21 @@ def _memory_bfloat16(job: int, item: int) -> None:
 
 @compiled
 def _heads(job: int) -> int:
-    """The items: each head of each list."""
+    """Returns the number of items: each head of each list."""
     return size(job, 0, 0) * size(job, 0, 1)
 
 
 def attend_window(
     queries: jax.Array, new: tuple[jax.Array, jax.Array], memory: tuple[jax.Array, jax.Array], index: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Writes new columns into a window's keys and values, in place where XLA allows it, and attends to the columns up to them.
+    """Writes new columns into a window's keys and values, in place where XLA allows it, and attends
+    to the columns up to them.
 
     Args:
         queries: [B, H, S, K].
         new: keys and values of the queries' own columns, [B, H, K, S] each.
         memory: keys and values, float32 or bfloat16 [B, H, K, T] each.
-        index: int32 [], the first new column, at most T - S; query i sees the columns 0 .. index + i.
+        index: int32 [], the first new column, at most T - S; query i sees columns 0 .. index + i.
 
     Returns:
         float32 [B, H, S, K]; keys and values with the new columns.
@@ -184,7 +188,7 @@ def attend_window(
 
 
 def attend_memory(queries: jax.Array, memory: tuple[jax.Array, jax.Array], visible: jax.Array) -> jax.Array:
-    """Attention to what stays the same.
+    """Attends to keys and values that do not change.
 
     Args:
         queries: [B, H, S, K].

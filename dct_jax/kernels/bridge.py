@@ -1,10 +1,12 @@
-"""Compiled functions as handlers of XLA's typed foreign function interface, on all of the CPU's threads.
+"""Compiled functions as handlers of XLA's typed foreign function interface, on all of the CPU's
+threads.
 
-A handler gets the address of an XLA_FFI_CallFrame, whose layout is that of jaxlib/include/xla/ffi/api/c_api.h. A call's work is
-cut into items that do not depend on one another. The thread that XLA calls from takes items until there are none left, and so
-do tasks on XLA's own thread pool. Nobody waits: the handler returns a future, which the thread completes
-that does the last item. A task that starts later finds nothing to do, so a pool without a free thread only leaves the work to
-the thread that calls. Python's lock is never taken.
+A handler gets the address of an XLA_FFI_CallFrame, whose layout is that of
+jaxlib/include/xla/ffi/api/c_api.h. A call's work is cut into items that do not depend on one
+another. The thread that XLA calls from takes items until there are none left, and so do tasks on
+XLA's own thread pool. Nobody waits: the handler returns a future, which the thread completes that
+does the last item. A task that starts later finds nothing to do, so a pool without a free thread
+only leaves the work to the thread that calls. Python's lock is never taken.
 """
 
 import ctypes
@@ -19,7 +21,8 @@ from dct_jax.kernels.compile import compiled
 from dct_jax.kernels.memory import allocate, call, fetch_and_add, free, int32_at, int64_at
 
 API_VERSION = (0, 3)
-"""Of the header that the offsets below are from. XLA refuses a handler of a version that it does not support any more."""
+"""The version of the header that the offsets below are from. XLA refuses a handler of a version
+that it no longer supports."""
 
 MOST_BUFFERS, MOST_DIMS = 12, 4
 
@@ -31,9 +34,9 @@ _SIZE, _ADDRESSES, _DATA, _RANK, _DIMS = 16, 32, 24, 32, 40
 # XLA_FFI_Api: its functions.
 _ERROR_DESTROY, _SCHEDULE, _NUM_THREADS, _FUTURE_CREATE, _FUTURE_SET_AVAILABLE = 64, 136, 144, 152, 160
 
-# A job, what the threads of a call share, in int64 numbers: the next item, the number of items, items that are not done,
-# threads that have not ended, the function that completes the future, and its argument (XLA_FFI_Future_SetAvailable_Args:
-# a size, nothing, the future); then the buffers.
+# A job, what the threads of a call share, in int64 numbers: the next item, the number of items,
+# items that are not done, threads that have not ended, the function that completes the future, and
+# its argument (XLA_FFI_Future_SetAvailable_Args: a size, nothing, the future); then the buffers.
 _NEXT, _ITEMS, _UNDONE, _THREADS, _COMPLETE, _COMPLETION, _JOB_FUTURE, _BUFFERS = 0, 1, 2, 3, 4, 5, 7, 8
 _BUFFER_SIZE = 1 + MOST_DIMS
 _JOB_BYTES = 8 * (_BUFFERS + MOST_BUFFERS * _BUFFER_SIZE)
@@ -41,19 +44,20 @@ _JOB_BYTES = 8 * (_BUFFERS + MOST_BUFFERS * _BUFFER_SIZE)
 
 @compiled
 def address(job: int, number: int) -> int:
-    """Of the data of a call's buffer: its arguments are numbered first, then its results."""
+    """Returns the address of a call's buffer; arguments are numbered first, then results."""
     return int64_at(job)[_BUFFERS + number * _BUFFER_SIZE]
 
 
 @compiled
 def size(job: int, number: int, axis: int) -> int:
-    """Of an axis of a call's buffer."""
+    """Returns the length of an axis of a call's buffer."""
     return int64_at(job)[_BUFFERS + number * _BUFFER_SIZE + 1 + axis]
 
 
 @compiled
 def _copy_buffers(job: int, count: int, buffers: int) -> int:
-    """Writes the addresses and shapes of a frame's arguments or results into the job, after `count` others."""
+    """Writes the addresses and shapes of a frame's arguments or results into the job, after `count`
+    others."""
     number = int64_at(buffers + _SIZE)[0]
     for i in range(number):
         buffer = int64_at(int64_at(buffers + _ADDRESSES)[0])[i]
@@ -73,14 +77,14 @@ def _finish_item(job: int) -> None:
 
 @compiled
 def _leave(job: int) -> None:
-    """What a thread does when no item is left: the last one gives the job's memory back."""
+    """Ends a thread's part of a job; the last thread gives the job's memory back."""
     if fetch_and_add(job + 8 * _THREADS, -1) == 1:
         free(job)
 
 
 @compiled
 def _is_question(frame: int) -> bool:
-    """Whether XLA asks for the handler's version in place of calling it; it is answered."""
+    """Returns whether XLA asks for the handler's version in place of calling it; it is answered."""
     extension = int64_at(frame + _EXTENSION)[0]
     if extension == 0 or int32_at(extension + 8)[0] != 1:  # XLA_FFI_Metadata_Extension
         return False
@@ -91,7 +95,7 @@ def _is_question(frame: int) -> bool:
 
 @compiled
 def _begin(frame: int) -> int:
-    """The job of a call, for one thread so far."""
+    """Makes the job of a call, for one thread so far."""
     job = allocate(_JOB_BYTES)
     _copy_buffers(job, _copy_buffers(job, 0, frame + _ARGS), frame + _RESULTS)
     fields = int64_at(job)
@@ -101,10 +105,11 @@ def _begin(frame: int) -> int:
 
 @compiled
 def _call_helpers(frame: int, job: int, task: int) -> None:
-    """Has other threads of XLA's pool run the task, as many as there are and the items need. Where that fails, the thread that
-    calls does what they do not."""
+    """Has other threads of XLA's pool run the task, as many as there are and the items need. Where
+    that fails, the thread that calls does what they do not."""
     api, context, fields = int64_at(frame + _API)[0], int64_at(frame + _CONTEXT)[0], int64_at(job)
-    # The structures that the interface's functions read, one after another: XLA_FFI_ThreadPool_NumThreads_Args and others.
+    # The structures that the interface's functions read, one after another:
+    # XLA_FFI_ThreadPool_NumThreads_Args and others.
     block = allocate(64)
     arguments = int64_at(block)
     arguments[0], arguments[1], arguments[2], arguments[3], arguments[7] = 32, 0, context, block + 56, 1
@@ -131,13 +136,13 @@ def _call_helpers(frame: int, job: int, task: int) -> None:
 
 @compiled
 def _is_call(frame: int) -> bool:
-    """Whether XLA wants the work done: not so where it asks for the version, or prepares."""
+    """Returns whether XLA wants the work done, and does not ask for the version or prepare."""
     return not _is_question(frame) and int32_at(frame + _STAGE)[0] == _EXECUTE
 
 
 @compiled
 def _next_item(job: int) -> int:
-    """The number of an item that no thread has taken yet; -1 if there is none."""
+    """Returns the number of an item that no thread has taken yet; -1 if there is none."""
     item = fetch_and_add(job + 8 * _NEXT, 1)
     return item if item < int64_at(job)[_ITEMS] else -1
 
@@ -152,12 +157,13 @@ def register(name: str, work: Callable[[int, int], None], num_items: Callable[[i
     """Makes a compiled function known to XLA as the target `name`, for `jax.ffi.ffi_call`.
 
     Args:
-        name: of the target.
-        work: compiled; is given the job and the number of an item, and does it. It is called by several threads at once.
+        name: the target's name.
+        work: compiled; does an item, given the job and its number. Several threads call it at once.
         num_items: compiled; says how many items a job has.
     """
 
-    # These two hold addresses, so Numba cannot keep their machine code; all that takes time to compile is in what they call.
+    # These two hold addresses, so Numba cannot keep their machine code; all that takes time to
+    # compile is in what they call.
     @numba.cfunc(types.void(types.int64))
     def task(job: int) -> None:
         item = _next_item(job)
@@ -184,8 +190,8 @@ def register(name: str, work: Callable[[int, int], None], num_items: Callable[[i
         return 0
 
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(ctypes.c_void_p(handler.address)), platform="cpu", api_version=1)
-    _KEPT.extend((task, handler))
+    _MACHINE_CODE.extend((task, handler))
 
 
-_KEPT: list[Any] = []
+_MACHINE_CODE: list[Any] = []
 """Machine code lives as long as the objects that it belongs to."""

@@ -1,4 +1,4 @@
-"""Whether the kernels are used: on CPUs, where Numba can compile them, unless they are not wanted."""
+"""Whether the kernels are used: on CPUs where Numba can compile them, unless switched off."""
 
 import functools
 import logging
@@ -15,27 +15,28 @@ from dct_jax.kernels.few_rows import register_few_rows
 SWITCH = "DCT_JAX_KERNELS"
 """The environment variable that turns the kernels off with 0."""
 
-_wanted = ContextVar("kernels are wanted", default=True)
+_switch = ContextVar("kernels are wanted", default=True)
 
 
 def use_kernels() -> bool:
-    """Whether a program that is traced now is to call the kernels."""
-    return _wanted.get() and jax.default_backend() == "cpu" and _registered()
+    """Returns whether a program that is traced now is to call the kernels."""
+    return _switch.get() and jax.default_backend() == "cpu" and _register()
 
 
 @contextmanager
 def without_kernels() -> Iterator[None]:
-    """Programs that are traced inside call no kernel, for comparisons. What was compiled before stays as it is."""
-    token = _wanted.set(False)
+    """Programs that are traced inside call no kernel, for comparisons. What was compiled before
+    stays as it is."""
+    token = _switch.set(False)
     try:
         yield
     finally:
-        _wanted.reset(token)
+        _switch.reset(token)
 
 
 @functools.cache
-def _registered() -> bool:
-    """Compiles the kernels, once in a process. Whatever goes wrong, XLA's own programs do the same."""
+def _register() -> bool:
+    """Compiles the kernels, once in a process; returns whether that worked."""
     if os.environ.get(SWITCH) == "0":
         logging.getLogger(__name__).warning("%s=0: sampling uses XLA's own programs, which are slower.", SWITCH)
         return False

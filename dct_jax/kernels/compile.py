@@ -11,20 +11,21 @@ _SOURCES = tuple((path.name, path.stat().st_mtime, path.stat().st_size) for path
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def _kept(function: Callable[..., Any], **options: Any) -> Any:
+def _compile(function: Callable[..., Any], **options: Any) -> Any:
     dispatcher = numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function)
-    # Numba renews machine code when the function's own file changes. These functions contain what they call from the files
-    # beside theirs, offsets in memory among it: so all are renewed when any of the files changes.
+    # Numba renews machine code when the function's own file changes. These functions contain what
+    # they call from the files beside theirs, offsets in memory among it: so all are renewed when
+    # any of the files changes.
     dispatcher._cache._cache_file._source_stamp = _SOURCES
     return dispatcher
 
 
 def compiled(function: _Function) -> _Function:
-    """Compiles a function at its first call, and keeps the machine code for the next process. It may call functions of all
-    files of this folder. Indices are not checked: check before the call."""
-    return _kept(function)
+    """Compiles a function at its first call, and keeps the machine code for the next process. It
+    may call functions of all files here. Indices are not checked: check before the call."""
+    return _compile(function)
 
 
 def compiled_sums(function: _Function) -> _Function:
-    """As `compiled`; sums may be taken in another order, which lets them use the processor's vectors."""
-    return _kept(function, fastmath={"reassoc", "contract", "nsz"})
+    """Compiles as `compiled`, but lets sums be taken in another order, by vectors."""
+    return _compile(function, fastmath={"reassoc", "contract", "nsz"})

@@ -1,9 +1,9 @@
 """Products of few rows and a matrix of weights, which is read once and as it lies in memory.
 
-The weights are packed before: panels of PANEL columns, each with all K rows. A tile of rows and panels keeps its sums in the
-processor's registers while it goes through the K rows. Every sum is taken in the order of k, with fused multiplications, by
-whatever tile: a row's result has the same bits whatever the other rows are, however many rows there are, and however many
-threads.
+The weights are packed before: panels of PANEL columns, each with all K rows. A tile of rows and
+panels keeps its sums in the processor's registers while it goes through the K rows. Every sum is
+taken in the order of k, with fused multiplications, by whatever tile: a row's result has the same
+bits whatever the other rows are, however many rows there are, and however many threads.
 
 Axes: M rows, K inputs, N outputs, P = ceil(N / PANEL) panels.
 """
@@ -22,7 +22,8 @@ from dct_jax.kernels.bridge import address, register, size
 from dct_jax.kernels.compile import compiled
 
 PANEL = 16
-"""Columns of a panel: float32 numbers in the widest vectors that there are, two or four of other processors' vectors."""
+"""Columns of a panel: float32 numbers in the widest vectors that there are, two or four of other
+processors' vectors."""
 
 GROUP = 4
 """Panels of an item: what a thread takes at once, and the most that a tile has."""
@@ -33,7 +34,8 @@ _PRODUCT = "dct_jax_few_rows"
 def _tile(rows: int, panels: int) -> Callable[..., None]:
     """Makes the loop of a tile: a compiled function (x, weights, y, K, N) of addresses and sizes.
 
-    LLVM makes vectors of plain loops, but does not keep a tile's sums in registers; so its instructions are written here.
+    LLVM makes vectors of plain loops, but does not keep a tile's sums in registers; so its
+    instructions are written here.
     """
     number, vector = ir.FloatType(), ir.VectorType(ir.FloatType(), PANEL)
 
@@ -49,7 +51,7 @@ def _tile(rows: int, panels: int) -> Callable[..., None]:
                 return ir.Constant(ir.IntType(64), value)
 
             def at(start: Any, index: Any, kind: ir.Type) -> Any:
-                """The pointer to float32 number `index`."""
+                """Returns the pointer to float32 number `index`."""
                 return builder.inttoptr(builder.add(start, builder.mul(index, integer(4))), kind.as_pointer())
 
             x_rows = [builder.add(x, builder.mul(inputs, integer(4 * row))) for row in range(rows)]
@@ -86,7 +88,7 @@ _tile_1x1, _tile_4x1 = _tile(1, 1), _tile(4, 1)
 
 @compiled
 def _whole_group(rows: int, x: int, weights: int, y: int, inputs: int, outputs: int) -> None:
-    """GROUP panels, in processors with registers for sixteen wide vectors and more."""
+    """Multiplies GROUP panels, in processors with registers for sixteen wide vectors and more."""
     row = 0
     panel, x_row, y_row = 4 * PANEL * inputs, 4 * inputs, 4 * outputs
     while row + 8 <= rows:
@@ -105,7 +107,7 @@ def _whole_group(rows: int, x: int, weights: int, y: int, inputs: int, outputs: 
 
 @compiled
 def _panels(panels: int, rows: int, x: int, weights: int, y: int, inputs: int, outputs: int) -> None:
-    """Any number of panels, one at a time."""
+    """Multiplies any number of panels, one at a time."""
     for panel in range(panels):
         start, row = weights + panel * 4 * PANEL * inputs, 0
         while row + 4 <= rows:
@@ -122,7 +124,8 @@ _WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 
 @compiled
 def _few_rows(job: int, item: int) -> None:
-    """A group of panels. The job's arguments: x [M, K], weights [P, K, PANEL]; its result: y [M, P, PANEL]."""
+    """Multiplies a group of panels. The job's arguments: x [M, K], weights [P, K, PANEL]; its
+    result: y [M, P, PANEL]."""
     rows, inputs, panels = size(job, 0, 0), size(job, 0, 1), size(job, 1, 0)
     first = item * GROUP
     weights = address(job, 1) + 4 * first * inputs * PANEL
@@ -135,19 +138,20 @@ def _few_rows(job: int, item: int) -> None:
 
 @compiled
 def _groups(job: int) -> int:
-    """The items."""
+    """Returns the number of items."""
     return (size(job, 1, 0) + GROUP - 1) // GROUP
 
 
 def pack(kernel: jax.Array) -> jax.Array:
-    """A layer's weights [K, N] as `multiply` reads them, float32 [P, K, PANEL], zeros after the last column."""
+    """Packs a layer's weights [K, N] as `multiply` reads them, float32 [P, K, PANEL], zeros after
+    the last column."""
     inputs, outputs = kernel.shape
     padded = jnp.pad(kernel.astype(jnp.float32), ((0, 0), (0, -outputs % PANEL)))
     return padded.reshape(inputs, -1, PANEL).transpose(1, 0, 2)
 
 
 def multiply(x: jax.Array, packed: jax.Array) -> jax.Array:
-    """x W.
+    """Returns x W.
 
     Args:
         x: [M, K].

@@ -1,4 +1,5 @@
-"""Machine instructions that Numba has no name for: pointers from addresses, bits as numbers, atomic sums, calls of addresses.
+"""Machine instructions that Numba has no name for: pointers from addresses, bits as numbers, atomic
+sums, calls of addresses.
 
 Each function here stands for one or two instructions inside of compiled code.
 """
@@ -14,7 +15,8 @@ from numba.extending import intrinsic
 _INT64 = ir.IntType(64)
 
 _instruction: Callable[[Callable[..., Any]], Callable[..., Any]] = intrinsic
-"""Numba's decorator, whose own annotation does not say that compiled code calls what it makes with numbers, and no context."""
+"""Numba's decorator, whose own annotation does not say that compiled code calls what it makes with
+numbers, and no context."""
 
 
 def _pointer_to(dtype: types.Type) -> Callable[[int], Any]:
@@ -38,13 +40,13 @@ float32_at = _pointer_to(types.float32)
 
 @_instruction
 def bits_as_float32(typing_context: Any, bits: types.Type) -> Any:
-    """The float32 number with these 32 bits."""
+    """Returns the float32 number with these 32 bits."""
     return types.float32(types.uint32), lambda _, builder, signature, args: builder.bitcast(args[0], ir.FloatType())
 
 
 @_instruction
-def widened(typing_context: Any, number: types.Type) -> Any:
-    """A number as float32: float32 itself, or the bits of a bfloat16 number as uint16."""
+def widen(typing_context: Any, number: types.Type) -> Any:
+    """Returns a number as float32: float32 itself, or the bits of a bfloat16 number as uint16."""
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         if number == types.float32:
@@ -57,7 +59,8 @@ def widened(typing_context: Any, number: types.Type) -> Any:
 
 @_instruction
 def fetch_and_add(typing_context: Any, address: types.Type, number: types.Type) -> Any:
-    """Adds to the int64 number at an address, as one step for all threads, and returns what was there before."""
+    """Adds to the int64 number at an address, as one step for all threads, and returns what was
+    there before."""
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         return builder.atomic_rmw("add", builder.inttoptr(args[0], _INT64.as_pointer()), args[1], "seq_cst")
@@ -78,7 +81,7 @@ def call(typing_context: Any, function: types.Type, argument: types.Type) -> Any
 
 @_instruction
 def allocate(typing_context: Any, size: types.Type) -> Any:
-    """The address of so many bytes of memory, by C's malloc."""
+    """Takes so many bytes of memory by C's malloc; returns their address."""
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         malloc = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_INT64, [_INT64]), "malloc")

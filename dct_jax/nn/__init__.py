@@ -1,1 +1,1 @@
-"""What the networks of several systems share: attention, blocks, embeddings, masks, precision."""
+"""Parts that networks of several systems share: attention, blocks, embeddings, precision."""

@@ -17,17 +17,18 @@ from dct_jax.nn.tiled_attention import tiled_attention
 
 
 class KeysValues(NamedTuple):
-    """What attention reads. The sampler's caches are made of these: columns are overwritten, the shape never changes.
+    """What attention reads. In the sampler's caches columns are overwritten; the shape never
+    changes.
 
-    T comes last, as a sampler's step, which has one query a head, then reads them faster: on CPUs XLA's products of a vector
-    and a matrix are slower with rows of K numbers.
+    T comes last because a sampler's step, which has one query a head, reads them faster then: on
+    CPUs XLA's products of a vector and a matrix are slower with rows of K numbers.
     """
 
     keys: jax.Array  # [B, H, K, T]
     values: jax.Array  # [B, H, K, T]
 
     def write(self, new: "KeysValues", index: jax.Array | int) -> "KeysValues":
-        """A copy with columns index .. index + S - 1 replaced by `new`, which has S of them."""
+        """Returns a copy with the S columns of `new` in place of columns index .. index + S - 1."""
         update = jax.lax.dynamic_update_slice_in_dim
         return KeysValues(*(update(old, row.astype(old.dtype), index, axis=3) for old, row in zip(self, new)))
 
@@ -39,12 +40,12 @@ def attend(
     visible: jax.Array | None = None,
     causal: bool = False,
 ) -> jax.Array:
-    """softmax(Q K^T / sqrt(K)) V for many queries at once, the softmax in float32.
+    """Computes softmax(Q K^T / sqrt(K)) V for many queries at once, the softmax in float32.
 
     Args:
         queries: [B, H, S, K].
         memory: T keys and values.
-        operands: of the products.
+        operands: the dtype of the products' operands.
         visible: bool [B, T], the keys that can be seen, one or more of each b; None for all.
         causal: whether query i sees the keys 0 .. i only; S = T then.
 
@@ -58,45 +59,45 @@ def attend(
     q, k, v = queries.transpose(0, 2, 1, 3), *(x.transpose(0, 3, 1, 2) for x in (keys, values))  # [B, S or T, H, K] each
     lengths = None
     if visible is not None:
-        # The keys' order makes no difference: with the visible ones first their number is all that cuDNN has to know. It would
-        # take a mask as numbers to add to all scores, and make their gradient.
+        # The keys' order makes no difference. If the visible ones are first, cuDNN needs their
+        # number alone. A mask it would add to all scores, with a gradient.
         order = jnp.argsort(~visible, axis=1)[..., None, None]  # [B, T, 1, 1]
         k, v = (jnp.take_along_axis(x, order, axis=1) for x in (k, v))
         lengths = visible.sum(axis=1, dtype=jnp.int32)  # [B]
-    attended = jax.nn.dot_product_attention(
+    outputs = jax.nn.dot_product_attention(
         q, k, v, is_causal=causal, key_value_seq_lengths=lengths, implementation="cudnn"
     )  # [B, S, H, K]
-    return attended.transpose(0, 2, 1, 3).astype(dtype)
+    return outputs.transpose(0, 2, 1, 3).astype(dtype)
 
 
 def attend_window(
     queries: jax.Array, new: KeysValues, cache: KeysValues, index: jax.Array | int
 ) -> tuple[jax.Array, KeysValues]:
-    """Causal attention of a few new rows over a window, without a backward pass.
+    """Attends, causally, from a few new rows to a window, without a backward pass.
 
-    On CPUs, where `kernels` are used, a row's result has the same bits whatever the other rows of the batch are.
+    On CPUs, where `kernels` are used, the bits of a row's result do not depend on other rows.
 
     Args:
         queries: [B, H, S, K].
-        new: their own S keys and values.
-        cache: the window's T keys and values.
+        new: the S keys and values of the new rows.
+        cache: the T keys and values of the window.
         index: the column of the first new row.
 
     Returns:
         [B, H, S, K], and the cache with the new columns, index .. index + S - 1.
     """
     if _kernels_fit(cache):
-        attended, *written = kernels.attend_window(queries, new, cache, index)
-        return attended.astype(queries.dtype), KeysValues(*written)
+        outputs, keys, values = kernels.attend_window(queries, new, cache, jnp.asarray(index, jnp.int32))
+        return outputs.astype(queries.dtype), KeysValues(keys, values)
     cache = cache.write(new, index)
     rows = index + jnp.arange(queries.shape[2])  # [S]
     return _attend_plainly(queries, cache, jnp.arange(cache.keys.shape[3]) <= rows[:, None]), cache
 
 
 def attend_step(queries: jax.Array, memory: KeysValues, visible: jax.Array) -> jax.Array:
-    """`attend` for a few queries, without a backward pass.
+    """Attends from a few queries, without a backward pass (see `attend`).
 
-    On CPUs, where `kernels` are used, a row's result has the same bits whatever the other rows of the batch are.
+    On CPUs, where `kernels` are used, the bits of a row's result do not depend on other rows.
 
     Args:
         queries: [B, H, S, K].
@@ -112,7 +113,8 @@ def attend_step(queries: jax.Array, memory: KeysValues, visible: jax.Array) -> j
 
 
 def _attend_plainly(queries: jax.Array, memory: KeysValues, mask: jax.Array) -> jax.Array:
-    """The weights of all heads at once; `mask`, bool, broadcastable to [B, H, S, T], says which keys each query sees."""
+    """Attends with the weights of all heads at once. `mask`, bool, broadcastable to [B, H, S, T],
+    says which keys each query sees."""
     scores = product("BHSK,BHKT->BHST", queries, memory.keys)
     scores = jnp.where(mask, scores / np.sqrt(queries.shape[-1]), IMPOSSIBLE)
     weights = jax.nn.softmax(scores).astype(queries.dtype)  # [B, H, S, T]
@@ -120,13 +122,13 @@ def _attend_plainly(queries: jax.Array, memory: KeysValues, mask: jax.Array) -> 
 
 
 def _kernels_fit(memory: KeysValues) -> bool:
-    """Whether attention of few rows goes to kernels of its own."""
+    """Tells whether attention of few rows goes to kernels of its own."""
     return memory.keys.dtype in (jnp.float32, jnp.bfloat16) and kernels.use_kernels()
 
 
 def _cudnn_fits(queries: jax.Array, keys: jax.Array) -> bool:
-    """Whether cuDNN's fused attention can be used: on NVIDIA GPUs since Ampere, in bfloat16, for heads of up to 128 and even
-    lengths."""
+    """Tells whether cuDNN's fused attention can be used: on NVIDIA GPUs since Ampere, in bfloat16,
+    for heads of up to 128 and even lengths."""
     if jax.default_backend() != "gpu" or queries.dtype != jnp.bfloat16:
         return False
     device, size = jax.devices()[0], queries.shape[-1]
@@ -135,10 +137,11 @@ def _cudnn_fits(queries: jax.Array, keys: jax.Array) -> bool:
 
 
 class Attention(nn.Module):
-    """The projections of multi-head attention. The caller chooses what is remembered and which keys a query may see.
+    """The projections of multi-head attention. The caller chooses what is remembered and which keys
+    a query may see.
 
-    Written with `setup`, as its keys and values are made apart from its queries: once per chunk in cross-attention, step
-    by step in the sampler.
+    It has `setup` because its keys and values are made apart from its queries: once per chunk in
+    cross-attention, step by step in the sampler.
     """
 
     width: int
@@ -151,15 +154,15 @@ class Attention(nn.Module):
         self.out = self.precision.dense(self.width)
 
     def remember(self, x: jax.Array) -> KeysValues:
-        """[B, T, D] -> the keys and values of its T rows."""
+        """Makes the keys and values of T rows [B, T, D]."""
         rows = self.key_value(x).reshape(*x.shape[:2], 2, self.heads, -1)  # [B, T, 2, H, K]
         return KeysValues(*rows.transpose(2, 0, 3, 4, 1))
 
     def queries(self, x: jax.Array) -> jax.Array:
-        """[B, S, D] -> [B, H, S, K]."""
+        """Makes queries [B, H, S, K] of rows [B, S, D]."""
         return self.query(x).reshape(*x.shape[:2], self.heads, -1).transpose(0, 2, 1, 3)
 
     def merge(self, heads: jax.Array) -> jax.Array:
-        """[B, H, S, K] -> [B, S, D]."""
+        """Merges heads [B, H, S, K] into rows [B, S, D]."""
         batch, _, length, _ = heads.shape
         return self.out(heads.transpose(0, 2, 1, 3).reshape(batch, length, self.width))

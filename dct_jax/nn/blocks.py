@@ -1,5 +1,5 @@
-"""PAR blocks ("pay attention when required") with pre-LayerNorm and ReZero: one attention, then several feed-forward
-layers, every residual branch gated by a scalar that starts at 0.
+"""PAR blocks ("pay attention when required") with pre-LayerNorm and ReZero. A block has one
+attention, then several feed-forward layers. A scalar that starts at 0 gates every residual branch.
 
 Axes: B batch, S new rows, T keys, D width.
 """
@@ -14,7 +14,7 @@ from dct_jax.nn.attention import Attention, KeysValues, attend, attend_step, att
 from dct_jax.nn.precision import Precision
 
 Caches = tuple[KeysValues, ...]
-"""One KeysValues a block."""
+"""There is one KeysValues for each block."""
 
 
 class Memory(NamedTuple):
@@ -22,7 +22,7 @@ class Memory(NamedTuple):
 
     Attributes:
         blocks: T keys and values for each block, from `Decoder.remember`.
-        visible: bool [B, T], which of them may be attended to.
+        visible: bool [B, T], the keys that may be attended to.
     """
 
     blocks: Caches
@@ -30,19 +30,19 @@ class Memory(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Where new rows go on from.
+    """What new rows go on from.
 
     Attributes:
         caches: the keys and values of earlier rows, with room for the new ones.
-        index: the place of the first new row in the caches.
+        start: the place of the first new row in the caches.
     """
 
     caches: Caches
-    index: jax.Array | int
+    start: jax.Array | int
 
 
 class FeedForward(nn.Module):
-    """D -> 4 D -> D."""
+    """Two dense layers, from D to 4 D and back."""
 
     precision: Precision
 
@@ -54,8 +54,8 @@ class FeedForward(nn.Module):
 
 
 class Branch(nn.Module):
-    """What surrounds the function f of a residual branch: x + gate * dropout(f(LayerNorm(x))). Units are dropped if there is a
-    random generator "dropout", which training alone has."""
+    """What surrounds the function f of a residual branch: x + gate * dropout(f(LayerNorm(x))).
+    Units drop out if there is a random generator "dropout", which training alone has."""
 
     dropout: float
     precision: Precision
@@ -66,9 +66,9 @@ class Branch(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def add(self, x: jax.Array, f_x: jax.Array) -> jax.Array:
-        """[B, S, D] twice -> [B, S, D]."""
-        dropped = self.drop(f_x, deterministic=not self.has_rng("dropout"))
-        return x + self.gate.astype(self.precision.activations) * dropped
+        """Adds f(LayerNorm(x)) to x, [B, S, D] each."""
+        f_x = self.drop(f_x, deterministic=not self.has_rng("dropout"))
+        return x + self.gate.astype(self.precision.activations) * f_x
 
 
 class EncoderBlock(nn.Module):
@@ -81,7 +81,7 @@ class EncoderBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, visible: jax.Array) -> jax.Array:
-        """[B, T, D] -> [B, T, D]; `visible`, bool [B, T], are the rows that are attended to."""
+        """Runs rows [B, T, D] through the block, which attends to `visible` rows, bool [B, T]."""
         attention = Attention(x.shape[-1], self.heads, self.precision, name="attention")
         branch = Branch(self.dropout, self.precision, name="attention_branch")
         y = branch.norm(x)
@@ -99,7 +99,7 @@ class FeedForwardLayers(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, S, D] -> [B, S, D]."""
+        """Runs rows [B, S, D] through the layers."""
         for i in range(self.layers):
             branch = Branch(self.dropout, self.precision, name=f"branch_{i}")
             x = branch.add(x, FeedForward(self.precision, name=f"layer_{i}")(branch.norm(x)))
@@ -125,7 +125,7 @@ class DecoderBlock(nn.Module):
     def __call__(
         self, x: jax.Array, memory: KeysValues, visible: jax.Array, cache: KeysValues | None, index: jax.Array | int
     ) -> tuple[jax.Array, KeysValues]:
-        """One block over S new rows; see Decoder."""
+        """Runs S new rows through the block; see Decoder."""
         operands = self.precision.operands
         attention, y = self.self_attention, self.self_branch.norm(x)
         queries, rows = attention.queries(y), attention.remember(y)
@@ -142,8 +142,9 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A stack of decoder blocks. One code path serves training (no caches, all rows at once), the sampler's prefill (the
-    same, keeping the keys and values) and its steps (one row, caches)."""
+    """A stack of decoder blocks. One code path serves training (no caches, all rows at once), the
+    sampler's prefill (as in training, but it keeps the keys and values) and its steps (one row,
+    caches)."""
 
     width: int
     heads: int
@@ -158,7 +159,7 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(dtype=self.precision.activations)
 
     def remember(self, encoding: jax.Array) -> Caches:
-        """[B, T, D], the encoder's output -> what the blocks' cross-attention reads, the same at every step."""
+        """Makes, of the encoder's output [B, T, D], what cross-attention reads at every step."""
         return tuple(block.cross_attention.remember(encoding) for block in self.blocks)
 
     def __call__(self, x: jax.Array, memory: Memory, window: Window | None = None) -> tuple[jax.Array, Caches]:
@@ -166,16 +167,16 @@ class Decoder(nn.Module):
 
         Args:
             x: [B, S, D].
-            memory: of the encoder.
-            window: of earlier rows; None if there are none.
+            memory: the memory of the encoder's output.
+            window: the earlier rows; None if there are none.
 
         Returns:
-            [B, S, D], normalised, and the self-attention's keys and values: the caches with the new rows written in, or
-            those of the S rows alone where there was no cache.
+            [B, S, D], normalised, and the self-attention's keys and values: the caches with the new
+            rows, or those of the S rows alone if there was no cache.
         """
         caches, index = ((None,) * len(self.blocks), 0) if window is None else window
-        written = []
+        new_caches = []
         for block, keys_values, cache in zip(self.blocks, memory.blocks, caches):
             x, cache = block(x, keys_values, memory.visible, cache, index)
-            written.append(cache)
-        return self.norm(x), tuple(written)
+            new_caches.append(cache)
+        return self.norm(x), tuple(new_caches)

@@ -1,9 +1,10 @@
-"""The dense layers of a sampler's steps, which have one row a list (two with guidance).
+"""Runs the dense layers of a sampler's steps, which have one row a list (two with guidance).
 
-XLA's CPU backend copies the second matrix of a product into panels before it multiplies, which is most of the work when the
-first has few rows. So a loop gets the layers' kernels arranged, once: packed for the product of `dct_jax.kernels`, which reads
-them once, or, where that is not used, transposed for (W^T x^T)^T. Then W is XLA's first matrix, is read once, where it lies,
-and only the rows are copied.
+XLA's CPU backend copies the second matrix of a product into panels before it multiplies, which is
+most of the work if the first matrix has few rows. So the layers' kernels are arranged before a
+loop. They are packed for the product of `dct_jax.kernels`, which reads them once. Where that is not
+used, they are transposed for (W^T x^T)^T: then W is XLA's first matrix, which is read once, where
+it lies, and only the rows are copied.
 """
 
 from collections.abc import Callable
@@ -18,22 +19,23 @@ from dct_jax import kernels
 
 
 def apply_to_few_rows(model: nn.Module, params: Any) -> Callable[..., Any]:
-    """`model.apply` with these parameters, for the body of a loop: call this before the loop, what it returns in it.
+    """Returns `model.apply` with the parameters, for the body of a loop. Call this before the loop,
+    and its result in the loop.
 
     On accelerators the layers stay as they are.
     """
     if jax.default_backend() != "cpu":
         return partial(model.apply, params)
-    arrange, multiply = (kernels.pack, _multiply_packed) if kernels.use_kernels() else (_transposed, _multiply_transposed)
+    arrange, multiply = (kernels.pack, _multiply_packed) if kernels.use_kernels() else (_transpose, _multiply_transposed)
 
-    def arranged(path: Any, leaf: jax.Array) -> jax.Array:
-        """Kernels arranged, the rest as it is. What the loop does not use, XLA leaves out."""
+    def arrange_leaf(path: Any, leaf: jax.Array) -> jax.Array:
+        """Arranges kernels, and leaves the rest. XLA leaves out what the loop does not use."""
         return arrange(leaf) if jax.tree_util.keystr(path, simple=True, separator="/").endswith("kernel") else leaf
 
-    params = jax.tree_util.tree_map_with_path(arranged, params)
+    params = jax.tree_util.tree_map_with_path(arrange_leaf, params)
 
     def intercept(layer: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: InterceptorContext) -> Any:
-        """In place of a dense layer, [..., K] -> [..., N]."""
+        """Replaces a dense layer from [..., K] to [..., N]."""
         dense = context.module
         if not isinstance(dense, nn.Dense):
             return layer(*args, **kwargs)
@@ -51,16 +53,16 @@ def apply_to_few_rows(model: nn.Module, params: Any) -> Callable[..., Any]:
 
 
 def _multiply_packed(x: jax.Array, packed: jax.Array, features: int) -> jax.Array:
-    """[M, K] and a kernel [K, N] packed -> float32 [M, N]."""
+    """Multiplies [M, K] by a packed kernel [K, N]. Returns float32 [M, N]."""
     return kernels.multiply(x, packed)[:, :features]
 
 
-def _transposed(kernel: jax.Array) -> jax.Array:
-    """[K, N] -> [N, K]."""
-    # Without the barriers here and below XLA turns the products back into those that it is told to avoid.
+def _transpose(kernel: jax.Array) -> jax.Array:
+    """Transposes [K, N] to [N, K]."""
+    # Without the barriers here and below XLA turns the products back into those to avoid.
     return jax.lax.optimization_barrier(kernel.T)
 
 
 def _multiply_transposed(x: jax.Array, kernel: jax.Array, features: int) -> jax.Array:
-    """[M, K] and a kernel [N, K] -> [M, N]."""
+    """Multiplies [M, K] by a kernel [N, K]. Returns [M, N]."""
     return jax.lax.optimization_barrier(kernel.astype(x.dtype) @ x.T).T

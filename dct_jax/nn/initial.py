@@ -1,8 +1,9 @@
-"""Initial parameters, made without compiling the network's sixty initialisers into one program.
+"""Makes initial parameters without compiling the network's sixty initialisers into one program.
 
-What costs XLA time is the code of the random numbers, anew for every shape. Number i of a key does not depend on how many are
-drawn (JAX's partitionable Threefry), so all short arrays are cut from draws of one length; and only what the parameters depend
-on is evaluated, one operation after another.
+XLA spends its time on the code of the random numbers, anew for every shape. Number i of a key does
+not depend on how many are generated (JAX's partitionable Threefry), so all short arrays are cut
+from random numbers of one length. Only what the parameters depend on is evaluated, one operation
+after another.
 """
 
 import math
@@ -17,28 +18,28 @@ import numpy as np
 from jax.interpreters import partial_eval
 
 SHORTEST = 2**16
-"""At least so many numbers are drawn for an array."""
+"""At least so many random numbers are generated for an array."""
 
 Initializer = Callable[..., jax.Array]
 
 
 def initial_params(model: nn.Module, batch: Any, seed: int) -> Any:
-    """What `model.init(jax.random.key(seed), batch)` returns. The batch gives shapes only."""
+    """Returns what `model.init(jax.random.key(seed), batch)` does. The batch gives shapes only."""
     key = jax.random.key(seed)
     program, shapes = jax.make_jaxpr(model.init, return_shape=True)(key, batch)
-    needed, _ = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.out_avals), instantiate=True)
-    leaves = jax.core.eval_jaxpr(needed, program.consts, key, *jax.tree.leaves(batch))
+    jaxpr, _ = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.out_avals), instantiate=True)
+    leaves = jax.core.eval_jaxpr(jaxpr, program.consts, key, *jax.tree.leaves(batch))
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 
 def normal(deviation: float) -> Initializer:
-    """Flax's `normal(deviation)`: the normal distribution."""
+    """Returns Flax's `normal(deviation)`: the normal distribution."""
     return partial(_initial, jax.random.normal, deviation)
 
 
 def fan_in(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """Flax's `lecun_normal()`, of dense layers: the normal distribution, cut off at two standard deviations, of
-    the variance 1 / shape[0]."""
+    """Does what Flax's `lecun_normal()` does for dense layers: the normal distribution, cut off at
+    two standard deviations, of the variance 1 / shape[0]."""
     return _initial(_cut_off, shape[0] ** -0.5 / 0.87962566103423978, key, shape, dtype)
 
 
@@ -47,18 +48,18 @@ def _cut_off(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
 
 
 def _initial(
-    draw: Callable[..., jax.Array], deviation: float, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32
+    distribution: Callable[..., jax.Array], deviation: float, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32
 ) -> jax.Array:
-    drawn = _drawn(draw, key, max(math.prod(shape), SHORTEST), dtype)  # [N]
-    return _first(drawn, np.asarray(deviation, dtype), tuple(shape))
+    numbers = _generate(distribution, key, max(math.prod(shape), SHORTEST), dtype)  # [N]
+    return _first(numbers, np.asarray(deviation, dtype), tuple(shape))
 
 
 @partial(jax.jit, static_argnums=(0, 2, 3))
-def _drawn(draw: Callable[..., jax.Array], key: jax.Array, number: int, dtype: Any) -> jax.Array:
-    return draw(key, (number,), dtype)
+def _generate(distribution: Callable[..., jax.Array], key: jax.Array, number: int, dtype: Any) -> jax.Array:
+    return distribution(key, (number,), dtype)
 
 
 @partial(jax.jit, static_argnums=2)
-def _first(drawn: jax.Array, deviation: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
-    """The first of the numbers, as an array of this shape and standard deviation."""
-    return drawn[: math.prod(shape)].reshape(shape) * deviation
+def _first(numbers: jax.Array, deviation: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
+    """Returns the first of the numbers, as an array of the shape and standard deviation."""
+    return numbers[: math.prod(shape)].reshape(shape) * deviation

@@ -1,4 +1,4 @@
-"""What a trace of a network tells of its modules: which matrices lie between layers, and what a method uses."""
+"""Finds, by a trace of a network, matrices between layers and the variables of a method."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,19 +14,20 @@ class SymbolHead(nn.Dense):
 
 
 def is_hidden_matrix(model: nn.Module, batch: Any, variables: Any) -> Any:
-    """Tells of each variable of a model whether it is a matrix between layers: the kernel of a layer that is no `SymbolHead`.
+    """Tells of each variable of a model whether it is a matrix between layers: the kernel of a
+    layer that is no `SymbolHead`.
 
     Args:
-        model: whose heads are found by a trace of `model.init`.
-        batch: what the model is applied to; it gives shapes only.
-        variables: of the model, a tree.
+        model: a trace of `model.init` finds its heads.
+        batch: the input of the model; it gives shapes only.
+        variables: those of the model, a tree.
 
     Returns:
         A tree of bool.
     """
-    with _called_modules() as called:
+    with _called_modules() as modules:
         jax.eval_shape(model.init, jax.random.key(0), batch)
-    heads = {module.path for module in called if isinstance(module, SymbolHead)}
+    heads = {module.path for module in modules if isinstance(module, SymbolHead)}
 
     def one(path: Any, leaf: Any) -> bool:
         *module, name = (entry.key for entry in path[1:])  # after the collection
@@ -36,21 +37,21 @@ def is_hidden_matrix(model: nn.Module, batch: Any, variables: Any) -> Any:
 
 
 def used_variables(model: nn.Module, variables: Any, *args: Any, method: str) -> Any:
-    """The variables of those of a model's modules that a method calls, with these arguments."""
-    with _called_modules() as called:
+    """Returns the variables of the modules that a model's method calls with these arguments."""
+    with _called_modules() as modules:
         jax.eval_shape(lambda variables, *args: model.apply(variables, *args, method=method), variables, *args)
-    names = {module.path[0] for module in called if module.path}
+    names = {module.path[0] for module in modules if module.path}
     return {kind: {name: tree[name] for name in names & tree.keys()} for kind, tree in variables.items()}
 
 
 @contextmanager
 def _called_modules() -> Iterator[list[nn.Module]]:
-    """The modules of which a method is called while this is open."""
-    called: list[nn.Module] = []
+    """Lists the modules of which a method is called while this is open."""
+    modules: list[nn.Module] = []
 
     def note(layer: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext) -> Any:
-        called.append(context.module)
+        modules.append(context.module)
         return layer(*args, **kwargs)
 
     with nn.intercept_methods(note):
-        yield called
+        yield modules

@@ -1,10 +1,12 @@
-"""In which types the network computes: activations, and the operands of matrix products.
+"""The types in which the network computes: activations, and the operands of matrix products.
 
-Some CPUs have units that multiply bfloat16 two to seven times faster than float32, and add up in float32. XLA's CPU backend
-reaches them (JAX 0.10 to 0.12) if the operands are bfloat16, the result is float32, and both matrices lie as the product reads
-them: [M, K] by [K, N] or [N, K]. Other products become float32 ones; and those that its simplifier turns round only after that
-decision fail when they run. So each product takes place in the branch of a condition, into which the simplifier does not look,
-and the gradient of a kernel, which sums over the rows of both, gets a transposed copy that is made in such a branch, too.
+Some CPUs have units that multiply bfloat16 two to seven times faster than float32, and add up in
+float32. XLA's CPU backend reaches them (JAX 0.10 to 0.12) if the operands are bfloat16, the result
+is float32, and both matrices lie as the product reads them: [M, K] by [K, N] or [N, K]. Other
+products become float32 ones. Products that its simplifier turns round only after that decision fail
+when they run. So each product takes place in the branch of a condition, into which the simplifier
+does not look. The gradient of a kernel, which sums over the rows of both matrices, gets a
+transposed copy, which is made in a branch, too.
 """
 
 import functools
@@ -29,19 +31,20 @@ class Precision:
     """The types of a layer.
 
     Attributes:
-        activations: of what goes from layer to layer. Parameters, softmax and loss are float32 always.
-        operands: of matrix products, whose sums are float32; bfloat16, or as the activations.
+        activations: what goes from layer to layer. Parameters, softmax and loss are always float32.
+        operands: the type of the operands of matrix products, whose sums are float32: bfloat16, or
+            that of the activations.
     """
 
     activations: jnp.dtype
     operands: jnp.dtype
 
     def dense(self, features: int, use_bias: bool = True, kernel_init: Initializer = fan_in) -> nn.Dense:
-        """A dense layer of these types."""
+        """Returns a dense layer of these types."""
         return nn.Dense(features, use_bias, self.activations, kernel_init=kernel_init, dot_general=self._product)
 
     def head(self, symbols: int) -> SymbolHead:
-        """A layer from the stream to the logits of so many symbols, which are float32."""
+        """Returns a layer from the stream to the float32 logits of so many symbols."""
         precision = Precision(FLOAT32, self.operands)
         return SymbolHead(symbols, dtype=FLOAT32, kernel_init=normal(0.02), dot_general=precision._product)
 
@@ -51,16 +54,16 @@ class Precision:
 
 
 def precision_of(dtype: str, products: str) -> Precision:
-    """What a configuration's `dtype` and `products` come to on this machine: without units for bfloat16, operands stay as the
-    activations are."""
+    """Returns what a configuration's `dtype` and `products` mean on this machine: without units for
+    bfloat16, operands have the type of the activations."""
     activations = jnp.dtype(dtype)
     return Precision(activations, BFLOAT16 if products == "bfloat16" and has_bfloat16_units() else activations)
 
 
 @functools.cache
 def has_bfloat16_units() -> bool:
-    """Whether this machine multiplies bfloat16 faster than float32: x86 processors with AMX-BF16 or AVX512-BF16, TPUs, NVIDIA
-    GPUs since Ampere."""
+    """Tells whether this machine multiplies bfloat16 faster than float32: x86 processors with
+    AMX-BF16 or AVX512-BF16, TPUs, NVIDIA GPUs since Ampere do."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         cpuinfo = Path("/proc/cpuinfo")
@@ -70,25 +73,26 @@ def has_bfloat16_units() -> bool:
 
 
 def product(form: str, a: jax.Array, b: jax.Array) -> jax.Array:
-    """An einsum that adds up in float32, and has a float32 result.
+    """Computes an einsum that adds up in float32, and has a float32 result.
 
-    For bfloat16 its form is one of a plain matrix product: a's last axis is summed over, with b's last or first but batch."""
+    For bfloat16 its form must be that of a plain matrix product: a sum over a's last axis, and b's
+    last one or its first after the batch."""
     if jax.default_backend() != "cpu":
         return jnp.einsum(form, a, b, preferred_element_type=jnp.float32)
     if a.dtype == b.dtype == BFLOAT16 and has_bfloat16_units():
-        return _boxed(lambda a, b: jnp.einsum(form, a, b, preferred_element_type=jnp.float32), a, b)
+        return _box(lambda a, b: jnp.einsum(form, a, b, preferred_element_type=jnp.float32), a, b)
     # XLA's CPU backend has no products of some bfloat16 matrices, and is no faster with them.
     return jnp.einsum(form, a.astype(jnp.float32), b.astype(jnp.float32))
 
 
 def _dense_product(x: jax.Array, kernel: jax.Array, dimensions: Any, precision: Any = None, **_: Any) -> jax.Array:
-    """In place of lax.dot_general in a dense layer: [..., K], [K, N] -> [..., N]."""
-    return _mixed(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], -1)
+    """Replaces lax.dot_general in a dense layer: [..., K] by [K, N] gives [..., N]."""
+    return _mixed_product(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], -1)
 
 
 @jax.custom_vjp
-def _mixed(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """float32 [M, K], [K, N] -> [M, N], with bfloat16 operands forward and backward."""
+def _mixed_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Multiplies float32 [M, K] by [K, N], with bfloat16 operands forward and backward."""
     return _mixed_forward(x, kernel)[0]
 
 
@@ -97,28 +101,28 @@ def _mixed_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[ja
     return product("MK,KN->MN", x, kernel), (x, kernel)
 
 
-def _mixed_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
+def _mixed_backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
     gradient = gradient.astype(BFLOAT16)
     return product("MN,KN->MK", gradient, kernel), transposed_product(x, gradient)
 
 
-_mixed.defvjp(_mixed_forward, _mixed_backward)
+_mixed_product.defvjp(_mixed_forward, _mixed_backward)
 
 
 def transposed_product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a^T b: [M, K], [M, N] -> float32 [K, N]."""
+    """Returns a^T b, float32 [K, N], of [M, K] and [M, N]."""
     if jax.default_backend() != "cpu" or a.dtype != BFLOAT16:
         return product("MK,MN->KN", a, b)
     # The narrower matrix is cheaper to transpose, and then the result.
     if a.shape[1] <= b.shape[1]:
-        return product("KM,MN->KN", _transposed(a), b)
-    return product("NM,MK->NK", _transposed(b), a).T
+        return product("KM,MN->KN", _transpose(a), b)
+    return product("NM,MK->NK", _transpose(b), a).T
 
 
 @jax.custom_vjp
 def product_with_constants(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a b, [M, K] by [K, N] -> float32 [M, N], with operands of b's type; b has no gradient."""
+    """Returns a b, float32 [M, N], of [M, K] and [K, N], in b's type; b has no gradient."""
     return product("MK,KN->MN", a.astype(b.dtype), b)
 
 
@@ -128,13 +132,13 @@ product_with_constants.defvjp(
 )
 
 
-def _transposed(x: jax.Array) -> jax.Array:
-    """A copy that lies as the transposed matrix."""
-    return _boxed(lambda x: jax.lax.optimization_barrier(x.T), x)
+def _transpose(x: jax.Array) -> jax.Array:
+    """Makes a copy that lies as the transposed matrix."""
+    return _box(lambda x: jax.lax.optimization_barrier(x.T), x)
 
 
-def _boxed(compute: Callable[..., jax.Array], *operands: jax.Array) -> jax.Array:
-    """compute(*operands), in a branch that is always taken, unless the first number is NaN."""
+def _box(compute: Callable[..., jax.Array], *operands: jax.Array) -> jax.Array:
+    """Returns compute(*operands), in a branch that is taken unless the first number is NaN."""
     shape = jax.eval_shape(compute, *operands)
     first = operands[0][(0,) * operands[0].ndim]
     return jax.lax.cond(first == first, compute, lambda *_: jnp.full(shape.shape, jnp.nan, shape.dtype), *operands)

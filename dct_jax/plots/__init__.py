@@ -1,4 +1,4 @@
-"""Every figure: of lists and samples here; of data sets, training and evaluation in `statistics`, `training`, `likelihood`."""
+"""Figures of lists and samples. Those of data sets, training and evaluation are in `dct.plots`."""
 
 from dct_jax.plots.lists import COLORS, image_grid, luma_dct, progressive, show, traces
 from dct_jax.plots.samples import Row, class_grid, comparison, pairs, positions

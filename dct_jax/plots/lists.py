@@ -19,7 +19,7 @@ _OUTLINE = withStroke(linewidth=2.4, foreground="black")
 
 
 def image_grid(images: Sequence[np.ndarray], columns: int, scale: int = 1, gap: int = 4) -> np.ndarray:
-    """Images side by side on white, each in the middle of a tile of the largest height and width.
+    """Puts images side by side on white, each in the middle of a tile of the largest size.
 
     Args:
         images: uint8 [H, W, 3] each.
@@ -45,7 +45,8 @@ def image_grid(images: Sequence[np.ndarray], columns: int, scale: int = 1, gap: 
 
 
 def progressive(lists: Sequence[SparseDCT], stages: int = 6) -> Figure:
-    """One row a list: its image after 1/stages, 2/stages ... of its triples (the paper's figure of progressive samples)."""
+    """Plots a row for each list: its image after 1/stages, 2/stages ... of its triples (the paper's
+    figure of progressive samples)."""
     figure = Figure(figsize=(1.6 * stages, 1.85 * len(lists) + 0.2), dpi=120, layout="constrained")
     axes = figure.subplots(len(lists), stages, squeeze=False)
     for row, sparse in zip(axes, lists):
@@ -58,8 +59,9 @@ def progressive(lists: Sequence[SparseDCT], stages: int = 6) -> Figure:
 
 
 def show(sparse: SparseDCT, image: np.ndarray, stages: int = 6) -> Figure:
-    """An image as a list (the paper's figure of that name), in three rows: the image, its luma DCT and what quantisation leaves
-    of it; the traces of the list, channel, position and value against the index; its progressive stages, marked in the traces.
+    """Plots an image as a list (the paper's figure of that name), in three rows: the image, its
+    luma DCT and what quantisation leaves of it; the traces of the list, channel, position and value
+    against the index; its progressive stages, marked in the traces.
 
     Args:
         sparse: the image's list.
@@ -87,14 +89,15 @@ def show(sparse: SparseDCT, image: np.ndarray, stages: int = 6) -> Figure:
 
 
 def luma_dct(image: np.ndarray, block_size: int) -> np.ndarray:
-    """The DCT coefficients of luma before quantisation, laid out block by block.
+    """Returns the DCT coefficients of luma before quantisation, laid out block by block.
 
     Args:
         image: uint8 [H, W, 3].
         block_size: B.
 
     Returns:
-        float64 [h, B, w, B]: row of blocks, vertical frequency, column of blocks, horizontal frequency.
+        float64 [h, B, w, B]: row of blocks, vertical frequency, column of blocks, horizontal
+        frequency.
     """
     rows, cols = (-(-side // block_size) for side in image.shape[:2])
     luma, none = np.empty((1, rows * block_size, cols * block_size), np.uint8), np.empty((1, 0, 0), np.uint8)
@@ -124,8 +127,8 @@ def _plot_blocks(figure: SubFigure, sparse: SparseDCT, image: np.ndarray) -> Non
         tiles = np.abs(blocks.astype(np.float64)).reshape(tall, wide)
         shown = np.ma.masked_equal(tiles, 0) if blocks is quantised else np.maximum(tiles, smallest)
         largest = max(tiles.max(), 2)
-        drawn = axis.imshow(shown, norm=LogNorm(smallest, largest), cmap="viridis", interpolation="nearest")
-        bar = figure.colorbar(drawn, ax=axis, shrink=0.8, pad=0.02)
+        panel = axis.imshow(shown, norm=LogNorm(smallest, largest), cmap="viridis", interpolation="nearest")
+        bar = figure.colorbar(panel, ax=axis, shrink=0.8, pad=0.02)
         ticks = [tick for tick in (1, 10, 100, 1000, 10000) if tick <= largest]
         bar.set_ticks(ticks, labels=[str(tick) for tick in ticks])
         bar.ax.minorticks_off()
@@ -170,7 +173,7 @@ def _plot_traces(figure: Figure | SubFigure, sparse: SparseDCT, marks: Sequence[
 
 
 def traces(sparse: SparseDCT) -> Figure:
-    """Channel, position and value of a list's triples against their index (the paper's traces)."""
+    """Plots channel, position and value of a list's triples by their index (the paper's traces)."""
     figure = Figure(figsize=(10, 6), dpi=110, layout="constrained")
     _plot_traces(figure, sparse, ())
     return figure

@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 def class_grid(images: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> Figure:
-    """A row of samples for each class, with its name in front.
+    """Plots a row of samples for each class, with its name in front.
 
     Args:
         images: for each class its samples, uint8 [H, W, 3] each.
@@ -53,7 +53,7 @@ def class_grid(images: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> 
 
 
 def comparison(rows: Sequence[Row], given: str) -> Figure:
-    """What was given, the samples, and the original where there is one, as in the paper.
+    """Plots what was given, the samples, and the original where there is one, as in the paper.
 
     Args:
         rows: one a picture.
@@ -81,10 +81,12 @@ def comparison(rows: Sequence[Row], given: str) -> Figure:
 
 
 def pairs(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: int = 10) -> Figure:
-    """Pictures that belong together, one above the other, in as many bands of `columns` as are needed.
+    """Plots pictures that belong together, one above the other, in as many bands of `columns` as
+    are needed.
 
     Args:
-        rows: for each row of a band its name and its pictures, uint8 [H, W, 3] each, as many in every row.
+        rows: for each row of a band its name and its pictures, uint8 [H, W, 3] each, as many in
+            every row.
         columns: of a band.
     """
     number = len(rows[0][1])
@@ -104,14 +106,15 @@ def pairs(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: int = 10) -
 
 
 def positions(lists: Sequence[SparseDCT], stages: int = 6) -> Figure:
-    """Where content is put (after the paper's first figure): for each list its image after 1/stages, 2/stages ... of the
-    triples, and below how many of the triples of that stage lie at each block.
+    """Plots where content is put (after the paper's first figure): for each list its image after
+    1/stages, 2/stages ... of the triples, and below how many of the triples of that stage lie at
+    each block.
 
     Raises:
         ValueError: if there are no lists.
     """
     if not lists:
-        raise ValueError("there are no lists to draw")
+        raise ValueError("there are no lists to plot")
     aspect = max(sparse.size[0] / sparse.size[1] for sparse in lists)
     width, height = 1.45 * stages + 1.4, 2 * (1.45 * aspect + 0.32) * len(lists) + 0.1
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
@@ -124,18 +127,18 @@ def positions(lists: Sequence[SparseDCT], stages: int = 6) -> Figure:
             axis.imshow(sparse.codec.decode(sparse[:end]), interpolation="nearest")
             axis.set_title(f"the first {end}", fontsize=8)
         for axis, count, begin, end in zip(maps, counts, ends, ends[1:]):
-            drawn = axis.imshow(count, vmin=0, vmax=most, cmap="magma", interpolation="nearest")
+            heatmap = axis.imshow(count, vmin=0, vmax=most, cmap="magma", interpolation="nearest")
             axis.set_title(f"{begin + 1} to {end}" if end > begin else "none", fontsize=8)
-        bar = figure.colorbar(drawn, ax=list(maps), shrink=0.9, pad=0.01)
+        bar = figure.colorbar(heatmap, ax=list(maps), shrink=0.9, pad=0.01)
         bar.set_label("triples a block", fontsize=8)
         bar.ax.tick_params(labelsize=8)
-        _without_ticks([*images, *maps])
+        _remove_ticks([*images, *maps])
     return figure
 
 
 def block_counts(sparse: SparseDCT) -> np.ndarray:
-    """How many of a list's triples lie at each block of the luma grid, float64 [h, w]. A triple of a chroma block counts in
-    equal parts at the luma blocks that it covers."""
+    """Returns how many of a list's triples lie at each block of the luma grid, float64 [h, w]. A
+    triple of a chroma block counts in equal parts at the luma blocks that it covers."""
     (height, width), area = sparse.grid, sparse.codec.block_size**2
     counts = np.zeros((height, width))
     row, col = np.divmod(sparse.positions, width)  # [L] each
@@ -149,7 +152,7 @@ def block_counts(sparse: SparseDCT) -> np.ndarray:
     return counts
 
 
-def _without_ticks(axes: Sequence[Axes]) -> None:
+def _remove_ticks(axes: Sequence[Axes]) -> None:
     for axis in axes:
         axis.set_xticks([])
         axis.set_yticks([])

@@ -1,4 +1,4 @@
-"""Models that come with the package, and files of exported ones: what a command's RUN can name besides a run's folder."""
+"""Published models and files of exported ones: what a command's RUN can name besides a folder."""
 
 import difflib
 import hashlib
@@ -12,17 +12,17 @@ RESULTS = Path("results")
 """Where commands leave what they make of models that have no folder of a run."""
 
 
-def published() -> dict[str, Path]:
-    """The published models' files, by name."""
+def published_models() -> dict[str, Path]:
+    """Returns the published models' files, by name."""
     return {path.stem: path for path in sorted(FOLDER.glob(f"*{SUFFIX}"))}
 
 
 def locate(run: str | Path) -> Path:
-    """What a command's RUN means: the folder of a run, also at a URL, or of one of its checkpoints, a file of weights, or the
-    name of a published model. A folder or a file that is there comes before a name.
+    """Finds what a command's RUN means: the folder of a run, also at a URL, or of a checkpoint, a
+    file of weights, or the name of a published model. A folder or a file comes before a name.
 
     Raises:
-        ValueError: if there is nothing of the kind, or a published model's file is not the one that was published.
+        ValueError: if there is none of these, or a published model's file has another checksum.
     """
     if is_url(run):
         mirror = Mirror(str(run), "read")
@@ -33,7 +33,7 @@ def locate(run: str | Path) -> Path:
     path = Path(run)
     if (path / CHECKPOINTS).is_dir() or is_checkpoint(path) or (path.suffix == SUFFIX and path.exists()):
         return path
-    models = published()
+    models = published_models()
     if str(run) in models:
         _check_published(models[str(run)])
         return models[str(run)]
@@ -44,7 +44,7 @@ def locate(run: str | Path) -> Path:
 
 
 def results_folder(run: str | Path) -> Path:
-    """Where a command leaves what it makes of RUN: in the run's own folder, or in results/NAME."""
+    """Returns where a command's results of RUN go: the run's own folder, or results/NAME."""
     path = Path(run)
     if is_url(run):
         return RESULTS / path.name

@@ -1,6 +1,6 @@
-"""One file for one model: a safetensors file of its parameters, with everything else in the header's metadata.
+"""One file for one model: a safetensors file of its parameters; all else is in its metadata.
 
-The library safetensors reads and writes the numbers; that they are the ones which were written is found out by the fingerprint.
+The library safetensors reads and writes the numbers; the fingerprint shows whether they are right.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ class About:
     Attributes:
         data: what it was trained on.
         licence: of the weights.
-        command: that trained it.
+        command: the command that trained it.
         results: figures by name, such as "bits_per_pixel".
     """
 
@@ -64,14 +64,14 @@ class Weights(NamedTuple):
     about: About
 
 
-def rounded(variables: Any, kind: Kind) -> Any:
-    """Float32 variables as a file of this kind gives them back."""
+def round_to(variables: Any, kind: Kind) -> Any:
+    """Rounds float32 variables to what a file of this kind gives back."""
     dtype = np.dtype(ml_dtypes.bfloat16 if kind == "bfloat16" else kind)
     return jax.tree.map(lambda x: np.asarray(x).astype(dtype).astype(np.float32), variables)
 
 
 def write_weights(path: Path, weights: Weights, kind: Kind) -> None:
-    """Writes a file whose numbers are of this kind; `weights.variables` must be `rounded` to it.
+    """Writes a file whose numbers are of this kind, to which `round_to` has rounded them.
 
     Raises:
         ValueError: if the file's name does not end in SUFFIX, or it cannot be written.
@@ -93,23 +93,23 @@ def write_weights(path: Path, weights: Weights, kind: Kind) -> None:
 
 
 def read_about(path: Path) -> tuple[About, int]:
-    """What to know of a file's model, and how many parameters it has, without reading them.
+    """Returns what to know of a model, and its number of parameters, without reading them.
 
     Raises:
         ValueError: as `read_weights`, as far as the header tells.
     """
-    with _named(path):
+    with _name_errors(path):
         config, metadata = _header(path)
         return _about(metadata), sum(int(np.prod(shape)) for shape, _ in _arrays(path, config).values())
 
 
 def read_weights(path: Path) -> Weights:
-    """Reads a file. Whether its fingerprint is right, the caller must find out.
+    """Reads a file. The caller must check its fingerprint.
 
     Raises:
-        ValueError: if it is missing or damaged, of another version, or its arrays do not fit its configuration.
+        ValueError: if it is missing, damaged or of another version, or its arrays do not fit.
     """
-    with _named(path):
+    with _name_errors(path):
         data = read_limited(path)
         config, metadata = _header(path)
         arrays = _arrays(path, config)
@@ -125,11 +125,11 @@ def read_weights(path: Path) -> Weights:
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Whatever is wrong with the file becomes one line that names it."""
+def _name_errors(path: Path) -> Iterator[None]:
+    """Turns any error into one line that names the file."""
     try:
         yield
-    # The library has an error of its own, and JSON of another form raises KeyError, TypeError and so on.
+    # The library has an error of its own; other JSON raises KeyError, TypeError and so on.
     except Exception as error:
         if str(error).startswith(str(path)) or "nable to initialize backend" in str(error):
             raise
@@ -154,21 +154,21 @@ def _header(path: Path) -> tuple[RunConfig, dict[str, str]]:
 def _about(metadata: Mapping[str, str]) -> About:
     values = json.loads(metadata["about"])
     results = {str(name): float(value) for name, value in values["results"].items()}
-    return About(*(str(values[name]) for name in ("data", "licence", "command")), results)
+    return About(str(values["data"]), str(values["licence"]), str(values["command"]), results)
 
 
 def _arrays(path: Path, config: RunConfig) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and type of each array, which are those that the configuration's stage needs."""
+    """Returns shape and type of each array; they must be those of the configuration's stage."""
     wanted = {name: tuple(leaf.shape) for name, leaf in flatten_dict(config.build().shapes(), sep="/").items()}
-    found = {}
+    arrays = {}
     with safetensors.safe_open(path, framework="numpy") as file:
         for name in file.keys():
             part = file.get_slice(name)
             if part.get_dtype() not in _DTYPES:
                 raise ValueError(f"{name} is of the type {part.get_dtype()}; it must be one of {', '.join(_DTYPES)}")
-            found[name] = (tuple(part.get_shape()), _DTYPES[part.get_dtype()])
-    for name in sorted(wanted.keys() | found.keys()):
-        shape = found[name][0] if name in found else "missing"
+            arrays[name] = (tuple(part.get_shape()), _DTYPES[part.get_dtype()])
+    for name in sorted(wanted.keys() | arrays.keys()):
+        shape = arrays[name][0] if name in arrays else "missing"
         if shape != wanted.get(name, "unknown"):
             raise ValueError(f"{name} is {shape}; its configuration needs {wanted.get(name, 'none of that name')}")
-    return found
+    return arrays

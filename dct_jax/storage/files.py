@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LARGEST_FILE = 2**30
-"""Bytes."""
+"""Bytes that a file from outside may have."""
 
 
 def read_limited(path: Path) -> bytes:
-    """A file from outside, if it is not too large to be what it should be.
+    """Reads a file from outside, if it is not too large to be what it should be.
 
     Raises:
         ValueError: if it cannot be read, or has more than LARGEST_FILE bytes; the message names it.
@@ -31,8 +31,8 @@ def read_limited(path: Path) -> bytes:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside `path`, with the same suffix, that takes its place when the block ends well, and is removed
-    when it does not.
+    """Gives a temporary name beside `path`, with its suffix. That file takes the place of `path`
+    when the block ends well, and is removed when it does not.
 
     Raises:
         ValueError: if the folder cannot be written.
@@ -59,8 +59,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """The same for a folder that is not there yet: a temporary one, two above it, so that neither it nor the folder around it
-    is seen before it is whole.
+    """Gives a temporary folder, two above a folder that is not there yet, and renames it when the
+    block ends well: neither the folder nor the one around it is seen before it is whole.
 
     Raises:
         ValueError: if that place cannot be written.
@@ -92,13 +92,13 @@ def flush(path: Path) -> None:
 
 
 def flush_tree(folder: Path) -> None:
-    """The same for all that is in a folder's tree."""
+    """Waits until all that is in a folder's tree is on the disk."""
     for path in (*folder.rglob("*"), folder):
         flush(path)
 
 
 def _umask() -> int:
-    """What new files and folders do not allow; it cannot be read without being set."""
+    """Returns what new files and folders do not allow; it cannot be read without being set."""
     umask = os.umask(0)
     os.umask(umask)
     return umask

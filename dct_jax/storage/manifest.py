@@ -9,17 +9,18 @@ from pathlib import Path
 from dct_jax.storage.files import flush, flush_tree, replacing
 
 MANIFEST = "manifest.json"
-"""Written last: a folder that has it was finished. {"files": {path below the folder: [bytes, CRC-32]}}."""
+"""Written last: a folder that has it was finished. {"files": {path below the folder: [bytes,
+CRC-32]}}."""
 
 BUFFER = 2**20
 """Bytes that are read at a time."""
 
 LARGEST_MANIFEST = 2**24
-"""Bytes."""
+"""Bytes that a manifest may have."""
 
 
 def write_manifest(folder: Path) -> None:
-    """Writes the manifest of all files in a folder's tree, when they and their folders are on the disk.
+    """Flushes a folder's tree to the disk, then writes the manifest of all its files.
 
     Raises:
         OSError: if a file cannot be read, or flushed to the disk.
@@ -35,7 +36,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def find_damage(folder: Path, thorough: bool = True) -> str | None:
-    """What is wrong with a folder that has a manifest, in words that begin with the path of the file; None if nothing is.
+    """Returns what is wrong with a folder that has a manifest, a file's path first, or None.
 
     Args:
         folder: to be compared with its manifest.
@@ -65,7 +66,7 @@ def find_damage(folder: Path, thorough: bool = True) -> str | None:
 
 
 def _digest(path: Path) -> str | None:
-    """The checksum of a file; None if it cannot be read."""
+    """Returns the checksum of a file; None if it cannot be read."""
     try:
         return _checksum(path)
     except OSError:
@@ -73,8 +74,9 @@ def _digest(path: Path) -> str | None:
 
 
 def _checksum(path: Path) -> str:
-    """The CRC-32 of a file, eight hexadecimal digits: it finds every flipped bit, and every run of 32 or fewer; of other damage
-    one in 4e9 passes. SHA-256 takes seven times as long, which is more than a twentieth of the time of a large checkpoint."""
+    """Returns the CRC-32 of a file, eight hexadecimal digits: it finds every flipped bit, and every
+    run of 32 or fewer; of other damage one in 4e9 passes. SHA-256 takes seven times as long, which
+    is more than a twentieth of the time of a large checkpoint."""
     buffer = memoryview(bytearray(BUFFER))
     checksum = 0
     with path.open("rb", buffering=0) as file:

@@ -1,7 +1,8 @@
 """Runs and pictures away from this disk: gs://, s3:// and whatever else fsspec reaches.
 
-A run in training lies on this disk, in the folder for caches, and is copied there after each checkpoint. So training itself
-needs no other disk, and goes on while the other one cannot be reached.
+A run in training lies on this disk, in the folder for caches, and is copied there after each
+checkpoint. So training itself needs no other disk, and goes on while the other one cannot be
+reached.
 """
 
 import hashlib
@@ -25,38 +26,42 @@ CHECKPOINTS = "checkpoints"
 
 
 def is_url(name: str | Path) -> bool:
-    """Whether this names a place that is reached by a protocol."""
+    """Returns whether this names a place that is reached by a protocol."""
     return re.match(r"[a-z][a-z0-9+.-]*://", str(name)) is not None
 
 
 class Mirror:
     """The folder of a run somewhere else, and its copy on this disk.
 
-    Files below checkpoints/STEP/ do not change once the step has its manifest, which is copied last and removed first, as on
-    this disk. Other files are copied whole each time; they are small.
+    Files below checkpoints/STEP/ do not change once the step has its manifest, which is copied last
+    and removed first, as on this disk. Other files are copied whole each time; they are small.
     """
 
     def __init__(self, url: str, copy: str) -> None:
-        """Args: the folder, and a name for the copy: a run in training and one that is read must have different ones.
+        """Finds the folder, and the place of its copy.
+
+        Args:
+            url: the folder.
+            copy: the copy's name; a run in training and one that is read must have different ones.
 
         Raises:
-            ValueError: if no installed package reaches such a place.
+            ValueError: if no installed package reaches the place.
         """
         self.url = url
         self._fs, root = _file_system(url)
         self._root = root.rstrip("/")
-        self.folder = _kept(url, copy)
+        self.folder = _local_folder(url, copy)
 
     def start(self) -> None:
-        """Brings the copy to the state that a run goes on from: what is there, or the copy if that has later checkpoints,
-        because they could not be copied when the run ended.
+        """Brings the copy to the state that a run goes on from: what is there, or the copy if that
+        has later checkpoints, because they could not be copied when the run ended.
 
         Raises:
             ValueError: if the place cannot be reached.
         """
-        there = self._patiently(self._files)
-        if there and max(_steps(there), default=-1) < max(_steps(self._copied()), default=-1):
-            self._patiently(self._push)
+        there = self._retry(self._files)
+        if there and max(_steps(there), default=-1) < max(_steps(self._local_files()), default=-1):
+            self._retry(self._push)
         else:
             self.pull()
 
@@ -66,60 +71,60 @@ class Mirror:
         Raises:
             ValueError: if the place cannot be reached.
         """
-        self._patiently(self._pull)
+        self._retry(self._pull)
 
     def push(self) -> None:
-        """Makes what is there equal to the copy; if it cannot be reached, that is said, and the next call does it.
+        """Makes the place equal to the copy; where that fails, it warns, and the next call does it.
 
         Raises:
             OSError: if the copy cannot be read.
         """
         try:
-            self._patiently(self._push)
+            self._retry(self._push)
         except ValueError as error:
             log.warning("%s; the run goes on, and is in %s", error, self.folder)
 
     def finish(self) -> None:
-        """As `push`, at the end of a run.
+        """Pushes at the end of a run.
 
         Raises:
             ValueError: if the place cannot be reached.
         """
         try:
-            self._patiently(self._push)
+            self._retry(self._push)
         except ValueError as error:
             raise ValueError(f"{error}; the run is in {self.folder}, and the same command copies it") from None
 
     def _files(self) -> set[str]:
-        """The files that are there, as paths below the folder."""
+        """Returns the files that are there, as paths below the folder."""
         self._fs.invalidate_cache()
         names = {path[len(self._root) + 1 :] for path in self._fs.find(self._root)}
         return {name for name in names if name and ".." not in PurePosixPath(name).parts}
 
-    def _copied(self) -> set[str]:
+    def _local_files(self) -> set[str]:
         paths = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
         return {path.relative_to(self.folder).as_posix() for path in paths}
 
     def _pull(self) -> None:
-        there, here = self._files(), self._copied()
-        for name in sorted(here - there, key=_removed):
+        there, here = self._files(), self._local_files()
+        for name in sorted(here - there, key=_removal_order):
             (self.folder / name).unlink()
-        for name in sorted(there, key=_copied_last):
+        for name in sorted(there, key=_copy_order):
             if not self._is_same(name, name in here):
                 with replacing(self.folder / name) as path:
                     self._fs.get_file(f"{self._root}/{name}", str(path))
 
     def _push(self) -> None:
-        there, here = self._files(), self._copied()
-        for name in sorted(here, key=_copied_last):
+        there, here = self._files(), self._local_files()
+        for name in sorted(here, key=_copy_order):
             if not self._is_same(name, name in there):
                 self._fs.makedirs(f"{self._root}/{PurePosixPath(name).parent}", exist_ok=True)
                 self._fs.put_file(str(self.folder / name), f"{self._root}/{name}")
-        for name in sorted(there - here, key=_removed):
+        for name in sorted(there - here, key=_removal_order):
             self._fs.rm_file(f"{self._root}/{name}")
 
     def _is_same(self, name: str, on_both: bool) -> bool:
-        """Whether a file need not be copied: it is part of a checkpoint whose manifest is the same on both sides."""
+        """Returns whether a file is of a checkpoint whose manifests are equal on both sides."""
         parts = PurePosixPath(name).parts
         if not on_both or parts[0] != CHECKPOINTS or len(parts) < 3:
             return False
@@ -127,8 +132,8 @@ class Mirror:
         ours, theirs = self.folder / manifest, f"{self._root}/{manifest}"
         return ours.exists() and self._fs.exists(theirs) and ours.read_bytes() == self._fs.cat_file(theirs)
 
-    def _patiently(self, do: Callable[[], Any]) -> Any:
-        """Does it, again and again for a while if it fails: services and networks are gone for a minute at times."""
+    def _retry(self, do: Callable[[], Any]) -> Any:
+        """Does it, again and again if it fails: services and networks may be gone for a minute."""
         end, wait = time.monotonic() + PATIENCE, 1.0
         while True:
             try:
@@ -143,13 +148,13 @@ class Mirror:
 
 
 def fetch(url: str) -> Path:
-    """A file or a folder of pictures, copied to this disk once: files of the same size are not copied again.
+    """Copies a file or a folder of pictures to this disk, but for files that it has in equal size.
 
     Raises:
         ValueError: if there is nothing, or it cannot be reached.
     """
     fs, root = _file_system(url)
-    folder = _kept(url, "data")
+    folder = _local_folder(url, "data")
     try:
         files = fs.find(root, detail=True)
         if not files:
@@ -177,20 +182,20 @@ def _file_system(url: str) -> tuple[Any, str]:
         raise ValueError(f"{url} cannot be reached ({error}): pip install 'dct_jax[remote]'") from None
 
 
-def _kept(url: str, copy: str) -> Path:
+def _local_folder(url: str, copy: str) -> Path:
     name = re.sub(r"\W+", "-", url)[-60:].strip("-")
     return cache_folder() / "mirrors" / copy / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
 
 
 def _steps(names: set[str]) -> list[int]:
-    """The steps of the whole checkpoints among these files."""
+    """Returns the steps of the whole checkpoints among these files."""
     parts = (PurePosixPath(name).parts for name in names)
     return [int(p[1]) for p in parts if len(p) == 3 and p[0] == CHECKPOINTS and p[1].isdecimal() and p[2] == MANIFEST]
 
 
-def _copied_last(name: str) -> tuple[bool, str]:
+def _copy_order(name: str) -> tuple[bool, str]:
     return name.endswith(f"/{MANIFEST}"), name
 
 
-def _removed(name: str) -> tuple[bool, str]:
+def _removal_order(name: str) -> tuple[bool, str]:
     return not name.endswith(f"/{MANIFEST}"), name

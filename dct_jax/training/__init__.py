@@ -1,1 +1,1 @@
-"""The training step, and the loop around it. It speaks of batches and log-likelihoods, not of DCT."""
+"""The training step and the loop around it. They know batches and losses, not DCT."""

@@ -1,7 +1,7 @@
-"""Checkpoints of a run: variables, optimiser, the pictures' sizes and the configuration. Orbax writes the arrays.
+"""Checkpoints of a run: variables, optimiser, sizes and configuration. Orbax writes the arrays.
 
-A checkpoint is a folder named by its step. Its manifest is written last and removed first, so a folder without one is not a
-checkpoint: it was not finished, or is being removed.
+A checkpoint is a folder named by its step. Its manifest is written last and removed first, so a
+folder without one is not a checkpoint: it was not finished, or is being removed.
 """
 
 import errno
@@ -35,7 +35,7 @@ DAMAGED = ".damaged"
 """Ends the name of a folder that was a checkpoint, and is kept for people to look at."""
 
 OLDER = "_CHECKPOINT_METADATA"
-"""A file in the checkpoints of earlier versions, which have no manifest. They have the same layout, but cannot be checked."""
+"""A file in checkpoints of earlier versions: they have today's layout, but no manifest."""
 
 LARGEST_TEXT = 2**24
 """Bytes of a configuration, sizes, classes or metrics."""
@@ -45,11 +45,11 @@ VARIABLES = "params"
 
 
 class Checkpoints:
-    """The checkpoints below a folder: the latest few, and the best by a number about held-out pictures.
+    """The checkpoints below a folder: the latest few, and the best on held-out pictures.
 
-    Each has the trees of variables and of the optimiser, the texts sizes and classes (of the training pictures) and config, and
-    if it was evaluated, metrics and the name of the one that is its score. The position of the input is the step. If a run has
-    several processes, each may read; one writes.
+    Each has the trees of variables and of the optimiser, and the texts config, sizes and classes
+    (of the training pictures). If it was evaluated, it has metrics and the name of its score. The
+    position of the input is the step. Each process of a run may read; one writes.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -80,7 +80,7 @@ class Checkpoints:
         """The step of the best evaluated checkpoint, else of the latest, or None.
 
         Args:
-            among: these; all by default.
+            among: the steps to compare; all by default.
 
         Raises:
             ValueError: if the metrics of one cannot be read.
@@ -90,10 +90,11 @@ class Checkpoints:
         return min(evaluated, key=evaluated.__getitem__, default=max(steps, default=None))
 
     def check(self, step: int) -> None:
-        """Compares all bytes of a checkpoint with its manifest. Those of earlier versions have none, which is said.
+        """Compares all bytes of a checkpoint with its manifest; warns if there is none.
 
         Raises:
-            ValueError: if it is not as it was written. The message names the file, and the best of the others that are whole.
+            ValueError: if it is not as it was written; the message names the file and a whole
+                checkpoint.
         """
         if (self.path(step) / OLDER).exists():
             log.warning("%s is from a version without checksums: damage in its arrays is not noticed.", self.path(step))
@@ -101,7 +102,7 @@ class Checkpoints:
             raise ValueError(f"{damage}: this checkpoint is damaged; {self._others(step)}")
 
     def metrics(self, step: int) -> dict[str, float] | None:
-        """What `save` was told of that checkpoint's evaluation.
+        """Returns what `save` was told of a checkpoint's evaluation.
 
         Raises:
             ValueError: if it cannot be read.
@@ -121,7 +122,7 @@ class Checkpoints:
         pending: Mapping[str, Any] | None = None,
         score: str = SCORE_BEFORE,
     ) -> None:
-        """Writes a checkpoint, unless that step has one; then removes those that `training.keep` does not keep.
+        """Writes a checkpoint, unless the step has one; removes those beyond `training.keep`.
 
         Args:
             state: of the run, in the memory of this process.
@@ -130,7 +131,7 @@ class Checkpoints:
             metrics: of the evaluation at this step, if there was one.
             classes: the names of the training pictures' classes, if they have any.
             pending: what the log has not said yet, `Report.pending`.
-            score: which of the metrics checkpoints are compared by; lower is better.
+            score: the metric that checkpoints are compared by; lower is better.
 
         Raises:
             ValueError: if it cannot be written; nothing of it is left.
@@ -144,7 +145,7 @@ class Checkpoints:
         trees = {VARIABLES: state.variables, "optimizer": state.optimizer}
         try:
             _check_space(self.folder, sum(x.nbytes for x in jax.tree.leaves(trees)))
-            with _quietly():
+            with _silence_threads():
                 for name, tree in trees.items():
                     _write_arrays(folder / name, tree)
             for name, text in texts.items():
@@ -155,23 +156,23 @@ class Checkpoints:
             write_manifest(folder)
         except Exception as error:  # Orbax raises many kinds
             self._remove(step)
-            raise ValueError(f"{folder}: this checkpoint cannot be written ({_reason(error)}); {self.kept()}") from None
+            raise ValueError(f"{folder}: this checkpoint cannot be written ({_reason(error)}); {self.last_good()}") from None
         except BaseException:
             self._remove(step)
             raise
         self._rotate(config.training.keep)
 
     def set_damaged_aside(self) -> list[Path]:
-        """Renames the checkpoints that are not whole, so that the others can be used. Their new names."""
-        moved = []
+        """Renames checkpoints that are not whole, so others can be used. Returns the new names."""
+        paths = []
         for step in self.steps():
             if self._damage(step):
-                moved.append(self.path(step).with_name(f"{step}{DAMAGED}"))
-                shutil.rmtree(moved[-1], ignore_errors=True)
-                self.path(step).rename(moved[-1])
-        return moved
+                paths.append(self.path(step).with_name(f"{step}{DAMAGED}"))
+                shutil.rmtree(paths[-1], ignore_errors=True)
+                self.path(step).rename(paths[-1])
+        return paths
 
-    def kept(self) -> str:
+    def last_good(self) -> str:
         """What a run can go on from, in words."""
         latest = self.latest()
         return "no checkpoint was saved yet" if latest is None else f"the last good checkpoint is {self.path(latest)}"
@@ -214,7 +215,7 @@ class Checkpoints:
             raise ValueError(f"{self.path(step)}: this checkpoint has no readable sizes ({error})") from None
 
     def classes(self, step: int) -> tuple[str, ...]:
-        """The names of the training pictures' classes, by label; empty if they have none, or the checkpoint is older.
+        """The training pictures' class names, by label; empty if none, or if the checkpoint is old.
 
         Raises:
             ValueError: if they cannot be read.
@@ -230,7 +231,7 @@ class Checkpoints:
             raise ValueError(f"{self.path(step)}: this checkpoint has no readable classes ({error})") from None
 
     def pending(self, step: int) -> dict[str, Any]:
-        """What `save` was told of the log; empty if the checkpoint is older.
+        """Returns what `save` was told of the log; empty if the checkpoint is older.
 
         Raises:
             ValueError: if it cannot be read.
@@ -260,10 +261,10 @@ class Checkpoints:
             return None
         try:
             metrics = self._text(step, "metrics", "metrics")
-            found = {str(name): float(number) for name, number in metrics.items()}
-            if (score := self._score(step)) not in found:
+            numbers = {str(name): float(number) for name, number in metrics.items()}
+            if (score := self._score(step)) not in numbers:
                 raise ValueError(f"it has no {score}")
-            return found
+            return numbers
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{self.path(step) / 'metrics' / 'metrics'} cannot be read ({error})") from None
 
@@ -293,7 +294,7 @@ class Checkpoints:
             raise ValueError("its JSON is nested too deeply") from None
 
     def _arrays(self, step: int, item: str, like: Any) -> Any:
-        """A tree of arrays on a device of this process: the run may have had devices that this machine lacks."""
+        """Reads arrays onto a device of this process; the run's devices may not be here."""
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
         try:
@@ -306,10 +307,10 @@ class Checkpoints:
 
     def _others(self, step: int) -> str:
         """What to take in place of a damaged checkpoint, in words."""
-        whole = [other for other in self.steps() if other != step and not self._damage(other)]
-        if not whole:
+        best = self.best(other for other in self.steps() if other != step and not self._damage(other))
+        if best is None:
             return "there is no other that is whole"
-        return f"{self.path(self.best(whole))} is whole: name it in place of the run, or train with --latest-whole"
+        return f"{self.path(best)} is whole: name it in place of the run, or train with --latest-whole"
 
     def _rotate(self, keep: int) -> None:
         """Removes all but the best and the latest `keep`, and what was not finished."""
@@ -334,17 +335,18 @@ def _arrays_handler() -> ocp.StandardCheckpointHandler:
 
 
 def _check_space(folder: Path, size: int) -> None:
-    """Raises OSError unless there is room for so many bytes of arrays: what TensorStore does when the disk is full while it
-    writes cannot be foreseen."""
+    """Raises OSError unless there is room for `size` bytes of arrays. What TensorStore does on a
+    full disk cannot be foreseen."""
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < size + size // 8 + 2**20:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Of what fails in them, the threads of Orbax and TensorStore print dozens of tracebacks; the exception that reaches us
-    says it, too. After a failure some are still to come, so then they stay silent."""
+def _silence_threads() -> Iterator[None]:
+    """Silences the threads of Orbax and TensorStore, which print dozens of tracebacks of one
+    failure; the exception that reaches us says it, too. After a failure they stay silent: more
+    tracebacks are to come."""
     hook, orbax = sys.unraisablehook, logging.getLogger("absl")
     level = orbax.level
     sys.unraisablehook = lambda _: None
@@ -372,7 +374,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check_shapes(name: str, saved: Any, like: Any) -> None:
-    """Raises ValueError, naming the array, unless both trees have the same arrays with the same shapes."""
+    """Raises ValueError, naming the array, unless both trees have equal names and shapes."""
     ours, theirs = (
         {jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves}
         for leaves in (jax.tree_util.tree_leaves_with_path(tree) for tree in (like, saved))

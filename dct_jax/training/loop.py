@@ -1,4 +1,4 @@
-"""The training run: data in, checkpoints and metrics out, and the same command again goes on where it stopped."""
+"""The training run: data in, checkpoints and metrics out; a stopped run goes on where it was."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from dct_jax.evaluation.judge import Judge
 from dct_jax.evaluation.prior import Prior
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.report import Report
-from dct_jax.training.run_folder import check_same_run, locked
+from dct_jax.training.run_folder import check_same_run, lock_folder
 from dct_jax.training.signals import stop_signals
 from dct_jax.training.stage import Stage
 
@@ -33,10 +33,10 @@ class Outcome:
         stage: what was trained.
         step: steps taken in all.
         signal: the name of the signal that stopped it, or None if the run is complete.
-        evaluation: the stage's numbers about held-out pictures, of the best checkpoint, and what was asked of samples; None if
-            there was no evaluation.
-        held_out: what was evaluated, as the stage's reader has it.
-        skipped: how many pictures could not be used, in words, for training pictures and held-out ones; empty if all could.
+        evaluation: the best checkpoint's numbers about held-out pictures and, if they were asked
+            for, samples; None if there was no evaluation.
+        held_out: the held-out pictures, as the stage's reader has them.
+        skipped: how many training and held-out pictures could not be used, in words.
     """
 
     stage: Stage
@@ -51,35 +51,36 @@ def train(
     config: RunConfig,
     folder: Path,
     devices: Sequence[jax.Device] | None = None,
-    saved: Callable[[], None] | None = None,
+    on_save: Callable[[], None] | None = None,
     latest_whole: bool = False,
-    stopped: list[str] | None = None,
+    signals: list[str] | None = None,
 ) -> Outcome:
-    """Trains to the end, or until SIGTERM or SIGINT; goes on from the folder's latest checkpoint if it has one.
+    """Trains to the end, or until SIGTERM or SIGINT; goes on from the latest checkpoint, if any.
 
-    If the run has several processes (`processes.joined`), all of them call this. Each makes its share of every batch; process 0
-    reports.
+    If the run has several processes (`processes.join_processes`), all of them call this. Each makes
+    its share of every batch; process 0 reports.
 
     Args:
         config: of the run.
-        folder: for checkpoints/, metrics.jsonl and TensorBoard events; the same one for all processes.
+        folder: for checkpoints/, metrics.jsonl and TensorBoard events; one for all processes.
         devices: to train on, of all processes; all that there are by default.
-        saved: is called after each checkpoint, by the process that wrote it.
-        latest_whole: sets damaged checkpoints aside and goes on from the latest that is whole.
-        stopped: the list of `signals.stop_signals`, if the caller has it open already.
+        on_save: is called after each checkpoint, by the process that wrote it.
+        latest_whole: whether to set damaged checkpoints aside and go on from a whole one.
+        signals: the list of `signals.stop_signals`, if the caller has it open already.
 
     Raises:
-        ValueError: if the folder holds a run of another configuration, is in training already or cannot be written, if its
-            latest checkpoint is damaged, if the data cannot be used, or if the devices do not divide the batch.
-        FloatingPointError: if a loss or a gradient is not finite; the folder keeps the last good checkpoint.
+        ValueError: if the folder holds a run of another configuration, is in training already or
+            cannot be written, if its latest checkpoint is damaged, if the data cannot be used, or
+            if the devices do not divide the batch.
+        FloatingPointError: if a loss or a gradient is not finite; the last checkpoint is good.
     """
     devices = devices or all_devices()
     _check_batch(config.training, len(devices))
     stage = config.build()
     data = _open_data(stage)  # before anything is written
-    lock = nullcontext() if jax.process_index() else locked(folder)
-    with nullcontext(stopped) if stopped is not None else stop_signals() as signals, lock:
-        return _train(stage, folder, data, devices, saved, latest_whole, signals)
+    lock = nullcontext() if jax.process_index() else lock_folder(folder)
+    with nullcontext(signals) if signals is not None else stop_signals() as signals, lock:
+        return _train(stage, folder, data, devices, on_save, latest_whole, signals)
 
 
 def _train(
@@ -87,9 +88,9 @@ def _train(
     folder: Path,
     data: "_Data",
     devices: Sequence[jax.Device],
-    saved: Callable[[], None] | None,
+    on_save: Callable[[], None] | None,
     latest_whole: bool,
-    stopped: list[str],
+    signals: list[str],
 ) -> Outcome:
     """As `train`, in a folder that nobody else trains in."""
     config, training, skipped = stage.config, data.training, data.skipped
@@ -98,8 +99,8 @@ def _train(
     any_stopped = any_process(devices)
     checkpoints = Checkpoints(folder / "checkpoints")
     if latest_whole and writes:
-        for moved in checkpoints.set_damaged_aside():
-            log.warning("a damaged checkpoint is set aside: %s", moved)
+        for path in checkpoints.set_damaged_aside():
+            log.warning("a damaged checkpoint is set aside: %s", path)
     bool(any_stopped(False))  # the others wait for that
     if (latest := checkpoints.latest()) is not None:
         checkpoints.check(latest)
@@ -118,15 +119,16 @@ def _train(
             raise FloatingPointError(f"step {done}: {error}") from None
         if data.judge:
             model = stage.trained(jax.device_get(state.variables), sizes, training.classes)
-            numbers = numbers | data.judge(model)
+            if isinstance(model, Prior):  # as `_open_data` requires
+                numbers = numbers | data.judge(model)
         return numbers
 
     def save(evaluation: dict[str, float] | None) -> None:
         report.flush()  # what a checkpoint follows from is never missing
         if writes:
             checkpoints.save(state, sizes, config, evaluation, training.classes, report.pending, stage.best)
-            if saved:
-                saved()
+            if on_save:
+                on_save()
         bool(any_stopped(False))  # the others wait for that
 
     report = Report(stage, folder, done, silent=not writes, pending=checkpoints.pending(latest) if latest is not None else None)
@@ -136,18 +138,18 @@ def _train(
         report.say(f"{parameters:,} parameters, {len(training)} pictures, {where}; compiling takes a moment")
     batches = training_batches(training, config, skipped[0], done, shard)
     try:
-        asked = any_stopped(bool(stopped))
-        stopping = bool(asked)
+        answer = any_stopped(bool(signals))
+        stopping = bool(answer)
         ahead = place(next(batches), devices) if done < config.training.steps and not stopping else None
         while done < config.training.steps and not stopping:
-            batch, before = ahead, asked
+            batch, before = ahead, answer
             state, metrics = step(state, batch)
-            asked = any_stopped(bool(stopped))
+            answer = any_stopped(bool(signals))
             done += 1
             if done < config.training.steps:
                 ahead = place(next(batches), devices)  # while the devices work
             report.step(done, metrics)
-            # What was asked one step ago: all processes have the same answer, and no device has to wait for it.
+            # The answer of a step ago: all processes have it, and no device has to wait for it.
             stopping = bool(before)
             due = done == config.training.steps or done % config.training.evaluate_every == 0
             if due or stopping or done % config.training.checkpoint_every == 0:
@@ -159,24 +161,24 @@ def _train(
         return Outcome(
             stage=stage,
             step=done,
-            signal=(stopped or ["SIGTERM"])[0] if done < config.training.steps else None,
+            signal=(signals or ["SIGTERM"])[0] if done < config.training.steps else None,
             evaluation=checkpoints.metrics(best) if (best := checkpoints.best()) is not None else None,
             held_out=data.held_out,
             skipped=[one.summary() for one in skipped if len(one)],
         )
     except FloatingPointError as error:
-        raise FloatingPointError(f"{error}; {checkpoints.kept()}. Try a lower training.learning_rate.") from None
+        raise FloatingPointError(f"{error}; {checkpoints.last_good()}. Try a lower training.learning_rate.") from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        raise ValueError(f"{where}{error.strerror or error}; {checkpoints.kept()}") from None
+        raise ValueError(f"{where}{error.strerror or error}; {checkpoints.last_good()}") from None
     finally:
         batches.close()
         report.close()
 
 
 class _Data(NamedTuple):
-    """What a run works with: pictures to train on, those that could not be used of them and of those that are held out, what
-    the reader made of the latter, and the judge of samples."""
+    """The training pictures, the skipped training and held-out ones, the reader's held-out records,
+    and the judge of samples, if the run samples."""
 
     training: Source
     skipped: tuple[Skipped, Skipped]
@@ -191,8 +193,8 @@ def _open_data(stage: Stage) -> _Data:
     skipped = Skipped(len(training), config.data.max_skipped), Skipped(len(held_out), config.data.max_skipped)
     if config.training.samples and not isinstance(stage.trained(None, (), ()), Prior):
         raise ValueError(f"training.samples is {config.training.samples}; a {config.system} samples nothing, so it must be 0")
-    judged = config.training.samples and jax.process_index() == 0
-    judge = Judge(training, config) if judged else None
+    has_judge = config.training.samples and jax.process_index() == 0
+    judge = Judge(training, config) if has_judge else None
     return _Data(training, skipped, read_held_out(held_out, config, skipped[1]), judge)
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a run: metrics.jsonl, which is the record, and TensorBoard events, which are made of it."""
+"""The numbers of a run: metrics.jsonl is the record, and TensorBoard events are made of it."""
 
 import json
 import logging
@@ -20,14 +20,14 @@ EVENTS = "events.out.tfevents.*"
 
 
 class MetricsLog:
-    """Writes numbers to metrics.jsonl (a JSON object a line) and to TensorBoard events in the same folder.
+    """Writes numbers to metrics.jsonl (a JSON object a line) and to TensorBoard events beside it.
 
-    When a run goes on, both have what a run that was never stopped would have, but for what they say of the clock: what was
-    logged after the last checkpoint is dropped, and the events are written anew.
+    When a run goes on, both become those of a run that never stopped, except for the clock: what
+    was logged after the last checkpoint is dropped, and the events are written anew.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Args: the run's folder, and the step that the run goes on from; what was logged after it is dropped."""
+        """Opens the log of a run that goes on from `step`; what was logged later is dropped."""
         path = folder / "metrics.jsonl"
         before = path.stat().st_mtime if path.exists() else 0.0
         records = [record for record in read_records(path) if record["step"] <= step]
@@ -35,14 +35,14 @@ class MetricsLog:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
         for events in folder.glob(EVENTS):
             events.unlink()
-        # Not SummaryWriter: its thread would end in silence on a full disk, and its queue then stop the run.
+        # Not SummaryWriter: on a full disk its thread ends in silence, and its queue stops the run.
         self._board = EventsWriter(str(folder / "events"))
         self._file = path.open("a")
         for record in records:
             self._plot({"time": before} | record)
 
     def write(self, step: int, **values: Any) -> None:
-        """Args: the step, and numbers or dictionaries of numbers."""
+        """Writes the values of a step: numbers, or dictionaries of numbers."""
         record = {"step": step, **values, "time": round(time.time(), 1)}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
@@ -68,8 +68,8 @@ class MetricsLog:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, [] if there is no file. Lines that are none are left out; the last one may be
-    half-written, others are spoken of."""
+    """Reads the lines of a metrics.jsonl; [] if there is no file. Broken lines are left out with a
+    warning; the last line may be half-written, so it gets none."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except FileNotFoundError:

@@ -12,9 +12,9 @@ import optax.contrib
 def stacked_muon(learning_rate: optax.Schedule) -> optax.GradientTransformation:
     """Optax's Muon, for a tree whose leaves are all matrices.
 
-    Matrices of one shape go through its products together, and tall ones as wide ones, which is the same to Muon: so it takes a
-    third of the time on CPUs, and a seventh to compile. Updates have the same size whatever a matrix's shape, 0.2 times the
-    learning rate (Liu et al., 2025).
+    Matrices of one shape go through its products together, and tall ones as wide ones, which Muon
+    does not notice: so it takes a third of the time on CPUs, and a seventh to compile. Updates have
+    one size for all shapes, 0.2 times the learning rate (Liu et al., 2025).
     """
     inner = optax.contrib.muon(
         learning_rate,
@@ -23,15 +23,15 @@ def stacked_muon(learning_rate: optax.Schedule) -> optax.GradientTransformation:
     )
 
     def update(updates: Any, state: optax.OptState, params: Any = None) -> tuple[Any, optax.OptState]:
-        stacks, unstack = _stacked(updates)
-        stacks, state = inner.update(stacks, state, None if params is None else _stacked(params)[0])
+        stacks, unstack = _stack(updates)
+        stacks, state = inner.update(stacks, state, None if params is None else _stack(params)[0])
         return unstack(stacks), state
 
-    return optax.GradientTransformation(lambda params: inner.init(_stacked(params)[0]), update)
+    return optax.GradientTransformation(lambda params: inner.init(_stack(params)[0]), update)
 
 
-def _stacked(matrices: Any) -> tuple[dict[str, jax.Array], Callable[[dict[str, jax.Array]], Any]]:
-    """A tree of matrices as stacks [n, K, N] with K <= N, by shape; and what makes the tree of such stacks again."""
+def _stack(matrices: Any) -> tuple[dict[str, jax.Array], Callable[[dict[str, jax.Array]], Any]]:
+    """Stacks a tree's matrices [n, K, N], K <= N, by shape; also returns the inverse."""
     leaves, tree = jax.tree.flatten(matrices)
     groups: dict[str, list[int]] = {}
     for i, leaf in enumerate(leaves):
@@ -44,6 +44,6 @@ def _stacked(matrices: Any) -> tuple[dict[str, jax.Array], Callable[[dict[str, j
 
     def unstack(stacks: dict[str, jax.Array]) -> Any:
         flat = {i: wide(i, matrix) for name, group in groups.items() for i, matrix in zip(group, stacks[name])}
-        return tree.unflatten(flat[i] for i in range(len(leaves)))
+        return jax.tree.unflatten(tree, [flat[i] for i in range(len(leaves))])
 
     return {name: jnp.stack([wide(i, leaves[i]) for i in group]) for name, group in groups.items()}, unstack

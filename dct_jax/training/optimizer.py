@@ -25,8 +25,8 @@ def make_optimizer(config: TrainingConfig, is_hidden: Callable[[Any], Any] = no_
 
     Args:
         config: of the training.
-        is_hidden: tells of each parameter of a tree whether it is a matrix between layers, which Muon is for; matrices from and
-            to symbols are not.
+        is_hidden: tells of each parameter of a tree whether it is a matrix between layers, which
+            Muon is for; matrices from and to symbols are not.
     """
     schedule = learning_rate(config)
     if config.optimizer == "adam":

@@ -19,16 +19,18 @@ _NORM, _WORK = "gradient_norm", "work"
 
 
 class Report:
-    """Follows a run. A step's metrics are fetched when the next step has been started, so that the device never waits."""
+    """Follows a run. It fetches a step's metrics after the next step starts, so no device waits."""
 
     def __init__(
         self, stage: Stage, folder: Path, step: int, silent: bool = False, pending: Mapping[str, Any] | None = None
     ) -> None:
-        """Args:
-        stage, folder: of the run.
-        step: that the run goes on from.
-        silent: whether to write and show nothing, as all processes of a run but one do.
-        pending: what `pending` was at that step.
+        """Opens the log of a run.
+
+        Args:
+            stage, folder: of the run.
+            step: the run goes on from this step.
+            silent: whether to write and show nothing, as all processes of a run but one do.
+            pending: what `pending` was at that step.
         """
         self._stage, self._schedule = stage, learning_rate(stage.config.training)
         self._log = None if silent else MetricsLog(folder, step)
@@ -43,8 +45,8 @@ class Report:
 
     @property
     def pending(self) -> dict[str, Any]:
-        """What the next line of the log will say of the steps so far; a run that goes on has it from its checkpoint, so that
-        its log is that of a run which was never stopped."""
+        """What the next line of the log will say of the steps so far. A checkpoint keeps it, so
+        that the log of a run that goes on lacks nothing."""
         return {"sums": {name: sums.tolist() for name, sums in self._sums.items()}}
 
     def step(self, step: int, metrics: Metrics) -> None:
@@ -70,10 +72,10 @@ class Report:
         self._add(metrics.losses | {_NORM: (metrics.gradient_norm, 1), _WORK: (metrics.work, 1)})
         self._bar.update()
         if step % LOG_EVERY == 0 and self._log:
-            self._write(step)
+            self._write(self._log, step)
 
     def evaluation(self, step: int, evaluation: dict[str, float]) -> None:
-        """Logs numbers about held-out pictures; the time that they took does not count as training."""
+        """Logs numbers about held-out pictures; the time for them does not count as training."""
         if self._log:
             self._log.write(step, held_out=evaluation, seconds=self._seconds())
         best = self._stage.best
@@ -107,7 +109,7 @@ class Report:
         """Since this process began, with compiling and evaluations."""
         return round(time.monotonic() - self._start, 1)
 
-    def _write(self, step: int) -> None:
+    def _write(self, log: MetricsLog, step: int) -> None:
         work, norm = self._sums.pop(_WORK)[0], self._sums.pop(_NORM)
         rate = work / (time.monotonic() - self._since)
         groups: dict[str, dict[str, float]] = {}
@@ -115,12 +117,12 @@ class Report:
             group, _, part = name.rpartition("/")
             groups.setdefault(group, {})[part] = float(total / max(count, 1))
         alone = groups.pop("", {})
-        shown = [" ".join(f"{name} {mean:.2f}" for name, mean in alone.items())] if alone else []
-        shown += [
+        texts = [" ".join(f"{name} {mean:.2f}" for name, mean in alone.items())] if alone else []
+        texts += [
             f"{group.replace('_per_', '/')}: " + " ".join(f"{name} {mean:.2f}" for name, mean in means.items())
             for group, means in groups.items()
         ]
-        self._log.write(
+        log.write(
             step,
             **alone,
             **groups,
@@ -129,5 +131,5 @@ class Report:
             gradient_norm=float(norm[0] / norm[1]),
             learning_rate=float(self._schedule(step - 1)),
         )
-        self._bar.set_postfix_str(f"{', '.join(shown)}, {rate:,.0f} {self._stage.unit}/s")
+        self._bar.set_postfix_str(f"{', '.join(texts)}, {rate:,.0f} {self._stage.unit}/s")
         self._restart()

@@ -14,15 +14,16 @@ from dct_jax.config import RunConfig, changed_fields
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
-"""Names who trains in a folder. The system frees the lock when its holder ends, in whatever way; the file stays."""
+"""Says who trains in a folder. The system frees the lock when its holder ends; the file stays."""
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Makes the folder of a run, and keeps other processes from training in it, on this host and on others that share it.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Makes the folder of a run, and keeps other processes, also on other hosts, out of it.
 
     Raises:
-        ValueError: if it cannot be written, or somebody trains in it; the message says who, and since when.
+        ValueError: if it cannot be written, or somebody trains in it; the message says who and
+            when.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def check_same_run(folder: Path, theirs: RunConfig, ours: RunConfig) -> None:
-    """Raises ValueError if a folder's run has another configuration than this run, but for fields that may change."""
+    """Raises ValueError if the configurations differ in a field that may not change."""
     if changed := changed_fields(theirs, ours):
         what = f"{folder} holds a run of another configuration ({', '.join(changed)})"
         raise ValueError(f"{what}; go on with that one or name another --run-dir")

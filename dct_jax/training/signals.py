@@ -9,11 +9,12 @@ from typing import Any
 
 @contextmanager
 def stop_signals() -> Iterator[list[str]]:
-    """While it is open, SIGTERM and SIGINT only append their name to the list. A second Ctrl-C, a second or more after the
-    first signal, interrupts at once; sooner ones are the same stop, which make and schedulers send to a process twice.
+    """While it is open, SIGTERM and SIGINT only append their name to the list. A Ctrl-C more than a
+    second after the first signal interrupts at once; within that second make and schedulers may
+    send one stop twice.
 
-    An exception in a handler is lost if the signal comes during a callback of the garbage collector (JAX has one), so the
-    first signal must not depend on one.
+    An exception in a handler is lost if the signal comes during a callback of the garbage collector
+    (JAX has one), so the first signal must not depend on one.
     """
     stopped: list[str] = []
     since = 0.0

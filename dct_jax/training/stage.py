@@ -1,4 +1,4 @@
-"""What a run trains: the protocol of a stage, which is an autoencoder or a prior, and what a trained one is.
+"""What a run trains: the protocol of a stage, an autoencoder or a prior, and the trained model.
 
 The loop, the checkpoints, the report and the commands know stages by this alone.
 """
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from dct_jax.config import RunConfig, meaning
 from dct_jax.distributed.parallel import replicate
-from dct_jax.tables import aligned
+from dct_jax.tables import align
 
 Sizes = Sequence[tuple[int, int, int]]
 """Which sizes pictures have, and how often: (H, W, count), in pixels."""
@@ -38,10 +38,10 @@ class TrainState(NamedTuple):
 
 
 class Mean(NamedTuple):
-    """A sum and what it is divided by, float32 [] each: several can be added up and divided once."""
+    """A sum and its divisor, float32 [] each: several can be added up and divided once."""
 
     sum: jax.Array
-    count: jax.Array
+    divisor: jax.Array
 
 
 class Metrics(NamedTuple):
@@ -58,14 +58,14 @@ class Metrics(NamedTuple):
     gradient_norm: jax.Array
 
 
-class Held(NamedTuple):
-    """Held-out pictures, to evaluate a model on.
+class HeldOutPictures(NamedTuple):
+    """Held-out pictures that a model is evaluated on.
 
     Attributes:
         content: what `Reader.held_out` made of them.
         pictures: [N], which picture each is a crop of.
         name: of their source.
-        is_own: whether they are those that the run itself is evaluated on.
+        is_own: whether the run itself is evaluated on them.
     """
 
     content: Any
@@ -90,13 +90,13 @@ class Findings(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trained:
-    """A stage's variables, with all that they need to be used: what `dct_jax.load` returns.
+    """A stage's variables, with all that their use needs: what `dct_jax.load` returns.
 
     Attributes:
         config: of the run that made it.
         variables: the network's parameters, and what else was learned.
         sizes: which sizes the training pictures had, and how often: (H, W, count), in pixels.
-        classes: their names, by label; empty if the training pictures had numbers alone, or no classes.
+        classes: their names, by label; empty if the training pictures had only numbers, or none.
     """
 
     config: RunConfig
@@ -106,12 +106,12 @@ class Trained:
 
     @cached_property
     def stage(self) -> "Stage":
-        """What it is trained by."""
+        """The stage that trains it."""
         return self.config.build()
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the variables and of what they mean, in hexadecimal digits: models of one fingerprint are the same."""
+        """SHA-256 of variables and their meaning, in hexadecimal digits; equal models share it."""
         digest = hashlib.sha256(json.dumps(self._meaning(), sort_keys=True).encode())
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.variables):
             array = np.asarray(leaf)
@@ -120,12 +120,12 @@ class Trained:
         return digest.hexdigest()
 
     def with_dtype(self, dtype: str) -> Self:
-        """The same with weights in another dtype, "float32" or "bfloat16": it needs half of the memory in bfloat16, and its
-        numbers change a little."""
+        """Returns the model with weights in "float32" or "bfloat16". bfloat16 needs half of the
+        memory and changes the numbers a little."""
         return dataclasses.replace(self, variables=jax.tree.map(lambda x: x.astype(dtype), self.variables))
 
     def _meaning(self) -> list[Any]:
-        """What the configuration says of what the variables compute: the system's own rooms, and the size of its pictures."""
+        """What the variables compute: the system's own rooms, and the size of its pictures."""
         shared = {spec.name for spec in dataclasses.fields(RunConfig)}
         own = [spec.name for spec in dataclasses.fields(self.config) if spec.name not in shared]
         return [*(meaning(getattr(self.config, name)) for name in own), self.config.data.image_size]
@@ -153,38 +153,38 @@ class Stage(Protocol):
         ...
 
     def step(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
-        """One step on one device's part of the batch; it runs under an axis named "data" over the devices, and returns the
-        same on all of them."""
+        """Takes a step on a device's part of the batch, under an axis "data" over the devices. What
+        it returns is equal on all devices."""
         ...
 
     def evaluate(self, variables: Any, held_out: Any, devices: Sequence[jax.Device]) -> dict[str, float]:
-        """Numbers about held-out pictures, as the reader's `held_out` made them, `best` among them. The variables are on the
-        devices; all processes of a run call this."""
+        """Returns numbers about what the reader's `held_out` made, `best` among them. The variables
+        are on the devices; all processes of a run call this."""
         ...
 
     def trained(self, variables: Any, sizes: Sizes, classes: tuple[str, ...]) -> Trained:
-        """Variables of this stage, ready for use."""
+        """Returns variables of this stage as a model."""
         return Trained(self.config, variables, sizes, classes)
 
     def findings(
-        self, model: Trained, held: Held, records: Sequence[dict[str, Any]], batch_size: int, coders: bool
+        self, model: Trained, held: HeldOutPictures, records: Sequence[dict[str, Any]], batch_size: int, coders: bool
     ) -> Findings:
-        """What the command evaluate says of a model: the numbers of `evaluate`, if a system has no more to say.
+        """What the command evaluate says of a model: by default, the numbers of `evaluate`.
 
         Args:
             model: of this stage.
             held: the pictures to measure it on.
             records: of the run's metrics.jsonl.
-            batch_size: about how many at a time; the numbers do not depend on it.
+            batch_size: about how many pictures at a time; the numbers do not depend on it.
             coders: whether established coders are measured, too, by a system that compresses.
         """
         devices = jax.local_devices()[:1]
         numbers = self.evaluate(replicate(model.variables, devices), held.content, devices)
         rows = [("held-out pictures", ""), *((words(name), f"{number:.4f}") for name, number in numbers.items())]
-        return Findings([f"{len(held.pictures)} images of {held.name}", "", aligned(rows)], {"held_out": numbers}, {})
+        return Findings([f"{len(held.pictures)} images of {held.name}", "", align(rows)], {"held_out": numbers}, {})
 
     def conclusion(self, evaluation: dict[str, float], held_out: Any) -> list[str]:
-        """What a run says at its end, of the best checkpoint's numbers about held-out pictures: a line each."""
+        """What a run says at its end of the best checkpoint's held-out numbers, a line each."""
         return [f"held-out pictures: {evaluation[self.best]:.3f} {words(self.best)} (the best checkpoint)"]
 
 

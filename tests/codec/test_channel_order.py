@@ -57,7 +57,8 @@ def test_orders_of_2_x_2_blocks(order: str, expected: list[int]) -> None:
 
 
 def test_the_bands_of_8_x_8_blocks() -> None:
-    """Diagonals 0 | 1 | 2, 3 | 4 to 7 | 8 to 14 hold 1, 2, 7, 26 and 28 coefficients, each of Y, then Cr, then Cb."""
+    """Diagonals 0 | 1 | 2, 3 | 4 to 7 | 8 to 14 hold 1, 2, 7, 26 and 28 coefficients, each of Y,
+    then Cr, then Cb."""
     order = channel_order(8, "banded").tolist()
     assert order[:3] == [0, 128, 64]  # the DCs of Y, Cr and Cb
     assert order[3:9] == [1, 2, 129, 130, 65, 66]

@@ -33,8 +33,8 @@ def noise(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4"])
 @pytest.mark.parametrize("quality", [1, 10, 35, 50, 75, 90, 100])
 def test_coefficients_and_pixels_are_libjpegs(quality: int, subsampling: str, size: tuple[int, int], tmp_path: Path) -> None:
-    """Every coefficient that Pillow's libjpeg writes, and every pixel that it decodes: photographs of even and odd sizes, and
-    noise, whose blocks reach beyond black and white."""
+    """Every coefficient that Pillow's libjpeg writes, and every pixel that it decodes: photographs
+    of even and odd sizes, and noise, whose blocks reach beyond black and white."""
     codec, path = DCTCodec(8, quality, subsampling), tmp_path / "image.jpg"
     for image in [*landscapes(4, size), noise(*size, 3)]:
         Image.fromarray(image).save(path, "JPEG", quality=quality, subsampling=subsampling)
@@ -171,7 +171,8 @@ def test_requantizing_rounds_every_coefficient_once() -> None:
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_requantizing_black_and_white_stays_in_range(level: int) -> None:
-    """An old divisor's rounding may go beyond what the new one can have: black at quality 6 is -1040 at quality 100."""
+    """An old divisor's rounding may go beyond what the new one can have: black at quality 6 is
+    -1040 at quality 100."""
     plain = np.full((8, 8, 3), level, np.uint8)
     for old, new in itertools.product(range(1, 101, 5), (1, 30, 99, 100)):
         codec = DCTCodec(8, new)
@@ -240,7 +241,8 @@ def test_a_damaged_list_is_refused(change: dict, message: str, use) -> None:
 
 @pytest.mark.parametrize("size", [(24, 40), [24, 40], np.array([24, 40]), tuple(np.array([24, 40], np.uint8))], ids=repr)
 def test_sizes_are_two_plain_integers(size) -> None:
-    """NumPy's small integers wrapped around when the grid was computed, and compiled code wrote outside of its arrays."""
+    """NumPy's small integers wrapped around when the grid was computed, and compiled code wrote
+    outside of its arrays."""
     codec = DCTCodec()
     sparse = codec.encode(noise(24, 40, 3))
     assert dataclasses.replace(sparse, size=size) == sparse

@@ -1,4 +1,5 @@
-"""Colours against JFIF's definition and Pillow's; the resampling of chroma against libjpeg's formulas, by hand."""
+"""Colours against JFIF's definition and Pillow's; the resampling of chroma against libjpeg's
+formulas, by hand."""
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def shrunk(blue: list[list[int]], rows: int, cols: int, size: tuple[int, int]) -
 
 
 def enlarged(blue: list[list[int]], rows: int, cols: int, size: tuple[int, int]) -> list[list[int]]:
-    """The Cb plane, at full size, of which an image's blue was made: B = Y + 1.772 (Cb - 128), at Y = 0."""
+    """The Cb plane, at full size, of which an image's blue was made: B = Y + 1.772 (Cb - 128), at Y
+    = 0."""
     plane = np.array(blue, np.uint8)
     rgb = np.empty((*size, 3), np.uint8)
     planes_to_rgb(np.zeros(size, np.uint8), plane, np.full(plane.shape, 128, np.uint8), rows, cols, rgb)
@@ -93,7 +95,8 @@ def test_halves_of_boxes_are_rounded_down_and_up_by_turns() -> None:
 
 
 def test_pairs_are_rounded_by_turns_along_a_row_and_up_in_a_column() -> None:
-    # Cb is even here, so the sum of two is too: only a third sample of another parity shows the rounding.
+    # Cb is even here, so the sum of two is too: only a third sample of another parity shows the
+    # rounding.
     rgb = np.zeros((2, 4, 3), np.uint8)
     rgb[..., 2] = [[0, 1, 0, 1], [2, 1, 2, 1]]  # Cb: B = 1 gives 128.5, rounded to 128 or 129
     cb = to_ycc(rgb)[..., 1].astype(int)
@@ -106,8 +109,9 @@ def test_pairs_are_rounded_by_turns_along_a_row_and_up_in_a_column() -> None:
 
 
 def test_enlarging_a_row() -> None:
-    """By hand, with libjpeg's rounding for twice the width and height: with one row the column sums are 4p. New samples are
-    (16 p + 8) / 16 at the left edge, (3 * 4p + 4q + 7 or 8) / 16 inside, rounded down. 148 and 168 give 153 and 163."""
+    """By hand, with libjpeg's rounding for twice the width and height: with one row the column sums
+    are 4p. New samples are (16 p + 8) / 16 at the left edge, (3 * 4p + 4q + 7 or 8) / 16 inside,
+    rounded down. 148 and 168 give 153 and 163."""
     row = [[148, 168, 168, 148]]
     assert enlarged(row, 2, 2, (2, 8)) == [[148, 153, 163, 168, 168, 163, 153, 148]] * 2
     assert enlarged(row, 1, 2, (1, 7)) == [[148, 153, 163, 168, 168, 163, 153]]

@@ -32,8 +32,9 @@ def test_a_crop_must_begin_at_whole_blocks_inside_the_image() -> None:
 @pytest.mark.parametrize("block_size", [4, 8, 16])
 @pytest.mark.parametrize(("subsampling", "off", "equal"), [("4:2:0", 5, 0.9), ("4:4:4", 1, 0.97), ("4:0:0", 1, 0.97)])
 def test_a_mirrored_list_is_the_list_of_the_mirrored_pixels(block_size: int, subsampling: str, off: int, equal: float) -> None:
-    """Up to rounding: quality 100 divides by 1, and a coefficient half-way between two integers may go either way; and
-    libjpeg's filter that halves chroma rounds odd columns otherwise than even ones."""
+    """Up to rounding: quality 100 divides by 1, and a coefficient half-way between two integers may
+    go either way; and libjpeg's filter that halves chroma rounds odd columns otherwise than even
+    ones."""
     codec = DCTCodec(block_size, 100, subsampling)
     image = random_image(np.random.default_rng(0), 32, 64)
     ours = codec.to_dct_image(mirror(codec.encode(image)))

@@ -17,7 +17,8 @@ from tests.codec.jpegs import FILES, KINDS, photograph, saved, segment
 
 
 def assert_libjpegs(data: bytes, tmp_path: Path, sparse: SparseDCT) -> None:
-    """The list has exactly the coefficients and tables that jpeglib finds in the file, and Pillow's pixels."""
+    """The list has exactly the coefficients and tables that jpeglib finds in the file, and Pillow's
+    pixels."""
     path = tmp_path / "image.jpg"
     path.write_bytes(data)
     theirs = jpeglib.read_dct(str(path))
@@ -82,7 +83,8 @@ def joined(data: bytes, marker: int) -> bytes:
 
 
 def test_tables_and_markers_in_unusual_places() -> None:
-    """Several tables in a segment, fill bytes, bytes after the end, and a table that changes its meaning after its use."""
+    """Several tables in a segment, fill bytes, bytes after the end, and a table that changes its
+    meaning after its use."""
     data = saved(photograph(40, 40), restart_marker_blocks=1)
     plain = SparseDCT.from_jpeg(data)
     assert data.count(b"\xff\xdb") == 2 and data.count(b"\xff\xc4") == 4
@@ -123,7 +125,8 @@ def test_a_table_without_codes_and_fill_bytes_in_the_data_change_nothing() -> No
 
 
 def test_coefficients_that_no_picture_needs_are_kept_and_limited_for_models(tmp_path: Path) -> None:
-    """mozjpeg writes some beside black and white, where what is beyond the range is cut off anyway."""
+    """mozjpeg writes some beside black and white, where what is beyond the range is cut off
+    anyway."""
     codec, one = DCTCodec(8, None, "4:0:0", tables=(5,) * 64), np.ones(1, np.int32)
     largest = codec.vocabulary((8, 8)).largest_value
     for value in (largest + 12, -largest - 12, 1000):
@@ -192,7 +195,8 @@ def test_orientations_are_those_that_pillow_finds(segments: bytes) -> None:
     theirs = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(turned))))
     ours = SparseDCT.from_jpeg(turned)
     assert ours.size == theirs.shape[:2]
-    # Turning coefficients and turning pixels round differently, by little; another turn differs by much.
+    # Turning coefficients and turning pixels round differently, by little; another turn differs by
+    # much.
     assert np.abs(ours.codec.decode(ours).astype(int) - theirs).mean() < 2
 
 
@@ -264,8 +268,8 @@ def test_lists_that_no_file_can_hold() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4", "grey"])
 def test_pictures_are_turned_upright_without_loss(orientation: int, subsampling: str) -> None:
-    """Against Pillow, which turns the pixels. Rounding and the phase of enlarged chroma are not symmetric, so pixels differ a
-    little; twice a quarter turn too far or a mirror would not."""
+    """Against Pillow, which turns the pixels. Rounding and the phase of enlarged chroma are not
+    symmetric, so pixels differ a little; twice a quarter turn too far or a mirror would not."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = photograph(64, 96)

@@ -1,4 +1,5 @@
-"""JPEG files that begin alike: what is remembered of one is no more than what the others say too."""
+"""JPEG files that begin alike: what is remembered of one is no more than what the others say
+too."""
 
 from pathlib import Path
 

@@ -81,7 +81,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def mutations(count: int, seed: int):
-    """Damaged files: changed, removed, doubled and exchanged bytes, and cuts, of all kinds of small files."""
+    """Damaged files: changed, removed, doubled and exchanged bytes, and cuts, of all kinds of small
+    files."""
     rng = np.random.default_rng(seed)
     files = [
         saved(photograph(*size), subsampling=s, **KINDS[kind])
@@ -127,7 +128,8 @@ def test_damaged_files_give_a_list_or_an_error_and_nothing_else() -> None:
 
 
 def test_no_damaged_file_makes_compiled_code_leave_its_arrays(tmp_path: Path) -> None:
-    """Compiled code does not check indices, unless Numba is told to: then leaving an array is an IndexError."""
+    """Compiled code does not check indices, unless Numba is told to: then leaving an array is an
+    IndexError."""
     program = (
         "from tests.codec.test_jpeg_damage import SparseDCT, mutations\n"
         "for data in mutations(3000, seed=1):\n"
@@ -139,7 +141,8 @@ def test_no_damaged_file_makes_compiled_code_leave_its_arrays(tmp_path: Path) ->
 
 
 def test_more_scans_than_anyone_writes_are_refused() -> None:
-    """Every scan walks over all blocks, however short it is: a small file could ask for hours of work."""
+    """Every scan walks over all blocks, however short it is: a small file could ask for hours of
+    work."""
     data = saved(photograph(16, 16).convert("L"), progressive=True)
     first = data.index(b"\xff\xda")
     second = data.index(b"\xff\xda", first + 2)
@@ -153,7 +156,8 @@ def test_more_scans_than_anyone_writes_are_refused() -> None:
 
 
 def test_a_scan_that_comes_twice_is_refused() -> None:
-    """Every scan walks over all blocks, whatever its length: a small file could ask for hours of work."""
+    """Every scan walks over all blocks, whatever its length: a small file could ask for hours of
+    work."""
     data = saved(photograph(16, 16), progressive=True)
     place = data.index(b"\xff\xda")
     with pytest.raises(ValueError, match="do not follow from one another"):

@@ -1,4 +1,5 @@
-"""Progressive JPEG files that end anywhere: what is said to be known is what the whole file says."""
+"""Progressive JPEG files that end anywhere: what is said to be known is what the whole file
+says."""
 
 import io
 from pathlib import Path
@@ -20,7 +21,8 @@ def progressive(image: np.ndarray, subsampling: str = "4:2:0", quality: int = 50
 
 
 def known_part(sparse: SparseDCT, missing_bits: np.ndarray) -> np.ndarray:
-    """The DCT image, int32 [h, w, C], without the bits that are missing: magnitudes rounded towards zero."""
+    """The DCT image, int32 [h, w, C], without the bits that are missing: magnitudes rounded towards
+    zero."""
     dense = sparse.codec.to_dct_image(sparse)
     bits = np.where(missing_bits < 0, 15, missing_bits)
     return np.sign(dense) * (np.abs(dense) >> bits << bits)
@@ -51,7 +53,8 @@ def test_a_file_cut_anywhere_gives_what_it_says_it_gives(subsampling: str) -> No
 
 
 def test_missing_bits_are_those_of_successive_approximation() -> None:
-    """libjpeg's script sends DCs without their lowest bit first, and luma's low frequencies without two."""
+    """libjpeg's script sends DCs without their lowest bit first, and luma's low frequencies without
+    two."""
     data = progressive(random_image(np.random.default_rng(1), 64, 64))
     starts = [i for i in range(len(data) - 1) if data[i : i + 2] == b"\xff\xda"]
     whole = SparseDCT.from_jpeg(data)
@@ -79,7 +82,8 @@ def test_turned_pictures_keep_what_is_known_of_each_channel() -> None:
     partial = read_partial_jpeg(data[: starts[2]])
     assert partial.sparse.size == (64, 48)
     plain = read_partial_jpeg(progressive(image)[: len(data[: starts[2]]) - (len(data) - len(progressive(image)))])
-    # Zigzag indices 1..5 are the frequencies (0, 1), (1, 0), (2, 0), (1, 1), (0, 2): the same set when transposed.
+    # Zigzag indices 1..5 are the frequencies (0, 1), (1, 0), (2, 0), (1, 1), (0, 2): the same set
+    # when transposed.
     np.testing.assert_array_equal(partial.missing_bits, plain.missing_bits)
     np.testing.assert_array_equal(
         partial.sparse.codec.to_dct_image(partial.sparse)[..., 0], plain.sparse.codec.to_dct_image(plain.sparse)[..., 0].T
@@ -113,8 +117,9 @@ def test_damage_before_the_end_is_no_truncation() -> None:
 
 @pytest.mark.parametrize(("orientation", "transposed"), [(None, False), (3, False), (5, True), (6, True)])
 def test_missing_bits_are_turned_with_the_picture(orientation: int | None, transposed: bool) -> None:
-    """On its side a picture has its first horizontal frequency where the file has the first vertical one. Files of libjpeg's
-    own script cannot show it: their scans end where both have come."""
+    """On its side a picture has its first horizontal frequency where the file has the first
+    vertical one. Files of libjpeg's own script cannot show it: their scans end where both have
+    come."""
     known = [[0, 2, 1, *[-1] * 61], [0] * 64]
     arrived = SimpleNamespace(known=known, header=SimpleNamespace(upright=orientation))
     missing = jpeg._missing_bits(arrived)

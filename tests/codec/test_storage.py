@@ -105,7 +105,8 @@ def test_every_damaged_byte_gives_the_list_or_an_error(saved: tuple[Path, Sparse
 
 
 def test_lists_of_flat_pictures_are_packed_most_tightly(tmp_path: Path) -> None:
-    """A file that claims more than LARGEST_RATIO of its bytes is refused; one of bzip2 took 2 GB for 1,760 bytes."""
+    """A file that claims more than LARGEST_RATIO of its bytes is refused; one of bzip2 took 2 GB
+    for 1,760 bytes."""
     sparse = DCTCodec(chroma_subsampling="4:0:0").encode(np.full((4096, 4096, 3), 30, np.uint8))
     path = tmp_path / "flat.npz"
     with path.open("wb") as file:

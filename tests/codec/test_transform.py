@@ -1,4 +1,5 @@
-"""The blocks' transform against scipy, the tables against libjpeg's, and the bound on the values."""
+"""The blocks' transform against scipy, the tables against libjpeg's, and the bound on the
+values."""
 
 import io
 
@@ -36,7 +37,8 @@ def restored(coefficients: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def rounding(size: int) -> float:
-    """How far coefficients may be from exact ones before they are quantised: libjpeg rounds between and after the passes."""
+    """How far coefficients may be from exact ones before they are quantised: libjpeg rounds between
+    and after the passes."""
     return 1.0 if size == 8 else 1e-6
 
 
@@ -63,7 +65,8 @@ def test_forward_quantises_scipys_dct_of_each_block(size: int, width: int) -> No
 
 @pytest.mark.parametrize("size", BLOCK_SIZES)
 def test_quantising_by_one_keeps_the_energy(size: int) -> None:
-    """Parseval's identity: every coefficient is off by half at most, so the norm is by half of B."""
+    """Parseval's identity: every coefficient is off by half at most, so the norm is by half of
+    B."""
     plane = np.random.default_rng(2).integers(0, 256, (size, size), dtype=np.uint8)
     norm = np.sqrt(np.square(plane.astype(float) - 128).sum())
     quantised = transformed(plane, np.ones((size, size), int)).astype(float)
@@ -73,7 +76,8 @@ def test_quantising_by_one_keeps_the_energy(size: int) -> None:
 @pytest.mark.parametrize("quality", [5, 50, 95])
 @pytest.mark.parametrize("size", BLOCK_SIZES)
 def test_what_comes_back_is_within_the_bound_of_quantisation(size: int, quality: int) -> None:
-    """Each coefficient is off by half its divisor at most; Parseval gives the block's error; rounding pixels adds half of B."""
+    """Each coefficient is off by half its divisor at most; Parseval gives the block's error;
+    rounding pixels adds half of B."""
     table = quantization_tables(size, quality)[0]
     plane = np.random.default_rng(3).integers(0, 256, (3 * size, 4 * size), dtype=np.uint8)
     error = as_blocks(restored(transformed(plane, table), table).astype(float) - plane, size)
@@ -106,8 +110,8 @@ def test_forward_rounds_half_away_from_zero() -> None:
 
 @pytest.mark.parametrize("size", BLOCK_SIZES)
 def test_a_flat_block_half_way_between_two_values_rounds_away_from_zero(size: int) -> None:
-    """The DC of a flat block is (level - 128) * B, so every second level is half way at a divisor of 2 B; libjpeg, whose
-    DC is exact, rounds all of them away from zero."""
+    """The DC of a flat block is (level - 128) * B, so every second level is half way at a divisor
+    of 2 B; libjpeg, whose DC is exact, rounds all of them away from zero."""
     plane = np.repeat(np.repeat(np.arange(256, dtype=np.uint8), size)[None], size, axis=0)  # [B, 256 * B]
     dc = transformed(plane, np.full((size, size), 2 * size))[0, :, 0, 0]
     assert dc.tolist() == [-((129 - level) // 2) if level < 128 else (level - 127) // 2 for level in range(256)]
@@ -148,7 +152,8 @@ def test_small_tables_take_every_nth_entry() -> None:
 @pytest.mark.parametrize("quality", [1, 50, 100])
 @pytest.mark.parametrize("size", BLOCK_SIZES)
 def test_no_plane_exceeds_the_largest_value_and_some_plane_reaches_it(size: int, quality: int) -> None:
-    """The worst plane for a coefficient has black where its basis image has one sign and white where it has the other."""
+    """The worst plane for a coefficient has black where its basis image has one sign and white
+    where it has the other."""
     tables = quantization_tables(size, quality)
     k = np.arange(size)
     basis = np.cos(np.pi * (2 * k[None] + 1) * k[:, None] / (2 * size))  # [B, B]

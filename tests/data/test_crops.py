@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dct_jax.data.crops import central_crop, fitted, fitted_size, mirrored, random_crop
+from dct_jax.data.crops import central_crop, fit, fitted_size, mirror, random_crop
 from dct_jax.data.skipped import Unusable
 
 
@@ -36,7 +36,7 @@ def test_the_largest_crop_is_the_reduced_picture() -> None:
     for crop in (
         random_crop(coordinates(80, 120), (20, 30), (1.0, 1.0), 1.0, np.random.default_rng(0)),
         central_crop(coordinates(80, 120), (20, 30)),
-        fitted(coordinates(80, 120), (20, 40), 1.0),
+        fit(coordinates(80, 120), (20, 40), 1.0),
     ):
         middle = crop[5:-5, 5:-5].astype(float)  # away from the edges, where the filter's window is cut
         row, col = np.mgrid[5:15, 5:25]
@@ -52,8 +52,8 @@ def test_a_picture_that_is_too_small_is_refused_unless_it_may_be_enlarged() -> N
     with pytest.raises(
         Unusable, match=r"19 x 48 pixels and would become 2\.00 times larger to fit 96 x 96; data.enlarge allows 1.5"
     ):
-        fitted(small, (96, 96), 1.5)
-    assert fitted(small, (96, 96), 2.0).shape == (38, 96, 3)
+        fit(small, (96, 96), 1.5)
+    assert fit(small, (96, 96), 2.0).shape == (38, 96, 3)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_whole_picture_keeps_its_aspect_ratio(size: tuple[int, int], expected:
 
 def test_mirrored() -> None:
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(mirrored(image), image[:, ::-1], strict=True)
+    np.testing.assert_array_equal(mirror(image), image[:, ::-1], strict=True)
 
 
 def test_the_scale_of_crops_is_random() -> None:

@@ -1,4 +1,5 @@
-"""The bundled garments: what they are, how they were chosen, and that TFDS, training and held-out pictures take them."""
+"""The bundled garments: what they are, how they were chosen, and that TFDS, training and held-out
+pictures take them."""
 
 import gzip
 import io

@@ -1,4 +1,5 @@
-"""Folders of idx files: their pictures beside an independent reading, parts, classes, and all that can be wrong with them."""
+"""Folders of idx files: their pictures beside an independent reading, parts, classes, and all that
+can be wrong with them."""
 
 import gzip
 import hashlib
@@ -284,7 +285,8 @@ def test_a_part_or_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_no_damage_goes_unnoticed(packed: bool, tmp_path: Path) -> None:
-    """Every beginning of a file is refused; of a gzipped one every flipped bit is, or changes no pixel."""
+    """Every beginning of a file is refused; of a gzipped one every flipped bit is, or changes no
+    pixel."""
     whole = gzip.compress(TOY, mtime=0) if packed else TOY
     path = tmp_path / IMAGES
     for length in range(len(whole)):

@@ -1,4 +1,5 @@
-"""Batches that are the same however they are made, pictures that cannot be used, and the chunks of an evaluation."""
+"""Batches that are the same however they are made, pictures that cannot be used, and the chunks of
+an evaluation."""
 
 import dataclasses
 import itertools
@@ -90,7 +91,8 @@ def test_every_picture_comes_once_an_epoch_in_a_new_order(tmp_path: Path) -> Non
 
 
 def test_half_of_the_pictures_are_mirrored(tmp_path: Path) -> None:
-    """A picture that is dark on its left: the horizontal frequency of its blocks' DC falls or rises."""
+    """A picture that is dark on its left: the horizontal frequency of its blocks' DC falls or
+    rises."""
     ramp = np.broadcast_to(np.linspace(0, 255, 16, dtype=np.uint8)[None, :, None], (16, 16, 3))
     Image.fromarray(np.ascontiguousarray(ramp)).save(tmp_path / "ramp.png")
     config, source = tiny_config(batch_size=200), open_source(f"folder:{tmp_path}")
@@ -102,7 +104,8 @@ def test_half_of_the_pictures_are_mirrored(tmp_path: Path) -> None:
 
 
 def test_signals_to_a_worker_do_not_stop_it_and_it_goes_when_its_parent_is_gone(tmp_path: Path) -> None:
-    """Ctrl-C goes to the whole group of processes; the run then needs some more batches to stop with a checkpoint."""
+    """Ctrl-C goes to the whole group of processes; the run then needs some more batches to stop
+    with a checkpoint."""
     folder_of(tmp_path, 5)
     program = tmp_path / "program.py"
     program.write_text(
@@ -134,7 +137,8 @@ def test_signals_to_a_worker_do_not_stop_it_and_it_goes_when_its_parent_is_gone(
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_run_that_goes_on_gets_exactly_the_next_batches(workers: int, broken: bool, tmp_path: Path) -> None:
-    """In the middle of an epoch, with threads and with worker processes, and with a picture that cannot be used."""
+    """In the middle of an epoch, with threads and with worker processes, and with a picture that
+    cannot be used."""
     pictures, config = folder_of(tmp_path, 5), with_data(tiny_config(), max_skipped=0.5)
     if broken:
         (tmp_path / "class1" / "picture.png").write_bytes(b"garbage")
@@ -196,7 +200,8 @@ def test_a_share_is_judged_when_enough_pictures_were_read() -> None:
 
 @pytest.mark.parametrize(("share", "ends"), [(0.08, False), (0.2, True)])
 def test_the_share_that_is_allowed_is_that_of_the_pictures(share: float, ends: bool) -> None:
-    """Bad pictures are replaced, and the replacements may be bad, too: that once made 8 % look like more than 10 %."""
+    """Bad pictures are replaced, and the replacements may be bad, too: that once made 8 % look like
+    more than 10 %."""
     rng, bad = np.random.default_rng(0), np.random.default_rng(1).random(100_000) < share
     skipped = Skipped(len(bad), most=0.1)
 
@@ -294,7 +299,8 @@ def test_own_coefficients_are_requantised_and_mirrored_without_loss(tmp_path: Pa
 
 
 def test_own_coefficients_lie_as_they_are_told_to(tmp_path: Path) -> None:
-    """A picture on its side whose edge is part of a block cannot be turned without loss; as it lies it can be used."""
+    """A picture on its side whose edge is part of a block cannot be turned without loss; as it lies
+    it can be used."""
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(next(LANDSCAPES.glob("*.jpg"))).crop((0, 0, 64, 41)).save(tmp_path / "a.jpg", quality=75, exif=exif)

@@ -39,7 +39,8 @@ def save(path: Path, mode: str, *row: int | tuple[int, ...], palette: list[int] 
 
 
 def png(path: Path, width: int, bits: int, colour_type: int, row: bytes, key: bytes = b"") -> Path:
-    """A PNG file of one row, with what Pillow does not write: 16-bit colours, 4-bit grey, transparent colours for them."""
+    """A PNG file of one row, with what Pillow does not write: 16-bit colours, 4-bit grey,
+    transparent colours for them."""
     header = struct.pack(">IIBBBBB", width, 1, bits, colour_type, 0, 0, 0)
     chunks = [(b"IHDR", header), *([(b"tRNS", key)] if key else []), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
     coded = [struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks]
@@ -74,7 +75,8 @@ def test_modes_without_transparency(tmp_path: Path) -> None:
 
 @NEEDS_PILLOW_13
 def test_ycbcr(tmp_path: Path) -> None:
-    """By JFIF: R = 128 + 1.402 * 122, G = 128 + 0.344136 * 118 - 0.714136 * 122, B = 128 - 1.772 * 118."""
+    """By JFIF: R = 128 + 1.402 * 122, G = 128 + 0.344136 * 118 - 0.714136 * 122, B = 128 - 1.772 *
+    118."""
     assert pixels(save(tmp_path / "ycbcr.tif", "YCbCr", (128, 10, 250))) == [[255, 81, 0]]
 
 
@@ -87,7 +89,8 @@ def test_files_that_lose_a_little(tmp_path: Path) -> None:
 
 
 def test_what_is_transparent_is_laid_over_white(tmp_path: Path) -> None:
-    """The last pixel of each is invisible, whatever its colour. 100 * 128/255 + 255 * 127/255 = 177.2, and so on."""
+    """The last pixel of each is invisible, whatever its colour. 100 * 128/255 + 255 * 127/255 =
+    177.2, and so on."""
     rgba = [(200, 100, 50, 255), (200, 100, 50, 128), (9, 9, 9, 0)]
     blended = [[200, 100, 50], [227, 177, 152], WHITE]
     assert pixels(save(tmp_path / "rgba.png", "RGBA", *rgba)) == blended

@@ -1,4 +1,5 @@
-"""What is random in a batch: it depends on the seed and the place, is uniform, and held-out pictures have little of it."""
+"""What is random in a batch: it depends on the seed and the place, is uniform, and held-out
+pictures have little of it."""
 
 import dataclasses
 from typing import NamedTuple
@@ -17,7 +18,8 @@ PICTURES, HEIGHT, WIDTH = 24, 24, 32
 
 
 class Plain:
-    """Pictures whose pixels say which one it is (red) and where they lie (green: column, blue: row)."""
+    """Pictures whose pixels say which one it is (red) and where they lie (green: column, blue:
+    row)."""
 
     name, classes = "plain", ("a", "b", "c")
 
@@ -103,7 +105,8 @@ def test_every_picture_comes_once_an_epoch_in_another_order(images: list[np.ndar
 
 
 def test_draws_are_uniform_and_independent(images: list[np.ndarray]) -> None:
-    """480 places: edges everywhere, half mirrored, three tenths of the classes hidden, nothing follows from anything else."""
+    """480 places: edges everywhere, half mirrored, three tenths of the classes hidden, nothing
+    follows from anything else."""
     run = seen(3, 20, images)
     for name, most in (("left", WIDTH - 12), ("top", HEIGHT - 12)):
         edges = getattr(run, name)

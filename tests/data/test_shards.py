@@ -17,7 +17,8 @@ def batches(number: int, first: int = 0, shard: Shard = Shard()) -> list[Chunk]:
 
 
 def test_the_shards_together_are_the_batches_of_one_process() -> None:
-    """Every picture comes once an epoch in one process (test_pipeline.py), so it does in all of them together."""
+    """Every picture comes once an epoch in one process (test_pipeline.py), so it does in all of
+    them together."""
     whole = batches(4)
     for first in (0, 3):
         for num in (2, 4):

@@ -112,7 +112,8 @@ def test_a_bad_source_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_no_picture_is_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Files of other suffixes, which may be pictures that somebody misses, were left out in silence."""
+    """Files of other suffixes, which may be pictures that somebody misses, were left out in
+    silence."""
     pixels = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
     for suffix in (".jfif", ".JPE", ".ppm", ".avif", ".jp2"):
         pixels.save(tmp_path / f"a{suffix}")

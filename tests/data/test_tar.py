@@ -1,4 +1,5 @@
-"""Pictures in tar files: their order, classes and bytes, threads and processes, and files that are no such tar file."""
+"""Pictures in tar files: their order, classes and bytes, threads and processes, and files that are
+no such tar file."""
 
 import io
 import os
@@ -216,7 +217,8 @@ def test_a_source_closes_its_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [b"\x80" + (2**70).to_bytes(11, "big"), b"\xff" * 10 + b"\xfe\x00"])
 def test_a_header_that_is_made_to_do_harm(size: bytes, tmp_path: Path) -> None:
-    """A file of 2^70 bytes, and one of -512, at which tarfile would read the same header for ever."""
+    """A file of 2^70 bytes, and one of -512, at which tarfile would read the same header for
+    ever."""
     header = bytearray(tarfile.TarInfo("a/1.png").tobuf(tarfile.GNU_FORMAT))
     header[124:136] = size
     header[148:156] = b" " * 8

@@ -1,4 +1,5 @@
-"""TFDS data sets, read without TensorFlow: their splits, labels and bytes, mocked ones, and what cannot be read."""
+"""TFDS data sets, read without TensorFlow: their splits, labels and bytes, mocked ones, and what
+cannot be read."""
 
 import io
 import json
@@ -39,7 +40,8 @@ def example(i: int) -> dict[str, Any]:
 
 
 def write(folder: Path, splits: dict[str, list[dict[str, Any]]], features: dict[str, Any] = FEATURES) -> Path:
-    """A prepared data set, written with TFDS's and array_record's own means; every split in two files."""
+    """A prepared data set, written with TFDS's and array_record's own means; every split in two
+    files."""
     folder.mkdir(parents=True)
     name = folder.parent.name
     identity = tfds.core.dataset_info.DatasetIdentity(name, tfds.core.Version(folder.name), str(folder), module_name="")
@@ -239,7 +241,8 @@ def test_mocked_data_are_pixels() -> None:
 
 
 def test_features_are_those_of_tfds_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TFDS imports the module of each feature that a folder names, and `python -m` looks for modules in the working folder."""
+    """TFDS imports the module of each feature that a folder names, and `python -m` looks for
+    modules in the working folder."""
     copy = shutil.copytree(folder, tmp_path / "data")
     (file,) = copy.rglob("features.json")
     text = file.read_text()

@@ -1,4 +1,5 @@
-"""Bits by symbol, component, band and chunk: every part adds up, and standard errors are those of repeated experiments."""
+"""Bits by symbol, component, band and chunk: every part adds up, and standard errors are those of
+repeated experiments."""
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ def nats_of(*rows: tuple[float, float, float]) -> SymbolNats:
 
 
 def test_each_symbol_is_counted_where_it_belongs() -> None:
-    """Against literal numbers. B = 4: channels 0..15 are Y; zigzag index 1 has frequencies (0, 1), index 4 (1, 1)."""
+    """Against literal numbers. B = 4: channels 0..15 are Y; zigzag index 1 has frequencies (0, 1),
+    index 4 (1, 1)."""
     lists = [triples((0, 3, 5), (1, 0, -1), (16 + 4, 2, 1)), triples(size=(16, 8))]
     nats = [nats_of((1, 2, 3), (10, 20, 30), (100, 200, 300), (7, 0, 0)), nats_of((9, 0, 0))]
     bits = break_down(lists, nats, chunk_size=2)
@@ -60,7 +62,8 @@ def test_the_parts_of_real_lists_add_up_to_their_likelihood() -> None:
 
 
 def test_standard_errors_are_the_spread_of_repeated_experiments() -> None:
-    """Bits that grow with the number of pixels: the ratio's error is far smaller than that of the bits alone."""
+    """Bits that grow with the number of pixels: the ratio's error is far smaller than that of the
+    bits alone."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(100, 1000, (4000, 50)).astype(float)  # [experiments, images]
     bits = 2 * pixels + rng.normal(0, 30, pixels.shape)

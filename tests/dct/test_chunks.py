@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
-from dct_jax.dct.chunks import Chunk, choose_chunk, chunk_weights, make_chunks, moved, num_chunks
+from dct_jax.dct.chunks import Chunk, choose_chunk, chunk_weights, make_chunks, move, num_chunks
 from tests.toys import codec_of
 
 # Channels 0, 1, 2 are Y, Cb, Cr; 3 is the stopping token and 4 the start.
@@ -101,7 +101,8 @@ def test_the_targets_of_all_chunks_are_the_list_and_one_stopping_token(length: i
 
 
 def test_a_smaller_image_lies_in_the_corner_of_the_canvas() -> None:
-    """2 x 2 blocks on a canvas of 3 x 4: block (1, 0), which is the image's position 2, stands at 4."""
+    """2 x 2 blocks on a canvas of 3 x 4: block (1, 0), which is the image's position 2, stands at
+    4."""
     canvas = dataclasses.replace(VOCABULARY, grid=(3, 4))
     batch = make_chunks([FIVE, FIVE], [1, 9], [0, 0], canvas, chunk_size=2, overlap=1)
     assert batch.grid.tolist() == [[2, 2], [2, 2]]
@@ -111,7 +112,7 @@ def test_a_smaller_image_lies_in_the_corner_of_the_canvas() -> None:
     assert batch.dct_image[0].transpose(1, 2, 0).tolist() == dense.tolist()
     dense[0, 0, 1], dense[1, 0, 2], dense[1, 1, 2] = 3, 1, -3
     assert batch.dct_image[1].transpose(1, 2, 0).tolist() == dense.tolist()
-    assert moved(np.array([1, 5, 0, 4]), (3, 4), (2, 2)).tolist() == [1, 3, 0, 2]
+    assert move(np.array([1, 5, 0, 4]), (3, 4), (2, 2)).tolist() == [1, 3, 0, 2]
 
 
 def test_chunks_are_drawn_with_their_weights() -> None:

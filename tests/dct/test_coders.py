@@ -1,4 +1,5 @@
-"""The yardsticks: the size of files with exactly the list's coefficients, and of the scans in them."""
+"""The yardsticks: the size of files with exactly the list's coefficients, and of the scans in
+them."""
 
 import io
 import subprocess
@@ -10,13 +11,14 @@ from PIL import Image
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
-from dct_jax.dct.coders import ARITHMETIC, HUFFMAN, JPEG_XL, PROGRESSIVE, Coder, available, coded_sizes, scan_bytes
+from dct_jax.dct.coders import ARITHMETIC, HUFFMAN, JPEG_XL, PROGRESSIVE, Coder, available_coders, coded_sizes, scan_bytes
 
 IMAGE = read_image(LANDSCAPES / "canyon4.jpg")
 
 
 def test_scan_bytes_leave_out_every_header() -> None:
-    """Files of one picture with and without comments have the same scan, and markers inside the data are data."""
+    """Files of one picture with and without comments have the same scan, and markers inside the
+    data are data."""
     image = Image.fromarray(IMAGE)
     plain, commented = io.BytesIO(), io.BytesIO()
     image.save(plain, "JPEG")
@@ -31,7 +33,8 @@ def test_scan_bytes_leave_out_every_header() -> None:
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_scan_bytes_of_pillows_files(progressive: bool) -> None:
-    """A file is its scans, its segments (of which the marker is followed by a length) and its two markers without."""
+    """A file is its scans, its segments (of which the marker is followed by a length) and its two
+    markers without."""
     data = io.BytesIO()
     Image.fromarray(IMAGE).save(data, "JPEG", progressive=progressive, restart_marker_blocks=0 if progressive else 7)
     file, headers, place = data.getvalue(), 4, 2
@@ -48,7 +51,7 @@ def test_scan_bytes_of_pillows_files(progressive: bool) -> None:
 def test_established_coders_come_in_their_known_order() -> None:
     codec = DCTCodec()
     sparse = codec.encode(IMAGE)
-    sizes = {coder.name: coded_sizes(coder, [sparse, sparse]) for coder in available(codec)}
+    sizes = {coder.name: coded_sizes(coder, [sparse, sparse]) for coder in available_coders(codec)}
     huffman = sizes[HUFFMAN.name]
     assert huffman.files.tolist() == [len(sparse.to_jpeg())] * 2
     for better, worse, least in ((ARITHMETIC, HUFFMAN, 0.85), (PROGRESSIVE, ARITHMETIC, 0.95)):
@@ -61,7 +64,7 @@ def test_established_coders_come_in_their_known_order() -> None:
         assert JPEG_XL.code(sparse.to_jpeg())[:2] == b"\xff\x0a"
 
 
-@pytest.mark.skipif(not ARITHMETIC.installed, reason="jpegtran is not installed")
+@pytest.mark.skipif(not ARITHMETIC.is_installed, reason="jpegtran is not installed")
 def test_arithmetic_coding_keeps_the_coefficients() -> None:
     sparse = DCTCodec().encode(IMAGE)
     huffman = subprocess.run(["jpegtran"], input=PROGRESSIVE.code(sparse.to_jpeg()), capture_output=True).stdout
@@ -69,11 +72,11 @@ def test_arithmetic_coding_keeps_the_coefficients() -> None:
 
 
 def test_what_cannot_be_coded_has_no_coders() -> None:
-    assert available(DCTCodec(block_size=16)) == []
-    assert not Coder("missing", "no-such-program", bytes).installed
+    assert available_coders(DCTCodec(block_size=16)) == []
+    assert not Coder("missing", "no-such-program", bytes).is_installed
 
 
-@pytest.mark.skipif(not ARITHMETIC.installed, reason="jpegtran is not installed")
+@pytest.mark.skipif(not ARITHMETIC.is_installed, reason="jpegtran is not installed")
 def test_a_failing_program_is_named_in_one_line() -> None:
     with pytest.raises(ValueError, match=r"^jpegtran failed: [^\n]+$"):
         ARITHMETIC.code(b"no JPEG file")

@@ -34,7 +34,8 @@ def nats(params: Any, lists: list[SparseDCT]) -> list[SymbolNats]:
 def test_neither_batches_nor_devices_nor_padding_change_the_result(
     params: Any, lists: list[SparseDCT], nats: list[SymbolNats], batch_size: int, devices: int
 ) -> None:
-    """The last batch is filled up with chunks without targets; three rows on two devices become four."""
+    """The last batch is filled up with chunks without targets; three rows on two devices become
+    four."""
     again = element_log_prob(MODEL, params, lists, batch_size=batch_size, devices=jax.local_devices()[:devices])
     for ours, theirs in zip(nats, again):
         for x, y in zip(ours, theirs):

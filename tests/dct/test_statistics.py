@@ -66,7 +66,8 @@ def test_a_survey_joins_images_and_keeps_codecs_apart() -> None:
         assert row.decibels.shape == (3,)
         for channel in (0, 17):
             assert row.nonzeros[channel] == sum((sparse.channels == channel).sum() for sparse in lists)
-    # 24 rows; 20, 24 and 28 columns: in blocks of 8 3 x (3 + 3 + 4), and 2 x 2 of chroma each; in blocks of 4 6 x (5 + 6 + 7).
+    # 24 rows; 20, 24 and 28 columns: in blocks of 8 3 x (3 + 3 + 4), and 2 x 2 of chroma each; in
+    # blocks of 4 6 x (5 + 6 + 7).
     assert rows[0].places.tolist() == [30] * 64 + [12] * 128
     assert rows[1].places.tolist() == [108] * 48
 

@@ -31,7 +31,8 @@ def test_samples_decode_and_have_a_likelihood(model: dct_jax.TrainedModel) -> No
 
 
 def test_log_prob_sums_over_all_chunks_whatever_the_batch(model: dct_jax.TrainedModel) -> None:
-    """Longer lists are less likely under an untrained model, and a list alone has the likelihood that it has in company."""
+    """Longer lists are less likely under an untrained model, and a list alone has the likelihood
+    that it has in company."""
     rng = np.random.default_rng(0)
     lists = [model.codec.encode(random_image(rng)) for _ in range(5)]
     assert max(map(len, lists)) > 2 * model.config.model.chunk_size
@@ -117,8 +118,8 @@ def test_rematerialisation_is_the_same_model() -> None:
 
 
 def test_the_fingerprint_is_that_of_earlier_versions() -> None:
-    """Compressed files carry it. It was made before `model.products` and `model.contexts` were there, which
-    change it if they are not off."""
+    """Compressed files carry it. It was made before `model.products` and `model.contexts` were
+    there, which change it if they are not off."""
     config = tiny_config()
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, contexts=False))
     shapes = jax.eval_shape(network(config).init, jax.random.key(0), ChunkReader(config).example())

@@ -1,4 +1,5 @@
-"""The launcher: what it finds out about the machine, what it starts, and what it says when a process ends."""
+"""The launcher: what it finds out about the machine, what it starts, and what it says when a
+process ends."""
 
 import os
 import runpy
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dct_jax.distributed import launching, processes
-from dct_jax.distributed.launching import Process, cluster_of, how_it_ended, processes_of, slurm_gpus, supervise, without_srun
+from dct_jax.distributed.launching import Process, cluster_of, describe_end, lacks_srun, processes_of, slurm_gpus, supervise
 
 SLURM = {
     "SLURM_JOB_ID": "7",
@@ -47,7 +48,7 @@ LAUNCH = Path(__file__).parents[2] / "experiments" / "launch.py"
 )
 def test_clusters_are_recognised_by_their_variables(environment: dict[str, str], expected: str | None) -> None:
     assert cluster_of(environment) == expected
-    assert without_srun(environment) == (environment is SCRIPT)
+    assert lacks_srun(environment) == (environment is SCRIPT)
     (process,) = processes_of(None, 1, False, environment)
     assert process.environment.get("DCT_JAX_PROCESSES") == ("auto" if expected else None)
 
@@ -101,7 +102,7 @@ def test_processes_of_one_machine_find_each_other_on_it() -> None:
 def test_a_variable_that_says_nothing_sensible_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for setting in ("a", "localhost,2,0", "localhost:1,2,2", "localhost:1,2,x"):
         monkeypatch.setenv(processes.VARIABLE, setting)
-        with pytest.raises(ValueError, match=r"it must be 'auto' or 'ADDRESS:PORT,NUMBER,INDEX'"), processes.joined():
+        with pytest.raises(ValueError, match=r"it must be 'auto' or 'ADDRESS:PORT,NUMBER,INDEX'"), processes.join_processes():
             pass
 
 
@@ -191,9 +192,9 @@ def test_a_stop_is_passed_on_once_and_waited_for(name: str, code: int, tmp_path:
 
 
 def test_how_it_ended() -> None:
-    assert how_it_ended(-9) == "was killed by SIGKILL"
-    assert how_it_ended(3) == "ended with exit code 3"
-    assert how_it_ended(134) == how_it_ended(-6)
+    assert describe_end(-9) == "was killed by SIGKILL"
+    assert describe_end(3) == "ended with exit code 3"
+    assert describe_end(134) == describe_end(-6)
 
 
 def test_the_launcher_starts_without_jax() -> None:

@@ -1,4 +1,5 @@
-"""Runs of several processes: the same results as one, and what happens when a process stops or dies."""
+"""Runs of several processes: the same results as one, and what happens when a process stops or
+dies."""
 
 import json
 import os
@@ -44,7 +45,8 @@ SOON = 60
 
 @dataclass
 class Run:
-    """Processes that train in a folder. Their output goes to files there, as a full pipe would block them."""
+    """Processes that train in a folder. Their output goes to files there, as a full pipe would
+    block them."""
 
     folder: Path
     children: list[subprocess.Popen]
@@ -91,7 +93,8 @@ class Runs:
     def _start(self, name: str, args: list[str], processes: list[Process]) -> Run:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        # Compiling takes most of the time. The flags are the children's own; the launcher keeps others.
+        # Compiling takes most of the time. The flags are the children's own; the launcher keeps
+        # others.
         ours = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONUNBUFFERED": "1"}
         run = Run(folder, [])
         for i, process in enumerate(processes):
@@ -175,7 +178,8 @@ def test_runs_go_on_after_a_stop_and_after_the_death_of_a_process(runs: Runs, un
 
 
 def assert_same_end(ours: Path, theirs: Path) -> None:
-    """Bit for bit; the mean losses that are logged begin anew at each start, so that those between are others."""
+    """Bit for bit; the mean losses that are logged begin anew at each start, so that those between
+    are others."""
     a, b = numbers(ours), numbers(theirs)
     assert [line["step"] for line in a] == [line["step"] for line in b] == [10, 20, 30, 30]
     assert a[-1]["held_out"] == b[-1]["held_out"]

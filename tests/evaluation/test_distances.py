@@ -1,4 +1,5 @@
-"""Frechet distances against scipy's matrix square root and a closed form; precision and recall against their definition."""
+"""Frechet distances against scipy's matrix square root and a closed form; precision and recall
+against their definition."""
 
 import functools
 import operator
@@ -35,8 +36,8 @@ def test_frechet_distance_is_the_formulas(counts: tuple[int, int], seed: int) ->
 
 
 def test_frechet_distance_of_singular_covariances_in_a_common_subspace() -> None:
-    """Vectors of 60 numbers that vary in 10 directions have the distance of these 10 numbers: nothing comes from the other
-    50, where scipy's formula would take roots of rounding errors."""
+    """Vectors of 60 numbers that vary in 10 directions have the distance of these 10 numbers:
+    nothing comes from the other 50, where scipy's formula would take roots of rounding errors."""
     rng = np.random.default_rng(5)
     x, y = features(rng, 200, 10), features(rng, 150, 10)
     basis = np.linalg.qr(rng.normal(size=(60, 10)))[0]
@@ -117,7 +118,8 @@ def test_precision_and_recall_are_the_definitions(k: int, block_bytes: int, monk
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 300), st.floats(0, 1e3), st.integers(0, 2**32 - 1))
 def test_ties_are_decided_as_by_the_definition(k: int, dimensions: int, offset: float, seed: int) -> None:
-    """Few different vectors, so that radii are 0 and distances equal radii, far from 0 so that products of matrices round."""
+    """Few different vectors, so that radii are 0 and distances equal radii, far from 0 so that
+    products of matrices round."""
     rng = np.random.default_rng(seed)
     stock = rng.normal(size=(7, dimensions)) + offset
     real, fake = stock[rng.integers(0, 6, 20)], stock[rng.integers(1, 7, 15)]

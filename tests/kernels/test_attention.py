@@ -1,4 +1,5 @@
-"""The kernels of attention say what float64 NumPy and the tiles say, in place, and for each row by itself."""
+"""The kernels of attention say what float64 NumPy and the tiles say, in place, and for each row by
+itself."""
 
 from typing import NamedTuple
 
@@ -51,7 +52,8 @@ def _kernels_are_used() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_window(shape: Shape, dtype: type) -> None:
-    """At its start, in the middle and at its end; keys and values get their columns and stay as they are elsewhere."""
+    """At its start, in the middle and at its end; keys and values get their columns and stay as
+    they are elsewhere."""
     _, _, queries, _, length = shape
     q, new, memory, _ = example(shape, dtype)
     step = jax.jit(attend_window)

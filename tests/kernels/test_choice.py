@@ -1,4 +1,5 @@
-"""Where kernels cannot be compiled or are not wanted, one line says why and XLA's own programs are used."""
+"""Where kernels cannot be compiled or are not wanted, one line says why and XLA's own programs are
+used."""
 
 import logging
 
@@ -11,7 +12,7 @@ from dct_jax.kernels import choice
 @pytest.fixture
 def asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process forgets whether it has kernels, for one test."""
-    monkeypatch.setattr(choice, "_registered", choice._registered.__wrapped__)
+    monkeypatch.setattr(choice, "_register", choice._register.__wrapped__)
 
 
 def refuse() -> None:

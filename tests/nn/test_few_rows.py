@@ -1,4 +1,5 @@
-"""The layers of a sampler's steps multiply from the other side; they must say what the model's own layers say."""
+"""The layers of a sampler's steps multiply from the other side; they must say what the model's own
+layers say."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,5 @@
-"""Products of bfloat16 operands are those of the rounded matrices, with sums in float32, wherever XLA could turn them round."""
+"""Products of bfloat16 operands are those of the rounded matrices, with sums in float32, wherever
+XLA could turn them round."""
 
 import dataclasses
 
@@ -32,7 +33,8 @@ def test_a_dense_layer_multiplies_rounded_matrices(rows: int, inputs: int, outpu
 
     @jax.jit
     def run(params, x):
-        # Transposed afterwards: the simplifier would rather have another product, which the units do not know.
+        # Transposed afterwards: the simplifier would rather have another product, which the units
+        # do not know.
         y = dense.apply(params, x).T
         return jnp.sum(y * factors.T), y
 

@@ -16,7 +16,7 @@ from dct_jax import published, run
 from dct_jax.commands import main
 from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.published import locate, results_folder
-from dct_jax.published.weights_file import About, Weights, read_about, read_weights, rounded, write_weights
+from dct_jax.published.weights_file import About, Weights, read_about, read_weights, round_to, write_weights
 from dct_jax.run import load
 from tests.conftest import Refused
 from tests.toys import SMALLEST, save_run, tiny_config, untrained
@@ -36,7 +36,7 @@ def model() -> TrainedModel:
 
 
 def write(path: Path, model: TrainedModel, kind: str = "float32") -> Path:
-    params = rounded(model.variables, kind)
+    params = round_to(model.variables, kind)
     fingerprint = dataclasses.replace(model, variables=params).fingerprint
     write_weights(path, Weights(model.config, params, model.sizes, model.classes, fingerprint, ABOUT), kind)
     return path
@@ -215,8 +215,9 @@ def test_a_run_is_exported_and_models_are_listed(
 
 
 def test_published_models_are_what_their_files_say() -> None:
-    """Each file that comes with the package has its checksum, is small, says what it is, and can be loaded."""
-    for name, path in published.published().items():
+    """Each file that comes with the package has its checksum, is small, says what it is, and can be
+    loaded."""
+    for name, path in published.published_models().items():
         about, parameters = read_about(path)
         assert parameters > 100_000 and path.stat().st_size <= 8_000_000
         assert about.data and about.licence and about.command and about.results["bits_per_pixel"] > 0

@@ -9,7 +9,8 @@ from dct_jax.storage.caches import make_private
 
 
 def test_programs_are_kept_where_this_user_alone_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are executed; a folder that another user had made in the temporary folder was accepted."""
+    """They are executed; a folder that another user had made in the temporary folder was
+    accepted."""
     monkeypatch.setenv("DCT_JAX_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "cache" / "programs" / "x"
     assert make_private(folder)

@@ -74,7 +74,8 @@ def test_a_run_somewhere_else_is_the_run(place: Any, debug_run: Path, tmp_path: 
 def test_a_place_that_is_gone_for_a_while(
     place: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Training goes on without it; what could not be copied is copied later, or by the same command."""
+    """Training goes on without it; what could not be copied is copied later, or by the same
+    command."""
     put, fails = type(place).put_file, iter([False] * 3 + [True] * 2 + [False] * 10_000)
 
     def flaky(self: Any, *args: Any, **kwargs: Any) -> None:

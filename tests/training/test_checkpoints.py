@@ -84,7 +84,8 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_no_damage_to_any_file_loads_something_wrong(run: Path, model: Any, damage: str) -> None:
-    """A bit that had flipped in the parameters was loaded in silence; a file that had been cut ended in a traceback."""
+    """A bit that had flipped in the parameters was loaded in silence; a file that had been cut
+    ended in a traceback."""
     best = run / "checkpoints" / "3"
     files = [path for path in sorted(best.rglob("*")) if path.is_file()]
     assert {path.relative_to(best).parts[0] for path in files} == {

@@ -34,13 +34,15 @@ ONE = jax.local_devices()[:1]
 
 
 def toy_config(**training: Any) -> DCTConfig:
-    """With dropout, and as many steps in every run: it is the same program then, which is compiled once."""
+    """With dropout, and as many steps in every run: it is the same program then, which is compiled
+    once."""
     config = tiny_config(steps=20, **training)
     return dataclasses.replace(config, model=dataclasses.replace(SMALLEST, dropout=0.1))
 
 
 def on_batch(monkeypatch: pytest.MonkeyPatch, do: Callable[[int, Chunk], Chunk]) -> None:
-    """Calls `do(i, batch)` with the batch of step i (from 1) before the step; what it returns is used."""
+    """Calls `do(i, batch)` with the batch of step i (from 1) before the step; what it returns is
+    used."""
     original = loop.training_batches
 
     def batches(source: Any, config: DCTConfig, skipped: Any, first: int, shard: Any) -> Iterator[Chunk]:
@@ -76,9 +78,9 @@ def plotted(folder: Path) -> dict[tuple[str, int], float]:
 
 
 def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> None:
-    """20 steps, and SIGTERM after 5, a stop at 7, 13 more steps, with dropout: the same batches and, bit for bit, the same
-    state and the same log, which has means over ten steps. (A batch is made while the step before it runs, and a stop takes one
-    step to be agreed on: 5 + 2.)"""
+    """20 steps, and SIGTERM after 5, a stop at 7, 13 more steps, with dropout: the same batches
+    and, bit for bit, the same state and the same log, which has means over ten steps. (A batch is
+    made while the step before it runs, and a stop takes one step to be agreed on: 5 + 2.)"""
     config = toy_config(evaluate_every=10)
     batches: dict[str, list[Chunk]] = {"whole": [], "first": [], "second": []}
 
@@ -111,7 +113,8 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> No
     assert (points := plotted(tmp_path / "a")) == plotted(tmp_path / "b")
     assert ("held_out/bits_per_pixel", 20) in points and ("nats_per_triple/value", 10) in points
 
-    # A finished run is left as it is, and says again what it reached; a line that a crash cut short is dropped.
+    # A finished run is left as it is, and says again what it reached; a line that a crash cut short
+    # is dropped.
     with (tmp_path / "a" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 20, "nats')
     again = loop.train(config, tmp_path / "a", ONE)
@@ -130,8 +133,9 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> No
 
 
 def test_a_run_ends_with_an_evaluation_and_a_checkpoint_of_its_last_step(tmp_path: Path) -> None:
-    """Whatever the intervals are; with classes. What it says of held-out pictures is what the checkpoint's model says: nats
-    per element, of which the stopping token is one, with the picture's own class."""
+    """Whatever the intervals are; with classes. What it says of held-out pictures is what the
+    checkpoint's model says: nats per element, of which the stopping token is one, with the
+    picture's own class."""
     for i, path in enumerate(sorted(LANDSCAPES.glob("*.jpg"))[:12]):
         (tmp_path / "pictures" / ("cat", "owl")[i % 2]).mkdir(parents=True, exist_ok=True)
         (tmp_path / "pictures" / ("cat", "owl")[i % 2] / path.name).write_bytes(path.read_bytes())

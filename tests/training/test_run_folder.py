@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dct_jax.training.run_folder import locked
+from dct_jax.training.run_folder import lock_folder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from dct_jax.training.run_folder import locked
-with locked(Path(sys.argv[1])):
+from dct_jax.training.run_folder import lock_folder
+with lock_folder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -27,14 +27,14 @@ def test_a_folder_has_one_writer_and_a_lock_of_the_dead_is_free(tmp_path: Path) 
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         with (
             pytest.raises(ValueError, match=rf"run is in training \(process {holder.pid} on .* since 20..-.*\); wait"),
-            locked(folder),
+            lock_folder(folder),
         ):
             pass
     finally:
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
-    with locked(folder):
-        with pytest.raises(ValueError, match=rf"process {os.getpid()} on"), locked(folder):
+    with lock_folder(folder):
+        with pytest.raises(ValueError, match=rf"process {os.getpid()} on"), lock_folder(folder):
             pass
-    with locked(folder):
+    with lock_folder(folder):
         pass

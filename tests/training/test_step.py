@@ -18,7 +18,7 @@ from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.stage import init_state, train_step
 from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.nn.modules import is_hidden_matrix
-from dct_jax.nn.policy import SymbolPolicy
+from dct_jax.nn.temperature import SymbolPolicy
 from dct_jax.training.optimizer import make_optimizer
 from dct_jax.training.stage import TrainState
 from tests.toys import (
@@ -48,7 +48,8 @@ def fit(model: DCTransformer, batches: list[Chunk], config: TrainingConfig, devi
 
 
 def test_the_first_step_of_a_fixed_configuration() -> None:
-    """Golden numbers. After an intended change of the network, copy the new ones from this test's failure."""
+    """Golden numbers. After an intended change of the network, copy the new ones from this test's
+    failure."""
     model = tiny_model()
     batch = batch_of(model, [random_list(np.random.default_rng(i), model.vocabulary, 40) for i in range(4)])
     optimizer = make_optimizer(TrainingConfig())
@@ -57,12 +58,13 @@ def test_the_first_step_of_a_fixed_configuration() -> None:
     where = jax.local_devices()[:1]
     _, metrics = parallel(partial(train_step, model, optimizer, seed=0), where)(state, place(batch, where))
     total = metrics.losses["nats_per_triple/total"]
-    loss = total.sum / total.count
+    loss = total.sum / total.divisor
     assert [float(loss), float(metrics.gradient_norm)] == pytest.approx([13.034207, 4.226318], rel=1e-3)
 
 
 def test_devices_and_parts_of_a_batch_give_the_parameters_of_one() -> None:
-    """Chunks with different numbers of targets, so that a mean of the devices' or of the parts' means would be wrong."""
+    """Chunks with different numbers of targets, so that a mean of the devices' or of the parts'
+    means would be wrong."""
     model, rng = tiny_model(SMALLEST), np.random.default_rng(0)
     batches = [batch_of(model, [random_list(rng, model.vocabulary, n) for n in (3, 5, 30, 40)]) for _ in range(3)]
     config = TrainingConfig(steps=6, warmup_steps=1, learning_rate=1e-3)
@@ -99,8 +101,9 @@ def test_rematerialisation_changes_nothing() -> None:
 
 
 def test_muon_orthogonalises_what_moves_the_matrices_of_layers() -> None:
-    """Its first update of a matrix has singular values that are nearly equal; of symbols' matrices, Adam's first update moves
-    every number by the same: the learning rate times 1 + 0.9 (1 - 0.9) / (1 - 0.9^2), as optax gives it Nesterov's momentum."""
+    """Its first update of a matrix has singular values that are nearly equal; of symbols' matrices,
+    Adam's first update moves every number by the same: the learning rate times 1 + 0.9 (1 - 0.9) /
+    (1 - 0.9^2), as optax gives it Nesterov's momentum."""
     model = tiny_model()
     batch = batch_of(model, [random_list(np.random.default_rng(i), model.vocabulary, 40) for i in range(4)])
     config = TrainingConfig(optimizer="muon", learning_rate=1e-3, muon_learning_rate=4e-3, warmup_steps=0, clip_norm=1e9)
@@ -130,15 +133,16 @@ def test_it_overfits_two_images_and_gives_one_back() -> None:
     batch = Chunk(*map(np.concatenate, zip(*chunks)))
     state, metrics = fit(model, [batch], TrainingConfig(steps=300, warmup_steps=20, learning_rate=5e-3))
     total = metrics[-1].losses["nats_per_triple/total"]
-    assert total.sum / total.count < 0.1
+    assert total.sum / total.divisor < 0.1
     cold = SymbolPolicy(temperature=0.1)
     drawn, _ = sampled_lists(model, state.variables, 4, 0, Policy(cold, cold, cold))
     assert any(sparse in lists for sparse in drawn)
 
 
 def test_the_value_decoder_uses_the_current_channel_and_position() -> None:
-    """In a sister project the stream of the previous decoder outgrew the embeddings that are added to it, and the current
-    symbol was ignored. Here a value's magnitude depends on its channel alone and its sign on its position alone."""
+    """In a sister project the stream of the previous decoder outgrew the embeddings that are added
+    to it, and the current symbol was ignored. Here a value's magnitude depends on its channel alone
+    and its sign on its position alone."""
     vocabulary = Vocabulary(2, (4, 4), 3, "4:4:4", "interleaved")
     model = DCTransformer(
         vocabulary, dataclasses.replace(TINY, width=32, chunk_size=32, channel_decoder=(1,), value_decoder=(1,))
@@ -159,7 +163,8 @@ def test_the_value_decoder_uses_the_current_channel_and_position() -> None:
 
     @jax.jit
     def value_loss(channels: jax.Array, positions: jax.Array) -> jax.Array:
-        """Nats per value when the value decoder alone is told these current channels and positions."""
+        """Nats per value when the value decoder alone is told these current channels and
+        positions."""
 
         def run(model: DCTransformer) -> jax.Array:
             encoding = model.encode(test)

@@ -44,7 +44,8 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 
 def test_muon_moves_matrices_between_layers_and_adam_the_rest() -> None:
-    """Each at its own rate: a tenth of Muon's moves its matrices a tenth as far, and leaves the rest where it was."""
+    """Each at its own rate: a tenth of Muon's moves its matrices a tenth as far, and leaves the
+    rest where it was."""
     params = {
         name: {"kernel": jnp.asarray(np.random.default_rng(i).normal(size=(6, 4)), jnp.float32)}
         for i, name in enumerate(("layer", "value_head"))
@@ -66,7 +67,8 @@ def rows(number: int) -> Chunk:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[float, float]]:
-    """The sums of what a step draws for its rows, and of their squares: its "network" gives a random number for each row."""
+    """The sums of what a step draws for its rows, and of their squares: its "network" gives a
+    random number for each row."""
 
     def apply(params: Any, part: Chunk, rngs: dict[str, jax.Array]) -> jax.Array:
         return params["w"] * jax.random.uniform(rngs["dropout"], (len(part.label),))
@@ -99,7 +101,8 @@ def test_dropout_has_a_key_of_its_own_for_each_step_seed_device_and_part(drawn: 
 
 
 def test_units_are_dropped_at_the_share_that_is_set() -> None:
-    """A block whose branches are dropped at a rate of 0.4 loses so many units of each, and none when it does not train."""
+    """A block whose branches are dropped at a rate of 0.4 loses so many units of each, and none
+    when it does not train."""
     config = ModelConfig(dropout=0.4, width=64, heads=2)
     block = EncoderBlock(2, 0, config.dropout, precision_of(config.dtype, config.products))  # no feed-forward layer
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 50, 64)), jnp.float32)

@@ -37,29 +37,30 @@ BUNDLED = ("landscapes", "fashion")
 
 
 def open_source(source: str, split: str = "") -> Source:
-    """The pictures that DataConfig.source names.
+    """Opens the pictures that DataConfig.source names.
 
     Args:
-        source: "landscapes", "fashion", "folder:PATH", "tar:PATH", "idx:FOLDER", or "tfds:NAME[/CONFIG][:VERSION]".
-        split: of a TFDS data set, as TFDS writes it, and "" for "train"; of a folder or a tar file, the sub-folder to take; of
-            "fashion" and idx files, "train" or "test"; "" for all.
+        source: "landscapes", "fashion", "folder:PATH", "tar:PATH", "idx:FOLDER", or
+            "tfds:NAME[/CONFIG][:VERSION]".
+        split: of a TFDS data set, as TFDS writes it, and "" for "train"; of a folder or a tar file,
+            the sub-folder to take; of "fashion" and idx files, "train" or "test"; "" for all.
 
     Raises:
         ValueError: if the source is unknown, cannot be read, or has no pictures.
     """
     kind, _, rest = source.partition(":")
-    # The method of Path's fails for a user that there is not.
+    # Path's own method fails for a user that does not exist.
     path = fetch(rest) if is_url(rest) and kind != "tfds" else Path(os.path.expanduser(rest))
     if source == "landscapes":
         return FolderSource(LANDSCAPES, split)
     if source == "fashion":
         return IdxSource(FASHION, split)
     if kind == "folder" and rest:
-        return _others_said(FolderSource(path, split))
+        return _report_others(FolderSource(path, split))
     if kind == "tar" and rest:
         from dct_jax.data.sources.tar import TarSource
 
-        return _others_said(TarSource(path, split))
+        return _report_others(TarSource(path, split))
     if kind == "idx" and rest:
         return IdxSource(path, split)
     if kind == "tfds" and rest:
@@ -71,7 +72,7 @@ def open_source(source: str, split: str = "") -> Source:
 
 
 def open_sources(data: DataConfig) -> tuple[Source, Source]:
-    """The pictures to train on, and those that are held out.
+    """Opens the pictures to train on, and those that are held out.
 
     Raises:
         ValueError: if there are none.
@@ -102,13 +103,13 @@ def check_classes(num_classes: int, training: Source, held_out: Source) -> None:
         )
 
 
-_said: set[str] = set()
+_reports: set[str] = set()
 
 
-def _others_said(source: "FolderSource | TarSource") -> Source:
-    """The source, after it was said once what it leaves out: nobody should wonder where pictures have gone."""
-    if source.others and source.name not in _said:
-        _said.add(source.name)
+def _report_others(source: "FolderSource | TarSource") -> Source:
+    """Logs once what a source leaves out, so that nobody wonders where pictures have gone."""
+    if source.others and source.name not in _reports:
+        _reports.add(source.name)
         kinds = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in source.others.most_common(10))
         log.warning("%s: %d files are not taken for pictures (%s)", source.name, source.others.total(), kinds)
     return source

@@ -10,7 +10,8 @@ from dct_jax.data.sources.record import NO_LABEL, Record
 
 
 class FolderSource:
-    """The image files below a folder, in the order of their names; hidden files and folders are left out, links are followed.
+    """The image files below a folder, in the order of their names; hidden files and folders are
+    left out, links are followed.
 
     Attributes:
         name, classes: as of any Source; the class of a file is the first sub-folder on its way.
@@ -19,7 +20,7 @@ class FolderSource:
     """
 
     def __init__(self, root: Path, split: str = "") -> None:
-        """Args: the folder, and the sub-folder to take alone, if any.
+        """Lists the pictures in a folder, or in the one of its sub-folders that `split` names.
 
         Raises:
             ValueError: if there is no such folder, or no image file below it.

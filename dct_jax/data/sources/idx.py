@@ -12,7 +12,7 @@ from dct_jax.data.sources.record import Record
 from dct_jax.storage.files import read_limited
 
 CLASSES_FILE = "classes.txt"
-"""May lie beside the idx files: the names of the classes, one on a line, in the order of the labels."""
+"""The names of the classes, one on a line, in the order of the labels; it may be missing."""
 
 FASHION_MNIST = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -30,7 +30,7 @@ _TEST = "t10k"  # MNIST's name of the test part
 
 
 class _Part(NamedTuple):
-    """One part of a data set: the data set's name, which may be "", the part's own, and its files."""
+    """One part of a data set: the data set's name (or ""), the part's own name, its files."""
 
     family: str
     name: str
@@ -39,27 +39,30 @@ class _Part(NamedTuple):
 
 
 class IdxSource:
-    """The pictures in a folder of idx files, in their order; all are in memory, a byte for each pixel.
+    """The pictures in a folder of idx files, in their order and in memory, a byte for each pixel.
 
-    Files are named like train-images-idx3-ubyte and train-labels-idx1-ubyte, or with a dot before idx; each may be gzipped. The
-    name of a data set may stand in front, as in emnist-letters-train-images-idx3-ubyte.gz. "t10k" is the part "test". EMNIST's
-    pictures, which are stored column by column, are turned upright.
+    Files are named like train-images-idx3-ubyte and train-labels-idx1-ubyte, or with a dot before
+    idx; each may be gzipped. The name of a data set may stand in front, as in
+    emnist-letters-train-images-idx3-ubyte.gz. "t10k" is the part "test". EMNIST's pictures, which
+    are stored column by column, are turned upright.
 
     Attributes:
-        name, classes: as of any Source. The names of the classes are those in classes.txt, or of Fashion-MNIST if the labels
-            are that data set's, or else the numbers from 0 to the largest label.
+        name, classes: as of any Source. The names of the classes are those in classes.txt, or of
+            Fashion-MNIST if the labels are that data set's, or else the numbers from 0 to the
+            largest label.
         parts: which parts these are.
     """
 
     def __init__(self, root: Path, split: str = "") -> None:
-        """Args: the folder; the part to take alone: "train", "test" or what there is, in a folder of several data sets with the
-        data set's name in front, as "emnist-letters-train".
+        """Reads a folder, or the part that `split` names: "train", "test" or what there is. In a
+        folder of several data sets the data set's name comes first, as in "emnist-letters-train".
 
         Raises:
-            ValueError: if there is no such folder or part, or if a file is missing, damaged, or does not fit the others.
+            ValueError: if the folder, the part or a file is missing, or a file is damaged or
+                misfits.
         """
         self.name = f"idx:{root}{split and f' ({split})'}"
-        self._opened = root, split
+        self._arguments = root, split
         family, chosen = _choose(self.name, split, _find(self.name, root))
         self.parts = tuple(part.name for part in chosen)
         labels = {part: read_idx(part.labels, 1) for part in family}  # uint8 [N] each
@@ -73,7 +76,7 @@ class IdxSource:
         return int(self._starts[-1])
 
     def __getitem__(self, index: int) -> Record:
-        """The pixels of a picture, whose grey is repeated for R, G and B."""
+        """Returns the pixels of a picture, whose grey is repeated for R, G and B."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name}: there is no record {index} of {len(self)}")
         part = int(np.searchsorted(self._starts, index, side="right")) - 1
@@ -84,11 +87,12 @@ class IdxSource:
 
     def __reduce__(self) -> tuple[type["IdxSource"], tuple[Path, str]]:
         """Another process reads the files itself, and is not sent what is in them."""
-        return IdxSource, self._opened
+        return IdxSource, self._arguments
 
 
 def _find(name: str, root: Path) -> list[_Part]:
-    """The parts whose pictures lie in a folder, sorted. Of a file that is there gzipped and unpacked, the latter counts."""
+    """Finds the parts whose pictures lie in a folder, sorted. Of a file that is there gzipped and
+    unpacked, the unpacked one counts."""
     if not root.is_dir():
         raise ValueError(f"{name}: there is no folder {root}")
     try:
@@ -101,19 +105,19 @@ def _find(name: str, root: Path) -> list[_Part]:
             part, family = match["part"], match["family"] or ""
             labels = f"{family and family + '-'}{part}-labels{match['dot']}idx1-ubyte"
             part = "test" if part == _TEST else part
-            parts.append(_Part(family, part, _perhaps_gzipped(root / unpacked), _perhaps_gzipped(root / labels)))
+            parts.append(_Part(family, part, _find_file(root / unpacked), _find_file(root / labels)))
     if not parts:
         raise ValueError(f"{name}: there are no idx files in that folder, which are named like train-images-idx3-ubyte.gz")
     return parts
 
 
-def _perhaps_gzipped(path: Path) -> Path:
+def _find_file(path: Path) -> Path:
     packed = path.with_name(f"{path.name}.gz")
     return packed if packed.is_file() and not path.is_file() else path
 
 
 def _choose(name: str, split: str, parts: list[_Part]) -> tuple[list[_Part], list[_Part]]:
-    """All parts of the data set that a split is of, and those of them that it names."""
+    """Returns all parts of the data set that a split is of, and the parts that it names."""
     families = {part.family for part in parts}
     named = {part: part.name if len(families) == 1 else f"{part.family}-{part.name}".lstrip("-") for part in parts}
     known = ", ".join(sorted(named.values()))
@@ -128,7 +132,7 @@ def _choose(name: str, split: str, parts: list[_Part]) -> tuple[list[_Part], lis
 
 
 def _classes(file: Path, labels: dict[_Part, np.ndarray]) -> tuple[str, ...]:
-    """The names of the classes of all parts of a data set, whose labels are uint8 [N]."""
+    """Returns the names of the classes of all parts of a data set, whose labels are uint8 [N]."""
     if file.exists():
         names = _names(file)
     elif all(hashlib.sha256(one.data).hexdigest() in _FASHION_LABELS for one in labels.values()):
@@ -154,7 +158,7 @@ def _names(file: Path) -> tuple[str, ...]:
 
 
 def _pictures(part: _Part, num: int) -> np.ndarray:
-    """uint8 [N, H, W], upright; N must be `num`, the number of labels."""
+    """Reads a part's pictures, uint8 [N, H, W], upright; N must be `num`, the number of labels."""
     pictures = read_idx(part.images, 3)
     if len(pictures) != num:
         raise ValueError(f"{part.images} has {len(pictures)} pictures, but {part.labels} has {num} labels; get both anew")

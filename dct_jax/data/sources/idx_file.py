@@ -1,4 +1,5 @@
-"""The idx format, in which MNIST and the data sets after its pattern come: a header, then an array's bytes, often gzipped."""
+"""The idx format, in which MNIST and the data sets after its pattern come: a header, then an
+array's bytes, often gzipped."""
 
 import gzip
 import math
@@ -19,9 +20,10 @@ _AT_ONCE = 2**20
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The array in an idx file of unsigned bytes, gzipped or not, whatever its name says.
+    """Reads the array in an idx file of unsigned bytes, gzipped or not, whatever its name says.
 
-    The header says how large the array is; before that many bytes are asked for, it is compared with the file's size.
+    The header says how large the array is; before that many bytes are asked for, it is compared
+    with the file's size.
 
     Args:
         path: the file.
@@ -31,7 +33,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         uint8 [...], read-only.
 
     Raises:
-        ValueError: if the file cannot be read, or its magic number, sizes or number of bytes are wrong.
+        ValueError: if the file cannot be read, or its magic number, sizes or length are wrong.
     """
     try:
         with path.open("rb") as raw:
@@ -53,7 +55,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def _read(file: BinaryIO, dimensions: int, most_bytes: int) -> np.ndarray:
-    """As `read_idx`, from an open file that cannot give more than `most_bytes`."""
+    """Reads as `read_idx`, from an open file that cannot give more than `most_bytes`."""
     shape = _read_header(file, dimensions)
     sizes, wanted = " x ".join(map(str, shape)), math.prod(shape)
     if min(shape) < 1 or wanted > LARGEST_FILE:
@@ -74,7 +76,7 @@ def _read(file: BinaryIO, dimensions: int, most_bytes: int) -> np.ndarray:
 
 
 def _read_header(file: BinaryIO, dimensions: int) -> tuple[int, ...]:
-    """The array's sizes, after the magic number has shown that it is one of unsigned bytes with so many dimensions."""
+    """Reads the array's sizes, after a magic number of unsigned bytes in so many dimensions."""
     wanted = bytes([0, 0, _UNSIGNED_BYTE, dimensions])
     length = len(wanted) + 4 * dimensions
     header = file.read(length)

@@ -23,7 +23,8 @@ class Record(NamedTuple):
 
 
 class Source(Protocol):
-    """A random-access collection of pictures. It is pickled to worker processes and read by several threads at once.
+    """A random-access collection of pictures. It is pickled to worker processes and read by several
+    threads at once.
 
     Attributes:
         name: for messages.
@@ -44,7 +45,7 @@ class Part:
     """Some of the records of a source, which are not touched until they are asked for."""
 
     def __init__(self, source: Source, every: int, held_out: bool) -> None:
-        """Args: the source; every n-th record is held out; whether this is the part of these, or of all others."""
+        """Takes every n-th record of a source if these are `held_out`, or else all others."""
         self.source, self.every, self.held_out = source, every, held_out
         self.name, self.classes = source.name, source.classes
 
@@ -61,7 +62,7 @@ class Part:
 
 
 def hold_out(source: Source, every: int) -> tuple[Part, Part]:
-    """The records to train on, and every n-th one, held out.
+    """Splits a source into the records to train on, and every n-th one, held out.
 
     Raises:
         ValueError: if that leaves one part empty.

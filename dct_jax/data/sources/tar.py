@@ -22,10 +22,10 @@ _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\x00": "unxz"
 
 
 class TarSource:
-    """The image files in a tar file, in the order of their names; hidden ones, and links, are left out.
+    """The image files in a tar file, in the order of their names, without hidden ones and links.
 
-    The file is gone through once, for where its members lie; after that each record is one read. What a source keeps, and
-    pickles, is the bytes of the names and 28 more for each image.
+    The file is gone through once, for where its members lie; after that each record is one read.
+    What a source keeps, and pickles, is the bytes of the names and 28 more for each image.
 
     Attributes:
         name, classes: as of any Source; the class of a file is the first folder on its way.
@@ -34,10 +34,11 @@ class TarSource:
     """
 
     def __init__(self, path: Path, split: str = "") -> None:
-        """Args: the tar file, and the folder in it to take alone, if any.
+        """Finds the pictures in a tar file, or in the one of its folders that `split` names.
 
         Raises:
-            ValueError: if there is no such file, folder or image, or if the file is compressed, damaged or no tar file.
+            ValueError: if there is no such file, folder or image, or if the file is compressed,
+                damaged or no tar file.
         """
         self.name = f"tar:{path}{split and f' ({split})'}"
         self.path = path
@@ -49,7 +50,8 @@ class TarSource:
         if not chosen:
             known = ", ".join(sorted({member.split("/")[0] for member in members if "/" in member})) or "no folders at all"
             raise ValueError(f"{self.name}: there is no folder {split!r} with images (data.split); there are {known}")
-        # Folder by folder, as paths are sorted; of several members of one name the last one counts, as for tar itself.
+        # Folder by folder, as paths are sorted; of several members of one name the last one counts,
+        # as for tar itself.
         chosen.sort(key=lambda i: members[i].replace("/", "\0"))
         chosen = [i for i, after in zip(chosen, [*chosen[1:], None]) if after is None or members[i] != members[after]]
 
@@ -99,8 +101,8 @@ class TarSource:
 
 
 class _Header(tarfile.TarInfo):
-    """Refuses an extended header of digits alone: until Python 3.12.6, tarfile looks for the end of the number from each of
-    them on, which takes minutes for a megabyte."""
+    """Refuses an extended header of digits alone: until Python 3.12.6, tarfile looks for the end of
+    the number from each of them on, which takes minutes for a megabyte."""
 
     def _proc_pax(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         at = tar.fileobj.tell()
@@ -111,8 +113,8 @@ class _Header(tarfile.TarInfo):
 
 
 def _index(path: Path) -> tuple[list[str], array, array, Counter[str]]:
-    """The names of the image files in a tar file, in the order in which they lie, their offsets and sizes in bytes, and how
-    many files of other suffixes there are."""
+    """Returns the names of the image files in a tar file, in the order in which they lie, their
+    offsets and sizes in bytes, and how many files of other suffixes there are."""
     try:
         stat = path.stat()
         names, offsets, sizes, others = _read_index(path, (stat.st_size, stat.st_mtime_ns))
@@ -125,7 +127,8 @@ def _index(path: Path) -> tuple[list[str], array, array, Counter[str]]:
 
 @functools.lru_cache(maxsize=1)  # one or two minutes for a million members, and one split is often opened after another
 def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array, Counter[str]]:
-    """As `_index`, with NUL between the names. The state, size and time, is there to read a file that has changed anew."""
+    """Reads as `_index`, with NUL between the names. A file that has changed has another state, its
+    size and time, and is read anew."""
     names: list[str] = []
     others: Counter[str] = Counter()
     offsets, sizes = array("q"), array("q")
@@ -145,11 +148,11 @@ def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array, 
                     names.append(name)
                     offsets.append(member.offset_data)
                     sizes.append(member.size)
-            # tarfile stops without a word at a damaged header, and at the end of what is left of the file.
+            # tarfile stops without a word at a damaged header, and where a file was cut off.
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                 raise ValueError(f"tar:{path}: this tar file is damaged or cut off at byte {tar.offset}; make it anew")
-    # Headers that are made to do harm let tarfile overflow, recurse without end, or ask for all memory.
+    # Harmful headers let tarfile overflow, recurse without end, or ask for all memory.
     except (tarfile.TarError, OverflowError, RecursionError, MemoryError) as error:
         with path.open("rb") as file:
             start = file.read(8)

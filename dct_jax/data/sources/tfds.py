@@ -21,23 +21,24 @@ class TFDSSource:
     The data set is looked for where TFDS looks: in TFDS_DATA_DIR, or ~/tensorflow_datasets.
 
     Attributes:
-        name, classes: as of any Source. A label that is a number without names is passed on, and there are no classes.
+        name, classes: as of any Source. A label that is a number without names is passed on, and
+            there are no classes.
     """
 
     def __init__(self, dataset: str, split: str = "") -> None:
-        """Args: NAME[/CONFIG][:VERSION], or the path of a prepared one, beginning with /, ./, ../ or ~; one of its splits, or
-        part of it, as TFDS writes it ("train[:90%]"); "train" if none is named.
+        """Opens NAME[/CONFIG][:VERSION], or the path of a prepared data set, with /, ./, ../ or ~
+        in front. The split is as TFDS writes it ("train[:90%]"); "" is "train".
 
         Raises:
-            ValueError: if there is no such data set or split, if it is not prepared or not as array_record, or if it has no
-                feature "image".
+            ValueError: if there is no such data set or split, if it is not prepared or not as
+                array_record, or if it has no feature "image".
         """
         split = split or "train"
         self.name = f"tfds:{dataset} ({split})"
         tfds = import_tfds()
         builder = open_builder(dataset)
         features = builder.info.features
-        # Asked first, and the reason why it fails only then: tfds.testing.mock_data works without any of what is checked.
+        # Why it fails is asked only then: tfds.testing.mock_data needs nothing of what is checked.
         try:
             source = builder.as_data_source(split, file_format="array_record")
         except (ValueError, AssertionError, NotImplementedError) as error:
@@ -48,7 +49,7 @@ class TFDSSource:
         label = features["label"] if "label" in features else None
         self.classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()
         self._labelled = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
-        # The raw records: TFDS's own reading decodes all features, masks and second images included.
+        # The raw records: TFDS itself would decode all features, even masks and second images.
         self._records = source.data_source
 
     def __len__(self) -> int:
@@ -67,8 +68,8 @@ class TFDSSource:
         return Record(image, label, key)
 
     def _fields(self, record: bytes | dict[str, Any]) -> tuple[bytes | np.ndarray, int]:
-        """The image and the label of a record: of a serialised tf.train.Example, or of what tfds.testing.mock_data gives in its
-        place, decoded features, with pixels uint8 [H, W, 3]."""
+        """Returns the image and the label of a record: of a serialised tf.train.Example, or of what
+        tfds.testing.mock_data gives in its place, decoded features, with pixels uint8 [H, W, 3]."""
         if isinstance(record, dict):
             return record["image"], int(record["label"]) if self._labelled else NO_LABEL
         from tensorflow_datasets.proto import tf_example_pb2
@@ -80,7 +81,7 @@ class TFDSSource:
 
 
 def import_tfds() -> ModuleType:
-    """tensorflow_datasets. It takes a second to import, and nothing else of this package needs it.
+    """Imports tensorflow_datasets. It takes a second, and nothing else of this package needs it.
 
     Raises:
         ValueError: if it is not installed.
@@ -107,7 +108,7 @@ def import_tfds() -> ModuleType:
 
 
 def open_builder(dataset: str, **options: Any) -> Any:
-    """TFDS's builder of a data set that is named as in `TFDSSource`; the options go to `tfds.builder`.
+    """Returns TFDS's builder of a data set, named as in `TFDSSource`; `tfds.builder` gets options.
 
     Raises:
         ValueError: if there is no such data set, configuration or version.
@@ -132,12 +133,12 @@ def open_builder(dataset: str, **options: Any) -> Any:
 
 
 def is_prepared(builder: Any) -> bool:
-    """Whether the files of a builder's data set are there."""
+    """Returns whether the files of a builder's data set are there."""
     return (builder.data_path / INFO).exists()
 
 
 def wrong_format(builder: Any) -> str:
-    """Why the files of a data set cannot be read at any place, and what converts them; "" if they can be."""
+    """Returns why the files are no array_record, and what converts them; "" if they are."""
     formats = {file_format.value for file_format in builder.info.available_file_formats()}
     if "array_record" in formats:
         return ""
@@ -147,7 +148,7 @@ def wrong_format(builder: Any) -> str:
 
 
 def _why_not(name: str, dataset: str, split: str, builder: Any, error: Exception) -> ValueError:
-    """What to say when `builder.as_data_source(split)` has failed with `error`."""
+    """Returns what to raise when `builder.as_data_source(split)` has failed with `error`."""
     if not is_prepared(builder):
         command = f"python -m dct_jax prepare {dataset}"
         return ValueError(f"{name}: it is not prepared in {builder.data_path}; prepare it with `{command}`")
@@ -163,5 +164,5 @@ def _did_you_mean(names: list[str]) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """TFDS's messages go over many lines."""
+    """Returns a message in one line; TFDS's go over many."""
     return textwrap.shorten(str(error), 600)

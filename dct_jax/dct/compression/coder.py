@@ -1,4 +1,4 @@
-"""Symbols <-> the range coder's words, by integer weights."""
+"""Codes symbols as words of a range coder, by integer weights, and reads them again."""
 
 import constriction
 import numpy as np
@@ -11,11 +11,11 @@ class Encoder:
         self._encoder = constriction.stream.queue.RangeEncoder()
 
     def write(self, symbol: int, weights: np.ndarray) -> None:
-        """One symbol, whose weight is not 0, of float64 [N] weights."""
+        """Writes one of N symbols, whose weight is not 0. The weights are float64 [N]."""
         self._encoder.encode(symbol, _distribution(weights))
 
     def words(self) -> np.ndarray:
-        """uint32: all that was written."""
+        """Returns all that was written, uint32."""
         return self._encoder.get_compressed()
 
 
@@ -26,7 +26,8 @@ class Decoder:
         self._decoder = constriction.stream.queue.RangeDecoder(words)
 
     def read(self, weights: np.ndarray) -> int | None:
-        """The next symbol; None if there is none, or its weight is 0: these words were not written with these weights."""
+        """Reads the next symbol. Returns None if there is none or its weight is 0: then the words
+        were written with other weights."""
         try:
             symbol = int(self._decoder.decode(_distribution(weights)))
         except AssertionError:  # that is how constriction says that no symbol has these bits
@@ -35,5 +36,6 @@ class Decoder:
 
 
 def _distribution(weights: np.ndarray) -> constriction.stream.model.Categorical:
-    """Integers are exact in float64, and so are their sums; what follows is the same on every machine."""
+    """Makes a distribution of integer weights. They and their sums are exact in float64, so it is
+    the same on every machine."""
     return constriction.stream.model.Categorical(weights, perfect=False)

@@ -1,8 +1,8 @@
-"""Lists <-> bytes: the model's probabilities and a range coder, for many lists at once.
+"""Turns lists into bytes and back, with a model's probabilities and a range coder.
 
-A list is the same bytes whatever else is compressed with it. Whoever writes knows all symbols, so the chunks of all lists go
-through the model side by side; whoever reads has one row for each list. Two batches are under way at a time: while the
-device works on one, the range coder works on the other.
+A list becomes the same bytes whatever else is compressed with it. Who writes knows all symbols, so
+the chunks of all lists go through the model side by side; who reads has one row for each list. Two
+batches are under way at a time: while the device works on one, the range coder works on the other.
 """
 
 import itertools
@@ -16,18 +16,18 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from dct_jax.codec import SparseDCT
-from dct_jax.dct.chunks import extended, num_chunks
+from dct_jax.dct.chunks import extend, num_chunks
 from dct_jax.dct.compression.coder import Decoder, Encoder
 from dct_jax.dct.compression.steps import Walker, symbols
 from dct_jax.dct.compression.stream import VERSION, Stream, list_check, short
 from dct_jax.dct.trained_model import TrainedModel
 
 MOST_BYTES_A_TRIPLE = 12
-"""Three symbols of at most 24 bits each need 9; for longer data the model is not run."""
+"""Three symbols of at most 24 bits each need 9 bytes. For longer data the model is not run."""
 
 ROWS = {1: 1, 2: 8}
-"""R by the format's version. With 8 rows a step takes hardly longer than with one, on CPUs; with more it takes longer for a
-list alone, and no less for many."""
+"""R by the format's version. On CPUs a step with 8 rows takes hardly longer than with one. With
+more rows it takes longer for a list alone, and no less for many."""
 
 DIFFERENT = (
     "the list does not come out as it went in: either the file is damaged, or this machine or its versions of JAX give other "
@@ -35,40 +35,41 @@ DIFFERENT = (
 )
 
 BATCHES = 2
-"""Under way at a time."""
+"""So many batches are under way at a time."""
 
 T = TypeVar("T")
-Row = TypeVar("Row", "_Part", "_Reading")
+Row = TypeVar("Row", bound="_Part | _Reading")
 Result = TypeVar("Result")
 
 
 def compress(model: TrainedModel, sparse: SparseDCT, label: int = 0) -> bytes:
-    """The bytes from which `decompress` makes this list again, with the same model.
+    """Returns the bytes from which `decompress` makes this list again, with the same model.
 
-    They are as many as the log-likelihood says, and at most 1 % and 16 more; 3 more for classes and for images smaller than
-    the canvas.
+    They are as many as the log-likelihood says, and at most 1 % and 16 more; 3 more for classes and
+    for images smaller than the canvas.
 
     Args:
-        model: whose probabilities are used.
+        model: it gives the probabilities.
         sparse: a list of the model's codec, whose image fits on its canvas.
         label: the class, for a class-conditional model.
 
     Raises:
-        ValueError: if the list is not one that the model could have drawn, or the label is none of the model's.
+        ValueError: if the model cannot sample such a list, or has no such label.
     """
     return _only(compress_many(model, [sparse], [label]))
 
 
 def decompress(model: TrainedModel, data: bytes) -> SparseDCT:
-    """The list that `compress` was given.
+    """Returns the list that `compress` was given.
 
     Args:
-        model: the same as then, on the same kind of machine with the same versions of JAX and XLA; otherwise its probabilities
-            may differ in their last bits, and this fails.
+        model: the model that compressed it, on the same kind of machine with the same versions of
+            JAX and XLA. Otherwise its probabilities may differ in their last bits, and this fails.
         data: what `compress` returned.
 
     Raises:
-        ValueError: if the data is none of ours, damaged, or compressed with another model; or if the probabilities differ.
+        ValueError: if the data is not of this format, damaged, or compressed with another model; or
+            if the probabilities differ.
     """
     return _only(decompress_many(model, [data]))
 
@@ -76,19 +77,19 @@ def decompress(model: TrainedModel, data: bytes) -> SparseDCT:
 def compress_many(
     model: TrainedModel, lists: Iterable[SparseDCT], labels: Iterable[int] = itertools.repeat(0)
 ) -> Iterator[tuple[int, bytes | ValueError]]:
-    """`compress` for many lists, each of which becomes the bytes that it becomes alone.
+    """Compresses many lists. Each becomes the bytes that it becomes alone (see `compress`).
 
     Args:
-        model: whose probabilities are used.
-        lists: they are taken as they are needed.
+        model: it gives the probabilities.
+        lists: each is taken when it is needed.
         labels: the class of each.
 
     Yields:
-        The number of a list and its bytes, as they are ready; at the end the numbers of those that cannot be compressed, and
-        why: what `compress` would raise.
+        The number of a list and its bytes, as they are ready. At the end the numbers of the lists
+        that cannot be compressed, and the error that `compress` would raise.
     """
     walker = Walker(model.network, model.variables, ROWS[VERSION])
-    refused: list[tuple[int, ValueError]] = []
+    errors: list[tuple[int, ValueError]] = []
 
     def parts() -> Iterator[_Part]:
         for number, (sparse, label) in enumerate(zip(lists, labels)):
@@ -97,7 +98,7 @@ def compress_many(
                 model.check_size(sparse.size)
                 model.check_label(label)
             except ValueError as error:
-                refused.append((number, error))
+                errors.append((number, error))
                 continue
             writing = _Writing(number, sparse, label, symbols(sparse, model.network), Encoder())
             yield from (_Part(writing, index) for index in range(num_chunks(len(sparse), model.config.model.chunk_size)))
@@ -110,23 +111,23 @@ def compress_many(
             yield writing.number, _file(model, writing)
 
     yield from _by_turns(parts(), walker.usable_rows(_canvas(model)), partial(_weigh, walker), settle)
-    yield from refused
+    yield from errors
 
 
 def decompress_many(model: TrainedModel, files: Iterable[bytes]) -> Iterator[tuple[int, SparseDCT | ValueError]]:
-    """`decompress` for many files.
+    """Decompresses many files (see `decompress`).
 
     Args:
-        model: the same as when they were compressed.
+        model: the model that compressed them.
         files: their bytes.
 
     Yields:
-        The number of a file and its list, or why there is none (what `decompress` would raise), as they are ready.
+        The number of a file and its list, or the error of `decompress`, as they are ready.
     """
     readings: dict[int, list[_Reading]] = {version: [] for version in ROWS}
     for number, data in enumerate(files):
         try:
-            stream = _checked(model, data)
+            stream = _parse(model, data)
             blank = model.blank(stream.size or model.config.data.image_size)
         except ValueError as error:
             yield number, error
@@ -156,7 +157,7 @@ class _Writing:
 
 @dataclass(eq=False)
 class _Part:
-    """One chunk of it, and what the model says of the chunk's symbols: float64 [N] each."""
+    """One chunk of a list that is being written, and its symbols' weights, float64 [N] each."""
 
     writing: _Writing
     index: int
@@ -164,14 +165,14 @@ class _Part:
     state: Literal["growing", "complete"] = "complete"
 
     def symbols(self, walker: Walker) -> np.ndarray:
-        """int32 [3 n] or, with the stopping token, [3 n + 1]."""
+        """Returns int32 [3 n] or, with the stopping token, [3 n + 1]."""
         size = 3 * walker.model.config.chunk_size
         return self.writing.symbols[self.index * size : (self.index + 1) * size]
 
 
 @dataclass(eq=False)
 class _Reading:
-    """A list that is being read, as far as it is."""
+    """A list that is being read, as far as it is known."""
 
     number: int
     stream: Stream
@@ -182,16 +183,16 @@ class _Reading:
 
 def _weigh(walker: Walker, parts: list[_Part]) -> list[_Part]:
     """Fills in the parts' weights. The symbols are known, so no step waits for the range coder."""
-    sent = [part.symbols(walker) for part in parts]
-    longest = max(map(len, sent))
-    padded = np.zeros((walker.rows, longest), np.int32)  # [R, S]
-    for row, known in zip(padded, sent):
+    symbols_of = [part.symbols(walker) for part in parts]
+    longest = max(map(len, symbols_of))
+    rows = np.zeros((walker.rows, longest), np.int32)  # [R, S]
+    for row, known in zip(rows, symbols_of):
         row[: len(known)] = known
     walk = walker.walk(*zip(*((part.writing.sparse, part.index, part.writing.label) for part in parts)))
-    yielded = [next(walk), *(walk.send(padded[:, i]) for i in range(longest - 1))]
-    steps = [np.asarray(weights, np.float64) for weights in yielded]  # [R, N] each
+    outputs = [next(walk), *(walk.send(rows[:, i]) for i in range(longest - 1))]
+    steps = [np.asarray(weights, np.float64) for weights in outputs]  # [R, N] each
     for i, part in enumerate(parts):
-        part.weights = [weights[i] for weights in steps[: len(sent[i])]]
+        part.weights = [weights[i] for weights in steps[: len(symbols_of[i])]]
     return parts
 
 
@@ -199,11 +200,11 @@ def _read(walker: Walker, readings: list[_Reading]) -> list[_Reading]:
     """Reads a chunk of each list."""
     vocabulary, size = walker.model.vocabulary, walker.model.config.chunk_size
     walk = walker.walk(*zip(*((one.sparse, len(one.sparse) // size, one.stream.label) for one in readings)))
-    found: list[list[int]] = [[] for _ in readings]
-    growing, sent = list(range(len(readings))), np.zeros(walker.rows, np.int32)  # [R]
-    yielded = next(walk)
+    symbols_of: list[list[int]] = [[] for _ in readings]
+    growing, last = list(range(len(readings))), np.zeros(walker.rows, np.int32)  # [R]
+    output = next(walk)
     for step in range(3 * size):
-        weights = np.asarray(yielded, np.float64)  # [R, N]
+        weights = np.asarray(output, np.float64)  # [R, N]
         for i in growing:
             symbol = readings[i].decoder.read(weights[i])
             if symbol is None:
@@ -211,16 +212,17 @@ def _read(walker: Walker, readings: list[_Reading]) -> list[_Reading]:
             elif step % 3 == 0 and symbol == vocabulary.stop:
                 readings[i].state = "complete"
             else:
-                found[i].append(symbol)
-                sent[i] = symbol
+                symbols_of[i].append(symbol)
+                last[i] = symbol
         growing = [i for i in growing if readings[i].state == "growing"]
         if not growing:
             break
         if step + 1 < 3 * size:
-            yielded = walk.send(sent)
-    for one, row in zip(readings, found):
+            output = walk.send(last)
+    for one, row in zip(readings, symbols_of):
         triples = np.array(row[: len(row) // 3 * 3], np.int32).reshape(-1, 3) - [0, 0, vocabulary.largest_value]
-        one.sparse = extended(one.sparse, *triples.T.astype(np.int32), vocabulary.grid)
+        channels, positions, values = triples.T.astype(np.int32)
+        one.sparse = extend(one.sparse, channels, positions, values, vocabulary.grid)
     return readings
 
 
@@ -230,13 +232,13 @@ def _by_turns(
     advance: Callable[[list[Row]], list[Row]],
     settle: Callable[[Row], Iterator[Result]],
 ) -> Iterator[Result]:
-    """Leads everything that waits through the model, `rows` at a time in each of BATCHES batches; one that ends makes room.
+    """Leads lists through the model, in BATCHES batches. A list that ends makes room for the next.
 
     Args:
-        waiting: what is to be done.
+        waiting: the lists, or their parts.
         rows: the size of a batch.
-        advance: goes through a chunk with each of a batch; it runs beside that of another batch.
-        settle: gives the result of one that has ended, if it has one. It is called in their order.
+        advance: goes through a chunk with each row of a batch, while another batch does so, too.
+        settle: gives the result, if there is one, of a row that has ended; row after row.
     """
     running: deque[Future[list[Row]]] = deque()
     staying: list[Row] = []
@@ -250,12 +252,12 @@ def _by_turns(
                 yield from settle(row)
             if not running:
                 return
-            done = running.popleft().result()
-            staying, ended = ([row for row in done if (row.state == "growing") == grows] for grows in (True, False))
+            batch = running.popleft().result()
+            staying, ended = ([row for row in batch if (row.state == "growing") == grows] for grows in (True, False))
 
 
-def _checked(model: TrainedModel, data: bytes) -> Stream:
-    """What a file of this model holds. Raises ValueError if it is none."""
+def _parse(model: TrainedModel, data: bytes) -> Stream:
+    """Reads a file of this model. Raises ValueError if it is none."""
     stream = Stream.from_bytes(data)
     if stream.fingerprint != (ours := short(model.fingerprint)):
         raise ValueError(
@@ -269,7 +271,7 @@ def _checked(model: TrainedModel, data: bytes) -> Stream:
 
 
 def _file(model: TrainedModel, writing: _Writing) -> bytes:
-    """The whole file of a list that is written."""
+    """Returns the whole file of a list that is written."""
     sparse = writing.sparse
     size = None if sparse.size == model.config.data.image_size else sparse.size
     check, words = list_check(sparse), writing.encoder.words()
@@ -277,12 +279,12 @@ def _file(model: TrainedModel, writing: _Writing) -> bytes:
 
 
 def _canvas(model: TrainedModel) -> SparseDCT:
-    """The list without triples of the model's own size."""
+    """Returns the list without triples of the model's own size."""
     return model.blank(model.config.data.image_size)
 
 
 def _only(results: Iterator[tuple[int, T | ValueError]]) -> T:
-    """What came of one list alone."""
+    """Returns the only result, or raises it if it is an error."""
     ((_, result),) = results
     if isinstance(result, ValueError):
         raise result

@@ -2,16 +2,17 @@
 
     0xDC and the format's version        2 bytes
     fingerprint of the model             3 bytes, the first of TrainedModel.fingerprint
-    check of the list                    4 bytes, the CRC-32 of its triples and size; it is looked at last, and is why a wrong
-                                         list is never given
-    check of the file                    2 bytes of the CRC-32 of all others; it finds damage before the model is run
+    check of the list                    4 bytes, the CRC-32 of its triples and size; it is
+                                         looked at last, so a wrong list is never given
+    check of the file                    2 bytes of the CRC-32 of all other bytes; it finds
+                                         damage before the model is run
     what follows                         1 byte: 1 for a size, 2 for a label, 3 for both
     height, width                        variable; without them the model's own canvas
     label                                variable; without it 0
     the range coder's words              big-endian, without zeros at the end
 
-Small images need some hundred bytes, so every byte of the header counts. Numbers of variable length have 7 bits a byte, the
-lowest first; the highest bit says that more follow.
+Small images need some hundred bytes, so every byte of the header counts. Numbers of variable length
+have 7 bits a byte, the lowest first; the highest bit says that more follow.
 """
 
 import zlib
@@ -23,8 +24,8 @@ from dct_jax.codec import SparseDCT
 
 MAGIC, VERSION = 0xDC, 2
 READABLE = (1, 2)
-"""Versions that are read. Their layout is the same; in version 1 the probabilities are those of one list alone in the model, in
-version 2 those of a row of a batch."""
+"""These versions can be read. They have one layout. In version 1 the probabilities are those of one
+list alone in the model, in version 2 those of a row of a batch."""
 
 _SIZE, _LABEL = 1, 2
 _LARGEST = 2**31  # of a number of variable length
@@ -32,15 +33,15 @@ _LARGEST = 2**31  # of a number of variable length
 
 @dataclass(frozen=True)
 class Stream:
-    """What a compressed file holds.
+    """The content of a compressed file.
 
     Attributes:
-        fingerprint: the model's, `short`.
+        fingerprint: that of the model, `short`.
         size: (H, W) in pixels; None for the model's own canvas.
         label: the image's class; 0 without classes.
         list_check: `list_check` of the list.
-        words: uint32 [N], the range coder's.
-        version: of the format.
+        words: uint32 [N], the words of the range coder.
+        version: the version of the format.
     """
 
     fingerprint: bytes
@@ -51,7 +52,7 @@ class Stream:
     version: int = VERSION
 
     def to_bytes(self) -> bytes:
-        """The file."""
+        """Returns the bytes of the file."""
         start = bytes([MAGIC, self.version]) + self.fingerprint + self.list_check.to_bytes(4, "big")
         follows = (_SIZE if self.size else 0) | (_LABEL if self.label else 0)
         words = self.words.astype(">u4").tobytes().rstrip(b"\0")
@@ -63,7 +64,7 @@ class Stream:
         """Reads a file.
 
         Raises:
-            ValueError: if it is none of ours, of another version of the format, damaged or truncated.
+            ValueError: if it is not of this format, of another version, damaged or truncated.
         """
         if data[:1] != bytes([MAGIC]):
             raise ValueError(f"this is no compressed list (it does not begin with the byte {MAGIC:#x})")
@@ -90,24 +91,24 @@ class Stream:
 
 
 def short(fingerprint: str) -> bytes:
-    """What a file keeps of a model's fingerprint, given in hexadecimal digits. If another model has the same, which one in 16
-    million has, the check of the list still finds it out."""
+    """Returns what a file keeps of a model's fingerprint, given in hexadecimal digits. One model in
+    16 million has the same; then the check of the list finds out that it is another."""
     return bytes.fromhex(fingerprint)[:3]
 
 
 def list_check(sparse: SparseDCT) -> int:
-    """CRC-32 of a list's size and triples."""
+    """Returns the CRC-32 of a list's size and triples."""
     numbers = np.concatenate([sparse.size, sparse.channels, sparse.positions, sparse.values])
     return zlib.crc32(numbers.astype("<i4").tobytes())
 
 
 def header_bytes(size: tuple[int, int] | None, label: int) -> int:
-    """How many bytes of a file come before the range coder's words."""
+    """Returns how many bytes of a file come before the range coder's words."""
     return 12 + len(_numbers(size, label))
 
 
 def _numbers(size: tuple[int, int] | None, label: int) -> bytes:
-    """What follows the fixed part of the header."""
+    """Returns what follows the fixed part of the header."""
     return b"".join(map(_number, (*(size or ()), *((label,) if label else ()))))
 
 
@@ -116,7 +117,7 @@ def _damage_check(data: bytes) -> bytes:
 
 
 def _number(number: int) -> bytes:
-    """A number of variable length."""
+    """Writes a number of variable length."""
     digits = bytearray()
     while number >= 128:
         digits.append(number % 128 + 128)
@@ -125,7 +126,7 @@ def _number(number: int) -> bytes:
 
 
 def _read_number(data: bytes) -> tuple[int, bytes]:
-    """The number that `data` begins with, and what follows it."""
+    """Returns the number that `data` begins with, and what follows it."""
     number = 0
     for i, digit in enumerate(data[:5]):
         number += (digit % 128) << 7 * i

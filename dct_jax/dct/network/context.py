@@ -1,10 +1,13 @@
-"""What stands around an element, as context models of image coders use it (in JPEG 2000 and H.264: significance contexts).
+"""What stands around an element, as context models of image coders use it (JPEG 2000 and H.264 call
+it significance contexts).
 
-The encoder knows the image up to the chunk's start, and attention knows the chunk's elements as a list. Here every element
-gets what is known around its place just before it: of channels before its own everything, of its own channel the places
-before it. So the image may hold later elements, too: they are never looked at.
+The encoder knows the image up to the chunk's start, and attention knows the chunk's elements as a
+list. Here every element gets what is known around its place just before it: everything of the
+channels before its own, and the places before it of its own channel. The image may hold later
+elements, too: they are never looked at.
 
-Axes: B batch, S elements, C channels, P = h w positions, K neighbours, E low channels, H numbers made of them, D width.
+Axes: B batch, S elements, C channels, P = h w positions, K neighbours, E low channels, H numbers
+made of them, D width.
 """
 
 import flax.linen as nn
@@ -20,12 +23,12 @@ from dct_jax.nn.initial import normal
 from dct_jax.nn.precision import Precision, product_with_constants
 
 VALUE_NUMBERS, VALUE_HIDDEN, POSITION_NUMBERS = 16, 128, 4
-"""H of values and of positions, and the width between: larger ones teach a little more, and together take over a tenth of a
-step."""
+"""The H of values, the width of their hidden layer, and the H of positions. Larger ones teach a
+little more, and together they take over a tenth of a step."""
 
 
 class ValueContext(nn.Module):
-    """An element's neighbours -> what the value decoder gets of them."""
+    """Tells the value decoder of an element's neighbours."""
 
     vocabulary: Vocabulary
     width: int
@@ -33,10 +36,10 @@ class ValueContext(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, channels: jax.Array, positions: jax.Array) -> jax.Array:
-        """int [B, C, P], the elements' int32 [B, S] twice -> [B, S, D]."""
+        """Returns [B, S, D] for elements, int32 [B, S] twice, of an image, int [B, C, P]."""
         v, rows = self.vocabulary, self.vocabulary.num_channels + 2
         values, channel = _known_neighbours(v, image, channels, positions)  # [B, S, K] each
-        # Large coefficients of low frequencies, to about the size of the others.
+        # It makes the large coefficients of low frequencies about as small as the others.
         scale = np.append(1 + diagonals(v), [0, 0]).astype(np.float32) / 16  # [C + 2]
         sums = []
         for name, numbers in (("signed", values * jnp.asarray(scale)[channel]), ("sizes", _sizes(values))):
@@ -50,7 +53,8 @@ class ValueContext(nn.Module):
 
 
 class PositionContext(nn.Module):
-    """How likely each position has a coefficient of a channel -> which one is the next that has."""
+    """Tells, from the odds of each position to have a coefficient, which is the next that has
+    one."""
 
     vocabulary: Vocabulary
     precision: Precision
@@ -59,11 +63,11 @@ class PositionContext(nn.Module):
     def __call__(
         self, image: jax.Array, channels: jax.Array, last_channels: jax.Array, last_positions: jax.Array, support: jax.Array
     ) -> jax.Array:
-        """int [B, C, P], int32 [B, S] three times, the possible positions, bool [B, S, P] -> float32 [B, S, P], to be added
-        to the logits.
+        """Returns what is added to the logits, float32 [B, S, P], from an image, int [B, C, P],
+        elements, int32 [B, S] three times, and the possible positions, bool [B, S, P].
 
-        With a_p the logit of a coefficient at p, the next one is at p if there is one, and none at the possible positions
-        before: log s(a_p) + sum_{q < p} log s(-a_q).
+        Let a_p be the logit of a coefficient at p. The next one is at p if there is one, and none
+        at the possible positions before: log s(a_p) + sum_{q < p} log s(-a_q).
         """
         v = self.vocabulary
         rows = jnp.minimum(channels, v.num_channels - 1)  # tokens have no positions
@@ -86,8 +90,8 @@ class PositionContext(nn.Module):
         return nn.log_sigmoid(a) + jnp.cumsum(none, axis=-1) - none
 
     def _of_lower(self, sizes: jax.Array, rows: jax.Array) -> jax.Array:
-        """Weighted sums of what the channels before an element's have at each place and around it: float32 [B, C, P], int32
-        [B, S] -> [B, S, H, P]."""
+        """Adds up, with weights, what the channels before an element's have at each place and
+        around it. Takes float32 [B, C, P] and int32 [B, S], returns [B, S, H, P]."""
         v, low = self.vocabulary, low_channels(self.vocabulary)
         planes = _with_surroundings(v, sizes)[:, np.append(low, v.num_channels + low)]  # [B, 2 E, P]
         is_lower = np.tile(v.rank[low] < v.rank[: v.num_channels, None], (1, 2))  # [C, 2 E]
@@ -109,32 +113,35 @@ def _sizes(values: jax.Array) -> jax.Array:
 def _known_neighbours(
     vocabulary: Vocabulary, image: jax.Array, channels: jax.Array, positions: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The values of each element's neighbours, int [B, S, K], 0 for those that are not known, and their channels, int32."""
+    """Returns the values of each element's neighbours, int [B, S, K], 0 for those that are not
+    known, and their channels, int32 [B, S, K]."""
     height, width = vocabulary.grid
     channel, row, column, is_known = (jnp.asarray(x)[channels] for x in neighbours(vocabulary))  # [B, S, K] each
     row, column = row + (positions // width)[..., None], column + (positions % width)[..., None]
     is_known = is_known & (row >= 0) & (row < height) & (column >= 0) & (column < width)
     index = jnp.where(is_known, (channel * height + row) * width + column, 0)
-    found = jnp.take_along_axis(image.reshape(len(image), -1), index.reshape(len(image), -1), axis=1)
-    return jnp.where(is_known, found.reshape(index.shape), 0), channel
+    values = jnp.take_along_axis(image.reshape(len(image), -1), index.reshape(len(image), -1), axis=1)
+    return jnp.where(is_known, values.reshape(index.shape), 0), channel
 
 
 def _with_surroundings(vocabulary: Vocabulary, planes: jax.Array) -> jax.Array:
-    """[B, C, P] -> [B, 2 C, P]: the planes, then at each place the sum of the blocks above, below, left and right of it."""
+    """Adds to planes [B, C, P], at each place, the sum of the blocks above, below, left and right
+    of it. Returns [B, 2 C, P]."""
     area, around = vocabulary.block_size**2, []
     for component, step in enumerate(component_steps(vocabulary.chroma_subsampling)):
         plane = planes[:, component * area : (component + 1) * area]
-        around.append(sum(_shifted(vocabulary, plane, i * step[0], j * step[1]) for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))))
+        around.append(sum(_shift(vocabulary, plane, i * step[0], j * step[1]) for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))))
     return jnp.concatenate([planes, *around], axis=1)
 
 
 def _before(vocabulary: Vocabulary, planes: jax.Array, channels: jax.Array) -> jax.Array:
-    """[B, S, P] of the elements' channels -> [B, S, 4, P]: what is above on the left, above, above on the right, and left."""
+    """Returns what is above on the left, above, above on the right, and left: [B, S, 4, P] from the
+    planes of the elements' channels, [B, S, P]."""
     steps = component_steps(vocabulary.chroma_subsampling)
 
     def of(step: tuple[int, int]) -> jax.Array:
         places = ((-1, -1), (-1, 0), (-1, 1), (0, -1))
-        return jnp.stack([_shifted(vocabulary, planes, i * step[0], j * step[1]) for i, j in places], axis=2)
+        return jnp.stack([_shift(vocabulary, planes, i * step[0], j * step[1]) for i, j in places], axis=2)
 
     if steps[0] == steps[-1]:
         return of(steps[0])
@@ -142,8 +149,9 @@ def _before(vocabulary: Vocabulary, planes: jax.Array, channels: jax.Array) -> j
     return jnp.where(is_chroma[..., None, None] == 1, of(steps[-1]), of(steps[0]))
 
 
-def _shifted(vocabulary: Vocabulary, planes: jax.Array, row: int, column: int) -> jax.Array:
-    """[..., P] -> [..., P]: at each place what is so many blocks below and to the right of it; 0 beyond the canvas."""
+def _shift(vocabulary: Vocabulary, planes: jax.Array, row: int, column: int) -> jax.Array:
+    """Moves planes [..., P] by so many blocks up and to the left; 0 comes from beyond the
+    canvas."""
     height, width = vocabulary.grid
     images = planes.reshape(*planes.shape[:-1], height, width)
     pad = [(0, 0)] * (planes.ndim - 1) + [(abs(row), abs(row)), (abs(column), abs(column))]

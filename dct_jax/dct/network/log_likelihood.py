@@ -1,6 +1,6 @@
-"""The log-likelihood of the symbols of a batch of chunks, in nats."""
+"""Computes the log-likelihood of the symbols of a batch of chunks, in nats."""
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +9,21 @@ from dct_jax.codec import Vocabulary
 from dct_jax.dct.chunks import Chunk
 from dct_jax.dct.network.transformer import Logits
 
+Nats = TypeVar("Nats")
+"""A number, or an array of NumPy or JAX."""
 
-class SymbolNats(NamedTuple):
+
+class SymbolNats(NamedTuple, Generic[Nats]):
     """A number of nats for each of the three symbols, or an array of them."""
 
-    channel: jax.Array
-    position: jax.Array
-    value: jax.Array
+    channel: Nats
+    position: Nats
+    value: Nats
 
 
-def log_likelihood(logits: Logits, batch: Chunk, vocabulary: Vocabulary) -> SymbolNats:
-    """log p of every symbol that the chunk's target elements have; the stopping token is a channel without position or value.
+def log_likelihood(logits: Logits, batch: Chunk[jax.Array], vocabulary: Vocabulary) -> SymbolNats[jax.Array]:
+    """Computes log p of every symbol of the chunk's target elements. The stopping token is a
+    channel without position or value.
 
     Returns:
         float32 [B, O + C] each; 0 for symbols that do not count.
@@ -33,7 +37,7 @@ def log_likelihood(logits: Logits, batch: Chunk, vocabulary: Vocabulary) -> Symb
 
 
 def _log_prob(logits: jax.Array, symbols: jax.Array) -> jax.Array:
-    """[B, W, N], int32 [B, W] -> log softmax(logits)[symbol], [B, W]."""
+    """Returns log softmax(logits)[symbol], [B, W], of [B, W, N] and int32 [B, W]."""
     symbols = jnp.minimum(symbols, logits.shape[-1] - 1)  # start tokens, which never count, have no logit
-    chosen = jnp.take_along_axis(logits, symbols[..., None], axis=-1)[..., 0]  # [B, W]
-    return chosen - jax.nn.logsumexp(logits, axis=-1)
+    own = jnp.take_along_axis(logits, symbols[..., None], axis=-1)[..., 0]  # [B, W]
+    return own - jax.nn.logsumexp(logits, axis=-1)

@@ -1,8 +1,8 @@
-"""Which coefficients stand around one: places, from the vocabulary alone.
+"""Finds the coefficients that stand around one: places, from the vocabulary alone.
 
-A coefficient (u, v) of a block, of vertical frequency u and horizontal frequency v, continues what the blocks to its left and
-right have of the vertical frequency u, and those above and below of the horizontal frequency v. So do recompressors of JPEG
-files look at it (Lepton: Horn et al., 2017).
+A coefficient (u, v) of a block has the vertical frequency u and the horizontal frequency v. It
+continues what the blocks to its left and right have of the frequency u, and those above and below
+of the frequency v. Recompressors of JPEG files use this, too (Lepton: Horn et al., 2017).
 
 Axes: C channels, K neighbours.
 """
@@ -18,11 +18,11 @@ from dct_jax.codec.channel_order import zigzag
 from dct_jax.codec.color import component_steps
 
 REACH = 8
-"""Frequencies below this are looked at, in each direction."""
+"""Only frequencies below this are looked at, in each direction."""
 
 
 class Neighbours(NamedTuple):
-    """The neighbours of each channel's elements that come before them in the list; of the two tokens, none.
+    """The neighbours that come before a channel's elements in the list. Tokens have none.
 
     Attributes:
         channel: int32 [C + 2, K].
@@ -38,9 +38,10 @@ class Neighbours(NamedTuple):
 
 @lru_cache
 def neighbours(vocabulary: Vocabulary) -> Neighbours:
-    """Of channels before its own in the order, an element knows all places; of its own, those before its own."""
+    """Returns the neighbours that an element knows: all places of the channels before its own in
+    the order, and of its own channel the places before it."""
     rank = vocabulary.rank
-    known = [
+    lists = [
         [
             (channel, *place)
             for channel, *place in dict.fromkeys(_around(vocabulary, own))
@@ -48,15 +49,15 @@ def neighbours(vocabulary: Vocabulary) -> Neighbours:
         ]
         for own in range(vocabulary.num_channels)
     ]
-    table = np.zeros((4, vocabulary.num_channels + 2, max(map(len, known))), np.int32)
-    for own, ones in enumerate(known):
+    table = np.zeros((4, vocabulary.num_channels + 2, max(map(len, lists))), np.int32)
+    for own, ones in enumerate(lists):
         table[:3, own, : len(ones)] = np.reshape(ones, (-1, 3)).T
         table[3, own, : len(ones)] = 1
-    return Neighbours(*table[:3], table[3] > 0)
+    return Neighbours(table[0], table[1], table[2], table[3] > 0)
 
 
 def _around(vocabulary: Vocabulary, own: int) -> Iterator[tuple[int, int, int]]:
-    """A channel's neighbours, whether they are known or not: channel, row, column."""
+    """Yields a channel's neighbours, whether they are known or not: channel, row, column."""
     size, steps = vocabulary.block_size, component_steps(vocabulary.chroma_subsampling)
     component, index = divmod(own, size**2)
     u, v = (int(x) for x in np.divmod(zigzag(size)[index], size))
@@ -77,13 +78,13 @@ def _channel(size: int, component: int, u: int, v: int) -> int:
 
 
 def low_channels(vocabulary: Vocabulary) -> np.ndarray:
-    """The channels whose frequencies are below REACH, int32 [E], component after component."""
+    """Returns the channels whose frequencies are below REACH, int32 [E], by component."""
     row, column = np.divmod(zigzag(vocabulary.block_size), vocabulary.block_size)  # [B^2] each
     is_low = np.resize((row < REACH) & (column < REACH), vocabulary.num_channels)  # [C]
     return np.flatnonzero(is_low).astype(np.int32)
 
 
 def diagonals(vocabulary: Vocabulary) -> np.ndarray:
-    """The sum of a channel's two frequencies, int32 [C]."""
+    """Returns the sum of each channel's two frequencies, int32 [C]."""
     row, column = np.divmod(zigzag(vocabulary.block_size), vocabulary.block_size)
     return np.resize(row + column, vocabulary.num_channels)

@@ -1,10 +1,10 @@
-"""Which symbols can come next.
+"""Finds the symbols that can come next.
 
-The list is sorted, its values are not zero and its positions lie on a grid, so much of each vocabulary is impossible at
-each step. With the impossible symbols masked, in training and in sampling alike, the probabilities of all valid lists sum to 1
-and every sample is a valid list.
+The list is sorted, its values are not zero and its positions lie on a grid. So much of each
+vocabulary is impossible at each step. The impossible symbols are masked, both in training and in
+sampling: then the probabilities of all valid lists sum to 1, and every sample is a valid list.
 
-Positions are those of the canvas, the vocabulary's grid, in whose upper left corner each image lies.
+Positions are those of the canvas, the vocabulary's grid. An image lies in its upper left corner.
 
 Axes: B batch, S elements, C = 3 B^2 channels, P positions.
 """
@@ -18,8 +18,9 @@ from dct_jax.codec.color import component_steps
 
 
 def channel_support(vocabulary: Vocabulary, grid: jax.Array, last_channel: jax.Array, last_position: jax.Array) -> jax.Array:
-    """Channels that can follow the triple (last_channel, last_position, .): not before it in the channel order, and not
-    the same one if no position is left in it; the stopping token always.
+    """Finds the channels that can follow the triple (last_channel, last_position, .): those after
+    last_channel in the channel order, last_channel if a position is left in it, and always the
+    stopping token.
 
     Args:
         grid: int32 [B, 2], the rows and columns of blocks that each image has of the canvas.
@@ -40,7 +41,8 @@ def channel_support(vocabulary: Vocabulary, grid: jax.Array, last_channel: jax.A
 def position_support(
     vocabulary: Vocabulary, grid: jax.Array, channel: jax.Array, last_channel: jax.Array, last_position: jax.Array
 ) -> jax.Array:
-    """Positions that the image has in this channel, after the last one if it is still the same channel.
+    """Finds the positions that the image has in a channel: those after the last position if the
+    last channel is this one, too.
 
     Args:
         grid: int32 [B, 2], as in channel_support.
@@ -57,23 +59,24 @@ def position_support(
 
 
 def on_image(canvas: tuple[int, int], grid: jax.Array) -> jax.Array:
-    """Which cells of a canvas of h x w, in raster order, belong to images that have `grid`, int32 [B, 2]: bool [B, h w]."""
+    """Tells which cells of a canvas of h x w, in raster order, belong to images of `grid`, int32
+    [B, 2]. Returns bool [B, h w]."""
     row, column = np.divmod(np.arange(canvas[0] * canvas[1]), canvas[1])  # [h w] each
-    return (row < grid[:, :1]) & (column < grid[:, 1:])
+    return (grid[:, :1] > row) & (grid[:, 1:] > column)
 
 
 def _steps(vocabulary: Vocabulary) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The rows and columns of blocks from one block of luma, and of chroma, to the next."""
+    """Returns the rows and columns of blocks from one block of luma, and of chroma, to the next."""
     components = component_steps(vocabulary.chroma_subsampling)
     return components[0], components[-1]
 
 
 def _final_position(vocabulary: Vocabulary, grid: jax.Array, steps: tuple[int, int]) -> jax.Array:
-    """The last position of a component, int32 [B]."""
+    """Returns the last position of a component, int32 [B]."""
     row, column = ((grid[:, i] - 1) // steps[i] * steps[i] for i in range(2))
     return row * vocabulary.grid[1] + column
 
 
 def value_support(vocabulary: Vocabulary) -> jax.Array:
-    """bool [2 V + 1]: every value but 0."""
+    """Returns bool [2 V + 1]: every value but 0 can come."""
     return jnp.arange(-vocabulary.largest_value, vocabulary.largest_value + 1) != 0

@@ -1,14 +1,15 @@
-"""DCTransformer: the network of "Generating Images with Sparse Representations" (Nash et al., 2021), section 4.
+"""DCTransformer: the network of "Generating Images with Sparse Representations" (Nash et al.,
+2021), section 4.
 
     p(image) = prod_l p(c_l | t_<l) p(p_l | c_l, t_<l) p(v_l | c_l, p_l, t_<l)
 
-An encoder reads the partial DCT image; three stacked decoders, all causal over the window, predict the channel, the position
-and the value of each element.
+An encoder reads the partial DCT image. Three stacked decoders, all causal over the window, predict
+the channel, the position and the value of each element.
 
 Axes: B batch, S elements (the whole window, or one at a time in the sampler), D width.
 """
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.codec import Vocabulary
-from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.chunks import Array, Chunk
 from dct_jax.dct.config import DCTConfig, ModelConfig
 from dct_jax.dct.network.block_projection import BlockProjection
 from dct_jax.dct.network.context import PositionContext, ValueContext
@@ -28,16 +29,16 @@ from dct_jax.nn.masks import IMPOSSIBLE
 from dct_jax.nn.precision import precision_of, product
 
 
-class Triples(NamedTuple):
-    """Elements of the list, as the model reads them: start tokens before the first, stopping tokens after the last."""
+class Triples(NamedTuple, Generic[Array]):
+    """Elements of the list; start tokens before the first, stopping tokens after the last."""
 
-    channels: jax.Array  # int32 [B, S]
-    positions: jax.Array  # int32 [B, S]
-    values: jax.Array  # int32 [B, S]
+    channels: Array  # int32 [B, S]
+    positions: Array  # int32 [B, S]
+    values: Array  # int32 [B, S]
 
 
 class Logits(NamedTuple):
-    """Unnormalised log-probabilities, float32; impossible symbols have `support.IMPOSSIBLE`."""
+    """Unnormalised log-probabilities, float32; impossible symbols have `masks.IMPOSSIBLE`."""
 
     channel: jax.Array  # [B, S, 3 B^2 + 1]
     position: jax.Array  # [B, S, P]
@@ -45,7 +46,7 @@ class Logits(NamedTuple):
 
 
 class DecoderCaches(NamedTuple):
-    """Keys and values for each decoder: of the window's elements so far, or of the encoder's tokens."""
+    """Keys and values for each decoder, of the window's elements or of the encoder's tokens."""
 
     channel: Caches
     position: Caches
@@ -53,19 +54,20 @@ class DecoderCaches(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """What the decoders know of everything before the target chunk. All but `image` stays the same while a chunk is sampled."""
+    """What the decoders know of everything before the target chunk. Sampling changes `image`
+    alone."""
 
     grid: jax.Array  # int32 [B, 2], the blocks that each image has of the canvas
     features: jax.Array  # [B, h', w', D], the encoder's output
     context: jax.Array  # [B, 1, D], the chunk index, the grid (and the class)
     pointers: jax.Array | None  # [B, T, D], what the position decoder points at, if it does
-    image: jax.Array | None  # int16 [B, C, P], every triple so far, for contexts; who goes on adds to it (`with_elements`)
+    image: jax.Array | None  # int16 [B, C, P], every triple so far, for contexts; `with_elements` adds to it
     memory: DecoderCaches  # what the decoders' cross-attention reads
     visible: jax.Array  # bool [B, T], which of the encoder's tokens belong to the image
 
 
-def with_elements(image: jax.Array | None, elements: Triples) -> jax.Array | None:
-    """An encoding's image with elements [B, S] more. Tokens are left out."""
+def with_elements(image: jax.Array | None, elements: Triples[jax.Array]) -> jax.Array | None:
+    """Adds elements [B, S] to an encoding's image. Tokens are left out."""
     if image is None:
         return None
     batch = jnp.arange(len(image))[:, None]
@@ -79,13 +81,13 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, dct_image: jax.Array, visible: jax.Array) -> jax.Array:
-        """[B, 3 B^2, h, w] -> [B, h', w', D], normalised; h' = ceil(h / stride). Only tokens that are visible, bool
-        [B, h' w'], are attended to."""
+        """Encodes [B, 3 B^2, h, w] to [B, h', w', D], normalised; h' = ceil(h / stride). Only
+        tokens that are visible, bool [B, h' w'], are attended to."""
         c, precision = self.config, precision_of(self.config.dtype, self.config.products)
         dtype = precision.activations
         s = c.encoder_stride
-        # A convolution whose kernel is as large as its stride is a matrix product over squares of s x s blocks. XLA's
-        # convolutions of many channels are several times slower on CPUs.
+        # A convolution whose kernel is as large as its stride is a matrix product over squares of s
+        # x s blocks. XLA's convolutions of many channels are several times slower on CPUs.
         x = jnp.pad(dct_image, ((0, 0), (0, 0), *((0, -side % s) for side in dct_image.shape[2:])))
         x = BlockProjection(c.width, s, precision, name="blocks")(x)  # [B, h', w', D]
         batch, height, width, _ = x.shape
@@ -99,10 +101,10 @@ class Encoder(nn.Module):
 
 
 class DCTransformer(nn.Module):
-    """The model. `__call__` gives a window's logits at once; the other methods are its parts, for the cached sampler.
+    """The model. `__call__` gives a window's logits; its parts are methods for the cached sampler.
 
     Attributes:
-        vocabulary: what lists may contain, on the canvas; it fixes the sizes of inputs and outputs.
+        vocabulary: the symbols of lists, on the canvas; it fixes the sizes of inputs and outputs.
         config: the sizes of the network.
     """
 
@@ -144,11 +146,12 @@ class DCTransformer(nn.Module):
             self.position_context = again(PositionContext)(v, precision)
             self.value_context = again(ValueContext)(v, c.width, precision)
 
-    def encode(self, batch: Chunk) -> Encoding:
-        """Reads everything before the target chunk: the batch's dct_image, chunk_index, grid and (with classes) label."""
+    def encode(self, batch: Chunk[jax.Array]) -> Encoding:
+        """Reads what is before the target chunk: dct_image, chunk_index, grid and (with classes)
+        label."""
         stride = self.config.encoder_stride
-        tokens = tuple(-(-side // stride) for side in self.vocabulary.grid)  # h', w'
-        visible = on_image(tokens, -(-batch.grid // stride))  # [B, T]
+        height, width = (-(-side // stride) for side in self.vocabulary.grid)  # h', w'
+        visible = on_image((height, width), -(-batch.grid // stride))  # [B, T]
         features = self.encoder(batch.dct_image, visible)  # [B, h', w', D]
         context = self.chunk_index(jnp.minimum(batch.chunk_index, self.config.max_chunks - 1))  # [B, D]
         context = context + self.grid_height(batch.grid[:, 0]) + self.grid_width(batch.grid[:, 1])
@@ -165,18 +168,19 @@ class DCTransformer(nn.Module):
         return Encoding(batch.grid, features, context[:, None], pointers, image, memory, visible)
 
     def predict_channel(
-        self, last: Triples, encoding: Encoding, window: Window | None = None
+        self, last: Triples[jax.Array], encoding: Encoding, window: Window | None = None
     ) -> tuple[jax.Array, jax.Array, Caches]:
-        """Logits of the channels that follow the elements `last`, which go on from a window, or begin it.
+        """Computes the logits of the channels after the elements `last`, which may go on from a
+        window.
 
         Returns:
-            logits float32 [B, S, 3 B^2 + 1]; the decoder's stream [B, S, D]; its caches (see Decoder).
+            logits float32 [B, S, 3 B^2 + 1]; the decoder's stream [B, S, D]; its caches.
         """
         x = (
             self.last_channel(last.channels)
             + self.last_position(last.positions)
             + self.last_value(last.values + self.vocabulary.largest_value)
-            + self.window_index((window.index if window else 0) + jnp.arange(last.channels.shape[1]))
+            + self.window_index((window.start if window else 0) + jnp.arange(last.channels.shape[1]))
             + encoding.context
         )  # [B, S, D]
         x, caches = self.channel_decoder(x, Memory(encoding.memory.channel, encoding.visible), window)
@@ -188,14 +192,14 @@ class DCTransformer(nn.Module):
         self,
         stream: jax.Array,
         channels: jax.Array,
-        last: Triples,
+        last: Triples[jax.Array],
         encoding: Encoding,
         window: Window | None = None,
     ) -> tuple[jax.Array, jax.Array, Caches]:
-        """Logits of the positions of elements whose `channels`, int32 [B, S], are known.
+        """Computes the logits of the positions of elements of known `channels`, int32 [B, S].
 
         Args:
-            stream: [B, S, D], of the channel decoder.
+            stream: [B, S, D], from the channel decoder.
             last, encoding, window: as in predict_channel.
 
         Returns:
@@ -205,21 +209,21 @@ class DCTransformer(nn.Module):
         x, caches = self.position_decoder(x, Memory(encoding.memory.position, encoding.visible), window)
         logits = self.position_head(x)
         if encoding.pointers is not None:
-            logits = logits + self._point(x, encoding)
+            logits = logits + self._point(x, encoding.pointers, encoding.features.shape[2])
         support = position_support(self.vocabulary, encoding.grid, channels, last.channels, last.positions)
         if encoding.image is not None:
             logits = logits + self.position_context(encoding.image, channels, last.channels, last.positions, support)
         return jnp.where(support, logits, IMPOSSIBLE), x, caches
 
-    def _point(self, x: jax.Array, encoding: Encoding) -> jax.Array:
-        """The decoder's stream [B, S, D] -> what its products with the encoder's features say of each position, float32
-        [B, S, P]: a head alone has to carry what is at each of P positions through D numbers (pointer networks: Vinyals et
-        al., 2015)."""
+    def _point(self, x: jax.Array, pointers: jax.Array, columns: int) -> jax.Array:
+        """Tells, from products of the decoder's stream [B, S, D] and the pointers [B, T, D] of h'
+        rows and w' columns, what is at each position: float32 [B, S, P]. A head alone has to carry
+        that for P positions through D numbers (pointer networks: Vinyals et al., 2015)."""
         query = self.pointer_query(x)  # [B, S, D]
-        scores = product("BSD,BTD->BST", query, encoding.pointers)
+        scores = product("BSD,BTD->BST", query, pointers)
         scores = scores / np.sqrt(x.shape[-1])
         (height, width), stride = self.vocabulary.grid, self.config.encoder_stride
-        token = np.arange(height)[:, None] // stride * encoding.features.shape[2] + np.arange(width) // stride  # [h, w]
+        token = np.arange(height)[:, None] // stride * columns + np.arange(width) // stride  # [h, w]
         return scores[..., token.reshape(-1)]
 
     def predict_value(
@@ -230,10 +234,11 @@ class DCTransformer(nn.Module):
         encoding: Encoding,
         window: Window | None = None,
     ) -> tuple[jax.Array, Caches]:
-        """Logits of the values of elements whose `channels` and `positions`, int32 [B, S], are known.
+        """Computes the logits of the values of elements of known `channels`, `positions`, int32 [B,
+        S].
 
         Args:
-            stream: [B, S, D], of the position decoder.
+            stream: [B, S, D], from the position decoder.
             encoding, window: as in predict_channel.
 
         Returns:
@@ -249,12 +254,12 @@ class DCTransformer(nn.Module):
         logits = self.value_head(x)
         return jnp.where(value_support(self.vocabulary), logits, IMPOSSIBLE), caches
 
-    def decode(self, elements: Triples, encoding: Encoding) -> tuple[Logits, DecoderCaches]:
-        """All logits of a window at once.
+    def decode(self, elements: Triples[jax.Array], encoding: Encoding) -> tuple[Logits, DecoderCaches]:
+        """Computes all logits of a window at once.
 
         Args:
             elements: [B, S + 1]; the first is the element before the window.
-            encoding: of what comes before the target chunk.
+            encoding: of everything before the target chunk.
 
         Returns:
             logits of elements 1 .. S, and the keys and values that a sampler goes on from.
@@ -266,11 +271,12 @@ class DCTransformer(nn.Module):
         value, value_caches = self.predict_value(stream, now.channels, now.positions, encoding)
         return Logits(channel, position, value), DecoderCaches(channel_caches, position_caches, value_caches)
 
-    def __call__(self, batch: Chunk) -> Logits:
-        """The logits of a batch of windows, [B, O + C, .] each; with an rng named "dropout", as in training."""
+    def __call__(self, batch: Chunk[jax.Array]) -> Logits:
+        """Computes the logits of a batch of windows, [B, O + C, .] each; as in training if there is
+        an rng named "dropout"."""
         return self.decode(Triples(batch.channels, batch.positions, batch.values), self.encode(batch))[0]
 
 
 def network(config: DCTConfig) -> DCTransformer:
-    """The module of a run's configuration."""
+    """Returns the module of a run's configuration."""
     return DCTransformer(config.codec.vocabulary(config.data.image_size), config.model)

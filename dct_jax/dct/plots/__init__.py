@@ -1,1 +1,1 @@
-"""Figures of what a DCTransformer is trained on and reaches: list statistics, bits, and curves of training."""
+"""Figures of list statistics, of a DCTransformer's bits, and of its training."""

@@ -1,4 +1,4 @@
-"""The plots beside the tables of `evaluate`."""
+"""Plots the figures beside the tables of `evaluate`."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ _SYMBOLS = {"channel": "#7570b3", "position": "#1b9e77", "value": "#d95f02"}
 
 
 def bits_figure(bits: Bits, coders: Sequence[tuple[str, Estimate]]) -> Figure:
-    """Bits per pixel of the model and the coders; bits per image by symbol and component, by band, and by chunk. The lines on
-    the bars are one standard error to each side.
+    """Plots the bits per pixel of the model and the coders, and the bits per image by symbol and
+    component, by band, and by chunk. The lines on the bars are one standard error to each side.
 
     Args:
-        bits: of a model.
-        coders: name and bits per pixel of what it is compared with; may be empty.
+        bits: the bits of a model.
+        coders: name and bits per pixel of each coder that it is compared with; may be empty.
     """
     figure = Figure(figsize=(12, 7.5), dpi=110, layout="constrained")
     (first, second), (third, fourth) = figure.subplots(2, 2, width_ratios=(1, 1.3))
@@ -51,7 +51,7 @@ def _plot_coders(axis: Axes, rows: Sequence[tuple[str, Estimate]]) -> None:
 def _plot_bars(axis: Axes, parts: dict[str, Estimate], name: str, colors: Sequence[str] | str = _BAR) -> None:
     places, means = np.arange(len(parts)), [one.mean for one in parts.values()]
     axis.bar(places, means, yerr=[_error(one) for one in parts.values()], color=colors, width=0.75)
-    every = -(-len(parts) // 20)  # of many bars not each has its name
+    every = -(-len(parts) // 20)  # of many bars only some have their names
     axis.set_xticks(places[::every], list(parts)[::every], fontsize=8)
     axis.set_xlabel(name)
     axis.set_ylabel("bits per image")

@@ -1,4 +1,4 @@
-"""The plot beside the table of `dct_jax.dct.statistics`."""
+"""Plots the figure beside the table of `dct_jax.dct.statistics`."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,28 +13,28 @@ from dct_jax.codec import DCTCodec
 from dct_jax.dct.statistics import ListStatistics
 from dct_jax.plots.lists import COLORS
 
-_LINES = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#66a61e", "#a6761d")  # ColorBrewer's Dark2, one a block size
+_LINES = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#66a61e", "#a6761d")  # ColorBrewer's Dark2, one for each block size
 _PLACES = (((1, -14), "center"), ((-4, 4), "right"), ((6, -4), "left"))
-"""Where a point's name stands, in points of 1/72 inch, so that those of neighbouring lines do not meet."""
+"""The places of a point's name, in 1/72 inch: the names of neighbouring lines do not meet."""
 _HALO = withStroke(linewidth=2, foreground="white")
 
 
-def overview(rows: Sequence[ListStatistics], chosen: DCTCodec) -> Figure:
-    """Left, the mean length of lists against the mean PSNR, a line for each block size, points named by quality. Right, the
-    share of non-zeros in each channel of one codec.
+def overview(rows: Sequence[ListStatistics], codec: DCTCodec) -> Figure:
+    """Plots, left, the mean length of lists against the mean PSNR: a line for each block size,
+    points named by quality; right, the share of non-zeros in each channel of one codec.
 
     Args:
         rows: sorted by block size and quality.
-        chosen: the codec of one of the rows.
+        codec: the codec of one of the rows, for the right panel.
     """
     figure = Figure(figsize=(12, 5), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)
-    _plot_lengths(left, rows, chosen)
-    _plot_shares(right, _row_of(chosen, rows))
+    _plot_lengths(left, rows, codec)
+    _plot_shares(right, _row_of(codec, rows))
     return figure
 
 
-def _plot_lengths(axis: Axes, rows: Sequence[ListStatistics], chosen: DCTCodec) -> None:
+def _plot_lengths(axis: Axes, rows: Sequence[ListStatistics], codec: DCTCodec) -> None:
     sizes = sorted({row.codec.block_size for row in rows})
     for size, color, (offset, alignment) in zip(sizes, _LINES, itertools.cycle(_PLACES)):
         line = [row for row in rows if row.codec.block_size == size and np.isfinite(row.mean_psnr)]
@@ -45,7 +45,7 @@ def _plot_lengths(axis: Axes, rows: Sequence[ListStatistics], chosen: DCTCodec) 
             name, point = str(row.codec.quality or "own tables"), (row.lengths.mean(), row.mean_psnr)
             label = axis.annotate(name, point, offset, textcoords="offset points", ha=alignment, fontsize=8, color=color)
             label.set_path_effects([_HALO])
-    row = _row_of(chosen, rows)
+    row = _row_of(codec, rows)
     axis.plot(row.lengths.mean(), row.mean_psnr, "o", markersize=11, markerfacecolor="none", color="0.3", label="right panel")
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

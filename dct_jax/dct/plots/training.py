@@ -1,4 +1,4 @@
-"""The curve of a run, from its metrics.jsonl."""
+"""Plots the curve of a run, from its metrics.jsonl."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,18 +12,20 @@ _COLORS = {"value": "#d95f02", "position": "#1b9e77", "channel": "#7570b3"}
 
 
 def minutes_of(records: Sequence[dict[str, Any]]) -> np.ndarray:
-    """Minutes of training at each record, float64 [N]. Seconds begin anew whenever a run goes on; they are added up."""
+    """Returns the minutes of training at each record, float64 [N]. Seconds begin at 0 again
+    whenever a run goes on; they are added up."""
     seconds = np.array([record["seconds"] for record in records], float)  # [N]
     steps = np.diff(seconds, prepend=0.0)
     return np.cumsum(np.where(steps < 0, seconds, steps)) / 60
 
 
 def training_curve(records: Sequence[dict[str, Any]], coders: Sequence[tuple[str, Estimate]]) -> Figure:
-    """Left, held-out bits per pixel against minutes, beside what other coders need; right, nats of each symbol in training.
+    """Plots, left, held-out bits per pixel against minutes, beside what other coders need; right,
+    nats of each symbol in training.
 
     Args:
-        records: of metrics.jsonl, in order, at least one of them with "held_out".
-        coders: name and bits per pixel of what the model is compared with; may be empty.
+        records: those of metrics.jsonl, in order, at least one of them with "held_out".
+        coders: name and bits per pixel of each coder that the model is compared with; may be empty.
     """
     figure = Figure(figsize=(12, 4.6), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -1,1 +1,1 @@
-"""Drawing lists from a model: decoding policies and the cached sampler."""
+"""Samples lists from a model: decoding policies and the cached sampler."""

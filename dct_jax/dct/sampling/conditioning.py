@@ -1,7 +1,8 @@
-"""What a sample can begin with: a small picture, the luma of a grey one, the coarse part of any.
+"""Makes what samples begin with: a small picture, the luma of a grey one, the coarse part of any.
 
-All of them are prefixes of a list. Drawing goes on after a prefix; and where the prefix is complete up to some channel (all the
-luma there is, say, with its zeros), no more triples of these channels may follow, which `Prefix.next_rank` tells the sampler.
+All of them are prefixes of a list, and the sampler goes on after a prefix. A prefix may be complete
+up to some channel: all luma, say, with its zeros. Then no more triples of channels up to there may
+follow; `Prefix.next_rank` tells that to the sampler.
 """
 
 from typing import NamedTuple
@@ -13,15 +14,15 @@ from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.codec.channel_order import zigzag
 from dct_jax.codec.jpeg import PartialJPEG
 from dct_jax.config import DataConfig
-from dct_jax.data.crops import fitted
+from dct_jax.data.crops import fit
 
 
 class Prefix(NamedTuple):
     """The beginning of a list.
 
     Attributes:
-        given: its triples.
-        next_rank: what follows has channels of at least this rank in the channel order.
+        given: the triples.
+        next_rank: the triples that follow have channels of at least this rank in the channel order.
     """
 
     given: SparseDCT
@@ -29,13 +30,13 @@ class Prefix(NamedTuple):
 
 
 def complete_prefix(sparse: SparseDCT, next_rank: int) -> Prefix:
-    """All of a list's triples whose channels have a lower rank."""
+    """Returns all of a list's triples whose channels have a lower rank."""
     rank = sparse.codec.vocabulary(sparse.size).rank[sparse.channels]  # [L]
     return Prefix(sparse[: int(np.searchsorted(rank, next_rank))], next_rank)
 
 
 def share(sparse: SparseDCT, keep: float) -> Prefix:
-    """The first triples of a list, that share of them; the last channel may go on.
+    """Returns the first triples of a list, a share of all; the last channel may go on.
 
     Raises:
         ValueError: unless 0 <= keep <= 1.
@@ -46,8 +47,8 @@ def share(sparse: SparseDCT, keep: float) -> Prefix:
 
 
 def bands(sparse: SparseDCT, keep: int) -> Prefix:
-    """The first bands of a list: octaves of the zigzag diagonal d = 0, 1, 2..3, 4..7, ..., of all components (in the order
-    "luma_first", of luma until that is complete).
+    """Returns the first bands of a list: octaves of the zigzag diagonal d = 0, 1, 2..3, 4..7, ...
+    They are those of all components, in the order "luma_first" of luma until it is complete.
 
     Raises:
         ValueError: unless 1 <= keep <= the number of bands.
@@ -63,15 +64,15 @@ def bands(sparse: SparseDCT, keep: int) -> Prefix:
 
 
 def small_picture(small: np.ndarray, codec: DCTCodec, size: tuple[int, int]) -> Prefix:
-    """A picture at 1/B of its size, as the DCs of all components of the picture to be drawn (section 5 of docs/method.md).
+    """Turns a picture at 1/B of its size into the DCs of a sample (docs/method.md, section 5).
 
     Args:
         small: uint8 [h, w, 3].
-        codec: of the model.
-        size: (H, W) of the picture to be drawn, which has h x w blocks.
+        codec: the codec of the model.
+        size: (H, W) of the sample, which has h x w blocks.
 
     Raises:
-        ValueError: if it has another number of blocks, or the channel order does not list all DCs first.
+        ValueError: if the number of blocks is another, or the channel order has not all DCs first.
     """
     block, (rows, cols) = codec.block_size, codec.grid(size)
     if small.shape[:2] != (rows, cols):
@@ -89,30 +90,30 @@ def small_picture(small: np.ndarray, codec: DCTCodec, size: tuple[int, int]) -> 
 
 
 def dcs_first(codec: DCTCodec) -> bool:
-    """Whether the channel order lists the DCs of all components before anything else, so that a small picture can be given."""
+    """Tells whether the channel order lists all DCs first: then a small picture can be given."""
     first = codec.vocabulary((1, 1)).channels[: len(codec.component_steps)]
     return not (first % codec.block_size**2).any()
 
 
-def reduced(image: np.ndarray, block_size: int) -> np.ndarray:
-    """The small picture of a larger one: the mean of each block, which is what its DC says. uint8 [H, W, 3] -> [h, w, 3]."""
+def reduce(image: np.ndarray, block_size: int) -> np.ndarray:
+    """Reduces uint8 [H, W, 3] to the mean of each block, which its DC says: uint8 [h, w, 3]."""
     rows, cols = (-(-side // block_size) for side in image.shape[:2])
     whole = np.pad(image, ((0, rows * block_size - image.shape[0]), (0, cols * block_size - image.shape[1]), (0, 0)), "edge")
     blocks = whole.reshape(rows, block_size, cols, block_size, 3)
     return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
 
 
-def enlarged(small: np.ndarray, block_size: int, size: tuple[int, int]) -> np.ndarray:
-    """What can be done without a model: bicubic interpolation. uint8 [h, w, 3] -> [H, W, 3]."""
+def enlarge(small: np.ndarray, block_size: int, size: tuple[int, int]) -> np.ndarray:
+    """Enlarges uint8 [h, w, 3] to [H, W, 3] without a model, by bicubic interpolation."""
     whole = Image.fromarray(small).resize((small.shape[1] * block_size, small.shape[0] * block_size), Image.Resampling.BICUBIC)
     return np.asarray(whole)[: size[0], : size[1]]
 
 
 def luma(sparse: SparseDCT) -> Prefix:
-    """All luma of a list, for colourisation.
+    """Returns all luma of a list, for colourisation.
 
     Raises:
-        ValueError: if its channel order has chroma before the last luma, or it has no chroma at all.
+        ValueError: if the channel order has chroma before the last luma, or there is no chroma.
     """
     codec, area = sparse.codec, sparse.codec.block_size**2
     if len(codec.component_steps) == 1:
@@ -126,15 +127,16 @@ def luma(sparse: SparseDCT) -> Prefix:
 
 
 def scans(partial: PartialJPEG, codec: DCTCodec) -> tuple[Prefix, int]:
-    """What arrived of a progressive JPEG file, as far as the channel order allows: the channels before the first one of which
-    low bits are missing. A DC may lack one, as it does in most files until late: it may then be a step of quantisation too low.
+    """Returns what arrived of a progressive JPEG file, as far as the channel order allows: the
+    channels before the first one that lacks low bits. A DC may lack one bit, as it does in most
+    files until late. Then it may be a step of quantisation too low.
 
     Args:
-        partial: of the file, in the codec's channel order.
-        codec: of the model; the coefficients are requantised if the file has other tables.
+        partial: what arrived, in the codec's channel order.
+        codec: that of the model; the coefficients are requantised if the file has other tables.
 
     Returns:
-        The prefix, and how many channels beyond it arrived, in whole or in part, without being of use.
+        The prefix, and how many channels beyond it arrived, in whole or in part, but are of no use.
 
     Raises:
         ValueError: if the subsamplings differ, or not even the first channel arrived.
@@ -146,38 +148,38 @@ def scans(partial: PartialJPEG, codec: DCTCodec) -> tuple[Prefix, int]:
     known = (partial.missing_bits >= 0) & (partial.missing_bits <= allowed)  # [C]
     sparse = partial.sparse if partial.sparse.codec == codec else codec.requantize(partial.sparse)
     order = codec.vocabulary(sparse.size).channels  # [C]
-    lacking = np.flatnonzero(~known[order])
-    used = int(lacking[0]) if len(lacking) else len(order)
-    if not used:
+    gaps = np.flatnonzero(~known[order])
+    number = int(gaps[0]) if len(gaps) else len(order)
+    if not number:
         raise ValueError("the first channel of the list did not arrive with all bits but one; nothing can be given")
-    return complete_prefix(sparse, used), int((partial.missing_bits[order[used:]] >= 0).sum())
+    return complete_prefix(sparse, number), int((partial.missing_bits[order[number:]] >= 0).sum())
 
 
-def seen(image: np.ndarray, data: DataConfig) -> np.ndarray:
-    """A picture as a model can continue it: reduced until it just fits on the model's canvas.
+def fit_to_model(image: np.ndarray, data: DataConfig) -> np.ndarray:
+    """Reduces a picture until it just fits on the canvas of a model, which can continue it then.
 
     Args:
         image: uint8 [H, W, 3].
-        data: of the model's training.
+        data: the configuration of the model's training data.
 
     Returns:
         uint8 [h, w, 3].
 
     Raises:
-        ValueError: if the picture is too small, or of another aspect than a model of crops has seen.
+        ValueError: if the picture is too small, or its aspect is not that of the model's crops.
     """
-    if data.own_coefficients and data.fit == "whole":  # such a model has seen pictures as they are
+    if data.own_coefficients and data.fit == "whole":  # this model has seen pictures as they are
         if image.shape[0] > data.image_size[0] or image.shape[1] > data.image_size[1]:
             raise ValueError(
                 f"the picture has {image.shape[0]} x {image.shape[1]} pixels; it must fit into {data.image_size[0]} x "
                 f"{data.image_size[1]}"
             )
         return image
-    reduced = fitted(image, data.image_size, data.enlarge)
-    if data.fit == "crop" and reduced.shape[:2] != tuple(data.image_size):
+    picture = fit(image, data.image_size, data.enlarge)
+    if data.fit == "crop" and picture.shape[:2] != tuple(data.image_size):
         height, width = data.image_size
         raise ValueError(
             f"the picture has {image.shape[0]} x {image.shape[1]} pixels; this model has seen {height} x {width} alone: crop "
             "the picture to that aspect"
         )
-    return reduced
+    return picture

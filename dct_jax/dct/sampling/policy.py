@@ -1,21 +1,22 @@
-"""How the three symbols of a triple are sampled."""
+"""Settings of how the three symbols of a triple are sampled."""
 
 import numbers
 
 import flax.struct
 
-from dct_jax.nn.policy import SymbolPolicy
+from dct_jax.nn.temperature import SymbolPolicy
 
 
 @flax.struct.dataclass
 class Policy:
-    """One policy for each symbol, after guidance.
+    """A policy for each symbol, after guidance.
 
     Attributes:
         channel, position, value: how each is sampled from its logits.
-        guidance: w of classifier-free guidance (Ho and Salimans, 2021), for a model that was trained with hidden classes: all
-            logits become u + w (c - u), where c are those with the class and u those without. Above 1 pictures are more like
-            their class and less varied. None samples from the model with the class, in half of the time.
+        guidance: w of classifier-free guidance (Ho and Salimans, 2021), for a model that was
+            trained with hidden classes. All logits become u + w (c - u), where c are those with the
+            class and u those without. Above 1 pictures are more like their class and less varied.
+            None samples from the model with the class, in half of the time.
     """
 
     channel: SymbolPolicy = SymbolPolicy()

@@ -1,6 +1,6 @@
-"""The start of a chunk, before its first element: what everything that goes through a chunk step by step begins with."""
+"""Prepares a chunk before its first element, for everything that goes through it step by step."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,30 +13,31 @@ from dct_jax.nn.attention import KeysValues
 from dct_jax.nn.precision import precision_of
 
 
-class Prefilled(NamedTuple):
-    """Where a chunk's first step goes on from.
+class PrefilledChunk(NamedTuple):
+    """What a chunk's first step goes on from.
 
     Attributes:
-        encoding: of everything before the chunk; its image has the known elements, too.
-        caches: of the decoders, with room for the window; the rows of the known elements are filled.
-        last: [B, 1], the last element of those.
+        encoding: that of everything before the chunk; its image has the known elements, too.
+        caches: those of the decoders, with room for the window, and rows of the known elements.
+        last: [B, 1], the last known element.
     """
 
     encoding: Encoding
     caches: DecoderCaches
-    last: Triples
+    last: Triples[jax.Array]
 
 
-def prefill(model: DCTransformer, params: Any, chunk: Chunk, known: int | None = None) -> Prefilled:
-    """Encodes the partial DCT image and runs the window's first elements through the decoders, in parallel.
+def prefill(model: DCTransformer, params: Any, chunk: Chunk[jax.Array], known: int | None = None) -> PrefilledChunk:
+    """Encodes the partial DCT image and runs the window's first elements through the decoders.
 
     Args:
         model, params: the network.
         chunk: [B, ...].
-        known: how many elements; by default those of the overlap, so that the chunk's target elements are not looked at.
+        known: how many elements of the window are known; by default those of the overlap, so that
+            the chunk's target elements are not looked at.
     """
     known, batch = model.config.overlap if known is None else known, len(chunk.chunk_index)
-    encoding = model.apply(params, chunk, method="encode")
+    encoding = cast(Encoding, model.apply(params, chunk, method="encode"))
     elements = Triples(*(x[:, : known + 1] for x in (chunk.channels, chunk.positions, chunk.values)))  # [B, known + 1]
     caches = _empty_caches(model, batch)
     if known:
@@ -44,18 +45,18 @@ def prefill(model: DCTransformer, params: Any, chunk: Chunk, known: int | None =
         caches = jax.tree.map(lambda room, rows: room.at[..., :known].set(rows.astype(room.dtype)), caches, prefix)
     memory = jax.tree.map(lambda x: x.astype(_cache_dtype(model)), encoding.memory)
     encoding = encoding._replace(memory=memory, image=with_elements(encoding.image, elements))
-    return Prefilled(encoding, caches, Triples(*(x[:, -1:] for x in elements)))
+    return PrefilledChunk(encoding, caches, Triples(*(x[:, -1:] for x in elements)))
 
 
 def _cache_dtype(model: DCTransformer) -> jnp.dtype:
-    """Keys and values are operands of products, so nothing is lost if they are kept as such. XLA's CPU backend alone would make
-    float32 of all of them at every step."""
+    """Returns the dtype of keys and values. They are operands of products, so nothing is lost if
+    they have that type. XLA's CPU backend alone would make float32 of all of them at every step."""
     precision = precision_of(model.config.dtype, model.config.products)
     return precision.activations if jax.default_backend() == "cpu" and not use_kernels() else precision.operands
 
 
 def _empty_caches(model: DCTransformer, batch: int) -> DecoderCaches:
-    """Zeros, with room for the window."""
+    """Makes caches of zeros, with room for the window."""
     c = model.config
     room = KeysValues(*[jnp.zeros((batch, c.heads, c.width // c.heads, c.window), _cache_dtype(model))] * 2)
     return DecoderCaches(*((room,) * len(layers) for layers in (c.channel_decoder, c.position_decoder, c.value_decoder)))

@@ -1,20 +1,21 @@
 """The cached sampler of one chunk, for a batch of lists.
 
-The partial DCT image is encoded and the overlap is run through the decoders in one parallel pass, which fills their caches; a
-loop then samples one triple a step, until every list of the batch has stopped or has what it may have of the chunk. A chunk
-whose first elements are given goes through the parallel pass with them.
+One parallel pass encodes the partial DCT image and runs the overlap through the decoders, which
+fills their caches. Then a loop samples one triple a step, until every list of the batch has stopped
+or has what it may have of the chunk. A chunk whose first elements are given goes through the
+parallel pass with them.
 
 Axes: B batch, G copies for guidance, C chunk, O overlap.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dct_jax.dct.chunks import Chunk
+from dct_jax.dct.chunks import Array, Chunk
 from dct_jax.dct.network import DCTransformer, SymbolNats, Triples
 from dct_jax.dct.network.transformer import DecoderCaches, Encoding, with_elements
 from dct_jax.dct.sampling.guidance import Guidance
@@ -23,44 +24,45 @@ from dct_jax.dct.sampling.prefill import prefill
 from dct_jax.nn.blocks import Window
 from dct_jax.nn.few_rows import apply_to_few_rows
 from dct_jax.nn.masks import IMPOSSIBLE
-from dct_jax.nn.policy import SymbolPolicy
+from dct_jax.nn.temperature import SymbolPolicy
 
 
-class Span(NamedTuple):
-    """Which elements of each chunk are sampled, and from what; int32 [B] each.
+class Span(NamedTuple, Generic[Array]):
+    """The elements of each chunk that are sampled, and from what; int32 [B] each.
 
     Attributes:
-        given: elements of the target chunk that are known already.
+        given: how many elements of the target chunk are known already.
         until: where sampling ends, at most C; 0 for a list that gets nothing.
-        next_rank: sampled channels have at least this rank in the channel order: 0 for all, more if a prefix is complete up to
-            there.
+        next_rank: sampled channels have at least this rank in the channel order: 0 for all, more if
+            a prefix is complete up to there.
     """
 
-    given: jax.Array
-    until: jax.Array
-    next_rank: jax.Array
+    given: Array
+    until: Array
+    next_rank: Array
 
 
-class SampledChunk(NamedTuple):
-    """The elements of a chunk, given or sampled. After a list's stopping token its channels are stopping tokens, the rest 0.
+class SampledChunk(NamedTuple, Generic[Array]):
+    """The elements of a chunk, given or sampled. After a list's end its channels are stopping
+    tokens, the rest is 0.
 
     Attributes:
         channels, positions, values: int32 [B, C].
-        nats: the model's own log-likelihood (whatever the policy) of each sampled symbol, among those that `Span.next_rank`
-            allows; float32 [B, C] each, 0 for what is given.
+        nats: the model's own log-likelihood (whatever the policy) of each sampled symbol, among
+            those that `Span.next_rank` allows; float32 [B, C] each, 0 for what is given.
     """
 
-    channels: jax.Array
-    positions: jax.Array
-    values: jax.Array
-    nats: SymbolNats
+    channels: Array
+    positions: Array
+    values: Array
+    nats: SymbolNats[Array]
 
 
 class _Fixed(NamedTuple):
-    """What stays the same while a chunk is sampled; int32 [B, 1] each but where it says otherwise."""
+    """What does not change while a chunk is sampled; int32 [B, 1] each without a comment."""
 
     encoding: Encoding  # of the G B lists, but for its image
-    targets: Triples  # [B, C]: the given elements
+    targets: Triples[jax.Array]  # [B, C]: the given elements
     given: jax.Array
     until: jax.Array
     next_rank: jax.Array
@@ -71,25 +73,32 @@ class _Loop(NamedTuple):
     """What the loop over the chunk's elements carries."""
 
     step: jax.Array  # int32 [], elements done
-    last: Triples  # [B, 1]
+    last: Triples[jax.Array]  # [B, 1]
     caches: DecoderCaches  # of the G B lists
     image: jax.Array | None  # [G B, C, P], of the encoding
-    sampled: SampledChunk
+    sampled: SampledChunk[jax.Array]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def sample_chunk(
-    model: DCTransformer, resumes: bool, policy: Policy, params: Any, chunk: Chunk, keys: jax.Array, span: Span
-) -> SampledChunk:
+    model: DCTransformer,
+    resumes: bool,
+    policy: Policy,
+    params: Any,
+    chunk: Chunk[jax.Array],
+    keys: jax.Array,
+    span: Span[jax.Array],
+) -> SampledChunk[jax.Array]:
     """Samples the target elements of a batch of chunks.
 
     Args:
-        model, params: what to sample from.
-        resumes: whether any list has given elements in its chunk; without, the parallel pass is over the overlap alone.
-        policy: how to sample.
-        chunk: the lists so far; of its target elements the given ones.
-        keys: [B], one random key a list, so that a sample does not depend on the rest of the batch.
-        span: what to sample.
+        model, params: the network that it samples from.
+        resumes: whether any list has given elements in its chunk. If none has, the parallel pass is
+            over the overlap alone.
+        policy: how symbols are sampled.
+        chunk: the lists so far, with the target elements that are given.
+        keys: [B], a random key for each list: a sample does not depend on the other rows.
+        span: the elements that are sampled.
     """
     config, stop = model.config, model.vocabulary.stop
     batch, size = len(keys), config.chunk_size
@@ -100,14 +109,12 @@ def sample_chunk(
     known = config.window if resumes else None
     encoding, caches, _ = prefill(model, params, guidance.chunks(chunk, config.num_classes), known)
 
-    # Elements that all lists have are in the caches; where one has fewer, the others are led through theirs.
+    # The loop starts after the elements that all lists have. A list with more is led through them.
     first = jnp.min(jnp.where(until > given, given, size))  # []
     is_known = jnp.arange(size) < given  # [B, C]
-    nothing = SampledChunk(
-        jnp.where(is_known, targets.channels, stop),
-        *(jnp.where(is_known, x, 0) for x in targets[1:]),
-        SymbolNats(*[jnp.zeros((batch, size))] * 3),
-    )
+    channels = jnp.where(is_known, targets.channels, stop)
+    positions, values = (jnp.where(is_known, x, 0) for x in targets[1:])
+    nothing = SampledChunk(channels, positions, values, SymbolNats(*[jnp.zeros((batch, size))] * 3))
     last = Triples(*(jax.lax.dynamic_slice_in_dim(x, config.overlap + first, 1, 1) for x in elements))
     fixed = _Fixed(encoding, targets, given, until, next_rank, keys)
 
@@ -119,11 +126,12 @@ def sample_chunk(
 
 
 def _sample_element(model: DCTransformer, apply: Callable[..., Any], policy: Policy, fixed: _Fixed, loop: _Loop) -> _Loop:
-    """One element of each list: sampled, or as it is given, or a stopping token after the list's end.
+    """Adds an element to each list: a sampled one, the given one, or, after its end, a stopping
+    token.
 
     Args:
-        model: for its vocabulary and sizes.
-        apply: runs one of its methods with the parameters.
+        model: it has the vocabulary and the sizes.
+        apply: runs a method of the model with the parameters.
         policy, fixed: how and what to sample.
         loop: the lists so far.
     """
@@ -136,7 +144,8 @@ def _sample_element(model: DCTransformer, apply: Callable[..., Any], policy: Pol
     target = Triples(*(jax.lax.dynamic_slice_in_dim(x, loop.step, 1, 1) for x in fixed.targets))  # [B, 1]
 
     def sample(of: SymbolPolicy, logits: jax.Array, symbol: int) -> tuple[jax.Array, jax.Array]:
-        """[G B, 1, N] -> sampled symbols, int32 [B, 1], and their log-likelihood under the model, [B, 1]."""
+        """Samples from logits [G B, 1, N]. Returns symbols, int32 [B, 1], and their log-likelihood
+        under the model, [B, 1]."""
         mixed, own = guidance.mix(logits)  # [B, N] each
         keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, loop.step), symbol))(fixed.keys)
         sampled = jax.vmap(jax.random.categorical)(keys, of(mixed))[:, None]  # [B, 1]

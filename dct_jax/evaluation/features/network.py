@@ -1,4 +1,4 @@
-"""What all feature networks have in common: pictures of any sizes in, batches of features out."""
+"""What all feature networks share: pictures of any sizes in, batches of features out."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ class FeatureNetwork:
 
     Attributes:
         name: of the network.
-        fingerprint: of the weights and of how pictures are prepared: where it is the same, so are the features, up to rounding.
+        fingerprint: of weights and preparation: it determines the features, up to rounding.
         dimensions: features -> how many numbers; "pool" is always among them.
         distances: features -> what the Frechet distance of these features is called.
         prepare: uint8 [H, W, 3] -> float32 [S, S, 3], in NumPy.
@@ -39,8 +39,9 @@ class FeatureNetwork:
         """The features of pictures, in their order, a batch at a time.
 
         Args:
-            images: uint8 [H, W, 3], each of its own size. They are asked for while the device works on those before.
-            batch_size: 1 or more; the last batch is filled up with black for the device, so there is one program.
+            images: uint8 [H, W, 3], of any sizes. They are read while the device works on others.
+            batch_size: 1 or more; the last batch is filled up with black for the device, so there
+                is one program.
 
         Yields:
             float32 [b, D] for each name in `dimensions`, with b = batch_size except at the end.
@@ -52,16 +53,16 @@ class FeatureNetwork:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
         program = jax.jit(self.apply)
         waiting: list[tuple[int, Mapping[str, jax.Array]]] = []
-        for rows in _batches((self._prepared(i, image) for i, image in enumerate(images)), batch_size):
+        for rows in _batches((self._prepare(i, image) for i, image in enumerate(images)), batch_size):
             batch = np.zeros((batch_size, *rows[0].shape), np.float32)
             batch[: len(rows)] = rows
             waiting.append((len(rows), program(self.variables, batch)))
             if len(waiting) > 1:
-                yield _fetched(*waiting.pop(0))
+                yield _fetch(*waiting.pop(0))
         for number, features in waiting:
-            yield _fetched(number, features)
+            yield _fetch(number, features)
 
-    def _prepared(self, index: int, image: np.ndarray) -> np.ndarray:
+    def _prepare(self, index: int, image: np.ndarray) -> np.ndarray:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(f"picture {index} is {image.dtype} {list(image.shape)}; it must be uint8 [height, width, 3]")
         return self.prepare(image)
@@ -93,5 +94,5 @@ def _batches(rows: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]
         yield batch
 
 
-def _fetched(number: int, features: Mapping[str, jax.Array]) -> Features:
+def _fetch(number: int, features: Mapping[str, jax.Array]) -> Features:
     return {name: np.asarray(array[:number], np.float32) for name, array in features.items()}

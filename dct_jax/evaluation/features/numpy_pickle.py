@@ -21,14 +21,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     data = read_limited(path)
     try:
-        return _arrays(_flat(Unpickler(io.BytesIO(data), _names()).load()))
+        return _arrays(_flatten(Unpickler(io.BytesIO(data), _names()).load()))
     # A damaged pickle raises nearly anything, IndexError and struct.error among it.
     except Exception as error:
         raise ValueError(f"{path}: this is no file of NumPy arrays ({reason(error)})") from None
 
 
 def _names() -> dict[Named, Any]:
-    """What stands for the names by which NumPy's arrays are pickled: classes that keep what they are told."""
+    """What stands for the names in NumPy's pickles: classes that keep what they are told."""
 
     class Array:
         def __init__(self, *_: Any) -> None:
@@ -48,14 +48,14 @@ def _names() -> dict[Named, Any]:
     return {(m, "_reconstruct"): Array for m in modules} | {("numpy", "ndarray"): None, ("numpy", "dtype"): DType}
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {prefix: tree}
     flat: dict[str, Any] = {}
     for name, branch in tree.items():
         if not isinstance(name, str) or prefix.count("/") > 8:
             raise ValueError("it has other names than text, or too many levels")
-        flat |= _flat(branch, f"{prefix}/{name}" if prefix else name)
+        flat |= _flatten(branch, f"{prefix}/{name}" if prefix else name)
         if len(flat) > _MOST_NAMES:  # a dictionary can stand in many places of a small file
             raise ValueError(f"it has more than {_MOST_NAMES} names")
     return flat

@@ -5,10 +5,10 @@ from PIL import Image
 
 
 def legacy_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The resizing inside the Inception graph, bit for bit: TensorFlow 1's ResizeBilinear with its default arguments.
+    """The Inception graph's resizing, bit for bit: TensorFlow 1's ResizeBilinear with its defaults.
 
-    Pixel i of the result lies at i * in / out of the picture, not at (i + 1/2) * in / out - 1/2 as elsewhere; what lies beyond
-    the edge is the edge; and nothing is averaged, however much a picture is reduced.
+    Pixel i of the result lies at i * in / out of the picture, not at (i + 1/2) * in / out - 1/2 as
+    elsewhere. Beyond the edge is the edge. Nothing is averaged, however small the result is.
 
     Args:
         image: uint8 [H, W, 3].
@@ -26,14 +26,15 @@ def legacy_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _places(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two neighbours of each place, int64 [wanted], and how far it is from the first, float32 [wanted]."""
+    """The two neighbours of each place, int64 [wanted], and how far it is from the first, float32
+    [wanted]."""
     places = np.arange(wanted, dtype=np.float32) * np.float32(length / np.float32(wanted))
     before = np.minimum(places.astype(np.int64), length - 1)
     return before, np.minimum(before + 1, length - 1), places - before.astype(np.float32)
 
 
 def smooth_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Pillow's bilinear resizing, which averages over all pixels where it reduces a picture, without rounding to 8 bits.
+    """Pillow's bilinear resizing, without rounding to 8 bits; reducing averages over all pixels.
 
     Args:
         image: uint8 [H, W, 3].

@@ -12,7 +12,7 @@ _REFUSED += (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.EMPTY_SET, pickle.FRO
 
 
 class Keyed(dict):
-    """A dictionary whose keys are text or whole numbers: hashing a tuple that is nested a million times ends the process."""
+    """A dictionary with keys of text or numbers: hashing a deeply nested tuple ends the process."""
 
     def __init__(self, pairs: Iterable[tuple[Any, Any]] = ()) -> None:
         super().__init__()
@@ -30,14 +30,15 @@ def no_storage(_: Any) -> Any:
     raise ValueError("it names data outside of itself")
 
 
-# Python's own implementation in Python, not the one in C: with that one a few bytes of a file can reserve gigabytes, as it
-# keeps what it has read in a list as long as the largest index that the file mentions.
+# Python's own implementation in Python, not the one in C: with that one a few bytes of a file can
+# reserve gigabytes, as it keeps what it has read in a list as long as the largest index that the
+# file mentions.
 class Unpickler(pickle._Unpickler):
-    """Builds numbers, strings, tuples, lists and dictionaries, and whatever the given names stand for.
+    """Builds numbers, strings, tuples, lists, dictionaries, and what the given names stand for.
 
-    The names stand for functions and classes of ours that only keep what they are given. They should be made anew for each
-    file, as a pickle can set attributes of what it gets. Opcodes that no file of weights needs are refused, above all
-    BYTEARRAY8, which takes as much memory as it says before it reads anything.
+    The names stand for functions and classes of ours that only keep what they are given. Make them
+    anew for each file, as a pickle can set attributes of what it gets. Opcodes that no file of
+    weights needs are refused, above all BYTEARRAY8, which takes the memory that it names first.
     """
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
@@ -57,7 +58,8 @@ class Unpickler(pickle._Unpickler):
     dispatch[pickle.DICT[0]] = load_dict
 
     def __init__(self, file: io.BytesIO, names: Mapping[Named, Any], storage: Callable[[Any], Any] = no_storage) -> None:
-        """Args: the file, (module, name) -> what stands for it, and what a reference to data outside of the pickle becomes."""
+        """Opens a pickle. `names` maps (module, name) to what stands for it; `storage` makes data
+        of references to the outside."""
         super().__init__(file)
         self._names, self._storage = names, storage
 

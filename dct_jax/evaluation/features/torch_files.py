@@ -1,8 +1,8 @@
-"""PyTorch's files of named tensors -> arrays, without PyTorch and without calling anything that the file names.
+"""PyTorch's files of named tensors -> arrays, without PyTorch and without the file's own code.
 
-There are two formats. Since 1.6 a file is a zip archive: data.pkl refers to the entries data/KEY, which hold the numbers.
-Before, it was a sequence of pickles (a magic number, a version, the writer's sizes, the tensors, the list of keys), and then
-the numbers of each key.
+There are two formats. Since 1.6 a file is a zip archive: data.pkl refers to the entries data/KEY,
+which hold the numbers. Before, it was a sequence of pickles (a magic number, a version, the
+writer's sizes, the tensors, the list of keys), and then the numbers of each key.
 """
 
 import io
@@ -50,7 +50,7 @@ def read_torch(data: bytes) -> dict[str, np.ndarray]:
         data: the file, which begins with ZIP_START or SEQUENCE_START.
 
     Raises:
-        ValueError: if it is damaged, or holds anything but a dictionary of tensors of float16, float32, float64 or int64.
+        ValueError: if it is damaged, or holds other types than float16, float32, float64, int64.
     """
     try:
         return _read_zip(data) if data.startswith(ZIP_START) else _read_sequence(data)
@@ -89,15 +89,15 @@ def _read_sequence(data: bytes) -> dict[str, np.ndarray]:
     version, system = (Unpickler(file, {}).load() for _ in range(2))
     if version != _VERSION or system.get("little_endian") is not True:
         raise ValueError(f"it is not of version {_VERSION}, or big-endian")
-    seen: dict[str, Storage] = {}
+    storages: dict[str, Storage] = {}
 
     def storage(pid: Any) -> Storage:
         if len(pid) > 5 and pid[5] is not None:
             raise ValueError("a storage is a part of another one; save the tensors' copies")
-        found = _storage(pid)
-        if seen.setdefault(found.key, found) != found:
-            raise ValueError(f"storage {found.key[:80]} is there twice")
-        return found
+        new = _storage(pid)
+        if storages.setdefault(new.key, new) != new:
+            raise ValueError(f"storage {new.key[:80]} is there twice")
+        return new
 
     tensors = Unpickler(file, _names(), storage).load()
     keys = Unpickler(file, {}).load()
@@ -107,10 +107,12 @@ def _read_sequence(data: bytes) -> dict[str, np.ndarray]:
         if not isinstance(key, str):
             raise ValueError("a storage's key is no text")
         length = int.from_bytes(data[at : at + 8], "little")
-        if length != seen[key].length or at + 8 + seen[key].bytes > len(data):
-            raise ValueError(f"storage {key[:80]} is cut short, or has not the {seen[key].length} numbers that it should have")
+        if length != storages[key].length or at + 8 + storages[key].bytes > len(data):
+            raise ValueError(
+                f"storage {key[:80]} is cut short, or has not the {storages[key].length} numbers that it should have"
+            )
         places[key] = at + 8
-        at += 8 + seen[key].bytes
+        at += 8 + storages[key].bytes
     return _arrays(tensors, lambda storage: memoryview(data)[places[storage.key] :][: storage.bytes])
 
 

@@ -1,4 +1,4 @@
-"""Inception's file of weights: where it is, what is in it, and whether these are the network's arrays."""
+"""Inception's file of weights: where it is, and whether it has the network's arrays."""
 
 import hashlib
 import os
@@ -21,18 +21,18 @@ _TORCH_NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "
 
 
 def inception_file(path: Path | None = None) -> Path:
-    """That path, or the one that DCT_JAX_INCEPTION names.
+    """Returns `path`, or the path that DCT_JAX_INCEPTION names.
 
     Raises:
         ValueError: if there is neither; the message says where the file is found.
     """
-    named = path or os.environ.get(VARIABLE)
-    if not named:
+    name = path or os.environ.get(VARIABLE)
+    if not name:
         raise ValueError(
             f"FID needs Inception's weights: name the file {FILE} in {VARIABLE}; it is in the release fid_weights of"
             " github.com/mseitzer/pytorch-fid, and perhaps already in ~/.cache/torch/hub/checkpoints; or use --features alexnet"
         )
-    return Path(os.path.expanduser(named))
+    return Path(os.path.expanduser(name))
 
 
 def parse_weights(data: bytes) -> dict[str, np.ndarray]:
@@ -61,7 +61,7 @@ def inception_variables(
         shapes: a tree of the module's shapes.
 
     Returns:
-        the tree with float32 arrays, and the arrays that it took, under their names in the file.
+        The tree with float32 arrays, and the arrays that it took, under their names in the file.
 
     Raises:
         ValueError: if an array is missing, has another shape, or has no place in the network.

@@ -49,13 +49,15 @@ def test_100_lists_come_back_and_are_as_short_as_their_likelihood_says(model: Tr
         assert read[i] == sparse
         ideal = -sum(nats[symbol][i] for symbol in nats) / np.log(2) / 8
         assert len(files[i]) <= 1.01 * ideal + 16, (len(files[i]), ideal)
-    # Whatever the walk forgets to tell the network costs bits: of all together, 14 bytes a file and rounding are all.
+    # Whatever the walk forgets to tell the network costs bits: of all together, 14 bytes a file and
+    # rounding are all.
     over = sum(map(len, files.values())) - sum(-x.sum() for x in nats.values()) / np.log(2) / 8
     assert 11 < over / len(lists) < 15.5
 
 
 def test_a_walk_has_the_probabilities_of_the_parallel_pass(lists: list[SparseDCT]) -> None:
-    """What it forgets on both sides, a class, a triple of the chunk, would only cost bits: the lists would still come back."""
+    """What it forgets on both sides, a class, a triple of the chunk, would only cost bits: the
+    lists would still come back."""
     model = toy(num_classes=3)
     config, sparse, index = model.config.model, lists[70], 1
     chunks = make_chunks([sparse] * 3, [index] * 3, [0, 1, 2], model.network.vocabulary, config.chunk_size, config.overlap)
@@ -173,7 +175,8 @@ def test_2000_damaged_files_are_refused(model: TrainedModel, lists: list[SparseD
 def test_damage_that_the_first_check_misses_gives_no_wrong_list(
     model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two bytes let one in 65,536 damaged files through; here they let through all. The last bits may mean nothing."""
+    """Two bytes let one in 65,536 damaged files through; here they let through all. The last bits
+    may mean nothing."""
     data, refused = compress(model, lists[-1]), 0
     monkeypatch.setattr("dct_jax.dct.compression.stream._damage_check", lambda _: data[9:11])
     for place in (places := range(12, len(data), 4)):

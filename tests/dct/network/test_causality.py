@@ -37,13 +37,15 @@ def logits_of(model: DCTransformer, chunk: Chunk):
 
 
 def change(original: jax.Array, new: jax.Array) -> np.ndarray:
-    """Where the network's own output differs, [B, W, N]: entries that are possible in both, since a change of the support,
-    which also follows from earlier symbols, would hide that the network ignores them."""
+    """Where the network's own output differs, [B, W, N]: entries that are possible in both, since a
+    change of the support, which also follows from earlier symbols, would hide that the network
+    ignores them."""
     both = (original > IMPOSSIBLE) & (new > IMPOSSIBLE)
     return np.where(both, np.abs(original - new), 0)
 
 
-# What a prediction at element l may see of the element l itself: earlier symbols of the same triple only.
+# What a prediction at element l may see of the element l itself: earlier symbols of the same triple
+# only.
 @pytest.mark.parametrize(
     ("symbol", "first_changed"),
     [
@@ -64,7 +66,8 @@ def test_a_symbol_changes_no_prediction_before_it(
 
 
 def with_another(sparse: SparseDCT, index: int, symbol: str, vocabulary: Vocabulary) -> SparseDCT:
-    """A valid list that is the same up to element `index`, which has another symbol, and ends with what can follow it."""
+    """A valid list that is the same up to element `index`, which has another symbol, and ends with
+    what can follow it."""
     channel, position, value = (int(x[index]) for x in (sparse.channels, sparse.positions, sparse.values))
     if symbol == "channels":
         later = vocabulary.channels[vocabulary.rank[channel] + 1 :]
@@ -87,7 +90,8 @@ def with_another(sparse: SparseDCT, index: int, symbol: str, vocabulary: Vocabul
 
 
 def test_the_encoder_sees_nothing_of_the_target_chunk(model: DCTransformer) -> None:
-    """A chunk's dense image holds every coefficient before the chunk, and is the same whatever its targets are."""
+    """A chunk's dense image holds every coefficient before the chunk, and is the same whatever its
+    targets are."""
     rng = np.random.default_rng(1)
     sparse = random_list(rng, model.vocabulary, 60)
     size = model.config.chunk_size
@@ -106,7 +110,8 @@ def test_every_decoder_uses_the_encoding(model: DCTransformer, chunk: Chunk, log
 
 
 def test_nothing_outside_of_the_image_is_looked_at(model: DCTransformer, logits_of) -> None:
-    """Two images of 2 x 3 blocks on the canvas of 4 x 4, the second with rubbish in every block that is not its own."""
+    """Two images of 2 x 3 blocks on the canvas of 4 x 4, the second with rubbish in every block
+    that is not its own."""
     small = dataclasses.replace(model.vocabulary, grid=(2, 3))
     sparse = random_list(np.random.default_rng(0), small, 50)
     chunk = batch_of(model, [sparse, sparse], index=1)
@@ -117,7 +122,8 @@ def test_nothing_outside_of_the_image_is_looked_at(model: DCTransformer, logits_
 
 
 def test_the_grid_is_told(model: DCTransformer, logits_of) -> None:
-    """The same triples in an image of another height: all predictions differ, and not only what is possible."""
+    """The same triples in an image of another height: all predictions differ, and not only what is
+    possible."""
     lists = [random_list(np.random.default_rng(0), dataclasses.replace(model.vocabulary, grid=(2, 4)), 20)]
     chunk = batch_of(model, lists * 2)
     taller = chunk._replace(grid=np.array([[2, 4], [3, 4]], np.int32))

@@ -34,8 +34,8 @@ def image_of(sparse: SparseDCT, vocabulary: Vocabulary) -> np.ndarray:
 
 @vocabularies
 def test_an_element_gets_the_values_that_the_list_before_it_has(vocabulary: Vocabulary) -> None:
-    """Whatever comes later stands in the image, too, and is not seen. The list's beginning is written into an image of its own,
-    from which the same places are read one by one."""
+    """Whatever comes later stands in the image, too, and is not seen. The list's beginning is
+    written into an image of its own, from which the same places are read one by one."""
     sparse = random_list(np.random.default_rng(0), vocabulary, 150)
     channels, positions = sparse.channels[None], sparse.positions[None]
     values, of_channel = (
@@ -102,7 +102,8 @@ def test_the_chances_of_positions_and_of_none_add_up_to_1(vocabulary: Vocabulary
 
 
 def randomised(shapes: Any, rng: np.random.Generator) -> Any:
-    """Around zero, but for the level: with chances above a half the loop above would double its rounding at every step."""
+    """Around zero, but for the level: with chances above a half the loop above would double its
+    rounding at every step."""
     params = jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape).astype(np.float32), shapes)
     params["params"]["level"] -= 2
     return params
@@ -110,8 +111,8 @@ def randomised(shapes: Any, rng: np.random.Generator) -> Any:
 
 @vocabularies
 def test_positions_are_judged_by_what_comes_before_alone(vocabulary: Vocabulary) -> None:
-    """With the list's beginning in the image and with all of it, to the last bit; and by what is there: without it the result
-    is another."""
+    """With the list's beginning in the image and with all of it, to the last bit; and by what is
+    there: without it the result is another."""
     rng = np.random.default_rng(2)
     sparse = random_list(rng, vocabulary, 150)
     module = PositionContext(vocabulary, FLOAT32)

@@ -1,4 +1,5 @@
-"""Nothing that the network is told is ignored: every array of a Chunk, every row that is looked up, every parameter."""
+"""Nothing that the network is told is ignored: every array of a Chunk, every row that is looked up,
+every parameter."""
 
 import dataclasses
 from typing import Any
@@ -25,7 +26,8 @@ def model(request: pytest.FixtureRequest) -> DCTransformer:
 
 @pytest.fixture(scope="module")
 def chunk(model: DCTransformer) -> Chunk:
-    """Second chunks of two images, of which one has a part of the canvas, and the last chunk that has an embedding."""
+    """Second chunks of two images, of which one has a part of the canvas, and the last chunk that
+    has an embedding."""
     rng = np.random.default_rng(0)
     part = TINY_CODEC.vocabulary((8, 12))
     lists = [random_list(rng, model.vocabulary, 100), random_list(rng, part, 60)]
@@ -109,7 +111,8 @@ def test_every_parameter_and_every_row_that_is_looked_up_has_a_gradient(model: D
     for name, rows in looked_up.items():
         of_rows = np.abs(found[name]["embedding"]).max(axis=1)
         assert set(np.flatnonzero(of_rows)) == {int(row) for row in rows}, name
-    # The encoder's first layer: signed values and magnitudes of every channel that has a coefficient.
+    # The encoder's first layer: signed values and magnitudes of every channel that has a
+    # coefficient.
     stride = model.config.encoder_stride
     kernel = found["encoder"]["blocks"]["kernel"].reshape(stride**2, 2, model.vocabulary.num_channels, -1)
     has = np.flatnonzero(np.abs(chunk.dct_image).sum(axis=(0, 2, 3)))
@@ -140,7 +143,8 @@ def test_blank_images_differ_by_their_size(model: DCTransformer) -> None:
 
 
 def test_a_value_is_predicted_from_the_features_at_its_own_place(model: DCTransformer, chunk: Chunk) -> None:
-    """Only the place of each element is changed in turn, in what the value decoder adds, and not in what it attends to."""
+    """Only the place of each element is changed in turn, in what the value decoder adds, and not in
+    what it attends to."""
     params, width, stride = random_params(model, chunk), model.vocabulary.grid[1], model.config.encoder_stride
     encoding = apply(model, params, chunk, method="encode")
     rng = np.random.default_rng(0)

@@ -1,4 +1,5 @@
-"""The probabilities of all valid lists sum to 1: exact support, chunk borders and the stopping token together."""
+"""The probabilities of all valid lists sum to 1: exact support, chunk borders and the stopping
+token together."""
 
 import dataclasses
 
@@ -37,7 +38,8 @@ def test_chroma_on_its_own_grid_sums_to_one() -> None:
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 2), (2, 1)])
 def test_lists_of_every_grid_on_one_canvas_sum_to_one(grid: tuple[int, int]) -> None:
-    """Each aspect ratio has its own distribution, given the grid; blocks outside the image have no probability."""
+    """Each aspect ratio has its own distribution, given the grid; blocks outside the image have no
+    probability."""
     canvas = Vocabulary(1, (2, 2), 1, "4:4:4", "banded")
     model = DCTransformer(canvas, dataclasses.replace(TINY, chunk_size=3, overlap=2, max_chunks=2, encoder_stride=2))
     lists = list(all_lists(dataclasses.replace(canvas, grid=grid)))

@@ -12,7 +12,8 @@ from tests.toys import random_list
 
 
 def entries_after(vocabulary: Vocabulary, channel: int, position: int) -> list[tuple[int, int]]:
-    """Every (channel, position) that may come after a triple, by walking through the sorted list of all entries."""
+    """Every (channel, position) that may come after a triple, by walking through the sorted list of
+    all entries."""
     entries = [(c, p) for c in vocabulary.channels for p in np.flatnonzero(vocabulary.on_grid[vocabulary.is_chroma[c]])]
     if channel == vocabulary.start:
         return entries
@@ -22,7 +23,8 @@ def entries_after(vocabulary: Vocabulary, channel: int, position: int) -> list[t
 @pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4", "4:0:0"])
 @pytest.mark.parametrize("order", ["banded", "interleaved", "luma_first"])
 def test_supports_equal_the_enumeration(subsampling: str, order: str) -> None:
-    """Images of several grids on one canvas of 3 x 4, each in a batch with an image that fills it."""
+    """Images of several grids on one canvas of 3 x 4, each in a batch with an image that fills
+    it."""
     canvas = Vocabulary(2, (3, 4), 2, subsampling, order)
     channels_after, positions_after = (jax.jit(partial(support, canvas)) for support in (channel_support, position_support))
     for grid in ((3, 3), (1, 4), (3, 2), (2, 1)):

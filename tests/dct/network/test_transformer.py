@@ -15,7 +15,8 @@ from tests.toys import TINY, apply, batch_of, random_list, random_params, tiny_m
 
 
 def test_the_papers_layout_has_401_million_parameters() -> None:
-    """The LSUN model is reported with 448 M; see docs/method.md. Shapes alone: nothing of that size is made."""
+    """The LSUN model is reported with 448 M; see docs/method.md. Shapes alone: nothing of that size
+    is made."""
     vocabulary = DCTCodec(quality=75).vocabulary((384, 384))
     model = DCTransformer(vocabulary, PAPER_MODEL)
     batch = batch_of(model, [random_list(np.random.default_rng(0), vocabulary, 5)])
@@ -27,8 +28,8 @@ def test_the_papers_layout_has_401_million_parameters() -> None:
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
 def test_every_token_reads_its_own_blocks(stride: int) -> None:
-    """On a grid that the stride does not divide, before attention mixes the tokens; block (i, j) belongs to token
-    (i // stride, j // stride), where the value decoder looks for it."""
+    """On a grid that the stride does not divide, before attention mixes the tokens; block (i, j)
+    belongs to token (i // stride, j // stride), where the value decoder looks for it."""
     vocabulary = Vocabulary(2, (5, 3), 2, "4:4:4")
     model = DCTransformer(vocabulary, dataclasses.replace(TINY, encoder_stride=stride))
     batch = batch_of(model, [random_list(np.random.default_rng(0), vocabulary, 60)], index=1)
@@ -47,8 +48,8 @@ def test_every_token_reads_its_own_blocks(stride: int) -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_the_pointer_looks_at_each_position_where_it_is(stride: int) -> None:
-    """What changes in one token of the encoding changes the logits of the positions that lie in it, and no others, if nothing
-    but the pointer reads it."""
+    """What changes in one token of the encoding changes the logits of the positions that lie in it,
+    and no others, if nothing but the pointer reads it."""
     vocabulary = Vocabulary(2, (5, 3), 2, "4:4:4")
     model = DCTransformer(vocabulary, dataclasses.replace(TINY, encoder_stride=stride, position_pointer=True))
     batch = batch_of(model, [random_list(np.random.default_rng(0), vocabulary, 60)], index=1)

@@ -10,7 +10,17 @@ from PIL import Image
 from dct_jax import DCTCodec
 from dct_jax.codec.jpeg import PartialJPEG, read_partial_jpeg
 from dct_jax.config import DataConfig
-from dct_jax.dct.sampling.conditioning import bands, complete_prefix, enlarged, luma, reduced, scans, seen, share, small_picture
+from dct_jax.dct.sampling.conditioning import (
+    bands,
+    complete_prefix,
+    enlarge,
+    fit_to_model,
+    luma,
+    reduce,
+    scans,
+    share,
+    small_picture,
+)
 from dct_jax.dct.steering import starts_of, to_colorize, to_continue, to_restore, to_upsample
 from dct_jax.dct.trained_model import TrainedModel
 from tests.toys import TINY, TINY_CODEC, random_image, tiny_config, untrained
@@ -36,7 +46,8 @@ def ended(model: TrainedModel, starts: list) -> list:
 
 
 def test_the_dcs_of_a_small_picture_are_its_pixels() -> None:
-    """Against the formula: a constant block's DC is B times its level, over the divisor; chroma is the mean of four."""
+    """Against the formula: a constant block's DC is B times its level, over the divisor; chroma is
+    the mean of four."""
     small = RNG.integers(0, 256, (4, 6, 3), np.uint8)
     codec = DCTCodec(quality=90)
     prefix = small_picture(small, codec, (32, 48))
@@ -55,17 +66,17 @@ def test_the_dcs_of_a_small_picture_are_its_pixels() -> None:
 
 def test_reducing_the_enlarged_gives_the_small_picture_back() -> None:
     small = RNG.integers(0, 256, (3, 5, 3), np.uint8)
-    np.testing.assert_array_equal(reduced(small.repeat(8, axis=0).repeat(8, axis=1), 8), small)
-    assert enlarged(small, 8, (20, 40)).shape == (20, 40, 3)
+    np.testing.assert_array_equal(reduce(small.repeat(8, axis=0).repeat(8, axis=1), 8), small)
+    assert enlarge(small, 8, (20, 40)).shape == (20, 40, 3)
     uneven = np.full((9, 17, 3), 7, np.uint8)
-    np.testing.assert_array_equal(reduced(uneven, 8), np.full((2, 3, 3), 7))
+    np.testing.assert_array_equal(reduce(uneven, 8), np.full((2, 3, 3), 7))
 
 
 def test_the_mean_of_a_block_is_rounded() -> None:
     image = np.full((4, 8, 3), 100, np.uint8)
     image[:3, :4] = 101  # three quarters of the first block
     image[:1, 4:] = 101  # one quarter of the second
-    np.testing.assert_array_equal(reduced(image, 4)[0, :, 0], [101, 100])
+    np.testing.assert_array_equal(reduce(image, 4)[0, :, 0], [101, 100])
 
 
 def test_upsampled_samples_have_the_given_dcs_exactly() -> None:
@@ -86,7 +97,8 @@ def test_upsampled_samples_have_the_given_dcs_exactly() -> None:
 
 
 def test_prefixes_on_a_part_of_the_canvas() -> None:
-    """A model of whole pictures: the small one has fewer blocks than the canvas, where positions are other numbers."""
+    """A model of whole pictures: the small one has fewer blocks than the canvas, where positions
+    are other numbers."""
     cropped = with_order("banded")
     config = dataclasses.replace(cropped.config, data=dataclasses.replace(cropped.config.data, fit="whole"))
     model = dataclasses.replace(cropped, config=config)
@@ -201,12 +213,12 @@ def test_a_dc_may_lack_its_lowest_bit_and_others_none(lacking: tuple[int, int], 
 
 def test_pictures_are_reduced_to_the_canvas_or_refused() -> None:
     large = np.zeros((64, 64, 3), np.uint8)
-    assert seen(large, DataConfig(image_size=(32, 32))).shape == (32, 32, 3)
+    assert fit_to_model(large, DataConfig(image_size=(32, 32))).shape == (32, 32, 3)
     with pytest.raises(ValueError, match="64 x 60 pixels; this model has seen 32 x 32 alone: crop"):
-        seen(large[:, :60], DataConfig(image_size=(32, 32)))
-    assert seen(large[:, :60], DataConfig(image_size=(32, 32), fit="whole")).shape == (32, 30, 3)
+        fit_to_model(large[:, :60], DataConfig(image_size=(32, 32)))
+    assert fit_to_model(large[:, :60], DataConfig(image_size=(32, 32), fit="whole")).shape == (32, 30, 3)
     with pytest.raises(ValueError, match=r"would become 2\.00 times larger"):
-        seen(large[:16, :16], DataConfig(image_size=(32, 32)))
+        fit_to_model(large[:16, :16], DataConfig(image_size=(32, 32)))
 
 
 def test_a_whole_list_can_be_given_back() -> None:

@@ -1,4 +1,5 @@
-"""Every number that is drawn at random has a key of its own: the same key twice would be the same noise twice."""
+"""Every number that is drawn at random has a key of its own: the same key twice would be the same
+noise twice."""
 
 import dataclasses
 from typing import Any

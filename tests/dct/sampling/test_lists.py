@@ -1,4 +1,5 @@
-"""Whole lists: the batch does not matter, prefixes are gone on from exactly, limits cut, guidance mixes."""
+"""Whole lists: the batch does not matter, prefixes are gone on from exactly, limits cut, guidance
+mixes."""
 
 import dataclasses
 from typing import Any
@@ -50,8 +51,8 @@ def test_a_sample_does_not_depend_on_its_batch(model: DCTransformer, params: Any
 
 
 def test_a_prefix_of_a_sample_is_gone_on_from_as_the_sample_was(model: DCTransformer, params: Any) -> None:
-    """With the same seed and number every draw is the same again, wherever in a chunk the prefix ends; rows with shorter and
-    longer prefixes share a batch."""
+    """With the same seed and number every draw is the same again, wherever in a chunk the prefix
+    ends; rows with shorter and longer prefixes share a batch."""
     starts = [Start(i, BLANK) for i in range(6)]
     whole = ended(model, params, starts, rows=6)
     longest = max(whole, key=lambda one: len(one.sparse))
@@ -61,15 +62,16 @@ def test_a_prefix_of_a_sample_is_gone_on_from_as_the_sample_was(model: DCTransfo
     samples = [one for grown in sample_lists(model, params, again, 3, Policy(), 4) for one in grown if one.state == "complete"]
     assert len(samples) == len(again)
     assert all(one.sparse == sparse for one in samples)
-    # What is reported is the likelihood of the rest: it falls from the whole list's to that of the stopping token.
+    # What is reported is the likelihood of the rest: it falls from the whole list's to that of the
+    # stopping token.
     rest = {len(one.start.given): sum(one.nats) for one in samples}
     assert rest[0] == pytest.approx(sum(longest.nats), rel=1e-4)
     assert all(rest[n] < rest[n + 1] for n in range(len(sparse)))
 
 
 def test_next_rank_excludes_channels_and_renormalises(model: DCTransformer, params: Any) -> None:
-    """After a prefix that is complete up to a rank, no lower channel follows, and the reported likelihood is the model's
-    divided by the probability of all that may follow."""
+    """After a prefix that is complete up to a rank, no lower channel follows, and the reported
+    likelihood is the model's divided by the probability of all that may follow."""
     rank, vocabulary = 12, model.vocabulary
     some = random_list(np.random.default_rng(0), vocabulary, 60)
     given = dataclasses.replace(some[1 : int(np.searchsorted(vocabulary.rank[some.channels], rank))], codec=BLANK.codec)
@@ -98,20 +100,23 @@ def test_the_limit_cuts_a_sample_where_the_whole_one_goes_on(model: DCTransforme
     assert {one.state for one in whole} == {"complete"} and {one.state for one in cut} == {"complete", "cut"}
     for one, other in zip(whole, cut):
         assert other.sparse == one.sparse[:limit]
-        # A list of just so many triples is cut before its stopping token was asked for: whether it ended is not known.
+        # A list of just so many triples is cut before its stopping token was asked for: whether it
+        # ended is not known.
         assert other.state == ("cut" if len(one.sparse) >= limit else "complete")
         assert (other.nats == one.nats) == (other.state == "complete")
 
 
 def test_guidance_mixes_the_logits_with_and_without_the_class(model: DCTransformer, params: Any) -> None:
-    """At 0 the lists are those of the hidden class, at 1 those of the class, and they go on from there."""
+    """At 0 the lists are those of the hidden class, at 1 those of the class, and they go on from
+    there."""
     hidden, first, second = ([Start(i, BLANK, label) for i in range(6)] for label in (2, 0, 1))
     plain = [one.sparse for one in ended(model, params, first)]
     without = [one.sparse for one in ended(model, params, hidden)]
     assert plain != without
     for starts in (first, second):
         assert [one.sparse for one in ended(model, params, starts, policy=Policy(guidance=0.0))] == without
-    # The draws of a very strong guidance are likelier with the class than without it, far more than the model's own are.
+    # The draws of a very strong guidance are likelier with the class than without it, far more than
+    # the model's own are.
     strong = ended(model, params, first, policy=Policy(guidance=8.0))
 
     def gain(lists: list) -> float:

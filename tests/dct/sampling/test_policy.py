@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dct_jax.nn.masks import IMPOSSIBLE
-from dct_jax.nn.policy import SymbolPolicy
+from dct_jax.nn.temperature import SymbolPolicy
 
 PROBABILITIES = np.array([0.1, 0.4, 0.0, 0.3, 0.2])
 LOGITS = jnp.array([[np.log(p) if p else IMPOSSIBLE for p in PROBABILITIES]])

@@ -13,10 +13,11 @@ from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.sampling.sampler import Span, sample_chunk
 from dct_jax.nn.blocks import Window
 from dct_jax.nn.initial import initial_params
-from dct_jax.nn.policy import SymbolPolicy
+from dct_jax.nn.temperature import SymbolPolicy
 from tests.toys import TINY, apply, batch_of, random_list, random_params, sampled_lists, tiny_model
 
-# Random models jump over many channels at a time, so their lists are short: short chunks make them cross borders.
+# Random models jump over many channels at a time, so their lists are short: short chunks make them
+# cross borders.
 SHORT = dataclasses.replace(TINY, chunk_size=2, overlap=2)
 
 
@@ -46,7 +47,8 @@ def test_the_sampler_reports_the_likelihood_of_the_parallel_pass(overlap: int) -
 
 @pytest.mark.parametrize(("chunk_size", "overlap"), [(6, 2), (3, 5)])
 def test_every_draw_of_the_loop_has_the_likelihood_of_the_parallel_pass(chunk_size: int, overlap: int) -> None:
-    """Symbol by symbol, for a second chunk; also where the overlap reaches beyond the chunk before it."""
+    """Symbol by symbol, for a second chunk; also where the overlap reaches beyond the chunk before
+    it."""
     model = tiny_model(dataclasses.replace(TINY, chunk_size=chunk_size, overlap=overlap))
     rng = np.random.default_rng(0)
     lists = [random_list(rng, model.vocabulary, 60)[:chunk_size] for _ in range(8)]
@@ -81,7 +83,8 @@ def test_each_symbol_has_its_own_policy() -> None:
 
 
 def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
-    """Element by element through the caches, after a prefill of the overlap, on a list that the sampler drew."""
+    """Element by element through the caches, after a prefill of the overlap, on a list that the
+    sampler drew."""
     model = tiny_model(SHORT)
     overlap, window = model.config.overlap, model.config.window
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))

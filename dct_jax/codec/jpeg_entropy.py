@@ -1,11 +1,13 @@
-"""The entropy-coded data of a JPEG file (ITU-T T.81, annexes F and G): Huffman codes -> quantised coefficients.
+"""The entropy-coded data of a JPEG file (ITU-T T.81, annexes F and G): Huffman codes -> quantised
+coefficients.
 
-One scan at a time is decoded into arrays of coefficients: all of them in a baseline file, in a progressive file a band of
-frequencies, or one more bit of it. Damage is an error here, where libjpeg would warn and go on with a grey picture.
+One scan at a time is decoded into arrays of coefficients: all of them in a baseline file, in a
+progressive file a band of frequencies, or one more bit of it. Damage is an error here, where
+libjpeg would warn and go on with a grey picture.
 
-The bit reader's state is a tuple (place, buffer, count, missing): the next byte, the bits that were read and not yet used (in
-the low `count` bits of the buffer), and how many of them were made up, as zeros, after the end of the data. A scan that uses
-made-up bits has too few.
+The bit reader's state is a tuple (place, buffer, count, missing): the next byte, the bits that were
+read and not yet used (in the low `count` bits of the buffer), and how many of them were made up, as
+zeros, after the end of the data. A scan that uses made-up bits has too few.
 """
 
 from typing import Any
@@ -41,14 +43,14 @@ def need(holds: bool, otherwise: str) -> None:
 
 
 @compiled
-def _signed(bits: int, size: int) -> int:
-    """The value of `size` bits: those that begin with 0 are negative."""
+def _signed_value(bits: int, size: int) -> int:
+    """Returns the value of `size` bits: those that begin with 0 are negative."""
     return bits if bits >= 1 << (size - 1) else bits - (1 << size) + 1
 
 
 @compiled
 def decoding_table(counts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
-    """The decoding table of a Huffman code in JPEG's canonical form.
+    """Returns the decoding table of a Huffman code in JPEG's canonical form.
 
     Args:
         counts: int32 [16], how many codes of each length 1..16 there are.
@@ -70,7 +72,7 @@ def decoding_table(counts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
                     prefix = code << unused | i
                     table[_SHORT + prefix] = length << 8 | symbols[index]
                     if 0 < size <= unused:
-                        value = _signed(i >> (unused - size), size)
+                        value = _signed_value(i >> (unused - size), size)
                         table[_VALUES + prefix] = value << 16 | zeros << 8 | (length + size)
             code += 1
             index += 1
@@ -83,8 +85,9 @@ def decoding_table(counts: np.ndarray, symbols: np.ndarray) -> np.ndarray:
 
 @compiled
 def _fill(data: np.ndarray, place: int, buffer: np.uint64, count: int, missing: int) -> tuple[int, np.uint64, int, int]:
-    """Reads until there are more than 48 bits, if there are fewer than 32: a code and the bits after it take up to 31. The
-    zero byte after 0xff is left out, and so are fill bytes, more of 0xff before it; a marker ends the data."""
+    """Reads until there are more than 48 bits, if there are fewer than 32: a code and the bits
+    after it take up to 31. The zero byte after 0xff is left out, and so are fill bytes, more of
+    0xff before it; a marker ends the data."""
     if count >= 32:
         return place, buffer, count, missing
     while count <= 48:
@@ -112,7 +115,7 @@ def _peek(buffer: np.uint64, count: int, bits: int) -> Any:  # int64
 
 @compiled
 def _symbol(tables: np.ndarray, base: int, buffer: np.uint64, count: int) -> Any:  # int64
-    """length << 8 | symbol of the next code in the table that begins at `base`; 0 if there is none."""
+    """Returns length << 8 | symbol of the next code, by the table that begins at `base`, or 0."""
     found = np.int64(tables[np.uint64(base + _SHORT + _peek(buffer, count, _LOOKUP_BITS))])
     if found:
         return found
@@ -144,15 +147,15 @@ def decode_scan(
     Args:
         data: uint8, the file.
         start: where the scan's data begin.
-        coefficients: int16, all components' arrays [8, 8, h', w'] one after the other, and 64 more for blocks beyond the grid:
-            whole MCUs are coded; written.
+        coefficients: int16, all components' arrays [8, 8, h', w'] one after the other, and 64 more
+            for blocks beyond the grid: whole MCUs are coded; written.
         offsets: int64 [n], where those of the scan's components begin.
         grids: int64 [n, 2], their (h', w').
         factors: int64 [n, 2], their sampling factors; (1, 1) if n = 1.
         tables: int32 [8 * TABLE_LENGTH], four decoding tables of DC, then four of AC.
         numbers: int64 [2, n], the numbers of the components' tables of DC and of AC, 0..3.
         raster: int32 [64], the raster index of each zigzag index.
-        band: the first and last zigzag index, and the bits of successive approximation before and after.
+        band: the first and last zigzag index, and successive approximation's bits before and after.
         progressive: whether the frame is.
         restart: MCUs between restarts, or 0.
 
@@ -201,7 +204,7 @@ def decode_scan(
                         if size > 11:
                             return place, BAD_VALUE
                         if size:
-                            predicted[i] += _signed(_peek(buffer, count, size), size)
+                            predicted[i] += _signed_value(_peek(buffer, count, size), size)
                             count -= size
                         if predicted[i] < smallest[0] or predicted[i] >= -smallest[0]:
                             return place, BAD_VALUE
@@ -211,7 +214,8 @@ def decode_scan(
                         count -= 1
                         if _peek(buffer, count + 1, 1):
                             coefficients[origin] |= np.int16(1 << low)
-                    # Not a function of its own, as the reader's state would leave the registers: that took 40 % longer.
+                    # Not a function of its own, as the reader's state would leave the registers:
+                    # that took 40 % longer.
                     if last > 0 and high == 0:
                         k, base = max(first, 1), (4 + numbers[1, i]) * TABLE_LENGTH
                         if run > 0:
@@ -237,7 +241,7 @@ def decode_scan(
                                 k += zeros
                                 if k > last:
                                     return place, BAD_RUN
-                                value = _signed(_peek(buffer, count, size), size)
+                                value = _signed_value(_peek(buffer, count, size), size)
                                 count -= size
                                 if value < smallest[1] or value > -smallest[1]:
                                     return place, BAD_VALUE
@@ -296,8 +300,8 @@ def _refine(
     last: int,
     low: int,
 ) -> tuple[int, np.uint64, int, int, int, int]:
-    """One more bit of a block's band (ITU-T T.81, G.1.2.3): coefficients that are not 0 yet get a correction bit each, and
-    between them new ones appear, with a magnitude of one bit."""
+    """Decodes one more bit of a block's band (ITU-T T.81, G.1.2.3): coefficients that are not 0 yet
+    get a correction bit each, and between them new ones appear, with a magnitude of one bit."""
     bit = np.int16(1 << low)
     k = first
     while k <= last:

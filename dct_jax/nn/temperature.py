@@ -1,4 +1,4 @@
-"""How a symbol is sampled from its logits."""
+"""Settings of how a symbol is sampled from its logits."""
 
 import numbers
 
@@ -11,15 +11,14 @@ from dct_jax.nn.masks import IMPOSSIBLE
 
 @flax.struct.dataclass
 class SymbolPolicy:
-    """Temperature, then top-k, then top-p. The defaults sample from the model's own distribution, as the paper does.
+    """Temperature, then top-k, then top-p. The defaults change nothing, as in the paper.
 
-    The temperature is data: another one needs no other program. Whether there is a top-k or a top-p, and which, decides which
-    program it is.
+    The temperature is data: another one needs no other program. Another top-k or top-p does.
 
     Attributes:
         temperature: divides the logits; below 1 favours likely symbols.
         top_k: only the k likeliest symbols can be sampled; 0 for all.
-        top_p: only the likeliest symbols that together have this probability can be sampled; 1 for all.
+        top_p: only the likeliest symbols that together have this probability remain; 1 for all.
     """
 
     temperature: float = 1.0
@@ -29,7 +28,7 @@ class SymbolPolicy:
     def __post_init__(self) -> None:
         if not isinstance(self.temperature, numbers.Real):
             return  # in a program, where a policy was checked before
-        # Far above, impossible symbols would become possible; far below, logits would no longer be finite.
+        # Far above, impossible symbols become possible; far below, logits are no longer finite.
         if not 1e-6 <= self.temperature <= 1e6:
             raise ValueError(f"temperature is {self.temperature}; it must be from 1e-6 to 1e6")
         if self.top_k < 0:
@@ -38,7 +37,7 @@ class SymbolPolicy:
             raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
 
     def __call__(self, logits: jax.Array) -> jax.Array:
-        """The logits to sample from: float32 [..., N] -> float32 [..., N]."""
+        """Returns the logits to sample from, float32 [..., N], of float32 [..., N]."""
         logits = logits / self.temperature
         if self.top_k:
             kth = jax.lax.top_k(logits, min(self.top_k, logits.shape[-1]))[0][..., -1:]  # [..., 1]
