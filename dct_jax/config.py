@@ -36,8 +36,8 @@ class DataConfig:
     Attributes:
         source: "landscapes" or "fashion" (bundled), "folder:PATH" (any tree of pictures; the class
             is the first sub-folder's name), "tar:PATH" (a tar file of a tree of pictures),
-            "idx:FOLDER" (the files of MNIST and its like), or "tfds:NAME[/CONFIG][:VERSION]" (a
-            TFDS data set).
+            "csv:FILE" (columns image_path and, for classes, label), "idx:FOLDER" (the files of
+            MNIST and its like), or "tfds:NAME[/CONFIG][:VERSION]" (a TFDS data set).
         split: of a TFDS data set, as TFDS writes it ("train[:90%]"); of a folder or a tar file, one
             sub-folder; of "fashion" and idx files, "train" or "test"; all by default.
         held_out_split: where held-out pictures come from; by default they are taken out of `split`.

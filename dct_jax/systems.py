@@ -4,8 +4,9 @@ from typing import Any
 
 from dct_jax.config import RunConfig
 from dct_jax.dct.config import DCTConfig
+from dct_jax.vq.config import VQVAEConfig
 
-SYSTEMS: tuple[type[RunConfig], ...] = (DCTConfig,)
+SYSTEMS: tuple[type[RunConfig], ...] = (DCTConfig, VQVAEConfig)
 """A new system is one more class here."""
 
 

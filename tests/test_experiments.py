@@ -8,7 +8,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -53,12 +53,14 @@ SIZES = {
     "tiny_imagenet_64_luma_first": ((8, 8), 192, 64, 189, 112, 64),
 }
 NAMES = sorted(SIZES)
+AUTOENCODERS = {"vqvae_fashion": ((7, 7), 512)}  # rows and columns of codes, and how many codes there are
 NOT_IN_THE_PAPER = {"debug", "fashion", "landscapes"} | {name for name in NAMES if name.startswith("tiny")}
 
 
 def test_these_are_the_experiments() -> None:
-    assert experiments() == NAMES
-    with pytest.raises(ValueError, match=f"there is no experiment 'none'; known are {', '.join(NAMES)}, or the path"):
+    known = sorted([*NAMES, *AUTOENCODERS])
+    assert experiments() == known
+    with pytest.raises(ValueError, match=f"there is no experiment 'none'; known are {', '.join(known)}, or the path"):
         load_experiment("none")
 
 
@@ -99,6 +101,20 @@ def test_sizes_are_as_documented(name: str) -> None:
     assert logits == [(1, window, v.num_channels + 1), (1, window, v.num_positions), (1, window, v.num_values)]
     docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
     (said,) = re.findall(r"([\d.]+) M parameters", docstring)
+    assert float(said) == pytest.approx(parameters / 1e6, rel=0.01)
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_sizes_of_autoencoders_are_as_documented(name: str) -> None:
+    config = load_experiment(name)
+    stage = config.build()
+    codes = jax.eval_shape(
+        partial(stage.network.apply, method="to_codes"), stage.shapes(), np.zeros((1, *config.data.image_size, 3))
+    )
+    assert (codes.shape[1:], config.quantizer.num_codes) == AUTOENCODERS[name]
+    docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
+    (said,) = re.findall(r"([\d.]+) M parameters", docstring)
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(stage.shapes()["params"]))
     assert float(said) == pytest.approx(parameters / 1e6, rel=0.01)
 
 

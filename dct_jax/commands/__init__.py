@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from dct_jax.commands import compare, compress, demo, evaluate, export, pictures, prepare, sample, steer, train
+from dct_jax.commands import codes, compare, compress, demo, evaluate, export, pictures, prepare, sample, steer, train
 from dct_jax.commands.arguments import say
 from dct_jax.storage.caches import keep_programs
 from dct_jax.tables import printable
@@ -23,6 +23,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "compare": compare.compare,
     "compress": compress.compress,
     "decompress": compress.decompress,
+    "reconstruct": codes.reconstruct,
+    "tokenize": codes.tokenize,
+    "detokenize": codes.detokenize,
     "export": export.export,
     "models": export.models,
     "encode": pictures.encode,
@@ -44,6 +47,9 @@ USAGE = """usage: python -m dct_jax COMMAND
   compare REAL FAKE    compare two folders of pictures
   compress RUN IMAGE   compress a JPEG file, or a folder of them, without loss, with a run's model
   decompress RUN FILE  make the JPEG file again, or all of a folder
+  reconstruct RUN SRC  show and measure what an autoencoder leaves of pictures
+  tokenize RUN SOURCE  turn all pictures of a source into codes
+  detokenize RUN FILE  turn codes into pictures
   export RUN FILE      write a run's model as one file, which every command takes in its place
   models               list the published models, whose names every command takes, too
   encode IMAGE         turn an image into a file of triples

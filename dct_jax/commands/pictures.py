@@ -73,7 +73,7 @@ class Stats:
     """Tabulates how long lists of pictures are and how well they decode, by block size and quality.
 
     Attributes:
-        source: "landscapes", "fashion", "folder:PATH", "tar:PATH", "idx:FOLDER" or
+        source: "landscapes", "fashion", "folder:PATH", "tar:PATH", "csv:FILE", "idx:FOLDER" or
             "tfds:NAME[/CONFIG][:VERSION]".
         split: of a TFDS data set, as TFDS writes it; of a folder or a tar file, one sub-folder; of
             "fashion" and idx files, "train" or "test"; all by default.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dct_jax.config import DataConfig
+from dct_jax.data.sources.csv import CsvSource
 from dct_jax.data.sources.folder import FolderSource
 from dct_jax.data.sources.idx import IdxSource
 from dct_jax.data.sources.record import NO_LABEL, Part, Record, Source, hold_out
@@ -40,7 +41,7 @@ def open_source(source: str, split: str = "") -> Source:
     """Opens the pictures that DataConfig.source names.
 
     Args:
-        source: "landscapes", "fashion", "folder:PATH", "tar:PATH", "idx:FOLDER", or
+        source: "landscapes", "fashion", "folder:PATH", "tar:PATH", "csv:FILE", "idx:FOLDER", or
             "tfds:NAME[/CONFIG][:VERSION]".
         split: of a TFDS data set, as TFDS writes it, and "" for "train"; of a folder or a tar file,
             the sub-folder to take; of "fashion" and idx files, "train" or "test"; "" for all.
@@ -61,13 +62,17 @@ def open_source(source: str, split: str = "") -> Source:
         from dct_jax.data.sources.tar import TarSource
 
         return _report_others(TarSource(path, split))
+    if kind == "csv" and rest:
+        if split:
+            raise ValueError(f"data.split is {split!r}; {source} has no parts: name a CSV file of the part")
+        return CsvSource(path)
     if kind == "idx" and rest:
         return IdxSource(path, split)
     if kind == "tfds" and rest:
         from dct_jax.data.sources.tfds import TFDSSource  # slow to import
 
         return TFDSSource(rest, split)
-    known = "'landscapes', 'fashion', 'folder:PATH', 'tar:PATH', 'idx:FOLDER' or 'tfds:NAME[/CONFIG][:VERSION]'"
+    known = "'landscapes', 'fashion', 'folder:PATH', 'tar:PATH', 'csv:FILE', 'idx:FOLDER' or 'tfds:NAME[/CONFIG][:VERSION]'"
     raise ValueError(f"data.source is {source!r}; it must be {known}")
 
 

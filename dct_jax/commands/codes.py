@@ -1,0 +1,257 @@
+"""Commands of autoencoders: tokenize, detokenize and reconstruct."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from dct_jax import plots
+from dct_jax.commands.arguments import parse, save_image, say, write_report
+from dct_jax.data.crops import central_crop, mirror
+from dct_jax.data.pixels import pixels, read_image
+from dct_jax.data.skipped import Skipped, skip_of
+from dct_jax.data.sources import Source, open_source
+from dct_jax.published import results_folder
+from dct_jax.storage.files import read_limited, replacing
+from dct_jax.tables import align
+
+if TYPE_CHECKING:
+    from dct_jax.vq.autoencoder import TrainedAutoencoder
+
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Tokenize:
+    """Turns all pictures of a source into codes: of central crops, as large as fit.
+
+    If the command is stopped, the same command goes on where it was.
+
+    Attributes:
+        run: folder of an autoencoder's run.
+        source: as data.source of an experiment.
+        out: the file of codes; FILE.keys beside it has the keys and labels of the pictures.
+        split: of the source, as data.split of an experiment.
+        mirrored: put the mirrored picture after each picture.
+        text: also write FILE.txt, a line of codes for each picture.
+        batch_size: pictures at a time; the codes do not depend on it.
+    """
+
+    run: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional]
+    out: Path
+    split: str = ""
+    mirrored: bool = False
+    text: bool = False
+    batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class Detokenize:
+    """Turns codes into pictures.
+
+    Attributes:
+        run: folder of the autoencoder's run that made the codes.
+        file: of codes, which `tokenize` wrote; or a text with a line of codes for each picture.
+        out: folder for the pictures, 000000.png and so on.
+        grid: rows and columns of codes of a line of a text file; a square by default.
+        batch_size: pictures at a time.
+    """
+
+    run: Annotated[str, tyro.conf.Positional]
+    file: Annotated[Path, tyro.conf.Positional]
+    out: Path
+    grid: tuple[int, int] | None = None
+    batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Shows and measures what an autoencoder leaves of pictures.
+
+    Attributes:
+        run: folder of an autoencoder's run.
+        source: a picture, or as data.source of an experiment.
+        split: of the source, as data.split of an experiment.
+        num: how many pictures, at even distances in the source.
+        out: folder for reconstructions.png, codes.png and reconstruction.json; by default
+            RUN/reconstructed.
+    """
+
+    run: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional]
+    split: str = ""
+    num: int = 100
+    out: Path | None = None
+
+
+def load_autoencoder(run: str, command: str) -> "TrainedAutoencoder":
+    """Loads a run. Raises ValueError, which says so, if it is none of an autoencoder."""
+    from dct_jax.run import load
+    from dct_jax.vq.autoencoder import TrainedAutoencoder
+
+    model = load(run)
+    if not isinstance(model, TrainedAutoencoder):
+        raise ValueError(f"{run} is a run of the system {model.config.system}; {command} needs an autoencoder")
+    return model
+
+
+def tokenize(args: Sequence[str]) -> int:
+    """Runs `tokenize RUN SOURCE --out FILE`."""
+    command = parse(Tokenize, args, "tokenize")
+    if command.batch_size < 1:
+        raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
+    from dct_jax.vq.codes_file import CodesHeader, read_codes, writing
+
+    model = load_autoencoder(command.run, "tokenize")
+    source, size = open_source(command.source, command.split), model.config.data.image_size
+    rows, columns = (side // model.config.model.downsampling for side in size)
+    header = CodesHeader(model.fingerprint, model.config.quantizer.num_codes, (1, rows, columns), command.mirrored)
+    copies = 1 + command.mirrored
+    skipped = Skipped(len(source), model.config.data.max_skipped)
+    with writing(command.out, header) as writer:
+        rest = range(writer.done // copies, len(source))
+        bar = tqdm(total=len(source), initial=rest.start, unit=" pictures", disable=None)
+        for part in _in_parts(rest, command.batch_size):
+            pictures, keys, labels = _read(source, part, size, command.mirrored, skipped)
+            codes = np.concatenate(list(model.tokenize(pictures, copies * command.batch_size))) if len(pictures) else pictures
+            writer.append(codes, keys, labels)
+            bar.update(len(part))
+        bar.close()
+        header = writer.finish()
+    if command.text:
+        with replacing(command.out.with_name(f"{command.out.name}.txt")) as path, path.open("w") as file:
+            file.writelines(" ".join(map(str, row.reshape(-1).tolist())) + "\n" for row in read_codes(command.out).codes)
+    if skipped:
+        print(skipped.summary())
+    number, rows, columns = header.shape
+    return say(f"{command.out} has {number} pictures of {rows} x {columns} codes")
+
+
+def _in_parts(numbers: range, size: int) -> Iterator[range]:
+    return (numbers[i : i + size] for i in range(0, len(numbers), size))
+
+
+def _read(
+    source: Source, part: range, size: tuple[int, int], mirrored: bool, skipped: Skipped
+) -> tuple[np.ndarray, list[str | None], list[int]]:
+    """Reads a part of a source: pictures, uint8 [n, H, W, 3], and keys and labels.
+
+    Keys and labels are of all pictures of the part, and of the mirrored ones. A picture that cannot
+    be used has no key.
+    """
+    pictures: list[np.ndarray] = []
+    keys: list[str | None] = []
+    labels: list[int] = []
+    for index in part:
+        key, label = f"{source.name}, picture {index}", -1
+        try:
+            record = source[index]
+            key, label = record.key, record.label
+            crop = central_crop(pixels(record), size)
+        except ValueError as error:
+            skipped.note(0, [skip_of(key, error)])
+            keys += [None] * (1 + mirrored)
+        else:
+            skipped.note(1, [])
+            pictures += [crop, mirror(crop)][: 1 + mirrored]
+            keys += [key] * (1 + mirrored)
+        labels += [label] * (1 + mirrored)
+    stack = np.stack(pictures) if pictures else np.zeros((0, *size, 3), np.uint8)
+    return stack, keys, labels
+
+
+def detokenize(args: Sequence[str]) -> int:
+    """Runs `detokenize RUN FILE --out DIR`."""
+    command = parse(Detokenize, args, "detokenize")
+    if command.batch_size < 1:
+        raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
+    model = load_autoencoder(command.run, "detokenize")
+    codes = _codes(model, command.file, command.grid)
+    number = 0
+    for part in tqdm(_in_parts(range(len(codes)), command.batch_size), unit=" batches", disable=None):
+        for picture in itertools.chain.from_iterable(model.detokenize(codes[part.start : part.stop], command.batch_size)):
+            save_image(picture, command.out / f"{number:06d}.png")
+            number += 1
+    return say(f"{number} pictures are in {command.out}")
+
+
+def _codes(model: "TrainedAutoencoder", file: Path, grid: tuple[int, int] | None) -> np.ndarray:
+    """Reads the codes of a file of codes, or of a text file: [N, h, w]."""
+    from dct_jax.vq.codes_file import read_codes
+
+    if not file.is_file():
+        raise ValueError(f"{file}: there is no such file")
+    with file.open("rb") as opened:
+        is_text = not opened.read(1) == b"{"
+    if not is_text:
+        found = read_codes(file)
+        if found.header.fingerprint != model.fingerprint:
+            ours, theirs = model.fingerprint[:8], found.header.fingerprint[:8]
+            raise ValueError(f"{file}: these are codes of another model: {theirs}, and this one is {ours}")
+        return found.codes
+    try:
+        rows = [[int(word) for word in line.split()] for line in read_limited(file).decode().splitlines()]
+    except ValueError as error:
+        raise ValueError(f"{file}: this is no text of codes ({error})") from None
+    lengths = {len(row) for row in rows}
+    if len(lengths) != 1 or not rows[0]:
+        raise ValueError(f"{file}: its lines have {sorted(lengths)[:5]} codes; all must have as many")
+    side = int(len(rows[0]) ** 0.5)
+    height, width = grid or (side, side)
+    if height * width != len(rows[0]):
+        raise ValueError(
+            f"{file}: its lines have {len(rows[0])} codes, which is not {height} x {width}: give --grid ROWS COLUMNS"
+        )
+    return np.array(rows, np.int64).reshape(-1, height, width)
+
+
+def reconstruct(args: Sequence[str]) -> int:
+    """Runs `reconstruct RUN SOURCE|IMAGE`."""
+    command = parse(Reconstruct, args, "reconstruct")
+    if command.num < 1:
+        raise ValueError(f"num is {command.num}; it must be 1 or more")
+    from dct_jax.vq.measures import measure
+
+    model = load_autoencoder(command.run, "reconstruct")
+    out = command.out or results_folder(command.run) / "reconstructed"
+    pictures = _pictures(model, command)
+    codes = np.concatenate(list(model.tokenize(pictures)))
+    copies = np.concatenate(list(model.detokenize(codes)))
+    numbers = measure(pictures, copies, codes, model.config.quantizer.num_codes)
+    shown = list(zip(pictures[:SHOWN], copies[:SHOWN]))
+    scale = max(1, 160 // max(pictures.shape[1:3]))
+    tiles = [picture for row in zip(*shown) for picture in row]
+    save_image(plots.image_grid(tiles, columns=len(shown), scale=scale), out / "reconstructions.png")
+    save_image(plots.image_grid(_maps(codes[:SHOWN], model), columns=len(shown), scale=scale), out / "codes.png")
+    write_report(out / "reconstruction.json", {"pictures": len(pictures), "fingerprint": model.fingerprint, **numbers})
+    rows = [(name.replace("_", " "), f"{number:.4f}") for name, number in numbers.items()]
+    print(align([(f"{len(pictures)} pictures", ""), *rows]) + "\n")
+    return say(f"{out} has reconstructions.png (originals above), codes.png and reconstruction.json")
+
+
+def _pictures(model: "TrainedAutoencoder", command: Reconstruct) -> np.ndarray:
+    """Reads the pictures to reconstruct, uint8 [N, H, W, 3]."""
+    size = model.config.data.image_size
+    if Path(command.source).is_file():
+        return central_crop(read_image(command.source), size)[None]
+    source = open_source(command.source, command.split)
+    number = min(command.num, len(source))
+    skipped = Skipped(number, model.config.data.max_skipped)
+    numbers = [i * len(source) // number for i in range(number)]
+    parts = [_read(source, range(i, i + 1), size, False, skipped)[0] for i in numbers]
+    if not sum(map(len, parts)):
+        raise ValueError(f"{source.name}: none of the {number} pictures that were tried can be used")
+    return np.concatenate(parts)
+
+
+def _maps(codes: np.ndarray, model: "TrainedAutoencoder") -> list[np.ndarray]:
+    """Makes pictures of codes, [N, h, w] -> uint8 [H, W, 3] each: a colour for each code."""
+    colours = np.random.default_rng(0).integers(40, 256, (model.config.quantizer.num_codes, 3), np.uint8)
+    f = model.config.model.downsampling
+    return [colours[one].repeat(f, axis=0).repeat(f, axis=1) for one in codes]

@@ -1,0 +1,61 @@
+"""Pictures that a CSV file lists."""
+
+import csv
+from pathlib import Path
+
+from dct_jax.data.sources.record import NO_LABEL, Record
+
+PATH, LABEL = "image_path", "label"
+LARGEST_FILE = 2**28
+"""Bytes of a CSV file."""
+
+
+class CsvSource:
+    """The pictures of a CSV file's rows.
+
+    Attributes:
+        name, classes: as of any Source; the classes are the different labels, in order.
+        paths: of the pictures, row after row.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Reads the rows of a file with the column image_path and perhaps the column label.
+
+        Args:
+            file: of the rows; paths that are not absolute begin in its folder.
+
+        Raises:
+            ValueError: if it cannot be read, has no rows or no such column, or names missing files.
+        """
+        self.name = f"csv:{file}"
+        try:
+            if file.stat().st_size > LARGEST_FILE:
+                raise ValueError(f"{self.name}: this file has more than {LARGEST_FILE >> 20} MiB")
+            with file.open(newline="") as opened:
+                rows = csv.DictReader(opened)
+                columns = rows.fieldnames or []
+                if PATH not in columns:
+                    raise ValueError(f"{self.name}: there is no column {PATH!r}; there are {', '.join(columns) or 'none'}")
+                found = [(row[PATH] or "", row.get(LABEL) or "") for row in rows]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{self.name}: this file cannot be read ({error})") from None
+        if not found:
+            raise ValueError(f"{self.name}: this file has no rows")
+        self.paths = [file.parent / path for path, _ in found]
+        missing = [path for path in self.paths if not path.is_file()]
+        if missing:
+            raise ValueError(f"{self.name}: {len(missing)} of its {len(found)} files are missing, such as {missing[0]}")
+        self.classes = tuple(sorted({label for _, label in found if label}))
+        numbers = {label: number for number, label in enumerate(self.classes)}
+        self._labels = [numbers.get(label, NO_LABEL) for _, label in found]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Record:
+        """Raises ValueError if the file cannot be read."""
+        path = self.paths[index]
+        try:
+            return Record(path.read_bytes(), self._labels[index], str(path))
+        except OSError as error:
+            raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None

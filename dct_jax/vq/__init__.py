@@ -1,0 +1,1 @@
+"""Autoencoders with a discrete bottleneck: VQ-VAE, their quantisers, and files of codes."""

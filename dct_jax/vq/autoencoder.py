@@ -1,0 +1,67 @@
+"""TrainedAutoencoder: pictures -> codes -> pictures."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, cast
+
+import jax
+import numpy as np
+
+from dct_jax.training.stage import Trained
+from dct_jax.vq.config import VQVAEConfig
+from dct_jax.vq.network import VQVAE, to_float, to_uint8
+
+AT_A_TIME = 64
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedAutoencoder(Trained):
+    """A VQ-VAE with its weights and its table."""
+
+    config: VQVAEConfig
+
+    @cached_property
+    def network(self) -> VQVAE:
+        """The Flax module; `network.apply(variables, ...)` runs it."""
+        return VQVAE(self.config.model, self.config.quantizer)
+
+    def tokenize(self, pictures: np.ndarray, batch_size: int = AT_A_TIME) -> Iterator[np.ndarray]:
+        """Turns pictures, uint8 [N, H, W, 3], into codes, int32 [n, h, w], batch by batch.
+
+        Raises:
+            ValueError: if f does not divide H and W.
+        """
+        f = self.config.model.downsampling
+        if pictures.shape[1] % f or pictures.shape[2] % f:
+            raise ValueError(f"the pictures have {pictures.shape[1]} x {pictures.shape[2]} pixels; {f} must divide both sides")
+        return self._by_batches(_to_codes, pictures, batch_size)
+
+    def detokenize(self, codes: np.ndarray, batch_size: int = AT_A_TIME) -> Iterator[np.ndarray]:
+        """Turns codes, int [N, h, w] of any h and w, into pictures, uint8 [n, H, W, 3], batch by
+        batch.
+
+        Raises:
+            ValueError: if a code is none of the table's.
+        """
+        k = self.config.quantizer.num_codes
+        if codes.size and not (0 <= codes.min() and codes.max() < k):
+            raise ValueError(f"the codes go from {codes.min()} to {codes.max()}; this model has 0 to {k - 1}")
+        return self._by_batches(_from_codes, codes, batch_size)
+
+    def _by_batches(self, program: Any, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+        """Runs a program on the rows. The last batch is filled up, so one program serves all."""
+        for first in range(0, len(rows), batch_size):
+            part = rows[first : first + batch_size]
+            filled = np.concatenate([part, np.repeat(part[:1], batch_size - len(part), axis=0)])
+            yield np.asarray(program(self.network, self.variables, filled))[: len(part)]
+
+
+@partial(jax.jit, static_argnums=0)
+def _to_codes(network: VQVAE, variables: Any, pictures: jax.Array) -> jax.Array:
+    return cast(jax.Array, network.apply(variables, to_float(pictures), method="to_codes"))
+
+
+@partial(jax.jit, static_argnums=0)
+def _from_codes(network: VQVAE, variables: Any, codes: jax.Array) -> jax.Array:
+    return to_uint8(cast(jax.Array, network.apply(variables, codes, method="from_codes")))

@@ -1,0 +1,215 @@
+"""Files of codes: what `tokenize` writes of a whole source, and priors and `detokenize` read.
+
+    a line of JSON, filled up with spaces to 4,096 bytes
+        format, fingerprint (of the model), codes (K), shape [N, h, w], dtype, mirrored
+    N h w codes, little-endian, in raster order, picture after picture
+
+Beside FILE, FILE.keys has a line of JSON for each picture: its key and its label (-1 without one).
+While a file is written, both names end in .partial, and a line of keys is written after its codes:
+so the lines tell where to go on.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dct_jax.storage.files import flush
+
+FORMAT = "dct_jax codes 1"
+HEADER_BYTES = 4096
+LARGEST = 2**40
+"""Codes of a file; more than anybody has."""
+
+
+@dataclass(frozen=True)
+class CodesHeader:
+    """What a file of codes says of itself.
+
+    Attributes:
+        fingerprint: `Trained.fingerprint` of the model that made the codes.
+        codes: K; every code is below it.
+        shape: N, h and w.
+        mirrored: whether every second picture is the mirrored one before it.
+    """
+
+    fingerprint: str
+    codes: int
+    shape: tuple[int, int, int]
+    mirrored: bool
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest type that has room for the codes."""
+        return np.dtype("<u2" if self.codes <= 2**16 else "<u4")
+
+    def to_bytes(self) -> bytes:
+        """The file's first bytes."""
+        text = json.dumps({"format": FORMAT, "dtype": self.dtype.str} | asdict(self))
+        return text.encode().ljust(HEADER_BYTES - 1) + b"\n"
+
+
+class CodesFile(NamedTuple):
+    """A file of codes.
+
+    Attributes:
+        header: of the file.
+        codes: [N, h, w], mapped from the disk.
+        keys: of the N pictures.
+        labels: int32 [N], -1 without one.
+    """
+
+    header: CodesHeader
+    codes: np.ndarray
+    keys: list[str]
+    labels: np.ndarray
+
+
+def read_codes(path: Path) -> CodesFile:
+    """Opens a file of codes; the codes stay on the disk.
+
+    Raises:
+        ValueError: if it is missing, damaged, or no file of codes.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _header(file.read(HEADER_BYTES))
+        lines = [json.loads(line) for line in Path(f"{path}.keys").read_text().splitlines()]
+        keys, labels = [str(line["key"]) for line in lines], [int(line["label"]) for line in lines]
+        expected = HEADER_BYTES + header.dtype.itemsize * int(np.prod(header.shape))
+        if path.stat().st_size != expected:
+            raise ValueError(f"it has {path.stat().st_size} bytes and must have {expected}")
+        if len(keys) != header.shape[0]:
+            raise ValueError(f"{path.name}.keys has {len(keys)} lines and must have {header.shape[0]}")
+        codes = np.memmap(path, header.dtype, "r", HEADER_BYTES, header.shape)
+    except OSError as error:
+        raise ValueError(f"{error.filename}: this file cannot be read ({error.strerror})") from None
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: this is no file of codes that can be used ({error})") from None
+    return CodesFile(header, codes, keys, np.array(labels, np.int32))
+
+
+def _header(data: bytes) -> CodesHeader:
+    """Reads the first line. Raises ValueError, KeyError or TypeError if it is none."""
+    values = json.loads(data) if data.startswith(b"{") else {}
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ValueError(f"its first line does not say {FORMAT!r}")
+    shape = tuple(int(side) for side in values["shape"])
+    if len(shape) != 3 or min(shape) < 1 or int(np.prod(shape)) > LARGEST:
+        raise ValueError(f"its shape is {values['shape']}")
+    codes, mirrored = int(values["codes"]), bool(values["mirrored"])
+    header = CodesHeader(str(values["fingerprint"]), codes, (shape[0], shape[1], shape[2]), mirrored)
+    if header.dtype.str != values["dtype"]:
+        raise ValueError(f"its dtype is {values['dtype']!r}, and for {codes} codes it must be {header.dtype.str!r}")
+    return header
+
+
+class CodesWriter:
+    """Appends the codes of pictures, in their order, to a file that has none yet or a part of them.
+
+    Attributes:
+        done: how many pictures of the source are in the file, or are left out.
+        left_out: how many of them are left out.
+    """
+
+    def __init__(self, path: Path, header: CodesHeader) -> None:
+        """Goes on with the partial file beside `path`, if it has the same header.
+
+        Args:
+            path: of the file when it is whole.
+            header: whose N does not matter; it is counted.
+
+        Raises:
+            ValueError: if the partial file is of another model or source.
+        """
+        self.path, self.header = path, header
+        self._data, self._keys = Path(f"{path}.partial"), Path(f"{path}.keys.partial")
+        lines = self._whole_lines()
+        if self._data.exists() and lines:
+            with self._data.open("rb") as file:
+                if file.read(HEADER_BYTES) != self._header_of(1).to_bytes():
+                    raise ValueError(f"{self._data} is of another model or source; remove it, or name another --out")
+        self._file = self._data.open("r+b" if lines else "wb")
+        if not lines:
+            self._file.write(self._header_of(1).to_bytes())
+        self.left_out = sum(line.get("key") is None for line in lines)
+        self.done = len(lines)
+        self._rows = self.done - self.left_out
+        self._file.truncate(HEADER_BYTES + self._rows * self._row_bytes)
+        self._file.seek(0, 2)
+        self._keys.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        self._lines = self._keys.open("a")
+
+    @property
+    def _row_bytes(self) -> int:
+        return self.header.dtype.itemsize * self.header.shape[1] * self.header.shape[2]
+
+    def _header_of(self, rows: int) -> CodesHeader:
+        """Makes the header of so many pictures."""
+        return replace(self.header, shape=(rows, *self.header.shape[1:]))
+
+    def _whole_lines(self) -> list[dict[str, Any]]:
+        """The lines of a partial file; the last one may be half-written."""
+        if not (self._data.exists() and self._keys.exists()):
+            return []
+        text = self._keys.read_text()
+        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        rows = (self._data.stat().st_size - HEADER_BYTES) // self._row_bytes
+        while sum(line.get("key") is not None for line in lines) > rows:
+            lines.pop()
+        del lines[len(lines) - len(lines) % (1 + self.header.mirrored) :]  # a picture and its mirrored one
+        return lines
+
+    def append(self, codes: np.ndarray, keys: Sequence[str | None], labels: Sequence[int]) -> None:
+        """Appends codes, [n, h, w], of those pictures that have a key; the others are left out."""
+        self._file.write(np.ascontiguousarray(codes, self.header.dtype).tobytes())
+        self._file.flush()
+        rows = [{"key": key, "label": int(label)} for key, label in zip(keys, labels)]
+        self._lines.write("".join(json.dumps(row) + "\n" for row in rows))
+        self._lines.flush()
+        self.done += len(rows)
+        self.left_out += sum(key is None for key in keys)
+        self._rows += len(codes)
+
+    def finish(self) -> CodesHeader:
+        """Gives the files their names.
+
+        Raises:
+            ValueError: if no picture was used.
+        """
+        self.close()
+        if not self._rows:
+            raise ValueError(f"{self.path}: none of the pictures can be used")
+        header = self._header_of(self._rows)
+        with self._data.open("r+b") as file:
+            file.write(header.to_bytes())
+        lines = [line for line in self._keys.read_text().splitlines() if json.loads(line)["key"] is not None]
+        self._keys.write_text("".join(line + "\n" for line in lines))
+        for source, target in ((self._keys, Path(f"{self.path}.keys")), (self._data, self.path)):
+            flush(source)
+            source.replace(target)
+        flush(self.path.parent)
+        return header
+
+    def close(self) -> None:
+        """Closes the partial files, which stay."""
+        self._file.close()
+        self._lines.close()
+
+
+@contextmanager
+def writing(path: Path, header: CodesHeader) -> Iterator[CodesWriter]:
+    """Opens a `CodesWriter`, and closes it whatever happens."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = CodesWriter(path, header)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written ({error.strerror}); name another --out") from None
+    try:
+        yield writer
+    finally:
+        writer.close()

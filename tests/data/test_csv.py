@@ -1,0 +1,56 @@
+"""Pictures that a CSV file lists."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dct_jax.data.pixels import pixels
+from dct_jax.data.sources import NO_LABEL, open_source
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "pictures").mkdir()
+    for i, name in enumerate(("a", "b", "c d")):
+        Image.fromarray(np.full((4, 5, 3), 40 * i, np.uint8)).save(tmp_path / "pictures" / f"{name}.png")
+    return tmp_path
+
+
+def test_rows_are_pictures_relative_to_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the command runs; labels become numbers in the order of their names."""
+    absolute = folder / "pictures" / "b.png"
+    rows = f'label,image_path,other\nshoe,pictures/c d.png,1\nhat,"{absolute}",2\n,pictures/a.png,3\n'
+    (folder / "list.csv").write_text(rows)
+    monkeypatch.chdir("/")
+    source = open_source(f"csv:{folder / 'list.csv'}")
+    assert (len(source), source.classes) == (3, ("hat", "shoe"))
+    records = [source[i] for i in range(3)]
+    assert [record.label for record in records] == [1, 0, NO_LABEL]
+    assert [int(pixels(record)[0, 0, 0]) for record in records] == [80, 40, 0]
+    assert records[1].key == str(absolute)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\na.png,1\n", "there is no column 'image_path'; there are path, label"),
+        ("", "there is no column 'image_path'; there are none"),
+        ("image_path\n", "this file has no rows"),
+        ("image_path\npictures/a.png\nnone.png\n", "1 of its 2 files are missing, such as .*none.png"),
+        ("image_path\n\xff\xfe", "cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(folder: Path, text: str, message: str) -> None:
+    (folder / "list.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=message) as caught:
+        open_source(f"csv:{folder / 'list.csv'}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_and_a_split_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.csv: this file cannot be read"):
+        open_source(f"csv:{folder / 'none.csv'}")
+    with pytest.raises(ValueError, match=r"data.split is 'train'; csv:.* has no parts"):
+        open_source(f"csv:{folder / 'list.csv'}", "train")

@@ -1,0 +1,155 @@
+"""Files of codes, and the commands that write and read them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dct_jax.commands import codes as commands
+from dct_jax.commands import main
+from dct_jax.data.pixels import read_image
+from dct_jax.data.sources import open_source
+from dct_jax.dct.statistics import psnr
+from dct_jax.run import load
+from dct_jax.vq.codes_file import HEADER_BYTES, CodesHeader, read_codes, writing
+from tests.conftest import Refused
+
+EXPERIMENT = """
+from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.vq.config import AutoencoderConfig, QuantizerConfig, VQVAEConfig
+
+CONFIG = VQVAEConfig(
+    data=DataConfig(source="landscapes", image_size=(16, 16), held_out_crops=4),
+    quantizer=QuantizerConfig(codes=32, dim=4),
+    model=AutoencoderConfig(channels=8, residual_blocks=1),
+    training=TrainingConfig(steps=4, batch_size=4, warmup_steps=1, evaluate_every=4),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vq")
+    (folder / "toy.py").write_text(EXPERIMENT)
+    assert main(["train", str(folder / "toy.py"), "--run-dir", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pictures of two classes, one of which cannot be read."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for i in range(10):
+        path = folder / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    (folder / "a" / "4.png").write_bytes(b"no picture")
+    return folder
+
+
+def tokenize(run: Path, pictures: Path, out: Path, *flags: str) -> int:
+    arguments = ["tokenize", str(run), f"folder:{pictures}", "--out", str(out), "--batch-size", "3", *flags]
+    return main([*arguments])
+
+
+def test_codes_become_the_reconstructions_in_their_order(run: Path, pictures: Path, tmp_path: Path) -> None:
+    """From the array and from the text, with keys and labels, whatever the size of a batch."""
+    config = ["--mirrored", "--text"]
+    assert tokenize(run, pictures, tmp_path / "all.codes", *config) == 0
+    file, model = read_codes(tmp_path / "all.codes"), load(run)
+    assert file.header == CodesHeader(model.fingerprint, 32, (18, 4, 4), True)
+    source = open_source(f"folder:{pictures}")
+    records = [source[i] for i in range(10) if not source[i].key.endswith("4.png")]
+    assert file.keys == [record.key for record in records for _ in range(2)]
+    assert file.labels.tolist() == [record.label for record in records for _ in range(2)]
+    plain = np.stack([read_image(record.key) for record in records])
+    whole = np.stack([plain, plain[:, :, ::-1]], axis=1).reshape(-1, 16, 16, 3)
+    np.testing.assert_array_equal(file.codes, np.concatenate(list(model.tokenize(whole))))
+    expected = np.concatenate(list(model.detokenize(np.asarray(file.codes))))
+    for name in ("all.codes", "all.codes.txt"):
+        out = tmp_path / f"{name}-pictures"
+        assert main(["detokenize", str(run), str(tmp_path / name), "--out", str(out), "--batch-size", "5"]) == 0
+        found = [read_image(path) for path in sorted(out.iterdir())]
+        np.testing.assert_array_equal(np.stack(found), expected)
+
+
+@pytest.mark.parametrize("flags", [[], ["--mirrored"]])
+def test_a_command_that_was_killed_goes_on(
+    run: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]
+) -> None:
+    """Both files are as if it had not been, even after half a line of keys and half a row."""
+    assert tokenize(run, pictures, tmp_path / "whole.codes", *flags) == 0
+    original, calls = commands._read, []
+
+    def stop(*args: object) -> object:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "_read", stop)
+        assert tokenize(run, pictures, tmp_path / "parts.codes", *flags) == 130
+    assert not (tmp_path / "parts.codes").exists()
+    with (tmp_path / "parts.codes.partial").open("ab") as file:
+        file.write(b"x" * 7)
+    keys = tmp_path / "parts.codes.keys.partial"
+    keys.write_text(keys.read_text() + '{"key": "9.p')
+    assert tokenize(run, pictures, tmp_path / "parts.codes", *flags) == 0
+    for suffix in ("", ".keys"):
+        assert (tmp_path / f"parts.codes{suffix}").read_bytes() == (tmp_path / f"whole.codes{suffix}").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_what_is_measured_is_what_is_shown(run: Path, pictures: Path, tmp_path: Path) -> None:
+    assert main(["reconstruct", str(run), "landscapes", "--num", "5", "--out", str(tmp_path)]) == 0
+    report, model = json.loads((tmp_path / "reconstruction.json").read_text()), load(run)
+    sheet = read_image(tmp_path / "reconstructions.png")
+    scale = 160 // 16
+    assert report["pictures"] == 5 and report["bits_per_pixel"] == pytest.approx(5 / 16)  # log2 32 of 4 x 4 pixels
+    assert 0 < report["bits_per_pixel_at_entropy"] <= report["bits_per_pixel"]
+    assert 0 < report["codes_used"] <= 1 <= report["perplexity"] <= 32
+    picture = next(path for path in sorted((pictures / "b").iterdir()))
+    assert main(["reconstruct", str(run), str(picture), "--out", str(tmp_path / "one")]) == 0
+    alone = json.loads((tmp_path / "one" / "reconstruction.json").read_text())
+    image = read_image(picture)
+    (copy,) = model.detokenize(next(model.tokenize(image[None])))
+    assert alone["psnr"] == pytest.approx(psnr(image, copy[0]), rel=1e-6)
+    assert sheet.shape[0] > 2 * 16 * scale
+
+
+def test_bad_input(run: Path, pictures: Path, debug_run: Path, tmp_path: Path, refused: Refused) -> None:
+    assert "tokenize needs an autoencoder" in refused("tokenize", debug_run, "landscapes", "--out", tmp_path / "a")
+    assert "detokenize needs an autoencoder" in refused("detokenize", debug_run, "x", "--out", tmp_path / "a")
+    assert "data.source is 'nothing'" in refused("tokenize", run, "nothing", "--out", tmp_path / "a")
+    assert "batch_size is 0" in refused("tokenize", run, "landscapes", "--out", tmp_path / "a", "--batch-size", 0)
+    assert "there is no such file" in refused("detokenize", run, tmp_path / "none", "--out", tmp_path / "a")
+    text = tmp_path / "codes.txt"
+    for words, message in (
+        ("1 2 3 40\n", "the codes go from 1 to 40; this model has 0 to 31"),
+        ("1 2 3\n", "its lines have 3 codes, which is not 1 x 1: give --grid ROWS COLUMNS"),
+        ("1 2 3 4\n1\n", "its lines have [1, 4] codes; all must have as many"),
+        ("1 b\n", "this is no text of codes"),
+        ("", "its lines have [] codes"),
+    ):
+        text.write_text(words)
+        assert message in refused("detokenize", run, text, "--out", tmp_path / "a")
+    assert tokenize(run, pictures, tmp_path / "b.codes") == 0
+    data = (tmp_path / "b.codes").read_bytes()
+    for damaged, message in (
+        (data[:-1], "bytes and must have"),
+        (data.replace(b"dct_jax codes 1", b"dct_jax codes 9"), "its first line does not say"),
+        (data.replace(b'"codes": 32', b'"codes": "x"'), "is no file of codes that can be used"),
+        (data.replace(load(run).fingerprint.encode(), b"0" * 64), "codes of another model: 00000000"),
+    ):
+        (tmp_path / "b.codes").write_bytes(damaged)
+        assert message in refused("detokenize", run, tmp_path / "b.codes", "--out", tmp_path / "a")
+    with writing(tmp_path / "c.codes", CodesHeader("other", 32, (1, 4, 4), False)) as writer:
+        writer.append(np.zeros((1, 4, 4), int), ["key"], [0])
+    assert "is of another model or source" in refused(
+        "tokenize", run, "landscapes", "--out", tmp_path / "c.codes", "--batch-size", 3
+    )
+    assert not (tmp_path / "a").exists()
+    assert len(data) == HEADER_BYTES + 2 * 9 * 16

@@ -1,0 +1,260 @@
+"""Quantisers and the upkeep of a table, against plain NumPy, enumerations and what a sum of
+gradients must give."""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dct_jax.vq.config import QuantizerConfig
+from dct_jax.vq.quantizers import (
+    Codebook,
+    Quantized,
+    Quantizer,
+    codes_of_levels,
+    kmeans,
+    levels_of_codes,
+    nearest_codes,
+    perplexity,
+    round_levels,
+    update,
+)
+
+K, D = 6, 3
+LEVELS = ((8, 5, 5, 5), (2, 3), (4,), (7, 2))
+SWEEP = np.linspace(-12, 12, 4001, dtype=np.float32)
+
+
+def random_vectors(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def search(vectors: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """The number of the nearest row to each vector, [..., D] -> [...], one after the other."""
+    flat = [min(range(len(table)), key=lambda k: float(np.sum((row - table[k]) ** 2))) for row in vectors.reshape(-1, D)]
+    return np.array(flat).reshape(vectors.shape[:-1])
+
+
+def variables_of(kind: str, table: np.ndarray) -> dict[str, Any]:
+    if kind == "gradient":
+        return {"params": {"table": table}}
+    return {"codebook": {"table": table, "counts": np.ones(len(table), np.float32), "sums": table}}
+
+
+def quantize(kind: str, variables: dict[str, Any], vectors: jax.Array) -> Quantized:
+    return Quantizer(QuantizerConfig(kind, codes=K, dim=D)).apply(variables, vectors)
+
+
+def grid(levels: int) -> np.ndarray:
+    """The levels of a coordinate, lowest first."""
+    return np.linspace(-1, 1, levels) if levels % 2 else np.linspace(-1, 1, levels, endpoint=False)
+
+
+def test_the_nearest_code_is_that_of_a_plain_search() -> None:
+    vectors, table = random_vectors(2, 5, 4, D), random_vectors(K, D, seed=1)
+    codes = nearest_codes(vectors, table)
+    assert codes.dtype == jnp.int32
+    np.testing.assert_array_equal(codes, search(vectors, table))
+    assert len(np.unique(codes)) == K
+
+
+@pytest.mark.parametrize("kind", ["gradient", "ema"])
+def test_vectors_become_rows_of_the_table_and_their_gradient_goes_straight_through(kind: str) -> None:
+    vectors, table, weights = random_vectors(2, 4, D), random_vectors(K, D, seed=1), random_vectors(2, 4, D, seed=2)
+    variables = variables_of(kind, table)
+    quantized = quantize(kind, variables, vectors)
+    np.testing.assert_array_equal(quantized.codes, search(vectors, table))
+    np.testing.assert_allclose(quantized.vectors, table[search(vectors, table)], atol=1e-6)
+    to_table, to_vectors = jax.grad(lambda v, x: (weights * quantize(kind, v, x).vectors).sum(), argnums=(0, 1))(
+        variables, vectors
+    )
+    np.testing.assert_array_equal(to_vectors, weights)
+    assert not any(np.any(x) for x in jax.tree.leaves(to_table))
+
+
+@pytest.mark.parametrize("kind", ["gradient", "ema"])
+def test_the_codebook_loss_moves_the_table_alone_and_the_commitment_loss_the_vectors_alone(kind: str) -> None:
+    """The gradients of a mean of squares, worked out by hand; "ema" has no codebook loss."""
+    vectors, table = random_vectors(8, D), random_vectors(K, D, seed=1)
+    variables, codes = variables_of(kind, table), search(vectors, table)
+    quantized = quantize(kind, variables, vectors)
+    mean_square = np.mean((vectors - table[codes]) ** 2)
+    assert quantized.commitment_loss == pytest.approx(mean_square, rel=1e-5)
+    assert quantized.codebook_loss == (pytest.approx(mean_square, rel=1e-5) if kind == "gradient" else 0)
+
+    def gradients(name: str) -> Any:
+        return jax.grad(lambda v, x: getattr(quantize(kind, v, x), name), argnums=(0, 1))(variables, vectors)
+
+    to_variables, to_vectors = gradients("codebook_loss")
+    assert not np.any(to_vectors)
+    expected = np.zeros_like(table)
+    for vector, code in zip(vectors, codes):
+        expected[code] += 2 * (table[code] - vector) / vectors.size
+    if kind == "gradient":
+        np.testing.assert_allclose(to_variables["params"]["table"], expected, atol=1e-6)
+    else:
+        assert not any(np.any(x) for x in jax.tree.leaves(to_variables))
+
+    to_variables, to_vectors = gradients("commitment_loss")
+    assert not any(np.any(x) for x in jax.tree.leaves(to_variables))
+    np.testing.assert_allclose(to_vectors, 2 * (vectors - table[codes]) / vectors.size, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["gradient", "ema", "fsq"])
+def test_codes_are_looked_up_as_the_vectors_that_they_were(kind: str) -> None:
+    config = QuantizerConfig(kind, codes=K, dim=D, levels=(4, 3, 2))
+    vectors = random_vectors(5, 7, D)
+    variables = {} if kind == "fsq" else variables_of(kind, random_vectors(K, D, seed=1))
+    quantized = Quantizer(config).apply(variables, vectors)
+    assert len(np.unique(quantized.codes)) > 4
+    looked_up = Quantizer(config).apply(variables, quantized.codes, method="look_up")
+    np.testing.assert_allclose(looked_up, quantized.vectors, atol=1e-6)
+
+
+def test_finite_scalars_have_neither_a_table_nor_losses() -> None:
+    quantizer = Quantizer(QuantizerConfig("fsq", levels=(4, 3, 2)))
+    assert not jax.tree.leaves(quantizer.init(jax.random.key(0), random_vectors(1, D)))
+    quantized = quantizer.apply({}, random_vectors(5, D))
+    assert quantized.codebook_loss == quantized.commitment_loss == 0
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_an_update_is_that_of_a_loop_over_the_codes(scale: float) -> None:
+    """Decay, Laplace smoothing and restarts, code by code. With counts of some 1e-4, the smoothing
+    changes much; nothing restarts there."""
+    restart = 0.3 if scale == 1 else 0.0
+    rng = np.random.default_rng(0)
+    before = Codebook(*(rng.uniform(0.5, 9, shape).astype(np.float32) * scale for shape in ((K, D), (K,), (K, D))))
+    counts, sums = rng.uniform(0, 9, K).astype(np.float32) * scale, random_vectors(K, D) * scale
+    counts[2], before.counts[2] = 0, scale / 10  # a dead code
+    spare = random_vectors(K, D, seed=1)
+    config = QuantizerConfig("ema", codes=K, dim=D, decay=0.75, restart=restart)
+    after = update(config, before, counts, sums, spare)
+
+    new_counts, new_sums = np.zeros(K), np.zeros((K, D))
+    for k in range(K):
+        new_counts[k] = 0.75 * float(before.counts[k]) + 0.25 * float(counts[k])
+        new_sums[k] = 0.75 * before.sums[k] + 0.25 * sums[k]
+        if new_counts[k] < restart:
+            new_counts[k], new_sums[k] = 1, spare[k]
+    assert np.flatnonzero(new_counts == 1).tolist() == ([2] if restart else [])
+    n = sum(new_counts)
+    for k in range(K):
+        table = new_sums[k] / (n * (new_counts[k] + 1e-5) / (n + K * 1e-5))
+        np.testing.assert_allclose(after.table[k], table, rtol=1e-4)
+    np.testing.assert_allclose(after.counts, new_counts, rtol=1e-5)
+    np.testing.assert_allclose(after.sums, new_sums, rtol=1e-5)
+
+
+def test_a_dead_code_becomes_the_spare_vector_and_the_others_stay() -> None:
+    """The batch has as many vectors of each other code as before, at the code itself."""
+    table, spare = random_vectors(K, D), random_vectors(K, D, seed=1)
+    counts = np.full(K, 20, np.float32)
+    counts[4] = 0
+    config = QuantizerConfig("ema", codes=K, dim=D, decay=0.9, restart=1.0)
+    after = update(config, Codebook(table, counts, table * counts[:, None]), counts, table * counts[:, None], spare)
+    expected = table.copy()
+    expected[4] = spare[4]
+    np.testing.assert_allclose(after.table, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+def test_codes_and_levels_are_inverse_bijections(levels: tuple[int, ...]) -> None:
+    """All codes in their order are all choices of levels, the first coordinate's changing
+    fastest."""
+    number = int(np.prod(levels))
+    vectors = levels_of_codes(jnp.arange(number), levels)
+    choices = [choice[::-1] for choice in itertools.product(*(grid(x) for x in reversed(levels)))]
+    np.testing.assert_allclose(vectors, choices, atol=1e-6)
+    np.testing.assert_array_equal(codes_of_levels(vectors, levels), np.arange(number))
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+def test_some_vector_reaches_every_code(levels: tuple[int, ...]) -> None:
+    """And rounding keeps the place of each level between its neighbours."""
+    swept = np.asarray(round_levels(np.repeat(SWEEP[:, None], len(levels), axis=1), levels))  # [n, D]
+    places = []
+    for i, number in enumerate(levels):
+        assert np.all(np.diff(swept[:, i]) >= 0)
+        found, first, width = np.unique(swept[:, i].round(5), return_index=True, return_counts=True)
+        np.testing.assert_allclose(found, grid(number), atol=1e-5)
+        places.append(SWEEP[first + width // 2])  # the middle of what becomes each level
+    vectors = np.array([choice[::-1] for choice in itertools.product(*reversed(places))])
+    codes = codes_of_levels(round_levels(vectors, levels), levels)
+    np.testing.assert_array_equal(codes, np.arange(np.prod(levels)))
+
+
+@pytest.mark.parametrize("number", [3, 5, 7, 101])
+def test_an_odd_number_of_levels_rounds_each_level_to_itself(number: int) -> None:
+    """Of an odd number, the squashing is tanh alone."""
+    levels = grid(number).astype(np.float32)
+    before = np.arctanh(np.clip(levels, -0.9999, 0.9999))[:, None]
+    np.testing.assert_allclose(round_levels(before, (number,))[:, 0], levels, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 5, 8, 256, 1500, 2001, 2**20])
+def test_the_vectors_of_any_number_of_levels_are_levels(number: int) -> None:
+    """0 stays 0, and vectors of any size have one of the L codes; more than 1001 levels once had
+    codes beyond them."""
+    assert round_levels(np.zeros((1, 1), np.float32), (number,)) == 0
+    vectors = np.array([*SWEEP, -1e4, 1e4], np.float32)[:, None]
+    rounded = np.asarray(round_levels(vectors, (number,)))
+    assert np.abs(rounded).max() <= 1
+    codes = codes_of_levels(rounded, (number,))
+    assert (codes.min(), codes.max()) == (0, number - 1)
+    np.testing.assert_allclose(rounded[:, 0], grid(number)[codes], atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 5, 8])
+def test_the_gradient_of_rounding_is_positive_and_adds_up_to_what_is_rounded(number: int) -> None:
+    """Its integral from far below is the squashed number, which rounding changes by half of a
+    step."""
+    slope = np.asarray(jax.grad(lambda x: round_levels(x, (number,)).sum())(SWEEP[:, None]))[:, 0].astype(float)
+    inner = np.abs(SWEEP) < 3  # far beyond it, the tanh of float32 is 1
+    assert np.all(slope[inner] > 0) and np.all(slope >= 0)
+    squashed = -1 + np.cumsum(slope) * (SWEEP[1] - SWEEP[0])
+    rounded = np.asarray(round_levels(SWEEP[:, None], (number,)))[:, 0]
+    half = 0.5 / (number // 2)
+    assert np.abs(squashed - rounded).max() == pytest.approx(half, rel=0.03)
+    assert squashed[-1] == pytest.approx(grid(number)[-1], abs=0.02)
+
+
+def clusters(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """30 vectors around three points, in any order, [30, 2], and the means of their clusters."""
+    points = np.array([[0, 0], [10, 0], [0, 10]])
+    vectors = points[:, None] + rng.normal(size=(3, 10, 2)) / 2
+    return rng.permutation(vectors.reshape(30, 2)).astype(np.float32), vectors.mean(axis=1)
+
+
+def test_kmeans_finds_three_well_separated_clusters() -> None:
+    """Most often: from three vectors of which two lie in one cluster, k-means may not get away."""
+    vectors, means = clusters(np.random.default_rng(0))
+    tables = np.asarray(jax.vmap(lambda key: kmeans(jnp.asarray(vectors), 3, key))(jax.random.split(jax.random.key(0), 40)))
+    found = [np.abs(table[:, None] - means).max(axis=-1).min(axis=0).max() < 1e-4 for table in tables]
+    assert sum(found) > 20
+
+
+def test_kmeans_ends_with_means_of_the_vectors_that_are_nearest_to_them() -> None:
+    vectors, _ = clusters(np.random.default_rng(1))
+    for seed in range(5):
+        table = np.asarray(kmeans(jnp.asarray(vectors), 3, jax.random.key(seed)))
+        nearest = np.array([np.argmin(np.sum((table - vector) ** 2, axis=1)) for vector in vectors])
+        np.testing.assert_allclose(table, [vectors[nearest == k].mean(axis=0) for k in range(3)], atol=1e-4)
+
+
+def test_kmeans_of_fewer_vectors_than_means_repeats_them() -> None:
+    vectors = random_vectors(3, D)
+    table = np.asarray(kmeans(vectors, 8, jax.random.key(0)))
+    assert table.shape == (8, D)
+    assert np.abs(table[:, None] - vectors).max(axis=-1).min(axis=1).max() < 1e-6
+
+
+def test_perplexity_counts_the_codes_in_even_use() -> None:
+    assert perplexity(jnp.full(K, 3.0)) == pytest.approx(K, rel=1e-5)
+    assert perplexity(jnp.array([0, 0, 7.0, 0])) == pytest.approx(1)
+    assert perplexity(jnp.array([0, 5.0, 0, 5.0])) == pytest.approx(2, rel=1e-5)
+    uneven = np.array([0.5, 0.25, 0.125, 0.125])  # 1.75 bits
+    assert perplexity(jnp.asarray(8 * uneven)) == pytest.approx(2**1.75, rel=1e-5)
