@@ -45,7 +45,7 @@ def is_noticed(fault: dict[str, str], folder: Path) -> bool:
     try:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=LONGEST, check=False)
         if done.returncode > 1:
-            raise SystemExit(f"{fault}: the tests do not run\n{done.stdout.decode()[-2000:]}")
+            raise ValueError(f"{fault}: the tests do not run\n{done.stdout.decode()[-2000:]}")
         return done.returncode == 1
     except subprocess.TimeoutExpired:
         return True
@@ -72,7 +72,11 @@ def main(words: list[str]) -> int:
             copy = copy_of_the_code(Path(folder))
             while not waiting.empty():
                 fault, start = waiting.get(), time.monotonic()
-                noticed = is_noticed(fault, copy)
+                try:
+                    noticed = is_noticed(fault, copy)
+                except ValueError as error:  # which ends the thread, and would be lost with it
+                    print(error, flush=True)
+                    noticed = False
                 unnoticed.extend([] if noticed else [fault])
                 said = f"{'noticed' if noticed else 'NOT NOTICED'} in {time.monotonic() - start:.0f} s: {fault['file']}"
                 print(f"{said}: {fault['old']!r} -> {fault['new']!r}", flush=True)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dct_jax.codec import DCTCodec
-from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.config import DataConfig, TrainingConfig, changed_fields
 from dct_jax.dct.config import DCTConfig, ModelConfig
 
 OTHER = DCTConfig(
@@ -50,6 +50,11 @@ def test_configurations_of_earlier_versions_are_read() -> None:
     for field in ("rematerialise", "products"):
         del values["model"][field]
     assert DCTConfig.from_dict(values) == DCTConfig()
+
+
+def test_what_changes_the_speed_alone_may_change_when_a_run_goes_on() -> None:
+    now = DCTConfig(data=DataConfig(threads=7), training=TrainingConfig(steps=300, accumulate=2), seed=1)
+    assert changed_fields(DCTConfig(), now) == ["training.steps 1000 -> 300", "seed 0 -> 1"]
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,11 @@ from dct_jax.dct.network import SymbolNats
 from dct_jax.dct.stage import train_step
 from dct_jax.distributed.parallel import parallel, place
 from dct_jax.nn.blocks import EncoderBlock
+from dct_jax.nn.modules import is_hidden_matrix
 from dct_jax.nn.precision import precision_of
 from dct_jax.training.optimizer import learning_rate, make_optimizer
 from dct_jax.training.stage import Metrics, TrainState
+from tests.toys import tiny_config
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
@@ -58,6 +60,14 @@ def test_muon_moves_matrices_between_layers_and_adam_the_rest() -> None:
         moved.append({name: float(optax.tree.norm(update)) for name, update in updates.items()})
     assert moved[0]["layer"] == pytest.approx(10 * moved[1]["layer"], rel=1e-3)
     assert moved[0]["value_head"] == pytest.approx(moved[1]["value_head"], rel=1e-6)
+
+
+def test_a_stage_tells_muon_which_of_its_matrices_lie_between_layers() -> None:
+    stage = tiny_config(optimizer="muon").build()
+    training, is_hidden = stage.config.training, partial(is_hidden_matrix, stage.network, stage.config.reader().example())
+    rules = stage.optimizer, make_optimizer(training, is_hidden), make_optimizer(training)
+    ours, told, untold = (jax.tree.leaves(jax.eval_shape(rule.init, stage.shapes())) for rule in rules)
+    assert ours == told != untold
 
 
 def rows(number: int) -> Chunk:

@@ -11,6 +11,7 @@ from dct_jax.dct.network import DCTransformer, Triples
 from dct_jax.dct.network.transformer import NormalizedEmbed
 from dct_jax.dct.paper import PAPER_MODEL
 from dct_jax.nn.masks import IMPOSSIBLE
+from dct_jax.nn.modules import used_variables
 from tests.toys import TINY, apply, batch_of, random_list, random_params, tiny_model
 
 
@@ -97,3 +98,13 @@ def test_bfloat16_activations_give_nearly_the_same_logits() -> None:
         np.testing.assert_array_equal(possible, rounded > IMPOSSIBLE)
         np.testing.assert_allclose(rounded[possible], exact[possible], atol=0.1)
         assert np.abs(rounded - exact)[possible].max() > 0
+
+
+def test_a_method_runs_with_the_variables_that_it_uses_and_these_are_not_all() -> None:
+    model = tiny_model()
+    batch = batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)])
+    params = random_params(model, batch)
+    used = used_variables(model, params, batch, method="encode")
+    assert "encoder" in used["params"] and not {"last_value", "value_head"} & used["params"].keys()
+    expected, encoding = (apply(model, variables, batch, method="encode") for variables in (params, used))
+    np.testing.assert_array_equal(encoding.context, expected.context)
