@@ -242,6 +242,7 @@ def run_tiny(out: Path, *parts: str) -> dict[str, dict]:
     return json.loads((out / "accelerator.json").read_text())
 
 
+@pytest.mark.slow
 def test_sampling_is_timed_by_the_command(tmp_path: Path) -> None:
     figures = run_tiny(tmp_path / "out", "sampling")["sampling"]["figures"]
     speed = figures["batch 2: speed"]

@@ -100,6 +100,7 @@ def test_rematerialisation_changes_nothing() -> None:
     assert kept_again < 0.5 * kept
 
 
+@pytest.mark.slow
 def test_muon_orthogonalises_what_moves_the_matrices_of_layers() -> None:
     """Its first update of a matrix has singular values that are nearly equal; of symbols' matrices,
     Adam's first update moves every number by the same: the learning rate times 1 + 0.9 (1 - 0.9) /

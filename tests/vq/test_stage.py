@@ -30,6 +30,8 @@ from dct_jax.vq.network import to_float, to_uint8
 from dct_jax.vq.quantizers import Codebook
 
 KINDS = ("gradient", "ema", "fsq")
+ONE_IN_SHORT = ("ema", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("gradient", "fsq")))
+"""Each kind compiles programs of its own; `make test` has the one with most state."""
 ONE = jax.local_devices()[:1]
 
 
@@ -80,7 +82,7 @@ def random_model(config: VQVAEConfig) -> TrainedAutoencoder:
     return stage.trained(variables, (), ())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_IN_SHORT)
 def test_two_devices_give_the_weights_and_the_codebook_of_one(kind: str) -> None:
     """With restarts, whose vectors come from the whole batch."""
     config = config_of(kind, restart=1.0)
@@ -170,7 +172,7 @@ def test_the_codebook_follows_the_batches_as_numpy_says() -> None:
         assert metrics.losses["codes_used"].sum == pytest.approx(np.mean(share > 0), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_IN_SHORT)
 def test_the_error_of_held_out_pictures_falls(kind: str) -> None:
     """Below that of the best grey by a fifth, which a decoder without places can reach by codes
     alone. The numbers are those of a computation from the network's own floats."""
