@@ -1,7 +1,7 @@
 """Commands of autoencoders: tokenize, detokenize and reconstruct."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +12,11 @@ from tqdm import tqdm
 
 from dct_jax import plots
 from dct_jax.commands.arguments import parse, save_image, say, write_report
+from dct_jax.commands.runs import load_autoencoder
 from dct_jax.data.crops import central_crop, mirror
-from dct_jax.data.pixels import pixels, read_image
-from dct_jax.data.skipped import Skipped, skip_of
+from dct_jax.data.pictures import Crop, central_crops, evenly_spaced_crops
+from dct_jax.data.pixels import read_image
+from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import Source, open_source
 from dct_jax.published import results_folder
 from dct_jax.storage.files import read_limited, replacing
@@ -90,17 +92,6 @@ class Reconstruct:
     out: Path | None = None
 
 
-def load_autoencoder(run: str, command: str) -> "TrainedAutoencoder":
-    """Loads a run. Raises ValueError, which says so, if it is none of an autoencoder."""
-    from dct_jax.run import load
-    from dct_jax.vq.autoencoder import TrainedAutoencoder
-
-    model = load(run)
-    if not isinstance(model, TrainedAutoencoder):
-        raise ValueError(f"{run} is a run of the system {model.config.system}; {command} needs an autoencoder")
-    return model
-
-
 def tokenize(args: Sequence[str]) -> int:
     """Runs `tokenize RUN SOURCE --out FILE`."""
     command = parse(Tokenize, args, "tokenize")
@@ -111,16 +102,19 @@ def tokenize(args: Sequence[str]) -> int:
     model = load_autoencoder(command.run, "tokenize")
     source, size = open_source(command.source, command.split), model.config.data.image_size
     rows, columns = (side // model.config.model.downsampling for side in size)
-    header = CodesHeader(model.fingerprint, model.config.quantizer.num_codes, (1, rows, columns), command.mirrored)
-    copies = 1 + command.mirrored
+    shape, copies = (1, rows, columns), 1 + command.mirrored
+    header = CodesHeader(model.fingerprint, model.config.quantizer.num_codes, shape, command.mirrored, source.name)
     skipped = Skipped(len(source), model.config.data.max_skipped)
     with writing(command.out, header) as writer:
         rest = range(writer.done // copies, len(source))
         bar = tqdm(total=len(source), initial=rest.start, unit=" pictures", disable=None)
         for part in _in_parts(rest, command.batch_size):
-            pictures, keys, labels = _read(source, part, size, command.mirrored, skipped)
-            codes = np.concatenate(list(model.tokenize(pictures, copies * command.batch_size))) if len(pictures) else pictures
-            writer.append(codes, keys, labels)
+            crops = _read(source, part, size, command.mirrored, skipped)
+            pictures = [crop.pixels for crop in crops if crop.pixels is not None]
+            codes = [np.zeros((0, rows, columns), np.int32)]
+            if pictures:
+                codes = list(model.tokenize(np.stack(pictures), copies * command.batch_size))
+            writer.append(np.concatenate(codes), crops)
             bar.update(len(part))
         bar.close()
         header = writer.finish()
@@ -137,33 +131,14 @@ def _in_parts(numbers: range, size: int) -> Iterator[range]:
     return (numbers[i : i + size] for i in range(0, len(numbers), size))
 
 
-def _read(
-    source: Source, part: range, size: tuple[int, int], mirrored: bool, skipped: Skipped
-) -> tuple[np.ndarray, list[str | None], list[int]]:
-    """Reads a part of a source: pictures, uint8 [n, H, W, 3], and keys and labels.
-
-    Keys and labels are of all pictures of the part, and of the mirrored ones. A picture that cannot
-    be used has no key.
-    """
-    pictures: list[np.ndarray] = []
-    keys: list[str | None] = []
-    labels: list[int] = []
-    for index in part:
-        key, label = f"{source.name}, picture {index}", -1
-        try:
-            record = source[index]
-            key, label = record.key, record.label
-            crop = central_crop(pixels(record), size)
-        except ValueError as error:
-            skipped.note(0, [skip_of(key, error)])
-            keys += [None] * (1 + mirrored)
-        else:
-            skipped.note(1, [])
-            pictures += [crop, mirror(crop)][: 1 + mirrored]
-            keys += [key] * (1 + mirrored)
-        labels += [label] * (1 + mirrored)
-    stack = np.stack(pictures) if pictures else np.zeros((0, *size, 3), np.uint8)
-    return stack, keys, labels
+def _read(source: Source, part: Iterable[int], size: tuple[int, int], mirrored: bool, skipped: Skipped) -> list[Crop]:
+    """Reads crops of a part of a source; with `mirrored`, the mirrored crop follows each."""
+    crops: list[Crop] = []
+    for crop in central_crops(source, part, size, skipped):
+        crops.append(crop)
+        if mirrored:
+            crops.append(crop if crop.pixels is None else crop._replace(pixels=mirror(crop.pixels)))
+    return crops
 
 
 def detokenize(args: Sequence[str]) -> int:
@@ -173,12 +148,10 @@ def detokenize(args: Sequence[str]) -> int:
         raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
     model = load_autoencoder(command.run, "detokenize")
     codes = _codes(model, command.file, command.grid)
-    number = 0
-    for part in tqdm(_in_parts(range(len(codes)), command.batch_size), unit=" batches", disable=None):
-        for picture in itertools.chain.from_iterable(model.detokenize(codes[part.start : part.stop], command.batch_size)):
-            save_image(picture, command.out / f"{number:06d}.png")
-            number += 1
-    return say(f"{number} pictures are in {command.out}")
+    pictures = itertools.chain.from_iterable(model.detokenize(codes, command.batch_size))
+    for number, picture in enumerate(tqdm(pictures, total=len(codes), unit=" pictures", disable=None)):
+        save_image(picture, command.out / f"{number:06d}.png")
+    return say(f"{len(codes)} pictures are in {command.out}")
 
 
 def _codes(model: "TrainedAutoencoder", file: Path, grid: tuple[int, int] | None) -> np.ndarray:
@@ -188,8 +161,8 @@ def _codes(model: "TrainedAutoencoder", file: Path, grid: tuple[int, int] | None
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file")
     with file.open("rb") as opened:
-        is_text = not opened.read(1) == b"{"
-    if not is_text:
+        is_array = opened.read(1) == b"{"
+    if is_array:
         found = read_codes(file)
         if found.header.fingerprint != model.fingerprint:
             ours, theirs = model.fingerprint[:8], found.header.fingerprint[:8]
@@ -221,14 +194,14 @@ def reconstruct(args: Sequence[str]) -> int:
     model = load_autoencoder(command.run, "reconstruct")
     out = command.out or results_folder(command.run) / "reconstructed"
     pictures = _pictures(model, command)
-    codes = np.concatenate(list(model.tokenize(pictures)))
-    copies = np.concatenate(list(model.detokenize(codes)))
+    codes, copies = model.reconstruct(pictures)
     numbers = measure(pictures, copies, codes, model.config.quantizer.num_codes)
-    shown = list(zip(pictures[:SHOWN], copies[:SHOWN]))
-    scale = max(1, 160 // max(pictures.shape[1:3]))
-    tiles = [picture for row in zip(*shown) for picture in row]
-    save_image(plots.image_grid(tiles, columns=len(shown), scale=scale), out / "reconstructions.png")
-    save_image(plots.image_grid(_maps(codes[:SHOWN], model), columns=len(shown), scale=scale), out / "codes.png")
+    scale, columns = max(1, 160 // max(pictures.shape[1:3])), min(SHOWN, len(pictures))
+    for name, tiles in (
+        ("reconstructions.png", [*pictures[:columns], *copies[:columns]]),
+        ("codes.png", _maps(codes[:columns], model)),
+    ):
+        save_image(plots.image_grid(tiles, columns=columns, scale=scale), out / name)
     write_report(out / "reconstruction.json", {"pictures": len(pictures), "fingerprint": model.fingerprint, **numbers})
     rows = [(name.replace("_", " "), f"{number:.4f}") for name, number in numbers.items()]
     print(align([(f"{len(pictures)} pictures", ""), *rows]) + "\n")
@@ -242,12 +215,7 @@ def _pictures(model: "TrainedAutoencoder", command: Reconstruct) -> np.ndarray:
         return central_crop(read_image(command.source), size)[None]
     source = open_source(command.source, command.split)
     number = min(command.num, len(source))
-    skipped = Skipped(number, model.config.data.max_skipped)
-    numbers = [i * len(source) // number for i in range(number)]
-    parts = [_read(source, range(i, i + 1), size, False, skipped)[0] for i in numbers]
-    if not sum(map(len, parts)):
-        raise ValueError(f"{source.name}: none of the {number} pictures that were tried can be used")
-    return np.concatenate(parts)
+    return np.stack(list(evenly_spaced_crops(source, number, size, Skipped(number, model.config.data.max_skipped))))
 
 
 def _maps(codes: np.ndarray, model: "TrainedAutoencoder") -> list[np.ndarray]:

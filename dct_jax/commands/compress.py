@@ -10,8 +10,8 @@ import tyro
 
 from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import JPEG_SUFFIXES, parse, say
-from dct_jax.commands.dct_runs import load_dct
 from dct_jax.commands.folder import Folder
+from dct_jax.commands.runs import load_dct
 from dct_jax.storage.files import read_limited, replacing
 
 SUFFIX = ".dct"

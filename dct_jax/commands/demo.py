@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dct_jax.commands.arguments import parse, say
-from dct_jax.commands.dct_runs import load_dct
+from dct_jax.commands.runs import load_dct
 
 if TYPE_CHECKING:
     import gradio

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from dct_jax import plots
 from dct_jax.codec import DCTCodec, SparseDCT, load_npz, save_npz
 from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, save_image, say
+from dct_jax.data.pictures import evenly_spaced_crops
 from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
@@ -147,7 +148,7 @@ def stats(args: Sequence[str]) -> int:
     skipped = Skipped(number, most=1.0)
     codecs = statistics.sweep(command.codec, command.block_sizes, command.qualities)
     with figure_file(command.out) as path:  # the place is tried before the long work
-        images = statistics.sampled_images(source, number, command.size, skipped)
+        images = evenly_spaced_crops(source, number, command.size, skipped)
         rows = statistics.survey(tqdm(images, total=number, unit=" pictures", disable=None), codecs)
         overview(rows, command.codec).savefig(path)
     print(f"{number - len(skipped)} of {len(source)} pictures; lengths are in triples")

@@ -9,7 +9,7 @@ import tyro
 
 from dct_jax import plots
 from dct_jax.commands.arguments import figure_file, parse, save_image, say
-from dct_jax.commands.dct_runs import load_dct
+from dct_jax.commands.runs import load_dct
 from dct_jax.commands.sampling import Sampling, cut_note, sample_into
 from dct_jax.published import results_folder
 

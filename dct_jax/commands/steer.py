@@ -11,8 +11,8 @@ import tyro
 from dct_jax import plots
 from dct_jax.codec.jpeg import read_partial_jpeg
 from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, say
-from dct_jax.commands.dct_runs import load_dct
 from dct_jax.commands.own_data import own_sources
+from dct_jax.commands.runs import load_dct
 from dct_jax.commands.sampling import Sampling, cut_note, sample_into
 from dct_jax.data.pixels import read_image
 from dct_jax.published import results_folder

@@ -1,16 +1,12 @@
 """Measures how long codecs make the lists of pictures, and what is lost, to choose B and q."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from dct_jax.codec import DCTCodec
-from dct_jax.data.crops import central_crop
-from dct_jax.data.pixels import pixels
-from dct_jax.data.skipped import Skipped, skip_of
-from dct_jax.data.sources import Source
 from dct_jax.tables import align
 
 
@@ -81,36 +77,6 @@ def sweep(codec: DCTCodec, block_sizes: Sequence[int], qualities: Sequence[int])
     pairs = [(b, q) for b in block_sizes for q in qualities]
     codecs = {codec, *(dataclasses.replace(codec, block_size=b, quality=q, tables=()) for b, q in pairs)}
     return sorted(codecs, key=lambda c: (c.block_size, c.quality or 101))
-
-
-def sampled_images(source: Source, number: int, size: tuple[int, int] | None, skipped: Skipped) -> Iterator[np.ndarray]:
-    """Yields pictures at even distances in the source, uint8 [H, W, 3].
-
-    Args:
-        source: the pictures.
-        number: how many pictures, from 1 to all.
-        size: (H, W), to which central crops are reduced; None leaves pictures as they are.
-        skipped: it counts the pictures that cannot be used.
-
-    Raises:
-        ValueError: if none of the pictures can be used, or too few.
-    """
-    for i in range(number):
-        index = i * len(source) // number
-        key = f"{source.name}, picture {index}"
-        try:
-            record = source[index]
-            key = record.key
-            image = pixels(record)
-            image = image if size is None else central_crop(image, size)
-        except ValueError as error:
-            skipped.note(1, [skip_of(key, error)])
-            continue
-        skipped.note(1, [])
-        yield image
-    if len(skipped) == number:
-        first = next(iter(skipped.by_key.values()))
-        raise ValueError(f"{source.name}: none of the {number} pictures that were tried can be used; {first.message}")
 
 
 def table(rows: Sequence[ListStatistics]) -> str:

@@ -49,6 +49,12 @@ class TrainedAutoencoder(Trained):
             raise ValueError(f"the codes go from {codes.min()} to {codes.max()}; this model has 0 to {k - 1}")
         return self._by_batches(_from_codes, codes, batch_size)
 
+    def reconstruct(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Turns pictures, uint8 [N, H, W, 3] with N >= 1, into codes, int32 [N, h, w], and these
+        into pictures, uint8 [N, H, W, 3]."""
+        codes = np.concatenate(list(self.tokenize(pictures)))
+        return codes, np.concatenate(list(self.detokenize(codes)))
+
     def _by_batches(self, program: Any, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
         """Runs a program on the rows. The last batch is filled up, so one program serves all."""
         for first in range(0, len(rows), batch_size):

@@ -1,7 +1,7 @@
 """Files of codes: what `tokenize` writes of a whole source, and priors and `detokenize` read.
 
     a line of JSON, filled up with spaces to 4,096 bytes
-        format, fingerprint (of the model), codes (K), shape [N, h, w], dtype, mirrored
+        format, fingerprint (of the model), codes (K), shape [N, h, w], dtype, mirrored, source
     N h w codes, little-endian, in raster order, picture after picture
 
 Beside FILE, FILE.keys has a line of JSON for each picture: its key and its label (-1 without one).
@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dct_jax.storage.files import flush
+from dct_jax.data.pictures import Crop
+from dct_jax.storage.files import flush, replacing
 
 FORMAT = "dct_jax codes 1"
 HEADER_BYTES = 4096
@@ -35,12 +36,14 @@ class CodesHeader:
         codes: K; every code is below it.
         shape: N, h and w.
         mirrored: whether every second picture is the mirrored one before it.
+        source: the name of the source of the pictures.
     """
 
     fingerprint: str
     codes: int
     shape: tuple[int, int, int]
     mirrored: bool
+    source: str
 
     @property
     def dtype(self) -> np.dtype:
@@ -48,9 +51,11 @@ class CodesHeader:
         return np.dtype("<u2" if self.codes <= 2**16 else "<u4")
 
     def to_bytes(self) -> bytes:
-        """The file's first bytes."""
-        text = json.dumps({"format": FORMAT, "dtype": self.dtype.str} | asdict(self))
-        return text.encode().ljust(HEADER_BYTES - 1) + b"\n"
+        """The file's first bytes. Raises ValueError if the source's name is too long for them."""
+        text = json.dumps({"format": FORMAT, "dtype": self.dtype.str} | asdict(self)).encode()
+        if len(text) >= HEADER_BYTES:
+            raise ValueError(f"the source's name has {len(self.source)} letters, which is too long: {self.source[:80]}...")
+        return text.ljust(HEADER_BYTES - 1) + b"\n"
 
 
 class CodesFile(NamedTuple):
@@ -102,18 +107,28 @@ def _header(data: bytes) -> CodesHeader:
     if len(shape) != 3 or min(shape) < 1 or int(np.prod(shape)) > LARGEST:
         raise ValueError(f"its shape is {values['shape']}")
     codes, mirrored = int(values["codes"]), bool(values["mirrored"])
-    header = CodesHeader(str(values["fingerprint"]), codes, (shape[0], shape[1], shape[2]), mirrored)
+    fingerprint, source = str(values["fingerprint"]), str(values["source"])
+    header = CodesHeader(fingerprint, codes, (shape[0], shape[1], shape[2]), mirrored, source)
     if header.dtype.str != values["dtype"]:
         raise ValueError(f"its dtype is {values['dtype']!r}, and for {codes} codes it must be {header.dtype.str!r}")
     return header
+
+
+def _partial_header(path: Path) -> CodesHeader | None:
+    """Reads the header of a partial file, whose N counts as 1; None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            header = _header(file.read(HEADER_BYTES))
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return replace(header, shape=(1, *header.shape[1:]))
 
 
 class CodesWriter:
     """Appends the codes of pictures, in their order, to a file that has none yet or a part of them.
 
     Attributes:
-        done: how many pictures of the source are in the file, or are left out.
-        left_out: how many of them are left out.
+        done: how many pictures of the source, and mirrored ones, are in the file or are left out.
     """
 
     def __init__(self, path: Path, header: CodesHeader) -> None:
@@ -129,16 +144,12 @@ class CodesWriter:
         self.path, self.header = path, header
         self._data, self._keys = Path(f"{path}.partial"), Path(f"{path}.keys.partial")
         lines = self._whole_lines()
-        if self._data.exists() and lines:
-            with self._data.open("rb") as file:
-                if file.read(HEADER_BYTES) != self._header_of(1).to_bytes():
-                    raise ValueError(f"{self._data} is of another model or source; remove it, or name another --out")
+        if lines and _partial_header(self._data) != self._header_of(1):
+            raise ValueError(f"{self._data} is of another model or source; remove it, or name another --out")
         self._file = self._data.open("r+b" if lines else "wb")
         if not lines:
             self._file.write(self._header_of(1).to_bytes())
-        self.left_out = sum(line.get("key") is None for line in lines)
-        self.done = len(lines)
-        self._rows = self.done - self.left_out
+        self.done, self._rows = len(lines), _used(lines)
         self._file.truncate(HEADER_BYTES + self._rows * self._row_bytes)
         self._file.seek(0, 2)
         self._keys.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -159,20 +170,19 @@ class CodesWriter:
         text = self._keys.read_text()
         lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         rows = (self._data.stat().st_size - HEADER_BYTES) // self._row_bytes
-        while sum(line.get("key") is not None for line in lines) > rows:
+        while _used(lines) > rows:
             lines.pop()
         del lines[len(lines) - len(lines) % (1 + self.header.mirrored) :]  # a picture and its mirrored one
         return lines
 
-    def append(self, codes: np.ndarray, keys: Sequence[str | None], labels: Sequence[int]) -> None:
-        """Appends codes, [n, h, w], of those pictures that have a key; the others are left out."""
+    def append(self, codes: np.ndarray, crops: Sequence[Crop]) -> None:
+        """Appends codes, [n, h, w], of the n crops that have pixels; the others are left out."""
         self._file.write(np.ascontiguousarray(codes, self.header.dtype).tobytes())
         self._file.flush()
-        rows = [{"key": key, "label": int(label)} for key, label in zip(keys, labels)]
-        self._lines.write("".join(json.dumps(row) + "\n" for row in rows))
+        lines = [{"key": None if crop.pixels is None else crop.key, "label": int(crop.label)} for crop in crops]
+        self._lines.write("".join(json.dumps(line) + "\n" for line in lines))
         self._lines.flush()
-        self.done += len(rows)
-        self.left_out += sum(key is None for key in keys)
+        self.done += len(lines)
         self._rows += len(codes)
 
     def finish(self) -> CodesHeader:
@@ -188,10 +198,11 @@ class CodesWriter:
         with self._data.open("r+b") as file:
             file.write(header.to_bytes())
         lines = [line for line in self._keys.read_text().splitlines() if json.loads(line)["key"] is not None]
-        self._keys.write_text("".join(line + "\n" for line in lines))
-        for source, target in ((self._keys, Path(f"{self.path}.keys")), (self._data, self.path)):
-            flush(source)
-            source.replace(target)
+        with replacing(Path(f"{self.path}.keys")) as path:
+            path.write_text("".join(line + "\n" for line in lines))
+        flush(self._data)
+        self._data.replace(self.path)  # until here, the partial files tell where to go on
+        self._keys.unlink()
         flush(self.path.parent)
         return header
 
@@ -199,6 +210,11 @@ class CodesWriter:
         """Closes the partial files, which stay."""
         self._file.close()
         self._lines.close()
+
+
+def _used(lines: Sequence[dict[str, Any]]) -> int:
+    """How many of the pictures of these lines are not left out."""
+    return sum(line["key"] is not None for line in lines)
 
 
 @contextmanager

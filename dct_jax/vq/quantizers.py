@@ -158,18 +158,22 @@ def update(config: QuantizerConfig, before: Codebook, counts: jax.Array, sums: j
     return Codebook(table, counts, sums)
 
 
+def choose_rows(rows: jax.Array, number: int, key: jax.Array) -> jax.Array:
+    """Chooses rows of [N, D] at random -> [number, D]; some repeat if there are fewer."""
+    return rows[jax.random.choice(key, len(rows), (number,), replace=len(rows) < number)]
+
+
 def kmeans(vectors: jax.Array, num_codes: int, key: jax.Array) -> jax.Array:
     """Finds K means of vectors, [N, D] -> [K, D], from K vectors that are chosen at random.
 
     A mean that is the nearest one of no vector stays where it is.
     """
-    chosen = jax.random.choice(key, len(vectors), (num_codes,), replace=len(vectors) < num_codes)
 
     def move(_: Any, table: jax.Array) -> jax.Array:
         counts, sums = counts_and_sums(vectors, nearest_codes(vectors, table), num_codes)
         return jnp.where(counts[:, None] > 0, sums / jnp.maximum(counts, 1)[:, None], table)
 
-    return jax.lax.fori_loop(0, KMEANS_ROUNDS, move, vectors[chosen])
+    return jax.lax.fori_loop(0, KMEANS_ROUNDS, move, choose_rows(vectors, num_codes, key))
 
 
 def perplexity(counts: jax.Array) -> jax.Array:

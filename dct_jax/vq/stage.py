@@ -16,7 +16,7 @@ from dct_jax.vq.autoencoder import TrainedAutoencoder
 from dct_jax.vq.config import VQVAEConfig
 from dct_jax.vq.measures import measure
 from dct_jax.vq.network import VQVAE, to_float
-from dct_jax.vq.quantizers import Codebook, Quantized, counts_and_sums, kmeans, nearest_codes, perplexity, update
+from dct_jax.vq.quantizers import Codebook, Quantized, choose_rows, counts_and_sums, kmeans, nearest_codes, perplexity, update
 
 
 class VQVAEStage(Stage):
@@ -58,7 +58,7 @@ class VQVAEStage(Stage):
         rows = vectors.reshape(-1, config.width)  # [N, D]
         counts, sums = jax.lax.psum(counts_and_sums(rows, quantized.codes.reshape(-1), config.num_codes), DATA_AXIS)
         if config.kind == "ema":
-            spare = _choose(jax.lax.all_gather(rows, DATA_AXIS, tiled=True), config.num_codes, key)
+            spare = choose_rows(jax.lax.all_gather(rows, DATA_AXIS, tiled=True), config.num_codes, key)
             after = update(config, Codebook(**variables["codebook"]["quantizer"]), counts, sums, spare)
             variables = variables | {"codebook": {"quantizer": after._asdict()}}
         number = jax.lax.psum(float(len(batch)), DATA_AXIS)
@@ -86,15 +86,9 @@ class VQVAEStage(Stage):
     def evaluate(self, variables: Any, held_out: np.ndarray, devices: Sequence[jax.Device]) -> dict[str, float]:
         """Measures what is lost, and what the codes cost; see `measures.measure`."""
         model = self.trained(jax.device_get(variables), (), ())
-        codes = np.concatenate([np.asarray(part) for part in model.tokenize(held_out)])
-        pictures = np.concatenate([np.asarray(part) for part in model.detokenize(codes)])
-        return measure(held_out, pictures, codes, self.config.quantizer.num_codes)
+        codes, copies = model.reconstruct(held_out)
+        return measure(held_out, copies, codes, self.config.quantizer.num_codes)
 
     def trained(self, variables: Any, sizes: Sizes, classes: tuple[str, ...]) -> TrainedAutoencoder:
         """Makes an autoencoder of pictures."""
         return TrainedAutoencoder(self.config, variables, sizes, classes)
-
-
-def _choose(rows: jax.Array, number: int, key: jax.Array) -> jax.Array:
-    """Chooses rows of [N, D] at random -> [number, D]."""
-    return rows[jax.random.choice(key, len(rows), (number,), replace=len(rows) < number)]

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from dct_jax import DCTCodec
+from dct_jax.data.pictures import evenly_spaced_crops
 from dct_jax.data.pixels import decode_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import LANDSCAPES, open_source
 from dct_jax.dct.plots.statistics import overview
-from dct_jax.dct.statistics import ListStatistics, join, measure, psnr, sampled_images, survey, sweep, table
+from dct_jax.dct.statistics import ListStatistics, join, measure, psnr, survey, sweep, table
 from tests.toys import random_image
 
 CODEC = DCTCodec(quality=50)
@@ -91,17 +92,17 @@ def test_a_sweep_has_every_codec_once_and_keeps_the_rest() -> None:
 
 def test_pictures_are_evenly_spaced_over_the_source() -> None:
     pictures = open_source("landscapes")
-    images = list(sampled_images(pictures, 4, None, Skipped(4, 1.0)))
+    images = list(evenly_spaced_crops(pictures, 4, None, Skipped(4, 1.0)))
     assert len(images) == 4
     for image, index in zip(images, (0, 49, 99, 148)):
         np.testing.assert_array_equal(image, decode_image(pictures[index].image))
 
 
 def test_pictures_are_cropped_in_the_middle(tmp_path: Path) -> None:
-    whole = next(sampled_images(open_source("landscapes"), 1, None, Skipped(1, 1.0)))  # [120, 240, 3]
-    (crop,) = sampled_images(open_source("landscapes"), 1, (120, 100), Skipped(1, 1.0))
+    whole = next(evenly_spaced_crops(open_source("landscapes"), 1, None, Skipped(1, 1.0)))  # [120, 240, 3]
+    (crop,) = evenly_spaced_crops(open_source("landscapes"), 1, (120, 100), Skipped(1, 1.0))
     np.testing.assert_array_equal(crop, whole[:, 70:170])
-    (small,) = sampled_images(open_source("landscapes"), 1, (30, 30), Skipped(1, 1.0))
+    (small,) = evenly_spaced_crops(open_source("landscapes"), 1, (30, 30), Skipped(1, 1.0))
     means = whole[:, 60:180].reshape(30, 4, 30, 4, 3).mean(axis=(1, 3))  # of the squares that become a pixel
     assert small.shape == (30, 30, 3)
     assert np.abs(small - means).mean() < 4 < np.abs(small[:, ::-1] - means).mean()
@@ -111,14 +112,14 @@ def test_pictures_that_cannot_be_used_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"broken")
     (tmp_path / "b.jpg").write_bytes((LANDSCAPES / "sky0.jpg").read_bytes())
     pictures, skipped = open_source(f"folder:{tmp_path}"), Skipped(2, 1.0)
-    assert [image.shape for image in sampled_images(pictures, 2, None, skipped)] == [(120, 240, 3)]
+    assert [image.shape for image in evenly_spaced_crops(pictures, 2, None, skipped)] == [(120, 240, 3)]
     assert skipped.summary() == "1 picture cannot be used (1 not readable)"
     assert list(skipped.by_key) == [str(tmp_path / "a.jpg")]
     with pytest.raises(ValueError, match=r"none of the 1 pictures that were tried can be used; .*a.jpg: this is no"):
-        list(sampled_images(pictures, 1, None, Skipped(1, 1.0)))
+        list(evenly_spaced_crops(pictures, 1, None, Skipped(1, 1.0)))
     skipped = Skipped(2, 1.0)
     with pytest.raises(ValueError, match="none of the 2 pictures"):
-        list(sampled_images(pictures, 2, (500, 9), skipped))
+        list(evenly_spaced_crops(pictures, 2, (500, 9), skipped))
     message = skipped.by_key[str(tmp_path / "b.jpg")].message
     assert message.endswith("b.jpg: the picture has 120 x 240 pixels; it must have at least 500 x 9")
 

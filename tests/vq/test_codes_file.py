@@ -9,10 +9,12 @@ from PIL import Image
 
 from dct_jax.commands import codes as commands
 from dct_jax.commands import main
+from dct_jax.data.pictures import Crop
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import open_source
 from dct_jax.dct.statistics import psnr
 from dct_jax.run import load
+from dct_jax.vq import codes_file
 from dct_jax.vq.codes_file import HEADER_BYTES, CodesHeader, read_codes, writing
 from tests.conftest import Refused
 
@@ -59,8 +61,8 @@ def test_codes_become_the_reconstructions_in_their_order(run: Path, pictures: Pa
     config = ["--mirrored", "--text"]
     assert tokenize(run, pictures, tmp_path / "all.codes", *config) == 0
     file, model = read_codes(tmp_path / "all.codes"), load(run)
-    assert file.header == CodesHeader(model.fingerprint, 32, (18, 4, 4), True)
     source = open_source(f"folder:{pictures}")
+    assert file.header == CodesHeader(model.fingerprint, 32, (18, 4, 4), True, source.name)
     records = [source[i] for i in range(10) if not source[i].key.endswith("4.png")]
     assert file.keys == [record.key for record in records for _ in range(2)]
     assert file.labels.tolist() == [record.label for record in records for _ in range(2)]
@@ -98,6 +100,27 @@ def test_a_command_that_was_killed_goes_on(
     keys = tmp_path / "parts.codes.keys.partial"
     keys.write_text(keys.read_text() + '{"key": "9.p')
     assert tokenize(run, pictures, tmp_path / "parts.codes", *flags) == 0
+    for suffix in ("", ".keys"):
+        assert (tmp_path / f"parts.codes{suffix}").read_bytes() == (tmp_path / f"whole.codes{suffix}").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_command_that_was_killed_at_its_very_end_goes_on(
+    run: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    """N stands in the header then, and the keys have their name. Another source does not go on."""
+    assert tokenize(run, pictures, tmp_path / "whole.codes") == 0
+
+    def stop(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(codes_file, "flush", stop)
+        assert tokenize(run, pictures, tmp_path / "parts.codes") == 130
+    assert (tmp_path / "parts.codes.keys").exists() and not (tmp_path / "parts.codes").exists()
+    other = refused("tokenize", run, f"folder:{pictures}", "--split", "b", "--out", tmp_path / "parts.codes")
+    assert "parts.codes.partial is of another model or source; remove it" in other
+    assert tokenize(run, pictures, tmp_path / "parts.codes") == 0
     for suffix in ("", ".keys"):
         assert (tmp_path / f"parts.codes{suffix}").read_bytes() == (tmp_path / f"whole.codes{suffix}").read_bytes()
     assert len(list(tmp_path.iterdir())) == 4
@@ -146,8 +169,8 @@ def test_bad_input(run: Path, pictures: Path, debug_run: Path, tmp_path: Path, r
     ):
         (tmp_path / "b.codes").write_bytes(damaged)
         assert message in refused("detokenize", run, tmp_path / "b.codes", "--out", tmp_path / "a")
-    with writing(tmp_path / "c.codes", CodesHeader("other", 32, (1, 4, 4), False)) as writer:
-        writer.append(np.zeros((1, 4, 4), int), ["key"], [0])
+    with writing(tmp_path / "c.codes", CodesHeader("other", 32, (1, 4, 4), False, "landscapes")) as writer:
+        writer.append(np.zeros((1, 4, 4), int), [Crop("key", 0, np.zeros((16, 16, 3), np.uint8))])
     assert "is of another model or source" in refused(
         "tokenize", run, "landscapes", "--out", tmp_path / "c.codes", "--batch-size", 3
     )
