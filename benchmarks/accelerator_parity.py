@@ -152,7 +152,7 @@ def step(dtype: str, tiny: bool) -> Arrays:
     program = parallel(partial(train_step, network(config), optimizer, seed=0), devices, donate_first=True)
     after, metrics = program(replicate(state, devices), place(random_batch(config, 2), devices))
     return {
-        "loss": np.array([metrics.losses[f"nats_per_triple/{name}"].sum for name in ("channel", "position", "value")]),  # [3]
+        "loss": np.array([metrics.means[f"nats_per_triple/{name}"].sum for name in ("channel", "position", "value")]),  # [3]
         "gradient norm": np.array(metrics.gradient_norm),
         **_name_arrays("gradient", optax.tree.get(after.optimizer, "mu")),  # Adam's first moment is a tenth of it
         **_name_arrays("update", jax.tree.map(lambda new, old: np.asarray(new) - old, after.variables, params)),

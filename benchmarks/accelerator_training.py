@@ -98,7 +98,7 @@ def _time_step(config: DCTConfig, params: Any, device: Device, batch: int) -> St
 
     timings(take_step, 2)
     seconds = timings(take_step, STEPS)
-    nats = float(take_step().losses["nats_per_triple/total"].sum)
+    nats = float(take_step().means["nats_per_triple/total"].sum)
     if not nats > 0:
         raise ArithmeticError(f"the loss is {nats} after {STEPS + 3} steps; these timings are of a broken run")
     parameters = sum(x.size for x in jax.tree.leaves(params))

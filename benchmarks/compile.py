@@ -31,7 +31,6 @@ from dct_jax.dct.stage import init_state, train_step
 from dct_jax.distributed.parallel import parallel
 from dct_jax.experiment import load_experiment
 from dct_jax.nn.initial import initial_params
-from dct_jax.training.optimizer import make_optimizer
 
 BARS = {"landscapes": 60, "lsun_bedrooms": 180}
 """Seconds for the training step and the sampler together."""
@@ -78,7 +77,7 @@ def kept_bytes(model: DCTransformer, rematerialise: bool, params: Any, batch: An
 def measure(name: str, chunks: int, samples: int) -> list[Figure]:
     """Measures one experiment; returns its rows."""
     config = load_experiment(name)
-    model, optimizer, devices = network(config), make_optimizer(config.training), jax.local_devices()[:1]
+    model, optimizer, devices = network(config), config.build().optimizer, jax.local_devices()[:1]
     batch, sample_batch = shapes_of(config, chunks), shapes_of(config, samples)
     initial, _ = time_making(lambda: jax.block_until_ready(initial_params(model, ChunkReader(config).example(), seed=0)))
     state = jax.eval_shape(lambda batch: init_state(model, optimizer, batch, seed=0), batch)

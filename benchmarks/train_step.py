@@ -27,6 +27,7 @@ from dct_jax.dct.network import DCTransformer, network
 from dct_jax.dct.stage import init_state, train_step
 from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.experiment import load_experiment
+from dct_jax.nn.modules import is_hidden_matrix
 from dct_jax.nn.precision import has_bfloat16_units
 from dct_jax.training.optimizer import make_optimizer
 from dct_jax.training.stage import Metrics
@@ -75,7 +76,8 @@ class Steps:
 
     def __init__(self, model: DCTransformer, training: TrainingConfig, batch: Chunk, products: str) -> None:
         self.model = DCTransformer(model.vocabulary, dataclasses.replace(model.config, products=products))
-        optimizer, devices = make_optimizer(training), jax.local_devices()[:1]
+        optimizer = make_optimizer(training, partial(is_hidden_matrix, self.model, batch))
+        devices = jax.local_devices()[:1]
         self.state = replicate(init_state(self.model, optimizer, batch, seed=0), devices)
         self._step = parallel(partial(train_step, self.model, optimizer, seed=0), devices, donate_first=True)
         self._batch = place(batch, devices)
@@ -99,7 +101,7 @@ def measure(name: str, model: DCTransformer, training: TrainingConfig, batch: Ch
             seconds[products] += timings(steps.take, 1)
         rates.append(matmul_rate())
     for products, steps in forms.items():
-        nats = float(steps.take().losses["nats_per_triple/total"].sum)
+        nats = float(steps.take().means["nats_per_triple/total"].sum)
         assert np.isfinite(nats), f"the loss is {nats} with products in {products}; these timings are of a broken run"
     beside = [(before + after) / 2 for before, after in itertools.pairwise(rates)]
     flops = step_flops(model, forms["float32"].state.variables, len(batch.chunk_index))

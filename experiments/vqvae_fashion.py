@@ -5,19 +5,12 @@ Model: 0.32 M parameters.
 Launch: `python -m dct_jax train vqvae_fashion`.
 """
 
-from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.config import TrainingConfig
+from dct_jax.experiment import load_experiment
 from dct_jax.vq.config import AutoencoderConfig, QuantizerConfig, VQVAEConfig
 
 CONFIG = VQVAEConfig(
-    data=DataConfig(
-        source="fashion",
-        split="train",
-        held_out_split="test",
-        held_out_crops=400,
-        image_size=(28, 28),
-        crop=(1.0, 1.0),
-        flip=False,  # all shoes point to the left
-    ),
+    data=load_experiment("fashion").data,  # the pictures of the DCTransformer that it is compared with
     quantizer=QuantizerConfig(kind="ema", codes=512, dim=32),
     model=AutoencoderConfig(channels=64, residual_blocks=2),
     training=TrainingConfig(

@@ -78,7 +78,7 @@ def program(config: DCTConfig) -> Any:
 def updates(config: DCTConfig) -> Any:
     """What the optimiser makes of large gradients, in four steps."""
     params = {"layer": {"kernel": np.ones((3, 2), np.float32)}, "scale": np.ones(3, np.float32)}
-    rule = make_optimizer(config.training, lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params))
+    rule = make_optimizer(config.training, lambda: jax.tree.map(lambda leaf: leaf.ndim > 1, params))
     found: list[bytes] = []
     state = rule.init(params)
     for factor in (1.0, 2.0, 3.0, 4.0):

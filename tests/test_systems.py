@@ -2,11 +2,9 @@
 what all share."""
 
 import json
-import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -18,10 +16,10 @@ from dct_jax.commands import main
 from dct_jax.dct.config import DCTConfig
 from dct_jax.experiment import load_experiment
 from dct_jax.storage.manifest import MANIFEST, write_manifest
-from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from tests.conftest import Refused
 from tests.linear import LinearConfig
+from tests.toys import stop_while_placing
 
 EXPERIMENT = """
 from dct_jax.config import DataConfig, TrainingConfig
@@ -46,23 +44,13 @@ def experiment(tmp_path: Path) -> str:
 
 
 def test_another_system_learns_goes_on_and_is_evaluated(
-    experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main(["train", experiment, "--run-dir", str(whole), "--width", "12"]) == 0
     assert "squared error (the best checkpoint)" in capsys.readouterr().out
 
-    original = loop.place
-    placed: list[Any] = []
-
-    def stopping(batch: Any, devices: Any) -> Any:
-        placed.append(batch)
-        if len(placed) == 15:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(batch, devices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "place", stopping)
+    with stop_while_placing(15):
         assert main(["train", experiment, "--run-dir", str(parts), "--width", "12"]) == 128 + signal.SIGTERM
     assert Checkpoints(parts / "checkpoints").latest() < 40
     assert main(["train", experiment, "--run-dir", str(parts), "--width", "12"]) == 0

@@ -2,7 +2,10 @@
 
 import dataclasses
 import itertools
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
 from dct_jax.config import DataConfig, TrainingConfig
@@ -20,6 +24,7 @@ from dct_jax.dct.reader import ChunkReader
 from dct_jax.dct.sampling.lists import Start, sample_lists
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.trained_model import TrainedModel
+from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.stage import TrainState
 
@@ -146,3 +151,18 @@ def save_run(folder: Path, model: TrainedModel) -> Path:
     state = TrainState(jnp.int32(1), jax.tree.map(jnp.asarray, model.variables), {"none": jnp.zeros(1)})
     Checkpoints(folder / "checkpoints").save(state, model.sizes, model.config, None, model.classes)
     return folder
+
+
+@contextmanager
+def stop_while_placing(batch: int) -> Iterator[None]:
+    """Runs that train in this block get SIGTERM while they place so many-th of their batches."""
+    original, placed = loop.place, itertools.count(1)
+
+    def place(*args: Any) -> Any:
+        if next(placed) == batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "place", place)
+        yield

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import jax
@@ -35,7 +35,11 @@ class DCTStage(Stage):
     def __init__(self, config: DCTConfig) -> None:
         self.config, self._example = config, config.reader().example()
         self.network = network(config)
-        self.optimizer = make_optimizer(config.training, partial(is_hidden_matrix, self.network, self._example))
+
+    @cached_property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimiser of the parameters, which a model that is only loaded does not need."""
+        return make_optimizer(self.config.training, partial(is_hidden_matrix, self.network, self._example))
 
     def shapes(self) -> Any:
         """Returns the shapes of the parameters."""
@@ -117,5 +121,5 @@ def train_step(
     state, nats, norm = gradient_step(loss, optimizer, state, batch, seed, accumulate)
     elements = jax.lax.psum(1.0, DATA_AXIS) * mean_elements
     by_symbol = nats._asdict() | {"total": sum(nats)}
-    losses = {f"nats_per_triple/{name}": Mean(x, elements) for name, x in by_symbol.items()}
-    return state, Metrics(losses, elements, norm)
+    means = {f"nats_per_triple/{name}": Mean(x, elements) for name, x in by_symbol.items()}
+    return state, Metrics(means, elements, norm)

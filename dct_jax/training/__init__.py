@@ -1,1 +1,1 @@
-"""The training step and the loop around it. They know batches and losses, not DCT."""
+"""The training step and the loop around it. They know stages, and no system."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import optax
 
 from dct_jax.config import TrainingConfig
@@ -15,24 +14,24 @@ def learning_rate(config: TrainingConfig) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup_steps, config.steps)
 
 
-def no_matrix(variables: Any) -> Any:
-    """Tells of all variables that they are no matrices between layers."""
-    return jax.tree.map(lambda _: False, variables)
-
-
-def make_optimizer(config: TrainingConfig, is_hidden: Callable[[Any], Any] = no_matrix) -> optax.GradientTransformation:
+def make_optimizer(config: TrainingConfig, find_hidden: Callable[[], Any] | None = None) -> optax.GradientTransformation:
     """Adam, or Muon and Adam, with clipped gradients.
 
     Args:
         config: of the training.
-        is_hidden: tells of each parameter of a tree whether it is a matrix between layers, which
-            Muon is for; matrices from and to symbols are not.
+        find_hidden: for Muon, tells of each parameter, in a tree of bool, whether it is a matrix
+            between layers, which Muon is for; matrices from and to symbols are not.
+
+    Raises:
+        ValueError: if the optimiser is Muon, and nothing tells what it is for.
     """
     schedule = learning_rate(config)
     if config.optimizer == "adam":
         rule = optax.adam(schedule)
+    elif find_hidden is None:
+        raise ValueError("training.optimizer is muon; it must be adam where nothing tells which matrices are hidden")
     else:
         ratio = config.muon_learning_rate / config.learning_rate
         rules = {True: stacked_muon(lambda step: ratio * schedule(step)), False: optax.nadam(schedule)}
-        rule = optax.partition(rules, is_hidden)
+        rule = optax.partition(rules, find_hidden())
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)

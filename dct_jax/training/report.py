@@ -64,12 +64,12 @@ class Report:
             return
         step, metrics = self._unread[0], jax.device_get(self._unread[1])
         self._unread = None
-        for name, loss in metrics.losses.items():
-            if not math.isfinite(loss.sum):
-                raise FloatingPointError(f"step {step}: the loss of the {name.rpartition('/')[2]} is {loss.sum}")
+        for name, mean in metrics.means.items():
+            if not math.isfinite(mean.sum):
+                raise FloatingPointError(f"step {step}: the loss of the {name.rpartition('/')[2]} is {mean.sum}")
         if not math.isfinite(metrics.gradient_norm):
             raise FloatingPointError(f"step {step}: the loss is finite, but its gradient is {metrics.gradient_norm}")
-        self._add(metrics.losses | {_NORM: (metrics.gradient_norm, 1), _WORK: (metrics.work, 1)})
+        self._add(metrics.means | {_NORM: (metrics.gradient_norm, 1), _WORK: (metrics.work, 1)})
         self._bar.update()
         if step % LOG_EVERY == 0 and self._log:
             self._write(self._log, step)

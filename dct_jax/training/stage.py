@@ -48,12 +48,12 @@ class Metrics(NamedTuple):
     """What a step reports of the global batch.
 
     Attributes:
-        losses: by name; a name GROUP/NAME belongs to a group of the log.
+        means: losses and what else is averaged, by name; GROUP/NAME belongs to a group of the log.
         work: how much the step has worked on, in the stage's unit, float32 [].
         gradient_norm: before clipping, float32 [].
     """
 
-    losses: dict[str, Mean]
+    means: dict[str, Mean]
     work: jax.Array
     gradient_norm: jax.Array
 

@@ -146,9 +146,10 @@ class CodesWriter:
         lines = self._whole_lines()
         if lines and _partial_header(self._data) != self._header_of(1):
             raise ValueError(f"{self._data} is of another model or source; remove it, or name another --out")
+        start = self._header_of(1).to_bytes()  # before anything is written
         self._file = self._data.open("r+b" if lines else "wb")
         if not lines:
-            self._file.write(self._header_of(1).to_bytes())
+            self._file.write(start)
         self.done, self._rows = len(lines), _used(lines)
         self._file.truncate(HEADER_BYTES + self._rows * self._row_bytes)
         self._file.seek(0, 2)

@@ -41,7 +41,7 @@ def test_a_line_has_the_means_of_the_steps_since_the_last_one(tmp_path: Path) ->
         part = metrics[number * LOG_EVERY : (number + 1) * LOG_EVERY]
         elements = sum(one.work for one in part)
         of_symbols = {
-            name: sum(one.losses[f"nats_per_triple/{name}"].sum for one in part) / elements for name in SymbolNats._fields
+            name: sum(one.means[f"nats_per_triple/{name}"].sum for one in part) / elements for name in SymbolNats._fields
         }
         assert line["nats_per_triple"] == pytest.approx(of_symbols)
         assert line["gradient_norm"] == pytest.approx(np.mean([one.gradient_norm for one in part]))
@@ -50,10 +50,10 @@ def test_a_line_has_the_means_of_the_steps_since_the_last_one(tmp_path: Path) ->
     assert held_out["held_out"] == {"bits_per_pixel": 1.5, "channel": 0.25}
 
 
-@pytest.mark.parametrize("wrong", ["losses", "gradient_norm"])
+@pytest.mark.parametrize("wrong", ["means", "gradient_norm"])
 def test_a_step_that_is_not_finite_is_named(tmp_path: Path, wrong: str) -> None:
     report = Report(tiny_config().build(), tmp_path, 0)
-    value = {"losses": of_step([1.0, np.inf, 1.0], 3.0, 1.0).losses, "gradient_norm": np.nan}[wrong]
+    value = {"means": of_step([1.0, np.inf, 1.0], 3.0, 1.0).means, "gradient_norm": np.nan}[wrong]
     report.step(1, of_step([1.0, 1.0, 1.0], 3.0, 1.0)._replace(**{wrong: value}))
     with pytest.raises(FloatingPointError, match="step 1: the loss"):
         report.catch_up()

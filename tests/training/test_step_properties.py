@@ -30,7 +30,7 @@ from tests.toys import tiny_config
 def test_a_gradient_is_clipped_to_the_norm_that_is_set(optimizer: str) -> None:
     """Adam's first moment after a step is a tenth of what it was given."""
     config = TrainingConfig(optimizer=optimizer, clip_norm=0.25)
-    rule, params = make_optimizer(config), {"scale": jnp.ones(40)}
+    rule, params = make_optimizer(config, lambda: {"scale": False}), {"scale": jnp.ones(40)}
     for length, clipped in ((100.0, 0.25), (0.01, 0.01)):
         gradient = {"scale": jnp.full(40, length / np.sqrt(40))}
         _, state = rule.update(gradient, rule.init(params), params)
@@ -55,7 +55,7 @@ def test_muon_moves_matrices_between_layers_and_adam_the_rest() -> None:
     moved = []
     for rate in (1e-2, 1e-3):
         config = TrainingConfig(optimizer="muon", muon_learning_rate=rate, learning_rate=1e-3, warmup_steps=0)
-        rule = make_optimizer(config, lambda _: {"layer": {"kernel": True}, "value_head": {"kernel": False}})
+        rule = make_optimizer(config, lambda: {"layer": {"kernel": True}, "value_head": {"kernel": False}})
         updates, _ = rule.update(params, rule.init(params), params)
         moved.append({name: float(optax.tree.norm(update)) for name, update in updates.items()})
     assert moved[0]["layer"] == pytest.approx(10 * moved[1]["layer"], rel=1e-3)
@@ -64,8 +64,9 @@ def test_muon_moves_matrices_between_layers_and_adam_the_rest() -> None:
 
 def test_a_stage_tells_muon_which_of_its_matrices_lie_between_layers() -> None:
     stage = tiny_config(optimizer="muon").build()
-    training, is_hidden = stage.config.training, partial(is_hidden_matrix, stage.network, stage.config.reader().example())
-    rules = stage.optimizer, make_optimizer(training, is_hidden), make_optimizer(training)
+    training, hidden = stage.config.training, is_hidden_matrix(stage.network, stage.config.reader().example())
+    nothing = jax.tree.map(lambda _: False, hidden)
+    rules = stage.optimizer, make_optimizer(training, lambda: hidden), make_optimizer(training, lambda: nothing)
     ours, told, untold = (jax.tree.leaves(jax.eval_shape(rule.init, stage.shapes())) for rule in rules)
     assert ours == told != untold
 
@@ -95,7 +96,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[float, float]]
         program = parallel(partial(train_step, model, rule, seed=seed, accumulate=accumulate), where)
         state = TrainState(jnp.int32(step), params, rule.init(params))
         metrics: Metrics = program(state, place(rows(number), where))[1]
-        return tuple(float(metrics.losses[f"nats_per_triple/{name}"].sum) for name in ("channel", "position"))
+        return tuple(float(metrics.means[f"nats_per_triple/{name}"].sum) for name in ("channel", "position"))
 
     return run
 

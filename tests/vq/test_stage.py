@@ -1,8 +1,6 @@
 """The stage of a VQ-VAE: steps on one device and on two, whole runs, and pictures from codes."""
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -28,6 +26,7 @@ from dct_jax.vq.autoencoder import TrainedAutoencoder
 from dct_jax.vq.config import AutoencoderConfig, QuantizerConfig, VQVAEConfig
 from dct_jax.vq.network import to_float, to_uint8
 from dct_jax.vq.quantizers import Codebook
+from tests.toys import stop_while_placing
 
 KINDS = ("gradient", "ema", "fsq")
 ONE_IN_SHORT = ("ema", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("gradient", "fsq")))
@@ -114,7 +113,7 @@ def test_the_first_step_makes_the_table_of_its_batch(kind: str) -> None:
     assert np.all(np.abs(table).max(axis=1) > 0)
     squares = np.square(vectors[:, None] - table).mean(axis=-1).min(axis=1)  # [N]
     assert squares.mean() < 0.3 * np.square(vectors - vectors.mean(axis=0)).mean()
-    reported = metrics.losses["commitment"]
+    reported = metrics.means["commitment"]
     if kind == "gradient":  # the table of "ema" has moved since
         assert reported.sum / reported.divisor == pytest.approx(squares.mean(), rel=1e-3)
     else:
@@ -142,7 +141,7 @@ def test_a_step_follows_the_error_and_the_weighted_losses_of_the_table(kind: str
     gradient, error = jax.jit(jax.grad(loss, has_aux=True))(state.variables["params"])
     norm = np.sqrt(sum(np.sum(x**2) for x in jax.tree.leaves(gradient)))
     assert metrics.gradient_norm == pytest.approx(norm, rel=1e-3)
-    reported = metrics.losses["squared_error"]
+    reported = metrics.means["squared_error"]
     assert reported.sum / reported.divisor == pytest.approx(float(error), rel=1e-4)
 
 
@@ -168,8 +167,8 @@ def test_the_codebook_follows_the_batches_as_numpy_says() -> None:
             np.testing.assert_allclose(after[name], expected, rtol=1e-3, atol=1e-4)
         share = np.bincount(codes, minlength=16) / len(codes)
         entropy = -sum(x * np.log2(x) for x in share if x)
-        assert metrics.losses["perplexity"].sum == pytest.approx(2**entropy, rel=1e-4)
-        assert metrics.losses["codes_used"].sum == pytest.approx(np.mean(share > 0), rel=1e-5)
+        assert metrics.means["perplexity"].sum == pytest.approx(2**entropy, rel=1e-4)
+        assert metrics.means["codes_used"].sum == pytest.approx(np.mean(share > 0), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ONE_IN_SHORT)
@@ -195,21 +194,12 @@ def test_the_error_of_held_out_pictures_falls(kind: str) -> None:
     assert numbers["codes_used"] == pytest.approx(len(used) / len(share), abs=0.07)
 
 
-def test_a_stopped_run_with_restarts_equals_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_with_restarts_equals_one_that_was_not(tmp_path: Path) -> None:
     """SIGTERM while batches are placed; weights, means and counts are equal, bit for bit."""
     config = config_of("ema", steps=12, codes=64, decay=0.5, restart=1.0)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert loop.train(config, whole, ONE).step == 12
-    original, placed = loop.place, []
-
-    def stopping(batch: Any, devices: Any) -> Any:
-        placed.append(batch)
-        if len(placed) == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(batch, devices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "place", stopping)
+    with stop_while_placing(5):
         outcome = loop.train(config, parts, ONE)
     assert outcome.signal == "SIGTERM" and 0 < outcome.step < 12
     at_stop = dct_jax.load(parts).variables["codebook"]["quantizer"]
