@@ -13,8 +13,8 @@ from tqdm import tqdm
 from dct_jax import plots
 from dct_jax.commands.arguments import parse, save_image, say, write_report
 from dct_jax.commands.runs import load_autoencoder
+from dct_jax.data.central_crops import Crop, central_crops, evenly_spaced_crops
 from dct_jax.data.crops import central_crop, mirror
-from dct_jax.data.pictures import Crop, central_crops, evenly_spaced_crops
 from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import Source, open_source

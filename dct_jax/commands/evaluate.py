@@ -106,7 +106,8 @@ def evaluate(args: Sequence[str]) -> int:
 
 def _held_out(model: "Trained", command: Evaluate) -> "HeldOutPictures":
     """The pictures to measure."""
-    from dct_jax.data.pipeline import held_out_pictures, read_held_out
+    from dct_jax.data.crops import held_out_pictures
+    from dct_jax.data.pipeline import read_held_out
     from dct_jax.data.skipped import Skipped
     from dct_jax.data.sources import open_source
     from dct_jax.training.stage import HeldOutPictures

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from dct_jax import plots
 from dct_jax.codec import DCTCodec, SparseDCT, load_npz, save_npz
 from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, save_image, say
-from dct_jax.data.pictures import evenly_spaced_crops
+from dct_jax.data.central_crops import evenly_spaced_crops
 from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source

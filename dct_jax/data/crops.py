@@ -93,6 +93,11 @@ def central_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return _resize(image[top : top + tall, left : left + wide], size)
 
 
+def held_out_pictures(pictures: int, crops: int) -> list[int]:
+    """Returns the picture of each of so many crops: all by turns, or as many at even distances."""
+    return [place * pictures // crops if crops < pictures else place % pictures for place in range(crops)]
+
+
 def fitted_size(size: tuple[int, int], canvas: tuple[int, int], enlarge: float) -> tuple[int, int]:
     """Returns the size of a whole picture of (H, W) pixels when it just fits on the canvas: one
     side is the canvas's, the other as the aspect ratio has it.

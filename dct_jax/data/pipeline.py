@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from dct_jax.config import DataConfig, RunConfig
-from dct_jax.data.crops import seen_size
+from dct_jax.data.crops import held_out_pictures, seen_size
 from dct_jax.data.reader import Reader
 from dct_jax.data.skipped import Skip, Skipped, skip_of
 from dct_jax.data.sources import Source
@@ -132,11 +132,6 @@ def _stay_until(parent: int, *_: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def held_out_pictures(pictures: int, crops: int) -> list[int]:
-    """Returns the picture of each of so many crops: all by turns, or as many at even distances."""
-    return [place * pictures // crops if crops < pictures else place % pictures for place in range(crops)]
 
 
 def read_held_out(source: Source, config: RunConfig, skipped: Skipped) -> Any:

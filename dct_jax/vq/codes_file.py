@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dct_jax.data.pictures import Crop
+from dct_jax.data.central_crops import Crop
 from dct_jax.storage.files import flush, replacing
 
 FORMAT = "dct_jax codes 1"

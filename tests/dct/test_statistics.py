@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dct_jax import DCTCodec
-from dct_jax.data.pictures import evenly_spaced_crops
+from dct_jax.data.central_crops import evenly_spaced_crops
 from dct_jax.data.pixels import decode_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import LANDSCAPES, open_source

@@ -17,8 +17,8 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 import dct_jax
+from dct_jax.data.crops import held_out_pictures
 from dct_jax.data.pictures import SeenPictures
-from dct_jax.data.pipeline import held_out_pictures
 from dct_jax.data.sources import LANDSCAPES, open_sources
 from dct_jax.dct.chunks import Chunk
 from dct_jax.dct.config import DCTConfig

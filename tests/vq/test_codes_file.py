@@ -9,7 +9,7 @@ from PIL import Image
 
 from dct_jax.commands import codes as commands
 from dct_jax.commands import main
-from dct_jax.data.pictures import Crop
+from dct_jax.data.central_crops import Crop
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import open_source
 from dct_jax.dct.statistics import psnr
