@@ -20,7 +20,6 @@ from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import Source, open_source
 from dct_jax.published import results_folder
 from dct_jax.storage.files import read_limited, replacing
-from dct_jax.tables import align
 
 if TYPE_CHECKING:
     from dct_jax.vq.autoencoder import TrainedAutoencoder
@@ -74,7 +73,8 @@ class Detokenize:
 
 @dataclass(frozen=True)
 class Reconstruct:
-    """Shows and measures what an autoencoder leaves of pictures.
+    """Shows and measures what an autoencoder leaves of pictures: PSNR, LPIPS, FD-AlexNet, and what
+    its codes cost.
 
     Attributes:
         run: folder of an autoencoder's run.
@@ -101,7 +101,7 @@ def tokenize(args: Sequence[str]) -> int:
 
     model = load_autoencoder(command.run, "tokenize")
     source, size = open_source(command.source, command.split), model.config.data.image_size
-    rows, columns = (side // model.config.model.downsampling for side in size)
+    rows, columns = model.config.grid
     shape, copies = (1, rows, columns), 1 + command.mirrored
     header = CodesHeader(model.fingerprint, model.config.quantizer.num_codes, shape, command.mirrored, source.name)
     skipped = Skipped(len(source), model.config.data.max_skipped)
@@ -189,22 +189,22 @@ def reconstruct(args: Sequence[str]) -> int:
     command = parse(Reconstruct, args, "reconstruct")
     if command.num < 1:
         raise ValueError(f"num is {command.num}; it must be 1 or more")
-    from dct_jax.vq.measures import measure
+    from dct_jax.vq.findings import compare_pictures
 
     model = load_autoencoder(command.run, "reconstruct")
     out = command.out or results_folder(command.run) / "reconstructed"
     pictures = _pictures(model, command)
     codes, copies = model.reconstruct(pictures)
-    numbers = measure(pictures, copies, codes, model.config.quantizer.num_codes)
+    found = compare_pictures(pictures, copies, codes, model.config.quantizer.num_codes)
     scale, columns = max(1, 160 // max(pictures.shape[1:3])), min(SHOWN, len(pictures))
     for name, tiles in (
         ("reconstructions.png", [*pictures[:columns], *copies[:columns]]),
         ("codes.png", _maps(codes[:columns], model)),
     ):
         save_image(plots.image_grid(tiles, columns=columns, scale=scale), out / name)
-    write_report(out / "reconstruction.json", {"pictures": len(pictures), "fingerprint": model.fingerprint, **numbers})
-    rows = [(name.replace("_", " "), f"{number:.4f}") for name, number in numbers.items()]
-    print(align([(f"{len(pictures)} pictures", ""), *rows]) + "\n")
+    report = {"pictures": len(pictures), "fingerprint": model.fingerprint, **found.numbers, "notes": found.notes}
+    write_report(out / "reconstruction.json", report)
+    print("\n".join([f"{len(pictures)} pictures", "", *found.lines()]) + "\n")
     return say(f"{out} has reconstructions.png (originals above), codes.png and reconstruction.json")
 
 
@@ -221,5 +221,5 @@ def _pictures(model: "TrainedAutoencoder", command: Reconstruct) -> np.ndarray:
 def _maps(codes: np.ndarray, model: "TrainedAutoencoder") -> list[np.ndarray]:
     """Makes pictures of codes, [N, h, w] -> uint8 [H, W, 3] each: a colour for each code."""
     colours = np.random.default_rng(0).integers(40, 256, (model.config.quantizer.num_codes, 3), np.uint8)
-    f = model.config.model.downsampling
+    f = model.config.sizes.downsampling
     return [colours[one].repeat(f, axis=0).repeat(f, axis=1) for one in codes]

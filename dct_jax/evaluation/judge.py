@@ -2,6 +2,8 @@
 
 from functools import cached_property
 
+import numpy as np
+
 from dct_jax.config import RunConfig
 from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.sources import Source
@@ -29,15 +31,21 @@ class Judge:
         self._pictures = SeenPictures(training, config, REFERENCES)
         check_counts(len(self._pictures), self._num)
 
-    def __call__(self, model: Prior) -> dict[str, float]:
-        """Returns distances and shares of a model's samples by name, each with its floor."""
+    def __call__(self, model: Prior) -> tuple[dict[str, float], list[np.ndarray]]:
+        """Measures a model's samples.
+
+        Returns:
+            Distances and shares by name, each with its floor, and the samples, uint8 [H, W, 3]
+            each.
+        """
         labels = self._pictures.labels(self._num)
-        samples = dict(model.sample_pictures(self._num, self._seed, labels, AT_A_TIME))
-        fake = statistics(self._network, [samples[i] for i in sorted(samples)], KEEP, title="samples")
+        by_number = dict(model.sample_pictures(self._num, self._seed, labels, AT_A_TIME))
+        samples = [by_number[i] for i in sorted(by_number)]
+        fake = statistics(self._network, samples, KEEP, title="samples")
         numbers: dict[str, float] = {}
         for measure in compare_statistics(self._network, self._real, fake).measures:
             numbers |= {measure.name: measure.value, f"{measure.name}_floor": measure.floor}
-        return numbers
+        return numbers, samples
 
     @cached_property
     def _real(self) -> Statistics:

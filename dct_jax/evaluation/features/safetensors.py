@@ -3,7 +3,7 @@
 import numpy as np
 import safetensors
 
-from dct_jax.evaluation.features.restricted_pickle import reason
+from dct_jax.storage.restricted_pickle import reason
 
 _TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I64": "<i8"}
 

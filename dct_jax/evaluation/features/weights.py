@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from dct_jax.evaluation.features.safetensors import read_safetensors
-from dct_jax.evaluation.features.torch_files import SEQUENCE_START, ZIP_START, read_torch
+from dct_jax.storage.torch_files import SEQUENCE_START, ZIP_START, read_torch
 
 VARIABLE = "DCT_JAX_INCEPTION"
 FILE = "pt_inception-2015-12-05-6726825d.pth"

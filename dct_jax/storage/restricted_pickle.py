@@ -12,7 +12,12 @@ _REFUSED += (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.EMPTY_SET, pickle.FRO
 
 
 class Keyed(dict):
-    """A dictionary with keys of text or numbers: hashing a deeply nested tuple ends the process."""
+    """A dictionary with keys of text or numbers: hashing a deeply nested tuple ends the process.
+
+    It has no attributes: setting the same many ones again and again takes memory without end.
+    """
+
+    __slots__ = ()
 
     def __init__(self, pairs: Iterable[tuple[Any, Any]] = ()) -> None:
         super().__init__()
@@ -23,6 +28,46 @@ class Keyed(dict):
         if not isinstance(key, str | int):
             raise ValueError("it has a dictionary whose keys are neither text nor whole numbers")
         super().__setitem__(key, value)
+
+
+class Leaky(Keyed):
+    """A dictionary that leaves out what has another key."""
+
+    __slots__ = ()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(key, str | int):
+            super().__setitem__(key, value)
+
+
+class Nothing:
+    """Stands for whatever a file names and nobody here knows: a function, a class, or its object.
+
+    It takes all that pickles do to such things, and keeps nothing of it.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *_: Any, **__: Any) -> "Nothing":
+        return NOTHING
+
+    def __call__(self, *_: Any, **__: Any) -> "Nothing":
+        return self
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+    def __setitem__(self, _: Any, __: Any) -> None:
+        pass
+
+    def extend(self, _: Any) -> None:
+        """Takes the items of a list that has a class of its own."""
+
+    append = extend
+
+
+NOTHING: Nothing = object.__new__(Nothing)
+"""The only one."""
 
 
 def no_storage(_: Any) -> Any:
@@ -44,15 +89,16 @@ class Unpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
         code: load for code, load in pickle._Unpickler.dispatch.items() if bytes([code]) not in _REFUSED
     }
+    dictionary: ClassVar[type[Keyed]] = Keyed
     append: Callable[[Any], None]  # onto the stack
     pop_mark: Callable[[], list[Any]]
 
     def load_empty_dictionary(self) -> None:
-        self.append(Keyed())
+        self.append(self.dictionary())
 
     def load_dict(self) -> None:
         items = self.pop_mark()
-        self.append(Keyed(zip(items[::2], items[1::2], strict=True)))
+        self.append(self.dictionary(zip(items[::2], items[1::2], strict=True)))
 
     dispatch[pickle.EMPTY_DICT[0]] = load_empty_dictionary
     dispatch[pickle.DICT[0]] = load_dict
@@ -70,6 +116,16 @@ class Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         return self._storage(pid)
+
+
+class LenientUnpickler(Unpickler):
+    """An `Unpickler` that reads on: NOTHING stands for names that it was not given, and pairs with
+    other keys than text or whole numbers are left out."""
+
+    dictionary = Leaky
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._names.get((module, name), NOTHING)
 
 
 def reason(error: Exception) -> str:
