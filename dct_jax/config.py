@@ -97,7 +97,7 @@ class TrainingConfig:
     """How to train.
 
     Attributes:
-        steps: optimiser steps of the whole run; the learning rate's cosine ends there.
+        steps: optimiser steps of the whole run.
         batch_size: chunks in a step, over all devices of all hosts together.
         accumulate: a device does its batch in so many parts, one after the other, to save memory.
         optimizer: "adam", as in the paper, or "muon", which orthogonalises the updates of the
@@ -115,6 +115,12 @@ class TrainingConfig:
         keep: how many of the latest checkpoints to keep, beside the best.
         samples: how many samples each evaluation compares with training pictures; 0 for none.
         features: what compares the samples: "alexnet" for FD-AlexNet, "inception" for FID and sFID.
+        track: where numbers and pictures go, beside metrics.jsonl and pictures/ in the folder of
+            the run: any of "tensorboard", "mlflow" and "wandb", or nothing.
+        schedule: after the warm-up, "cosine" lowers the learning rates to 0 at the last step;
+            "constant" keeps them.
+        betas: how slowly Adam's means of gradients and of their squares decay.
+        weight_decay: AdamW's, of matrices and kernels; 0 for Adam.
     """
 
     steps: int = 1000
@@ -131,6 +137,10 @@ class TrainingConfig:
     keep: int = 2
     samples: int = field(default=0, metadata=LATER | MAY_CHANGE)
     features: Literal["alexnet", "inception"] = field(default="alexnet", metadata=LATER | MAY_CHANGE)
+    track: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = field(default=("tensorboard",), metadata=LATER | MAY_CHANGE)
+    schedule: Literal["cosine", "constant"] = field(default="cosine", metadata=LATER)
+    betas: tuple[float, float] = field(default=(0.9, 0.999), metadata=LATER)
+    weight_decay: float = field(default=0.0, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "evaluate_every", "checkpoint_every", "keep"):
@@ -138,8 +148,16 @@ class TrainingConfig:
         require(self.optimizer in ("adam", "muon"), "training.optimizer", self.optimizer, "adam or muon")
         require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "above 0")
         require(self.muon_learning_rate > 0, "training.muon_learning_rate", self.muon_learning_rate, "above 0")
+        in_range = len(self.betas) == 2 and 0 <= min(self.betas) and max(self.betas) < 1
+        require(in_range, "training.betas", self.betas, "two numbers, each at least 0 and below 1")
+        require(self.weight_decay >= 0, "training.weight_decay", self.weight_decay, "0 or more")
+        if self.optimizer == "muon":
+            require(self.weight_decay == 0, "training.weight_decay", self.weight_decay, "0 with muon")
+        require(self.schedule in ("cosine", "constant"), "training.schedule", self.schedule, "cosine or constant")
         require(self.samples == 0 or self.samples >= 4, "training.samples", self.samples, "0, or 4 or more")
         require(self.features in ("alexnet", "inception"), "training.features", self.features, "alexnet or inception")
+        known = len({"tensorboard", "mlflow", "wandb"} & set(self.track)) == len(self.track)
+        require(known, "training.track", self.track, "any of tensorboard, mlflow and wandb, each at most once")
         require(self.clip_norm > 0, "training.clip_norm", self.clip_norm, "above 0")
         require(0 <= self.label_dropout < 1, "training.label_dropout", self.label_dropout, "at least 0 and below 1")
         if not 0 <= self.warmup_steps < self.steps:

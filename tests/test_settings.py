@@ -153,6 +153,12 @@ def run(config: DCTConfig, folder: Path) -> Any:
     return evaluated, Checkpoints(folder / "checkpoints").steps()
 
 
+def tracked(config: DCTConfig, folder: Path) -> Any:
+    """Whether TensorBoard is told of a run."""
+    run(config, folder)
+    return any(folder.glob("events.out.tfevents.*"))
+
+
 def judged(config: DCTConfig) -> Any:
     """How many samples are judged, and by what."""
     told: list[Any] = []
@@ -227,6 +233,10 @@ SETTINGS = {
     "training.keep": Setting(1, run, {"training.checkpoint_every": 1}),
     "training.samples": Setting(6, judged, {"training.samples": 4}),
     "training.features": Setting("inception", judged, {"training.samples": 4}),
+    "training.track": Setting((), tracked),
+    "training.schedule": Setting("constant", updates),
+    "training.betas": Setting((0.5, 0.9), updates),
+    "training.weight_decay": Setting(0.1, updates),
 }
 
 
@@ -266,5 +276,5 @@ def test_every_field_changes_what_it_says(base: DCTConfig, name: str, tmp_path: 
     after = with_fields(base, {**setting.given, name: setting.value})
     assert flat(before)[name] != flat(after)[name]
     folders = [tmp_path / "before"], [tmp_path / "after"]
-    extra = folders if setting.changes in (run, parts) else ([], [])
+    extra = folders if setting.changes in (run, parts, tracked) else ([], [])
     assert setting.changes(before, *extra[0]) != setting.changes(after, *extra[1])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from dct_jax.config import RunConfig, TrainingConfig
 from dct_jax.data.pipeline import Shard, read_held_out, training_batches, training_sizes
@@ -16,13 +17,18 @@ from dct_jax.data.sources import Source, check_classes, open_sources
 from dct_jax.distributed.parallel import all_devices, any_process, parallel, place, replicate
 from dct_jax.evaluation.judge import Judge
 from dct_jax.evaluation.prior import Prior
+from dct_jax.plots import image_grid
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.report import Report
 from dct_jax.training.run_folder import check_same_run, lock_folder
 from dct_jax.training.signals import stop_signals
 from dct_jax.training.stage import Stage
+from dct_jax.training.tracking.tracker import check_installed
 
 log = logging.getLogger(__name__)
+
+SHOWN_SAMPLES = 4
+"""Rows and columns of the grid of samples that an evaluation shows."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ def train(
 
     Args:
         config: of the run.
-        folder: for checkpoints/, metrics.jsonl and TensorBoard events; one for all processes.
+        folder: for checkpoints/, metrics.jsonl, pictures/ and what `training.track` names; one for
+            all processes.
         devices: to train on, of all processes; all that there are by default.
         on_save: is called after each checkpoint, by the process that wrote it.
         latest_whole: whether to set damaged checkpoints aside and go on from a whole one.
@@ -70,12 +77,13 @@ def train(
 
     Raises:
         ValueError: if the folder holds a run of another configuration, is in training already or
-            cannot be written, if its latest checkpoint is damaged, if the data cannot be used, or
-            if the devices do not divide the batch.
+            cannot be written, if its latest checkpoint is damaged, if the data cannot be used, if
+            the devices do not divide the batch, or if a tracker's package is not installed.
         FloatingPointError: if a loss or a gradient is not finite; the last checkpoint is good.
     """
     devices = devices or all_devices()
     _check_batch(config.training, len(devices))
+    check_installed(config.training.track)
     stage = config.build()
     data = _open_data(stage)  # before anything is written
     lock = nullcontext() if jax.process_index() else lock_folder(folder)
@@ -112,16 +120,22 @@ def _train(
     state = replicate(state, devices)
     step = parallel(stage.step, devices, donate_first=True)
 
-    def evaluate() -> dict[str, float]:
+    def evaluate() -> tuple[dict[str, float], dict[str, np.ndarray]]:
         try:
             numbers = stage.evaluate(state.variables, data.held_out, devices)
         except FloatingPointError as error:
             raise FloatingPointError(f"step {done}: {error}") from None
+        if not writes:
+            return numbers, {}
+        variables = jax.device_get(state.variables)
+        pictures = stage.pictures(variables, data.held_out)
         if data.judge:
-            model = stage.trained(jax.device_get(state.variables), sizes, training.classes)
+            model = stage.trained(variables, sizes, training.classes)
             if isinstance(model, Prior):  # as `_open_data` requires
-                numbers = numbers | data.judge(model)
-        return numbers
+                judged, samples = data.judge(model)
+                numbers |= judged
+                pictures |= {"samples": image_grid(samples[: SHOWN_SAMPLES**2], SHOWN_SAMPLES)}
+        return numbers, pictures
 
     def save(evaluation: dict[str, float] | None) -> None:
         report.flush()  # what a checkpoint follows from is never missing
@@ -154,9 +168,9 @@ def _train(
             due = done == config.training.steps or done % config.training.evaluate_every == 0
             if due or stopping or done % config.training.checkpoint_every == 0:
                 report.catch_up()  # nothing is saved before its loss is known to be finite
-                evaluation = evaluate() if due else None
+                evaluation, pictures = evaluate() if due else (None, {})
                 if evaluation:
-                    report.evaluation(done, evaluation)
+                    report.evaluation(done, evaluation, pictures)
                 save(evaluation)
         return Outcome(
             stage=stage,

@@ -1,70 +1,77 @@
-"""The numbers of a run: metrics.jsonl is the record, and TensorBoard events are made of it."""
+"""The record of a run: the numbers in metrics.jsonl, and pictures. Trackers are made of it."""
 
 import json
 import logging
 import os
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.summary import scalar
+import numpy as np
 
 from dct_jax.storage.files import replacing
+from dct_jax.training.tracking.pictures import drop_pictures, picture_steps, read_pictures, write_pictures
+from dct_jax.training.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
-EVENTS = "events.out.tfevents.*"
-
 
 class MetricsLog:
-    """Writes numbers to metrics.jsonl (a JSON object a line) and to TensorBoard events beside it.
+    """Writes numbers to metrics.jsonl (a JSON object a line) and pictures to pictures/, and tells
+    trackers of them.
 
-    When a run goes on, both become those of a run that never stopped, except for the clock: what
-    was logged after the last checkpoint is dropped, and the events are written anew.
+    When a run goes on, its record becomes that of a run that never stopped, except for the clock:
+    what was logged after the last checkpoint is dropped. The trackers are told the rest anew.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int, tracker: Tracker) -> None:
         """Opens the log of a run that goes on from `step`; what was logged later is dropped."""
         path = folder / "metrics.jsonl"
         before = path.stat().st_mtime if path.exists() else 0.0
         records = [record for record in read_records(path) if record["step"] <= step]
         with replacing(path) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
-        for events in folder.glob(EVENTS):
-            events.unlink()
-        # Not SummaryWriter: on a full disk its thread ends in silence, and its queue stops the run.
-        self._board = EventsWriter(str(folder / "events"))
+        drop_pictures(folder, step)
+        self._folder, self._tracker = folder, tracker
         self._file = path.open("a")
-        for record in records:
-            self._plot({"time": before} | record)
+        tell: list[tuple[int, Callable[[], None]]] = [
+            (record["step"], partial(tracker.log_numbers, {"time": before} | record)) for record in records
+        ]
+        tell += [(step, partial(self._tell_pictures, step)) for step in picture_steps(folder)]
+        for _, do in sorted(tell, key=itemgetter(0)):
+            do()
 
     def write(self, step: int, **values: Any) -> None:
         """Writes the values of a step: numbers, or dictionaries of numbers."""
         record = {"step": step, **values, "time": round(time.time(), 1)}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-        self._plot(record)
+        self._tracker.log_numbers(record)
+
+    def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Writes the pictures of a step, uint8 [H, W, 3] by name."""
+        write_pictures(self._folder, step, pictures)
+        if pictures:
+            self._tracker.log_pictures(step, time.time(), pictures)
 
     def flush(self) -> None:
         """Waits until all is on the disk."""
         os.fsync(self._file.fileno())
-        self._board.flush()
+        self._tracker.flush()
 
     def close(self) -> None:
         with suppress(OSError):  # what matters is flushed before each checkpoint; a full disk is spoken of there
             self._file.close()
-            self._board.close()
+        self._tracker.close()
 
-    def _plot(self, record: dict[str, Any]) -> None:
-        for name, value in record.items():
-            if name in ("step", "time"):
-                continue
-            for part, number in value.items() if isinstance(value, dict) else [("", value)]:
-                summary = scalar(f"{name}/{part}" if part else name, number)
-                self._board.write_event(Event(wall_time=record["time"], step=record["step"], summary=summary))
+    def _tell_pictures(self, step: int) -> None:
+        written, pictures = read_pictures(self._folder, step)
+        if pictures:
+            self._tracker.log_pictures(step, written, pictures)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

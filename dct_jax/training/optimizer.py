@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import optax
 
 from dct_jax.config import TrainingConfig
@@ -10,7 +11,9 @@ from dct_jax.training.muon import stacked_muon
 
 
 def learning_rate(config: TrainingConfig) -> optax.Schedule:
-    """Linear warm-up from 0, then a cosine to 0 at the last step."""
+    """Linear warm-up from 0, then the peak for ever, or a cosine to 0 at the last step."""
+    if config.schedule == "constant":
+        return optax.warmup_constant_schedule(0.0, config.learning_rate, config.warmup_steps)
     return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup_steps, config.steps)
 
 
@@ -26,12 +29,20 @@ def make_optimizer(config: TrainingConfig, find_hidden: Callable[[], Any] | None
         ValueError: if the optimiser is Muon, and nothing tells what it is for.
     """
     schedule = learning_rate(config)
-    if config.optimizer == "adam":
-        rule = optax.adam(schedule)
+    first, second = config.betas
+    if config.optimizer == "adam" and config.weight_decay:
+        rule = optax.adamw(schedule, first, second, weight_decay=config.weight_decay, mask=_is_matrix)
+    elif config.optimizer == "adam":
+        rule = optax.adam(schedule, first, second)
     elif find_hidden is None:
         raise ValueError("training.optimizer is muon; it must be adam where nothing tells which matrices are hidden")
     else:
         ratio = config.muon_learning_rate / config.learning_rate
-        rules = {True: stacked_muon(lambda step: ratio * schedule(step)), False: optax.nadam(schedule)}
+        rules = {True: stacked_muon(lambda step: ratio * schedule(step)), False: optax.nadam(schedule, first, second)}
         rule = optax.partition(rules, find_hidden())
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+
+
+def _is_matrix(variables: Any) -> Any:
+    """Tells of each parameter whether it has two axes or more: biases and scales do not decay."""
+    return jax.tree.map(lambda x: x.ndim > 1, variables)

@@ -4,15 +4,18 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
+from dct_jax.config import RunConfig
 from dct_jax.training.metrics_log import MetricsLog
 from dct_jax.training.optimizer import learning_rate
 from dct_jax.training.stage import Metrics, Stage, words
+from dct_jax.training.tracking.tracker import TrackedRun, open_trackers
 
 LOG_EVERY = 10
 _NORM, _WORK = "gradient_norm", "work"
@@ -33,7 +36,7 @@ class Report:
             pending: what `pending` was at that step.
         """
         self._stage, self._schedule = stage, learning_rate(stage.config.training)
-        self._log = None if silent else MetricsLog(folder, step)
+        self._log = None if silent else _open_log(stage.config, folder, step)
         layout = "step {n_fmt}/{total_fmt} |{bar}| {elapsed}, {remaining} left{postfix}"
         total = stage.config.training.steps
         self._bar = tqdm(total=total, initial=step, bar_format=layout, dynamic_ncols=True, disable=silent)
@@ -74,10 +77,14 @@ class Report:
         if step % LOG_EVERY == 0 and self._log:
             self._write(self._log, step)
 
-    def evaluation(self, step: int, evaluation: dict[str, float]) -> None:
-        """Logs numbers about held-out pictures; the time for them does not count as training."""
+    def evaluation(
+        self, step: int, evaluation: dict[str, float], pictures: Mapping[str, np.ndarray] = MappingProxyType({})
+    ) -> None:
+        """Logs numbers about held-out pictures, and pictures, uint8 [H, W, 3] by name. The time for
+        them does not count as training."""
         if self._log:
             self._log.write(step, held_out=evaluation, seconds=self._seconds())
+            self._log.write_pictures(step, pictures)
         best = self._stage.best
         self.say(f"step {step}: {evaluation[best]:.4f} {words(best)} on held-out pictures")
         self._restart()
@@ -133,3 +140,8 @@ class Report:
         )
         self._bar.set_postfix_str(f"{', '.join(texts)}, {rate:,.0f} {self._stage.unit}/s")
         self._restart()
+
+
+def _open_log(config: RunConfig, folder: Path, step: int) -> MetricsLog:
+    run = TrackedRun(folder, step, config.training.steps, config.to_dict())
+    return MetricsLog(folder, step, open_trackers(config.training.track, run))

@@ -162,6 +162,14 @@ class Stage(Protocol):
         are on the devices; all processes of a run call this."""
         ...
 
+    def pictures(self, variables: Any, held_out: Any) -> dict[str, np.ndarray]:
+        """Returns pictures to look at beside the numbers of `evaluate`, uint8 [H, W, 3] by name: by
+        default, none. Names have letters, digits and underscores.
+
+        Process 0 alone calls this, so it must not wait for others. The variables are NumPy arrays.
+        """
+        return {}
+
     def trained(self, variables: Any, sizes: Sizes, classes: tuple[str, ...]) -> Trained:
         """Returns variables of this stage as a model."""
         return Trained(self.config, variables, sizes, classes)

@@ -13,6 +13,7 @@ from dct_jax.training.metrics_log import MetricsLog
 from dct_jax.training.optimizer import learning_rate
 from dct_jax.training.report import LOG_EVERY, Report
 from dct_jax.training.stage import Mean, Metrics
+from dct_jax.training.tracking.tracker import Trackers
 from tests.toys import tiny_config
 
 
@@ -63,17 +64,17 @@ def test_a_step_that_is_not_finite_is_named(tmp_path: Path, wrong: str) -> None:
 def test_what_was_logged_after_the_step_that_a_run_goes_on_from_is_dropped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log = MetricsLog(tmp_path, 0)
+    log = MetricsLog(tmp_path, 0, Trackers({}))
     for step in (10, 20, 30):
         log.write(step, seconds=1.0, value=step / 2)
     log.close()
     with (tmp_path / "metrics.jsonl").open("r+") as file:
         text = file.read()
         file.write('{"step": 40, "sec')
-    MetricsLog(tmp_path, 20).close()
+    MetricsLog(tmp_path, 20, Trackers({})).close()
     assert (tmp_path / "metrics.jsonl").read_text() == "".join(text.splitlines(keepends=True)[:2])
     assert not caplog.text  # a crash leaves half a line at the end; in the middle it is damage
     (tmp_path / "metrics.jsonl").write_text(f"[1]\nnonsense\n{text}")
-    MetricsLog(tmp_path, 20).close()
+    MetricsLog(tmp_path, 20, Trackers({})).close()
     assert [line["step"] for line in lines(tmp_path)] == [10, 20]
     assert "2 of 5 lines cannot be read" in caplog.text

@@ -1,0 +1,1 @@
+"""Where people look at the numbers and pictures of a run: TensorBoard, MLflow, W&B."""
