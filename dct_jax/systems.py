@@ -5,8 +5,9 @@ from typing import Any
 from dct_jax.config import RunConfig
 from dct_jax.dct.config import DCTConfig
 from dct_jax.vq.config import VQVAEConfig
+from dct_jax.vq.gan.config import VQGANConfig
 
-SYSTEMS: tuple[type[RunConfig], ...] = (DCTConfig, VQVAEConfig)
+SYSTEMS: tuple[type[RunConfig], ...] = (DCTConfig, VQVAEConfig, VQGANConfig)
 """A new system is one more class here."""
 
 

@@ -38,9 +38,9 @@ def normal(deviation: float) -> Initializer:
 
 
 def fan_in(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """Does what Flax's `lecun_normal()` does for dense layers: the normal distribution, cut off at
-    two standard deviations, of the variance 1 / shape[0]."""
-    return _initial(_cut_off, shape[0] ** -0.5 / 0.87962566103423978, key, shape, dtype)
+    """Does what Flax's `lecun_normal()` does for dense layers and convolutions: the normal
+    distribution, cut off at two standard deviations, of the variance 1 / inputs of a unit."""
+    return _initial(_cut_off, math.prod(shape[:-1]) ** -0.5 / 0.87962566103423978, key, shape, dtype)
 
 
 def _cut_off(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:

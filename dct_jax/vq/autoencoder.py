@@ -9,37 +9,37 @@ import jax
 import numpy as np
 
 from dct_jax.training.stage import Trained
-from dct_jax.vq.config import VQVAEConfig
-from dct_jax.vq.network import VQVAE, to_float, to_uint8
+from dct_jax.vq.config import AutoencoderRunConfig
+from dct_jax.vq.network import Autoencoder, to_float, to_uint8
 
 AT_A_TIME = 64
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedAutoencoder(Trained):
-    """A VQ-VAE with its weights and its table."""
+    """An autoencoder with its weights and its codebook."""
 
-    config: VQVAEConfig
+    config: AutoencoderRunConfig
 
     @cached_property
-    def network(self) -> VQVAE:
+    def network(self) -> Autoencoder:
         """The Flax module; `network.apply(variables, ...)` runs it."""
-        return VQVAE(self.config.model, self.config.quantizer)
+        return self.config.network()
 
     def tokenize(self, pictures: np.ndarray, batch_size: int = AT_A_TIME) -> Iterator[np.ndarray]:
         """Turns pictures, uint8 [N, H, W, 3], into codes, int32 [n, h, w], batch by batch.
 
         Raises:
-            ValueError: if f does not divide H and W.
+            ValueError: if f does not divide H and W, and the configuration does not pad them.
         """
-        f = self.config.model.downsampling
-        if pictures.shape[1] % f or pictures.shape[2] % f:
+        f = self.config.sizes.downsampling
+        if self.config.sizes.sides == "refuse" and (pictures.shape[1] % f or pictures.shape[2] % f):
             raise ValueError(f"the pictures have {pictures.shape[1]} x {pictures.shape[2]} pixels; {f} must divide both sides")
         return self._by_batches(_to_codes, pictures, batch_size)
 
     def detokenize(self, codes: np.ndarray, batch_size: int = AT_A_TIME) -> Iterator[np.ndarray]:
-        """Turns codes, int [N, h, w] of any h and w, into pictures, uint8 [n, H, W, 3], batch by
-        batch.
+        """Turns codes, int [N, h, w] of any h and w, into pictures, uint8 [n, f h, f w, 3], batch
+        by batch. Where training pads crops, the codes of a crop become a picture of its size.
 
         Raises:
             ValueError: if a code is none of the table's.
@@ -47,13 +47,16 @@ class TrainedAutoencoder(Trained):
         k = self.config.quantizer.num_codes
         if codes.size and not (0 <= codes.min() and codes.max() < k):
             raise ValueError(f"the codes go from {codes.min()} to {codes.max()}; this model has 0 to {k - 1}")
-        return self._by_batches(_from_codes, codes, batch_size)
+        pictures = self._by_batches(_from_codes, codes, batch_size)
+        height, width = self.config.data.image_size
+        return (part[:, :height, :width] for part in pictures) if codes.shape[1:] == self.config.grid else pictures
 
     def reconstruct(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Turns pictures, uint8 [N, H, W, 3] with N >= 1, into codes, int32 [N, h, w], and these
         into pictures, uint8 [N, H, W, 3]."""
+        _, height, width, _ = pictures.shape
         codes = np.concatenate(list(self.tokenize(pictures)))
-        return codes, np.concatenate(list(self.detokenize(codes)))
+        return codes, np.concatenate(list(self.detokenize(codes)))[:, :height, :width]
 
     def _by_batches(self, program: Any, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
         """Runs a program on the rows. The last batch is filled up, so one program serves all."""
@@ -64,10 +67,10 @@ class TrainedAutoencoder(Trained):
 
 
 @partial(jax.jit, static_argnums=0)
-def _to_codes(network: VQVAE, variables: Any, pictures: jax.Array) -> jax.Array:
+def _to_codes(network: Autoencoder, variables: Any, pictures: jax.Array) -> jax.Array:
     return cast(jax.Array, network.apply(variables, to_float(pictures), method="to_codes"))
 
 
 @partial(jax.jit, static_argnums=0)
-def _from_codes(network: VQVAE, variables: Any, codes: jax.Array) -> jax.Array:
+def _from_codes(network: Autoencoder, variables: Any, codes: jax.Array) -> jax.Array:
     return to_uint8(cast(jax.Array, network.apply(variables, codes, method="from_codes")))

@@ -1,12 +1,13 @@
-"""The configuration of a VQ-VAE's run."""
+"""The configurations of autoencoders' runs: what all have, and a VQ-VAE's."""
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from dct_jax.config import RunConfig, require
+from dct_jax.config import LATER, RunConfig, require
 
 if TYPE_CHECKING:
+    from dct_jax.vq.network import Autoencoder
     from dct_jax.vq.reader import PixelReader
     from dct_jax.vq.stage import VQVAEStage
 
@@ -30,6 +31,8 @@ class QuantizerConfig:
         decay: the share of a mean that each step keeps, of "ema".
         restart: of "ema", a code whose decayed count falls below this becomes a vector of the
             batch.
+        start: the table before the first step: "kmeans" finds means of the first batch's vectors;
+            "uniform" takes small random numbers, or the table of an imported model.
     """
 
     kind: Literal["gradient", "ema", "fsq"] = "ema"
@@ -39,6 +42,7 @@ class QuantizerConfig:
     commitment: float = 0.25
     decay: float = 0.99
     restart: float = 0.5
+    start: Literal["kmeans", "uniform"] = field(default="kmeans", metadata=LATER)
 
     def __post_init__(self) -> None:
         require(self.kind in ("gradient", "ema", "fsq"), "quantizer.kind", self.kind, "gradient, ema or fsq")
@@ -49,6 +53,7 @@ class QuantizerConfig:
         require(self.commitment >= 0, "quantizer.commitment", self.commitment, "0 or more")
         require(0 <= self.decay < 1, "quantizer.decay", self.decay, "at least 0 and below 1")
         require(self.restart >= 0, "quantizer.restart", self.restart, "0 or more")
+        require(self.start in ("kmeans", "uniform"), "quantizer.start", self.start, "kmeans or uniform")
 
     @property
     def num_codes(self) -> int:
@@ -61,6 +66,66 @@ class QuantizerConfig:
         return len(self.levels) if self.kind == "fsq" else self.dim
 
 
+class Sizes(Protocol):
+    """What all rooms "model" of autoencoders have.
+
+    Attributes:
+        downsampling: f, pixels of a side of the square that a code stands for.
+        sides: "refuse" demands pictures whose sides f divides; "pad" repeats the last row and
+            column of others until it does.
+    """
+
+    @property
+    def downsampling(self) -> int: ...
+
+    @property
+    def sides(self) -> Literal["refuse", "pad"]: ...
+
+
+@dataclass(frozen=True)
+class AutoencoderRunConfig(RunConfig):
+    """Determines a run of an autoencoder. Each kind of autoencoder adds the room `model`."""
+
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        size, f = self.data.image_size, self.sizes.downsampling
+        if self.sizes.sides == "refuse" and (size[0] % f or size[1] % f):
+            raise ValueError(
+                f"data.image_size is {size}; model.downsampling is {f} and must divide both sides, unless model.sides is pad"
+            )
+        if self.data.fit != "crop":
+            raise ValueError(f"data.fit is {self.data.fit}; a {self.system} is trained on crops of one size: crop")
+        if self.data.own_coefficients:
+            raise ValueError(f"data.own_coefficients is on; a {self.system} sees pixels: turn it off")
+        for name, only in (("accumulate", 1), ("optimizer", "adam"), ("label_dropout", 0.0)):
+            value = getattr(self.training, name)
+            require(value == only, f"training.{name}", value, f"{only} for a {self.system}")
+
+    @property
+    def sizes(self) -> Sizes:
+        """The room `model`."""
+        raise NotImplementedError
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of codes of a crop."""
+        f = self.sizes.downsampling
+        height, width = (-(-side // f) for side in self.data.image_size)
+        return height, width
+
+    def network(self) -> "Autoencoder":
+        """The Flax module."""
+        raise NotImplementedError
+
+    def reader(self) -> "PixelReader":
+        """From records to pixels."""
+        from dct_jax.vq.reader import PixelReader
+
+        return PixelReader(self)
+
+
 @dataclass(frozen=True)
 class AutoencoderConfig:
     """The sizes of a VQ-VAE's encoder and decoder.
@@ -69,44 +134,41 @@ class AutoencoderConfig:
         channels: of every layer.
         residual_blocks: at the coarse end of the encoder, and of the decoder.
         downsampling: f, pixels of a side of the square that a code stands for.
+        sides: "refuse" demands pictures whose sides f divides; "pad" repeats the last row and
+            column of others until it does.
     """
 
     channels: int = 128
     residual_blocks: int = 2
     downsampling: Literal[2, 4, 8] = 4
+    sides: Literal["refuse", "pad"] = field(default="refuse", metadata=LATER)
 
     def __post_init__(self) -> None:
         require(1 <= self.channels <= LARGEST_WIDTH, "model.channels", self.channels, f"from 1 to {LARGEST_WIDTH}")
         require(0 <= self.residual_blocks <= 2**10, "model.residual_blocks", self.residual_blocks, "from 0 to 1024")
         require(self.downsampling in (2, 4, 8), "model.downsampling", self.downsampling, "2, 4 or 8")
+        require(self.sides in ("refuse", "pad"), "model.sides", self.sides, "refuse or pad")
 
 
 @dataclass(frozen=True)
-class VQVAEConfig(RunConfig):
+class VQVAEConfig(AutoencoderRunConfig):
     """Determines a run of a VQ-VAE."""
 
     system = "VQ-VAE"
-    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     model: AutoencoderConfig = field(default_factory=AutoencoderConfig)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        size, f = self.data.image_size, self.model.downsampling
-        if size[0] % f or size[1] % f:
-            raise ValueError(f"data.image_size is {size}; model.downsampling is {f} and must divide both sides")
-        if self.data.fit != "crop":
-            raise ValueError(f"data.fit is {self.data.fit}; a VQ-VAE is trained on crops of one size: crop")
-        if self.data.own_coefficients:
-            raise ValueError("data.own_coefficients is on; a VQ-VAE sees pixels: turn it off")
-        for name, only in (("accumulate", 1), ("optimizer", "adam"), ("label_dropout", 0.0)):
-            value = getattr(self.training, name)
-            require(value == only, f"training.{name}", value, f"{only} for a VQ-VAE")
+    @property
+    def sizes(self) -> AutoencoderConfig:
+        """The room `model`."""
+        return self.model
 
-    def reader(self) -> "PixelReader":
-        """From records to pixels."""
-        from dct_jax.vq.reader import PixelReader
+    def network(self) -> "Autoencoder":
+        """The Flax module."""
+        from dct_jax.vq.network import Autoencoder, Decoder, Encoder
+        from dct_jax.vq.quantizers import Quantizer
 
-        return PixelReader(self)
+        encoder = Encoder(self.model, self.quantizer.width)
+        return Autoencoder(encoder, Quantizer(self.quantizer), Decoder(self.model), self.model.downsampling)
 
     def build(self) -> "VQVAEStage":
         """The stage that trains a VQ-VAE."""

@@ -1,4 +1,4 @@
-"""The VQ-VAE's network: convolutions and residual blocks around a quantiser.
+"""An autoencoder with codes, and the parts that make a VQ-VAE: convolutions and residual blocks.
 
 See van den Oord et al., "Neural Discrete Representation Learning", 2017.
 
@@ -9,7 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dct_jax.vq.config import AutoencoderConfig, QuantizerConfig
+from dct_jax.nn.convolution import DoublingConvolution, convolve
+from dct_jax.vq.config import AutoencoderConfig
 from dct_jax.vq.quantizers import Quantized, Quantizer
 
 
@@ -20,8 +21,8 @@ class ResidualBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, h, w, C] -> [B, h, w, C]."""
         channels = x.shape[-1]
-        hidden = nn.relu(nn.Conv(channels, (3, 3))(nn.relu(x)))
-        return x + nn.Conv(channels, (1, 1))(hidden)
+        hidden = nn.relu(convolve(channels, (3, 3))(nn.relu(x)))
+        return x + convolve(channels, (1, 1))(hidden)
 
 
 class Encoder(nn.Module):
@@ -36,10 +37,10 @@ class Encoder(nn.Module):
         c, x = self.config, pixels
         for i in range(halvings(c)):
             x = nn.relu(x) if i else x
-            x = nn.Conv(c.channels, (4, 4), strides=2, padding=1)(x)
+            x = convolve(c.channels, (4, 4), strides=2, padding=1)(x)
         for _ in range(c.residual_blocks):
             x = ResidualBlock()(x)
-        return nn.Conv(self.width, (1, 1))(nn.relu(x))
+        return convolve(self.width, (1, 1))(nn.relu(x))
 
 
 class Decoder(nn.Module):
@@ -51,44 +52,55 @@ class Decoder(nn.Module):
     def __call__(self, vectors: jax.Array) -> jax.Array:
         """[B, h, w, D] -> [B, H, W, 3]."""
         c = self.config
-        x = nn.Conv(c.channels, (3, 3))(vectors)
+        x = convolve(c.channels, (3, 3))(vectors)
         for _ in range(c.residual_blocks):
             x = ResidualBlock()(x)
         number = halvings(c)
         for i in range(number):
-            x = nn.ConvTranspose(3 if i == number - 1 else c.channels, (4, 4), strides=(2, 2))(nn.relu(x))
+            x = DoublingConvolution(3 if i == number - 1 else c.channels, name=f"ConvTranspose_{i}")(nn.relu(x))
         return x
 
 
-class VQVAE(nn.Module):
-    """Encoder, quantiser and decoder. Pixels are float32 from -1 to 1."""
+class Autoencoder(nn.Module):
+    """Encoder, quantiser and decoder. Pixels are float32 from -1 to 1.
 
-    config: AutoencoderConfig
-    quantizer_config: QuantizerConfig
+    Attributes:
+        encoder: [B, H, W, 3] -> [B, h, w, D].
+        quantizer: of the encoder's vectors.
+        decoder: [B, h, w, D] -> what `decode` turns into pixels: here, pixels.
+        downsampling: f.
+    """
 
-    def setup(self) -> None:
-        self.encoder = Encoder(self.config, self.quantizer_config.width)
-        self.quantizer = Quantizer(self.quantizer_config)
-        self.decoder = Decoder(self.config)
+    encoder: nn.Module
+    quantizer: Quantizer
+    decoder: nn.Module
+    downsampling: int
 
     def __call__(self, pixels: jax.Array) -> tuple[jax.Array, jax.Array, Quantized]:
         """[B, H, W, 3] -> the reconstruction, [B, H, W, 3]; the vectors before the quantiser,
         [B, h, w, D]; and after it."""
         vectors = self.encode(pixels)
         quantized = self.quantizer(vectors)
-        return self.decoder(quantized.vectors), vectors, quantized
+        _, height, width, _ = pixels.shape
+        return self.decode(quantized.vectors)[:, :height, :width], vectors, quantized
 
     def encode(self, pixels: jax.Array) -> jax.Array:
-        """[B, H, W, 3] -> vectors [B, h, w, D]."""
-        return self.encoder(pixels)
+        """[B, H, W, 3] -> vectors [B, h, w, D]; the last row and column are repeated until f
+        divides both sides."""
+        missing = [(0, -side % self.downsampling) for side in pixels.shape[1:3]]
+        return self.encoder(jnp.pad(pixels, [(0, 0), *missing, (0, 0)], mode="edge"))
+
+    def decode(self, vectors: jax.Array) -> jax.Array:
+        """[B, h, w, D] -> [B, f h, f w, 3]."""
+        return self.decoder(vectors)
 
     def to_codes(self, pixels: jax.Array) -> jax.Array:
         """[B, H, W, 3] -> int32 [B, h, w]."""
         return self.quantizer(self.encode(pixels)).codes
 
     def from_codes(self, codes: jax.Array) -> jax.Array:
-        """int32 [B, h, w] of any h and w -> [B, H, W, 3]."""
-        return self.decoder(self.quantizer.look_up(codes))
+        """int32 [B, h, w] of any h and w -> [B, f h, f w, 3]."""
+        return self.decode(self.quantizer.look_up(codes))
 
 
 def halvings(config: AutoencoderConfig) -> int:

@@ -55,10 +55,13 @@ class Quantizer(nn.Module):
     def setup(self) -> None:
         k, d = self.config.num_codes, self.config.width
         if self.config.kind == "gradient":
-            self.table = self.param("table", nn.initializers.uniform(2 / k), (k, d))
+            self.table = self.param("table", _small, (k, d))
         elif self.config.kind == "ema":
-            shapes = {"table": (k, d), "counts": (k,), "sums": (k, d)}
-            self.codebook = {name: self.variable("codebook", name, jnp.zeros, x) for name, x in shapes.items()}
+            self.codebook = {
+                "table": self.variable("codebook", "table", lambda: _small(self.make_rng("params"), (k, d))),
+                "counts": self.variable("codebook", "counts", jnp.zeros, (k,)),
+                "sums": self.variable("codebook", "sums", jnp.zeros, (k, d)),
+            }
 
     def __call__(self, vectors: jax.Array) -> Quantized:
         """float32 [..., D] -> codes and their vectors."""
@@ -81,6 +84,11 @@ class Quantizer(nn.Module):
 
     def _table(self) -> jax.Array:
         return self.table if self.config.kind == "gradient" else self.codebook["table"].value
+
+
+def _small(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Makes a table of numbers between -1 / K and 1 / K."""
+    return jax.random.uniform(key, shape, minval=-1 / shape[0], maxval=1 / shape[0])
 
 
 def nearest_codes(vectors: jax.Array, table: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
-"""A VQ-VAE as a stage: what its runs do in a step, and how they are evaluated."""
+"""Autoencoders as stages: what they share, and a VQ-VAE, whose steps lower a squared error."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -9,39 +9,93 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dct_jax import plots
 from dct_jax.distributed.parallel import DATA_AXIS
+from dct_jax.nn.initial import initial_params
 from dct_jax.training.optimizer import make_optimizer
-from dct_jax.training.stage import Mean, Metrics, Sizes, Stage, TrainState
+from dct_jax.training.stage import Findings, HeldOutPictures, Mean, Metrics, Sizes, Stage, Trained, TrainState
 from dct_jax.vq.autoencoder import TrainedAutoencoder
-from dct_jax.vq.config import VQVAEConfig
+from dct_jax.vq.codebook import follow_vectors, start_codebook
+from dct_jax.vq.config import AutoencoderRunConfig, VQVAEConfig
 from dct_jax.vq.measures import measure
-from dct_jax.vq.network import VQVAE, to_float
-from dct_jax.vq.quantizers import Codebook, Quantized, choose_rows, counts_and_sums, kmeans, nearest_codes, perplexity, update
+from dct_jax.vq.network import to_float
+from dct_jax.vq.quantizers import Quantized, perplexity
+
+SHOWN = 8
+"""Pictures that training shows."""
 
 
-class VQVAEStage(Stage):
-    """A VQ-VAE in training."""
+class AutoencoderStage(Stage):
+    """An autoencoder in training."""
 
-    config: VQVAEConfig
+    config: AutoencoderRunConfig
     best = "squared_error"
     unit = "pictures"
 
-    def __init__(self, config: VQVAEConfig) -> None:
+    def __init__(self, config: AutoencoderRunConfig) -> None:
         self.config = config
-        self.network = VQVAE(config.model, config.quantizer)
+        self.network = config.network()
         self.optimizer = make_optimizer(config.training)
 
-    def init(self) -> TrainState:
+    def initial_variables(self) -> dict[str, Any]:
         """Makes fresh weights; the first step makes the table, of its batch."""
-        pixels = jnp.zeros((1, *self.config.data.image_size, 3))
-        variables = jax.jit(self.network.init)(jax.random.key(self.config.seed), pixels)
-        return TrainState(jnp.zeros((), jnp.int32), dict(variables), self.optimizer.init(variables["params"]))
+        pixels = jax.ShapeDtypeStruct((1, *self.config.data.image_size, 3), jnp.float32)
+        return dict(initial_params(self.network, pixels, self.config.seed))
+
+    def random_key(self, step: jax.Array) -> jax.Array:
+        """The key of what is random in a step, equal on all devices."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), step)
+
+    def start(self, state: TrainState, pixels: jax.Array) -> dict[str, Any]:
+        """Returns the variables that a step begins with; the first makes a table of its batch."""
+        start = partial(start_codebook, self.network, self.config.quantizer)
+        key = self.random_key(state.step)
+        return jax.lax.cond(state.step == 0, lambda x: start(x, pixels, key), lambda x: x, state.variables)
+
+    def evaluate(self, variables: Any, held_out: np.ndarray, devices: Sequence[jax.Device]) -> dict[str, float]:
+        """Measures what is lost, and what the codes cost; see `measures.measure`."""
+        model = self.trained(jax.device_get(variables), (), ())
+        codes, copies = model.reconstruct(held_out)
+        numbers = measure(held_out, copies, codes, self.config.quantizer.num_codes)
+        return numbers | self.compare(held_out, copies)
+
+    def compare(self, pictures: np.ndarray, copies: np.ndarray) -> dict[str, float]:
+        """Returns further numbers about reconstructions, uint8 [N, H, W, 3] each, by name."""
+        return {}
+
+    def pictures(self, variables: Any, held_out: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns held-out pictures above their reconstructions."""
+        shown = held_out[:SHOWN]
+        _, copies = self.trained(variables, (), ()).reconstruct(shown)
+        return {"reconstructions": plots.image_grid([*shown, *copies], columns=len(shown))}
+
+    def findings(
+        self, model: Trained, held: HeldOutPictures, records: Sequence[dict[str, Any]], batch_size: int, coders: bool
+    ) -> Findings:
+        """What the command evaluate says; see `findings.autoencoder_findings`."""
+        from dct_jax.vq.findings import autoencoder_findings  # training needs no Fréchet distances
+
+        return autoencoder_findings(cast(TrainedAutoencoder, model), held, batch_size)
+
+    def trained(self, variables: Any, sizes: Sizes, classes: tuple[str, ...]) -> TrainedAutoencoder:
+        """Makes an autoencoder of pictures."""
+        return TrainedAutoencoder(self.config, variables, sizes, classes)
+
+
+class VQVAEStage(AutoencoderStage):
+    """A VQ-VAE in training."""
+
+    config: VQVAEConfig
+
+    def init(self) -> TrainState:
+        """The state before the first step."""
+        variables = self.initial_variables()
+        return TrainState(jnp.zeros((), jnp.int32), variables, self.optimizer.init(variables["params"]))
 
     def step(self, state: TrainState, batch: jax.Array) -> tuple[TrainState, Metrics]:
         """Takes one step on the mean squared error and the quantiser's losses."""
         config, pixels = self.config.quantizer, to_float(batch)  # [b, H, W, 3]
-        key = jax.random.fold_in(jax.random.key(self.config.seed), state.step)
-        variables = jax.lax.cond(state.step == 0, partial(self._start, pixels, key), lambda x: x, state.variables)
+        variables = self.start(state, pixels)
         rest = {name: tree for name, tree in variables.items() if name != "params"}
 
         def loss(params: Any) -> tuple[jax.Array, Any]:
@@ -55,40 +109,23 @@ class VQVAEStage(Stage):
         gradient = jax.lax.pmean(gradient, DATA_AXIS)
         updates, optimizer = self.optimizer.update(gradient, state.optimizer, variables["params"])
         variables = variables | {"params": optax.apply_updates(variables["params"], updates)}
-        rows = vectors.reshape(-1, config.width)  # [N, D]
-        counts, sums = jax.lax.psum(counts_and_sums(rows, quantized.codes.reshape(-1), config.num_codes), DATA_AXIS)
-        if config.kind == "ema":
-            spare = choose_rows(jax.lax.all_gather(rows, DATA_AXIS, tiled=True), config.num_codes, key)
-            after = update(config, Codebook(**variables["codebook"]["quantizer"]), counts, sums, spare)
-            variables = variables | {"codebook": {"quantizer": after._asdict()}}
-        number = jax.lax.psum(float(len(batch)), DATA_AXIS)
+        variables, counts = follow_vectors(config, variables, vectors, quantized, self.random_key(state.step))
         losses = {"squared_error": error, "commitment": quantized.commitment_loss}
-        means = {name: Mean(jax.lax.psum(x * len(batch), DATA_AXIS), number) for name, x in losses.items()}
-        of_codes = {"perplexity": perplexity(counts), "codes_used": (counts > 0).mean()}
-        means |= {name: Mean(x, jnp.ones(())) for name, x in of_codes.items()}
-        return TrainState(state.step + 1, variables, optimizer), Metrics(means, number, optax.tree.norm(gradient))
+        metrics = report_step(losses, counts, len(batch), gradient)
+        return TrainState(state.step + 1, variables, optimizer), metrics
 
-    def _start(self, pixels: jax.Array, key: jax.Array, variables: Any) -> Any:
-        """Makes a table of the means of the first batch's vectors."""
-        config = self.config.quantizer
-        if config.kind == "fsq":
-            return variables
-        vectors = cast(jax.Array, self.network.apply(variables, pixels, method="encode"))
-        vectors = vectors.reshape(-1, config.width)
-        vectors = jax.lax.all_gather(vectors, DATA_AXIS, tiled=True)  # [N, D]
-        table = kmeans(vectors, config.num_codes, key)
-        if config.kind == "gradient":
-            params = variables["params"] | {"quantizer": {"table": table}}
-            return variables | {"params": params}
-        counts, sums = counts_and_sums(vectors, nearest_codes(vectors, table), config.num_codes)
-        return variables | {"codebook": {"quantizer": Codebook(table, counts, sums)._asdict()}}
 
-    def evaluate(self, variables: Any, held_out: np.ndarray, devices: Sequence[jax.Device]) -> dict[str, float]:
-        """Measures what is lost, and what the codes cost; see `measures.measure`."""
-        model = self.trained(jax.device_get(variables), (), ())
-        codes, copies = model.reconstruct(held_out)
-        return measure(held_out, copies, codes, self.config.quantizer.num_codes)
+def report_step(losses: Mapping[str, jax.Array], counts: jax.Array, pictures: int, gradient: Any) -> Metrics:
+    """Reports a step of an autoencoder.
 
-    def trained(self, variables: Any, sizes: Sizes, classes: tuple[str, ...]) -> TrainedAutoencoder:
-        """Makes an autoencoder of pictures."""
-        return TrainedAutoencoder(self.config, variables, sizes, classes)
+    Args:
+        losses: means over this device's part of the batch, by name.
+        counts: how many vectors of the global batch had each code, [K].
+        pictures: of this device's part.
+        gradient: of the global batch.
+    """
+    number = jax.lax.psum(float(pictures), DATA_AXIS)
+    means = {name: Mean(jax.lax.psum(x * pictures, DATA_AXIS), number) for name, x in losses.items()}
+    of_codes = {"perplexity": perplexity(counts), "codes_used": (counts > 0).mean()}
+    means |= {name: Mean(x, jnp.ones(())) for name, x in of_codes.items()}
+    return Metrics(means, number, optax.tree.norm(gradient))

@@ -1,0 +1,61 @@
+"""How a step of training keeps the codebook of an autoencoder, under the axis "data"."""
+
+from typing import Any, cast
+
+import jax
+
+from dct_jax.distributed.parallel import DATA_AXIS
+from dct_jax.vq.config import QuantizerConfig
+from dct_jax.vq.network import Autoencoder
+from dct_jax.vq.quantizers import Codebook, Quantized, choose_rows, counts_and_sums, kmeans, nearest_codes, update
+
+Variables = dict[str, Any]
+
+
+def start_codebook(
+    network: Autoencoder, config: QuantizerConfig, variables: Variables, pixels: jax.Array, key: jax.Array
+) -> Variables:
+    """Makes a table of the means of the first batch's vectors.
+
+    Args:
+        network: its encoder makes the vectors.
+        config: of its quantiser.
+        variables: of the network.
+        pixels: this device's part of the batch, float32 [b, H, W, 3].
+        key: equal on all devices.
+    """
+    if config.kind == "fsq" or config.start == "uniform":
+        return variables
+    vectors = cast(jax.Array, network.apply(variables, pixels, method="encode"))
+    vectors = vectors.reshape(-1, config.width)
+    vectors = jax.lax.all_gather(vectors, DATA_AXIS, tiled=True)  # [N, D]
+    table = kmeans(vectors, config.num_codes, key)
+    if config.kind == "gradient":
+        params = variables["params"] | {"quantizer": {"table": table}}
+        return variables | {"params": params}
+    counts, sums = counts_and_sums(vectors, nearest_codes(vectors, table), config.num_codes)
+    return variables | {"codebook": {"quantizer": Codebook(table, counts, sums)._asdict()}}
+
+
+def follow_vectors(
+    config: QuantizerConfig, variables: Variables, vectors: jax.Array, quantized: Quantized, key: jax.Array
+) -> tuple[Variables, jax.Array]:
+    """Moves the decayed statistics of a codebook by one batch, if the quantiser has some.
+
+    Args:
+        config: of the quantiser.
+        variables: of the network, whose table has quantised the batch.
+        vectors: before the quantiser, this device's, [b, h, w, D].
+        quantized: the vectors after it.
+        key: equal on all devices.
+
+    Returns:
+        The variables, and how many vectors of the global batch had each code, float32 [K].
+    """
+    rows = vectors.reshape(-1, config.width)  # [N, D]
+    counts, sums = jax.lax.psum(counts_and_sums(rows, quantized.codes.reshape(-1), config.num_codes), DATA_AXIS)
+    if config.kind == "ema":
+        spare = choose_rows(jax.lax.all_gather(rows, DATA_AXIS, tiled=True), config.num_codes, key)
+        after = update(config, Codebook(**variables["codebook"]["quantizer"]), counts, sums, spare)
+        variables = variables | {"codebook": {"quantizer": after._asdict()}}
+    return variables, counts

