@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from dct_jax.commands import codes, compare, compress, demo, evaluate, export, pictures, prepare, sample, steer, train
+from dct_jax.commands import codes, compare, compress, demo, evaluate, export, imports, pictures, prepare, sample, steer, train
 from dct_jax.commands.arguments import say
 from dct_jax.storage.caches import keep_programs
 from dct_jax.tables import printable
@@ -26,6 +26,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "reconstruct": codes.reconstruct,
     "tokenize": codes.tokenize,
     "detokenize": codes.detokenize,
+    "import": imports.import_,
     "export": export.export,
     "models": export.models,
     "encode": pictures.encode,
@@ -50,6 +51,7 @@ USAGE = """usage: python -m dct_jax COMMAND
   reconstruct RUN SRC  show and measure what an autoencoder leaves of pictures
   tokenize RUN SOURCE  turn all pictures of a source into codes
   detokenize RUN FILE  turn codes into pictures
+  import FORMAT FILE   turn the checkpoint of another program into a run
   export RUN FILE      write a run's model as one file, which every command takes in its place
   models               list the published models, whose names every command takes, too
   encode IMAGE         turn an image into a file of triples
