@@ -1,0 +1,83 @@
+"""The sizes of a SUNDAE's network."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dct_jax.config import require
+
+Dtype = Literal["float32", "bfloat16"]
+
+LARGEST_WIDTH = 2**14
+LARGEST_DEPTH = 2**10
+LARGEST_LEVELS = 10
+"""These bounds are far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
+
+
+@dataclass(frozen=True)
+class SundaeModelConfig:
+    """The sizes of an hourglass transformer, or of a plain one.
+
+    `before`, `valley` and `after` of (2,), 10 and (2,) are the 2-10-2 of the paper. (2, 1), 8 and
+    (2, 1) have an hourglass within an hourglass: 2 layers, a halving, 1 layer, a halving, 8 layers,
+    and back. (), 8 and () are a plain transformer of 8 layers.
+
+    Attributes:
+        width: D, the width of the residual stream.
+        heads: attention heads.
+        head_size: the channels of a head, a quarter of them for each axis' frequencies. The product
+            of heads and head_size may differ from the width.
+        before: the layers before each halving of the grid, the finest level first.
+        valley: the layers at the coarsest level.
+        after: the layers after each doubling of the grid, the finest level first.
+        dropout: probability of dropping a unit of a residual branch in training.
+        dtype: the type of the activations. Parameters, softmax and loss are float32.
+        products: the type of the operands of matrix products; their sums are always float32. With
+            activations in float32, "bfloat16" makes training faster on processors that have units
+            for it (AMX, AVX512-BF16); others use float32.
+    """
+
+    width: int = 256
+    heads: int = 4
+    head_size: int = 64
+    before: tuple[int, ...] = (2,)
+    valley: int = 4
+    after: tuple[int, ...] = (2,)
+    dropout: float = 0.0
+    dtype: Dtype = "float32"
+    products: Dtype = "float32"
+
+    def __post_init__(self) -> None:
+        require(1 <= self.width <= LARGEST_WIDTH, "model.width", self.width, f"from 1 to {LARGEST_WIDTH}")
+        require(1 <= self.heads <= LARGEST_WIDTH, "model.heads", self.heads, f"from 1 to {LARGEST_WIDTH}")
+        fits = self.head_size % 4 == 0 and 8 <= self.head_size <= LARGEST_WIDTH
+        require(fits, "model.head_size", self.head_size, f"a multiple of 4, from 8 to {LARGEST_WIDTH}")
+        for name in ("before", "after"):
+            layers = getattr(self, name)
+            fits = len(layers) <= LARGEST_LEVELS and all(0 <= n <= LARGEST_DEPTH for n in layers)
+            require(fits, f"model.{name}", layers, f"at most {LARGEST_LEVELS} counts, each from 0 to {LARGEST_DEPTH}")
+        if len(self.before) != len(self.after):
+            raise ValueError(
+                f"model.before is {self.before} and model.after is {self.after}; each halving of the grid needs a count in both"
+            )
+        require(1 <= self.valley <= LARGEST_DEPTH, "model.valley", self.valley, f"from 1 to {LARGEST_DEPTH}")
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
+        require(self.dtype in ("float32", "bfloat16"), "model.dtype", self.dtype, "float32 or bfloat16")
+        require(self.products in ("float32", "bfloat16"), "model.products", self.products, "float32 or bfloat16")
+
+    @property
+    def levels(self) -> int:
+        """How often the grid is halved."""
+        return len(self.before)
+
+    def check_grid(self, size: tuple[int, int]) -> None:
+        """Checks that the hourglass can halve a grid of (h, w) codes.
+
+        Raises:
+            ValueError: if a side is below 1, or not divisible by 2^levels.
+        """
+        factor = 2**self.levels
+        if min(size) < 1 or size[0] % factor or size[1] % factor:
+            raise ValueError(
+                f"the grid is {size[0]} x {size[1]} codes; both sides must be divisible by 2^{self.levels} = {factor}, as "
+                "model.before halves them so often"
+            )
