@@ -1,0 +1,55 @@
+"""The configuration of the sliding-window transformer's network."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dct_jax.config import MAY_CHANGE, require
+
+LARGEST_WIDTH = 2**14
+LARGEST_DEPTH = 2**10
+LARGEST_WINDOW = 2**10
+"""These bounds are far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
+
+HEAD_UNIT = 8
+"""Half of a head turns with the place: cosine and sine of one angle or more for row and column."""
+
+
+@dataclass(frozen=True)
+class WindowModelConfig:
+    """The sizes of a sliding-window transformer.
+
+    Attributes:
+        width: D, the width of the residual stream.
+        heads: attention heads. Their size, width / heads, is a multiple of 8.
+        layers: blocks of an attention and two dense layers.
+        window: w. A code depends directly on w - 1 rows above it, of 2 w columns, and on w codes to
+            its left.
+        dropout: probability of dropping a unit of an embedding or a residual branch in training.
+        products: the type of the operands of matrix products; their sums, and all activations, are
+            float32. "bfloat16" makes training faster on processors that have units for it; others
+            use float32.
+    """
+
+    width: int = 128
+    heads: int = 4
+    layers: int = 4
+    window: int = 8
+    dropout: float = 0.0
+    products: Literal["float32", "bfloat16"] = field(default="float32", metadata=MAY_CHANGE)
+
+    def __post_init__(self) -> None:
+        require(1 <= self.width <= LARGEST_WIDTH, "model.width", self.width, f"from 1 to {LARGEST_WIDTH}")
+        require(self.heads >= 1, "model.heads", self.heads, "1 or more")
+        if self.width % (HEAD_UNIT * self.heads):
+            raise ValueError(
+                f"model.width is {self.width} and model.heads is {self.heads}; width / heads must be a multiple of {HEAD_UNIT}"
+            )
+        require(1 <= self.layers <= LARGEST_DEPTH, "model.layers", self.layers, f"from 1 to {LARGEST_DEPTH}")
+        require(1 <= self.window <= LARGEST_WINDOW, "model.window", self.window, f"from 1 to {LARGEST_WINDOW}")
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
+        require(self.products in ("float32", "bfloat16"), "model.products", self.products, "float32 or bfloat16")
+
+    @property
+    def head_size(self) -> int:
+        """Returns the size of a head."""
+        return self.width // self.heads

@@ -1,0 +1,41 @@
+"""Small networks with random parameters, and grids of random codes."""
+
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dct_jax.window.config import WindowModelConfig
+from dct_jax.window.network import WindowTransformer
+
+CODES, CLASSES = 7, 3
+
+
+@cache
+def toy(window: int, layers: int = 2, codes: int = CODES) -> tuple[WindowTransformer, Any]:
+    """A network and its variables, whose logits differ by about 1."""
+    config = WindowModelConfig(width=32, heads=2, layers=layers, window=window)
+    network = WindowTransformer(config, codes, CLASSES)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 3, 3), jnp.int32), jnp.zeros(1, jnp.int32))
+    return network, random_tree(shapes)
+
+
+def random_tree(shapes: Any) -> Any:
+    """Random parameters: biases and scales have values of their own, and heads look at few keys."""
+    rng = np.random.default_rng(1)
+
+    def one(path: Any, leaf: Any) -> jax.Array:
+        return jnp.asarray((path[-1].key == "scale") + 0.3 * rng.normal(size=leaf.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(one, shapes)
+
+
+@partial(jax.jit, static_argnums=0)
+def logits_of(network: WindowTransformer, variables: Any, codes: jax.Array, labels: jax.Array) -> jax.Array:
+    return network.apply(variables, codes, labels)
+
+
+def random_codes(*shape: int, codes: int = CODES, seed: int = 0) -> jax.Array:
+    return jax.random.randint(jax.random.key(seed), shape, 0, codes)
