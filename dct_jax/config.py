@@ -4,7 +4,7 @@ Here is what every run has. Each system adds its rooms in a class that derives f
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType, UnionType
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_or
 
 if TYPE_CHECKING:
     from dct_jax.data.reader import Reader
-    from dct_jax.training.stage import Stage
+    from dct_jax.training.stage import Stage, Trained
 
 LATER: MappingProxyType[str, bool] = MappingProxyType({"later": True})
 """Metadata of a field that earlier checkpoints may lack. Its default is what they did."""
@@ -37,7 +37,8 @@ class DataConfig:
         source: "landscapes" or "fashion" (bundled), "folder:PATH" (any tree of pictures; the class
             is the first sub-folder's name), "tar:PATH" (a tar file of a tree of pictures),
             "csv:FILE" (columns image_path and, for classes, label), "idx:FOLDER" (the files of
-            MNIST and its like), or "tfds:NAME[/CONFIG][:VERSION]" (a TFDS data set).
+            MNIST and its like), "tfds:NAME[/CONFIG][:VERSION]" (a TFDS data set), or, for priors
+            over codes, "codes:FILE" (what `tokenize` wrote, or a line of codes a picture).
         split: of a TFDS data set, as TFDS writes it ("train[:90%]"); of a folder or a tar file, one
             sub-folder; of "fashion" and idx files, "train" or "test"; all by default.
         held_out_split: where held-out pictures come from; by default they are taken out of `split`.
@@ -191,6 +192,18 @@ class RunConfig:
     def build(self) -> "Stage":
         """Returns what a run of this configuration trains."""
         raise NotImplementedError
+
+    def complete(self, load: Callable[[str], "Trained"]) -> tuple[Self, dict[str, Any]]:
+        """Takes in the models that a run builds on: this one builds on none.
+
+        Args:
+            load: returns the model of a run.
+
+        Returns:
+            The configuration with theirs inside, and collections of variables that the run begins
+            with in place of fresh ones.
+        """
+        return self, {}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain numbers, strings, lists and dictionaries, for JSON."""

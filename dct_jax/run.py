@@ -40,11 +40,12 @@ def train(experiment: str | RunConfig, folder: str | Path, **fields: Any) -> Tra
 def train_at(config: RunConfig, run: str | Path, latest_whole: bool = False, signals: list[str] | None = None) -> loop.Outcome:
     """Trains in a folder, or at a URL: a folder on this disk is then copied there after each
     checkpoint. All processes of a run call this; see `training.loop.train` for the rest."""
+    config, given = config.complete(load)
     if not is_url(run):
-        return loop.train(config, Path(run), None, None, latest_whole, signals)
+        return loop.train(config, Path(run), None, None, latest_whole, signals, given)
     mirror = Mirror(str(run), f"training-{jax.process_index()}")
     in_turn(mirror.start)
-    outcome = loop.train(config, mirror.folder, None, mirror.push, latest_whole, signals)
+    outcome = loop.train(config, mirror.folder, None, mirror.push, latest_whole, signals, given)
     if jax.process_index() == 0:
         mirror.finish()
     return outcome

@@ -4,10 +4,12 @@ from typing import Any
 
 from dct_jax.config import RunConfig
 from dct_jax.dct.config import DCTConfig
+from dct_jax.sundae.config import SundaeConfig
 from dct_jax.vq.config import VQVAEConfig
 from dct_jax.vq.gan.config import VQGANConfig
+from dct_jax.window.config import WindowConfig
 
-SYSTEMS: tuple[type[RunConfig], ...] = (DCTConfig, VQVAEConfig, VQGANConfig)
+SYSTEMS: tuple[type[RunConfig], ...] = (DCTConfig, VQVAEConfig, VQGANConfig, WindowConfig, SundaeConfig)
 """A new system is one more class here."""
 
 

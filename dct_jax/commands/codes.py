@@ -14,12 +14,13 @@ from dct_jax import plots
 from dct_jax.commands.arguments import parse, save_image, say, write_report
 from dct_jax.commands.runs import load_autoencoder
 from dct_jax.data.central_crops import Crop, central_crops, evenly_spaced_crops
+from dct_jax.data.codes_file import CodesHeader, is_codes_file, read_codes, read_text_codes, writing
 from dct_jax.data.crops import central_crop, mirror
 from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import Source, open_source
 from dct_jax.published import results_folder
-from dct_jax.storage.files import read_limited, replacing
+from dct_jax.storage.files import replacing
 
 if TYPE_CHECKING:
     from dct_jax.vq.autoencoder import TrainedAutoencoder
@@ -97,8 +98,6 @@ def tokenize(args: Sequence[str]) -> int:
     command = parse(Tokenize, args, "tokenize")
     if command.batch_size < 1:
         raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
-    from dct_jax.vq.codes_file import CodesHeader, read_codes, writing
-
     model = load_autoencoder(command.run, "tokenize")
     source, size = open_source(command.source, command.split), model.config.data.image_size
     rows, columns = model.config.grid
@@ -156,32 +155,21 @@ def detokenize(args: Sequence[str]) -> int:
 
 def _codes(model: "TrainedAutoencoder", file: Path, grid: tuple[int, int] | None) -> np.ndarray:
     """Reads the codes of a file of codes, or of a text file: [N, h, w]."""
-    from dct_jax.vq.codes_file import read_codes
-
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file")
-    with file.open("rb") as opened:
-        is_array = opened.read(1) == b"{"
-    if is_array:
+    if is_codes_file(file):
         found = read_codes(file)
         if found.header.fingerprint != model.fingerprint:
             ours, theirs = model.fingerprint[:8], found.header.fingerprint[:8]
             raise ValueError(f"{file}: these are codes of another model: {theirs}, and this one is {ours}")
         return found.codes
-    try:
-        rows = [[int(word) for word in line.split()] for line in read_limited(file).decode().splitlines()]
-    except ValueError as error:
-        raise ValueError(f"{file}: this is no text of codes ({error})") from None
-    lengths = {len(row) for row in rows}
-    if len(lengths) != 1 or not rows[0]:
-        raise ValueError(f"{file}: its lines have {sorted(lengths)[:5]} codes; all must have as many")
-    side = int(len(rows[0]) ** 0.5)
+    rows = read_text_codes(file)  # [N, L]
+    number = rows.shape[1]
+    side = int(number**0.5)
     height, width = grid or (side, side)
-    if height * width != len(rows[0]):
-        raise ValueError(
-            f"{file}: its lines have {len(rows[0])} codes, which is not {height} x {width}: give --grid ROWS COLUMNS"
-        )
-    return np.array(rows, np.int64).reshape(-1, height, width)
+    if height * width != number:
+        raise ValueError(f"{file}: its lines have {number} codes, which is not {height} x {width}: give --grid ROWS COLUMNS")
+    return rows.reshape(-1, height, width)
 
 
 def reconstruct(args: Sequence[str]) -> int:

@@ -43,8 +43,10 @@ def pixels(record: Record) -> np.ndarray:
     """Returns the record's image, uint8 [H, W, 3].
 
     Raises:
-        ValueError: if it cannot be decoded.
+        ValueError: if it cannot be decoded, or is of a source of codes.
     """
+    if record.codes is not None:
+        raise ValueError("it has codes and no pixels; only priors over codes can learn them")
     return record.image if isinstance(record.image, np.ndarray) else decode_image(record.image)
 
 

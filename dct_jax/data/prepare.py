@@ -150,7 +150,7 @@ def _records(source: Source, root: str, features: Any, skipped: list[str], bar: 
     for index in np.random.default_rng(0).permutation(len(source)):
         bar.update()
         try:
-            image, label, key = source[int(index)]
+            image, label, key, _ = source[int(index)]
             image = image if isinstance(image, bytes) else _png(image)
             reason = _why_no_image(image, key)
         except ValueError as error:

@@ -1,9 +1,13 @@
-"""The sizes of a SUNDAE's network."""
+"""The configuration of a SUNDAE's run."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
+from dct_jax.codes.config import CodePriorConfig
 from dct_jax.config import require
+
+if TYPE_CHECKING:
+    from dct_jax.sundae.stage import SundaeStage
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -81,3 +85,35 @@ class SundaeModelConfig:
                 f"the grid is {size[0]} x {size[1]} codes; both sides must be divisible by 2^{self.levels} = {factor}, as "
                 "model.before halves them so often"
             )
+
+
+@dataclass(frozen=True)
+class UnrollConfig:
+    """How a SUNDAE learns.
+
+    Attributes:
+        steps: T, how often the network denoises a grid in a step of training: first a corrupted
+            one, then its own samples.
+    """
+
+    steps: int = 2
+
+    def __post_init__(self) -> None:
+        require(1 <= self.steps <= 64, "unroll.steps", self.steps, "from 1 to 64")
+
+
+@dataclass(frozen=True)
+class SundaeConfig(CodePriorConfig):
+    """Determines a run of a SUNDAE."""
+
+    system = "SUNDAE"
+    model: SundaeModelConfig = field(default_factory=SundaeModelConfig)
+    unroll: UnrollConfig = field(default_factory=UnrollConfig)
+
+    def build(self) -> "SundaeStage":
+        """The stage that trains a SUNDAE. Raises ValueError if the hourglass cannot halve the
+        grid."""
+        from dct_jax.sundae.stage import SundaeStage  # JAX starts there
+
+        self.model.check_grid(self.grid)
+        return SundaeStage(self)

@@ -3,7 +3,7 @@
 Axes: B batch, h x w cells, K codes, N steps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -59,13 +59,6 @@ def schedule_of(policy: SundaePolicy) -> Schedule:
     return Schedule(*(np.asarray(x, np.int32) for x in numbers), *(np.asarray(x, np.float32) for x in pairs))
 
 
-def sample_keys(seed: int, numbers: Sequence[int] | np.ndarray) -> jax.Array:
-    """Makes the keys [B] of samples by a seed and their numbers [B], both below 2^32. They depend
-    on nothing else, so sample i of a seed is one grid, whatever its batch (rounding aside, which
-    may differ between sizes of batches)."""
-    return jax.vmap(partial(jax.random.fold_in, jax.random.key(np.uint32(seed))))(np.asarray(numbers, np.uint32))
-
-
 def sample_start(keys: jax.Array, size: tuple[int, int], num_codes: int) -> jax.Array:
     """Returns the uniform codes that samples begin with, int32 [B, h, w]."""
     return uniform_codes(fold_keys(keys, 0), size, num_codes)
@@ -85,7 +78,7 @@ def sample_grids(
 
     Args:
         network, params: what they are sampled from.
-        keys: one for each sample, [B]; see `sample_keys`.
+        keys: one for each sample, [B]; see `codes.random_keys.sample_keys`.
         labels: int32 [B].
         start: the codes of known cells, and what other cells begin with; int32 [B, h, w]. See
             `sample_start`.

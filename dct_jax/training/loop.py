@@ -1,10 +1,11 @@
 """The training run: data in, checkpoints and metrics out; a stopped run goes on where it was."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -60,6 +61,7 @@ def train(
     on_save: Callable[[], None] | None = None,
     latest_whole: bool = False,
     signals: list[str] | None = None,
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> Outcome:
     """Trains to the end, or until SIGTERM or SIGINT; goes on from the latest checkpoint, if any.
 
@@ -74,6 +76,8 @@ def train(
         on_save: is called after each checkpoint, by the process that wrote it.
         latest_whole: whether to set damaged checkpoints aside and go on from a whole one.
         signals: the list of `signals.stop_signals`, if the caller has it open already.
+        given: collections of variables that a run begins with, in place of fresh ones; see
+            `RunConfig.complete`.
 
     Raises:
         ValueError: if the folder holds a run of another configuration, is in training already or
@@ -88,7 +92,7 @@ def train(
     data = _open_data(stage)  # before anything is written
     lock = nullcontext() if jax.process_index() else lock_folder(folder)
     with nullcontext(signals) if signals is not None else stop_signals() as signals, lock:
-        return _train(stage, folder, data, devices, on_save, latest_whole, signals)
+        return _train(stage, folder, data, devices, on_save, latest_whole, signals, given)
 
 
 def _train(
@@ -99,6 +103,7 @@ def _train(
     on_save: Callable[[], None] | None,
     latest_whole: bool,
     signals: list[str],
+    given: Mapping[str, Any],
 ) -> Outcome:
     """As `train`, in a folder that nobody else trains in."""
     config, training, skipped = stage.config, data.training, data.skipped
@@ -115,7 +120,8 @@ def _train(
         check_same_run(folder, checkpoints.config(latest, type(config).from_dict), config)
         state, sizes = checkpoints.restore(latest, jax.eval_shape(stage.init)), checkpoints.sizes(latest)
     else:
-        state, sizes = stage.init(), training_sizes(training, config.data)
+        fresh = stage.init()
+        state, sizes = fresh._replace(variables={**fresh.variables, **given}), training_sizes(training, config.data)
     done = int(state.step)
     state = replicate(state, devices)
     step = parallel(stage.step, devices, donate_first=True)

@@ -1,9 +1,13 @@
-"""The configuration of the sliding-window transformer's network."""
+"""The configuration of a sliding-window transformer's run."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from dct_jax.codes.config import CodePriorConfig
 from dct_jax.config import MAY_CHANGE, require
+
+if TYPE_CHECKING:
+    from dct_jax.window.stage import WindowStage
 
 LARGEST_WIDTH = 2**14
 LARGEST_DEPTH = 2**10
@@ -53,3 +57,17 @@ class WindowModelConfig:
     def head_size(self) -> int:
         """Returns the size of a head."""
         return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class WindowConfig(CodePriorConfig):
+    """Determines a run of a sliding-window transformer."""
+
+    system = "window transformer"
+    model: WindowModelConfig = field(default_factory=WindowModelConfig)
+
+    def build(self) -> "WindowStage":
+        """The stage that trains a sliding-window transformer."""
+        from dct_jax.window.stage import WindowStage  # JAX starts there
+
+        return WindowStage(self)

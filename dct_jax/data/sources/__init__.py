@@ -41,8 +41,8 @@ def open_source(source: str, split: str = "") -> Source:
     """Opens the pictures that DataConfig.source names.
 
     Args:
-        source: "landscapes", "fashion", "folder:PATH", "tar:PATH", "csv:FILE", "idx:FOLDER", or
-            "tfds:NAME[/CONFIG][:VERSION]".
+        source: "landscapes", "fashion", "folder:PATH", "tar:PATH", "csv:FILE", "idx:FOLDER",
+            "codes:FILE", or "tfds:NAME[/CONFIG][:VERSION]".
         split: of a TFDS data set, as TFDS writes it, and "" for "train"; of a folder or a tar file,
             the sub-folder to take; of "fashion" and idx files, "train" or "test"; "" for all.
 
@@ -66,13 +66,22 @@ def open_source(source: str, split: str = "") -> Source:
         if split:
             raise ValueError(f"data.split is {split!r}; {source} has no parts: name a CSV file of the part")
         return CsvSource(path)
+    if kind == "codes" and rest:
+        from dct_jax.data.sources.codes import CodesSource
+
+        if split:
+            raise ValueError(f"data.split is {split!r}; {source} has no parts: name a file of the part's codes")
+        return CodesSource(path)
     if kind == "idx" and rest:
         return IdxSource(path, split)
     if kind == "tfds" and rest:
         from dct_jax.data.sources.tfds import TFDSSource  # slow to import
 
         return TFDSSource(rest, split)
-    known = "'landscapes', 'fashion', 'folder:PATH', 'tar:PATH', 'csv:FILE', 'idx:FOLDER' or 'tfds:NAME[/CONFIG][:VERSION]'"
+    known = (
+        "'landscapes', 'fashion', 'folder:PATH', 'tar:PATH', 'csv:FILE', 'idx:FOLDER', 'codes:FILE' or "
+        "'tfds:NAME[/CONFIG][:VERSION]'"
+    )
     raise ValueError(f"data.source is {source!r}; it must be {known}")
 
 

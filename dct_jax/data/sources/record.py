@@ -15,11 +15,14 @@ class Record(NamedTuple):
         image: an encoded image file, or its pixels, uint8 [H, W, 3].
         label: its class, or NO_LABEL.
         key: its name, for messages.
+        codes: of a source of codes, which has no images: int [V, h, w], or [V, h w] if the source
+            does not know the sides; V is 1, or 2 with those of the mirrored picture.
     """
 
     image: bytes | np.ndarray
     label: int
     key: str
+    codes: np.ndarray | None = None
 
 
 class Source(Protocol):

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dct_jax.data.central_crops import Crop
-from dct_jax.storage.files import flush, replacing
+from dct_jax.storage.files import flush, read_limited, replacing
 
 FORMAT = "dct_jax codes 1"
 HEADER_BYTES = 4096
@@ -72,6 +72,31 @@ class CodesFile(NamedTuple):
     codes: np.ndarray
     keys: list[str]
     labels: np.ndarray
+
+
+def is_codes_file(path: Path) -> bool:
+    """Whether a file begins as a file of codes does; a text of codes does not."""
+    try:
+        with path.open("rb") as file:
+            return file.read(1) == b"{"
+    except OSError:
+        return False
+
+
+def read_text_codes(path: Path) -> np.ndarray:
+    """Reads a text with a line of codes for each picture, int64 [N, L].
+
+    Raises:
+        ValueError: if it cannot be read, or its lines have other things, or other counts of codes.
+    """
+    try:
+        rows = [[int(word) for word in line.split()] for line in read_limited(path).decode().splitlines()]
+    except ValueError as error:
+        raise ValueError(f"{path}: this is no text of codes ({error})") from None
+    lengths = {len(row) for row in rows}
+    if len(lengths) != 1 or not rows[0]:
+        raise ValueError(f"{path}: its lines have {sorted(lengths)[:5]} codes; all must have as many")
+    return np.array(rows, np.int64)
 
 
 def read_codes(path: Path) -> CodesFile:

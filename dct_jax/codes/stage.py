@@ -1,0 +1,126 @@
+"""A prior over codes as a stage: what all kinds of priors share."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dct_jax.codes.config import CodePriorConfig
+from dct_jax.codes.reader import CodesBatch
+from dct_jax.codes.tokens import to_codes
+from dct_jax.nn.initial import initial_params
+from dct_jax.nn.modules import is_hidden_matrix
+from dct_jax.training.optimizer import make_optimizer
+from dct_jax.training.stage import Mean, Metrics, Stage, TrainState
+from dct_jax.training.step import gradient_step
+
+
+class CodePriorStage(Stage):
+    """A prior over codes in training. The autoencoder is frozen, and a collection of its own."""
+
+    config: CodePriorConfig
+    unit = "codes"
+
+    def __init__(self, config: CodePriorConfig, network: nn.Module) -> None:
+        self.config, self.network = config, network
+        self._example = jnp.zeros((1, *config.grid), jnp.int32), jnp.zeros(1, jnp.int32)
+
+    def losses(
+        self, params: Any, codes: jax.Array, labels: jax.Array, keys: jax.Array, dropout: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Judges grids.
+
+        Args:
+            params: of the network.
+            codes: int32 [b, h, w].
+            labels: int32 [b].
+            keys: a random key for each picture, [b].
+            dropout: a key, in training.
+
+        Returns:
+            The mean loss over the pictures, which alone has a gradient; and what to report of each
+            picture, float32 [b] by name.
+        """
+        raise NotImplementedError
+
+    @cached_property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimiser of the parameters, which a model that is only loaded does not need."""
+        return make_optimizer(self.config.training, lambda: is_hidden_matrix(_OfPair(self.network), self._example)["params"])
+
+    def init(self) -> TrainState:
+        """Makes fresh parameters, and zeros in the place of the autoencoder's variables."""
+        params = initial_params(_OfPair(self.network), self._example, self.config.seed)["params"]
+        variables = {"params": params}
+        if inner := self.config.autoencoder:
+            picture = jnp.zeros((1, *inner.data.image_size, 3))
+            shapes = jax.eval_shape(inner.network().init, jax.random.key(0), picture)
+            variables["autoencoder"] = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), dict(shapes))
+        return TrainState(jnp.zeros((), jnp.int32), variables, self.optimizer.init(params))
+
+    def codes_of(self, variables: Any, content: jax.Array) -> jax.Array:
+        """Returns the codes of what the reader made, int32 [b, h, w]."""
+        return content if content.ndim == 3 else to_codes(self.config, variables.get("autoencoder", {}), content)
+
+    def step(self, state: TrainState, batch: CodesBatch) -> tuple[TrainState, Metrics]:
+        """Takes one step on a device's part of a batch."""
+        training, seed = self.config.training, self.config.seed
+        params, rest = state.variables["params"], {name: x for name, x in state.variables.items() if name != "params"}
+        codes = jax.lax.stop_gradient(self.codes_of(state.variables, jnp.asarray(batch.content)))
+        keys = picture_keys(jax.random.fold_in(jax.random.key(seed), state.step), jnp.asarray(batch.seeds))
+
+        def loss(params: Any, part: Any, dropout: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+            part_codes, labels, part_keys = part
+            mean, found = self.losses(params, part_codes, labels, jax.random.wrap_key_data(part_keys), dropout)
+            return mean / training.accumulate, {name: x.sum() for name, x in found.items()}
+
+        inner = TrainState(state.step, params, state.optimizer)
+        parts = codes, batch.labels, jax.random.key_data(keys)
+        inner, sums, norm = gradient_step(loss, self.optimizer, inner, parts, seed, training.accumulate)
+        number = float(training.batch_size)
+        means = {name: Mean(x, jnp.float32(number)) for name, x in sums.items()}
+        work = jnp.float32(number * codes.shape[1] * codes.shape[2])
+        return TrainState(inner.step, {"params": inner.variables, **rest}, inner.optimizer), Metrics(means, work, norm)
+
+    def evaluate(self, variables: Any, held_out: CodesBatch, devices: Sequence[jax.Device]) -> dict[str, float]:
+        """Returns the means of `losses` over held-out pictures."""
+        rows, size = len(held_out.labels), min(self.config.training.batch_size, len(held_out.labels))
+        variables = jax.device_get(variables)
+        sums: dict[str, float] = {}
+        for first in range(0, rows, size):
+            part = CodesBatch(*(x[first : first + size] for x in held_out))
+            whole = CodesBatch(*(np.resize(x, (size, *x.shape[1:])) for x in part))  # one program serves all
+            for name, x in self._judge(variables, whole).items():
+                sums[name] = sums.get(name, 0.0) + float(np.asarray(x, np.float64)[: len(part.labels)].sum())
+        return {name: total / rows for name, total in sums.items()}
+
+    @cached_property
+    def _judge(self) -> Callable[..., dict[str, jax.Array]]:
+        def judge(variables: Any, batch: CodesBatch) -> dict[str, jax.Array]:
+            keys = picture_keys(jax.random.key(self.config.seed), jnp.asarray(batch.seeds))
+            codes = self.codes_of(variables, jnp.asarray(batch.content))
+            return self.losses(variables["params"], codes, jnp.asarray(batch.labels), keys, None)[1]
+
+        return cast(Callable[..., dict[str, jax.Array]], jax.jit(judge))
+
+
+class _OfPair(nn.Module):
+    """Calls a network with both arrays of a pair; its variables are the network's."""
+
+    network: nn.Module
+
+    def setup(self) -> None:
+        nn.share_scope(self, self.network)
+
+    def __call__(self, pair: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return cast(jax.Array, self.network(*pair))
+
+
+def picture_keys(key: jax.Array, seeds: jax.Array) -> jax.Array:
+    """Makes the random keys of pictures, [b], of a key and their seeds, uint32 [b]."""
+    return jax.vmap(partial(jax.random.fold_in, key))(seeds)
