@@ -4,9 +4,8 @@ real pictures recognises.
     python benchmarks/recognition.py RUN [--num 1000 --data idx:FOLDER --json FILE]
 
 A small convolutional network learns the classes of real grey pictures and is tested on held-out
-ones, as they are and after the model's codec; then it is shown samples at temperature 1 without
-guidance, as many of each class. Pictures that it mistakes are not all bad: it mistakes real ones,
-too.
+ones, as they are and after the model's codec or autoencoder; then it is shown plain samples, as
+many of each class. Pictures that it mistakes are not all bad: it mistakes real ones, too.
 """
 
 import time
@@ -27,6 +26,7 @@ from machine import Figure, machine_figures, report
 from dct_jax.data.sources import open_source
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.trained_model import TrainedModel
+from dct_jax.evaluation.prior import Prior
 from dct_jax.run import load
 
 REAL_BAR, SAMPLES_BAR = 0.90, 0.85
@@ -62,9 +62,9 @@ def pictures_of(data: str, split: str) -> Pictures:
     return Pictures(np.stack([one.image[..., 0] for one in records]), np.array([one.label for one in records], np.int32))
 
 
-def recode(pictures: Pictures, model: TrainedModel) -> Pictures:
-    """Returns pictures after the model's codec."""
-    images = [model.codec.decode(sparse) for sparse in model.codec.encode_batch(pictures.images[..., None].repeat(3, axis=-1))]
+def recode(pictures: Pictures, model: Prior) -> Pictures:
+    """Returns pictures after the model's codec or autoencoder."""
+    images = [model.reconstruct(image) for image in pictures.images[..., None].repeat(3, axis=-1)]
     return pictures._replace(images=np.stack(images)[..., 0])
 
 
@@ -112,11 +112,16 @@ def share_recognised(params: Any, pictures: Pictures, classes: int) -> float:
     return float((np.concatenate(guesses) == pictures.labels).mean())
 
 
-def samples_of(model: TrainedModel, num: int, seed: int, guidance: float | None = None) -> Pictures:
+def samples_of(model: Prior, classes: int, num: int, seed: int) -> Pictures:
     """Samples as many pictures of each class."""
-    classes = model.config.model.num_classes
-    policy = replace(Policy(), guidance=guidance)
-    lists = model.sample(num, seed, policy, label=range(classes), batch_size=50)
+    samples = dict(model.sample_pictures(num, seed, range(classes), 50))
+    images = np.stack([samples[i] for i in range(num)])[..., 0]
+    return Pictures(images, np.arange(num, dtype=np.int32) % classes)
+
+
+def guided_samples(model: TrainedModel, classes: int, num: int, seed: int, guidance: float) -> Pictures:
+    """Samples as many pictures of each class, with guidance."""
+    lists = model.sample(num, seed, replace(Policy(), guidance=guidance), label=range(classes), batch_size=50)
     images = np.stack([model.codec.decode(one) for one in lists])[..., 0]
     return Pictures(images, np.arange(num, dtype=np.int32) % classes)
 
@@ -138,21 +143,21 @@ def main(
         data: the classifier's pictures, with the splits train and test.
         epochs: of the classifier's training.
         seed: of the classifier and of the samples.
-        guidance: strengths of guidance that are tried besides.
+        guidance: strengths of guidance that are tried besides, for a DCTransformer.
         json: where to write the figures.
     """
     model = load(run)
-    classes = model.config.model.num_classes
+    classes = model.config.reader().num_classes
     training, test = pictures_of(data, "train"), pictures_of(data, "test")
     start = time.perf_counter()
     params = train(training, classes, epochs, seed)
     seconds = time.perf_counter() - start
     real, through_codec = (share_recognised(params, one, classes) for one in (test, recode(test, model)))
-    samples = share_recognised(params, samples_of(model, num, seed), classes)
+    samples = share_recognised(params, samples_of(model, classes, num, seed), classes)
     guided = [
         Figure(
             f"samples recognised, guidance {strength:g}",
-            share_recognised(params, samples_of(model, num, seed, strength), classes),
+            share_recognised(params, guided_samples(model, classes, num, seed, strength), classes),
         )
         for strength in guidance
     ]
@@ -166,7 +171,7 @@ def main(
             Figure("classifier's training pictures", len(training.images), ""),
             Figure("classifier's training", seconds, "s"),
             Figure("real test pictures recognised", real, bar(real, REAL_BAR)),
-            Figure("the same after the codec", through_codec, f"of {len(test.images)}"),
+            Figure("the same after codec or autoencoder", through_codec, f"of {len(test.images)}"),
             Figure("samples recognised", samples, f"of {num}; {bar(samples, SAMPLES_BAR)}"),
             *guided,
         ],

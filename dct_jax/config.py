@@ -242,9 +242,10 @@ def changed_fields(before: Any, now: Any, prefix: str = "") -> list[str]:
     changed: list[str] = []
     for spec in dataclasses.fields(now):
         name, old, new = prefix + spec.name, getattr(before, spec.name), getattr(now, spec.name)
-        if dataclasses.is_dataclass(new):
+        if dataclasses.is_dataclass(new) and type(old) is type(new):
             changed += changed_fields(old, new, f"{name}.")
         elif old != new and not is_marked(spec, MAY_CHANGE):
+            old, new = (x.system if isinstance(x, RunConfig) else x for x in (old, new))
             changed.append(f"{name} {old} -> {new}")
     return changed
 
@@ -255,8 +256,10 @@ def with_fields(config: RunConfig, fields: Mapping[str, Any]) -> RunConfig:
     Raises:
         ValueError: if there is no such field, or a value is out of range.
     """
-    rooms = [spec.name for spec in dataclasses.fields(config) if dataclasses.is_dataclass(getattr(config, spec.name))]
-    owners = {spec.name: "" for spec in dataclasses.fields(config) if spec.name not in rooms}
+    own_fields = {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(config)}
+    # A configuration inside is that of another run.
+    rooms = [name for name, x in own_fields.items() if dataclasses.is_dataclass(x) and not isinstance(x, RunConfig)]
+    owners = {name: "" for name in own_fields if name not in rooms}
     owners |= {spec.name: room for room in rooms for spec in dataclasses.fields(getattr(config, room))}
     changes: dict[str, dict[str, Any]] = {"": {}}
     for name, value in fields.items():

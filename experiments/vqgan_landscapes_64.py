@@ -13,14 +13,14 @@ CONFIG = VQGANConfig(
     data=DataConfig(source="landscapes", image_size=(64, 64)),
     quantizer=QuantizerConfig(kind="ema", codes=512, dim=32),
     model=ConvolutionsConfig(channels=32, multipliers=(1, 2, 2), residual_blocks=1, attention=(), latent_channels=64),
-    loss=LossConfig(perceptual="alexnet", adversarial_start=2000, discriminator_channels=32, discriminator_layers=2),
+    loss=LossConfig(perceptual="alexnet", adversarial_start=1000, discriminator_channels=32, discriminator_layers=2),
     training=TrainingConfig(
-        steps=5000,
+        steps=2500,
         batch_size=8,
         learning_rate=1e-3,
         betas=(0.5, 0.9),
         warmup_steps=100,
-        evaluate_every=1000,
+        evaluate_every=500,
         checkpoint_every=250,
     ),
 )

@@ -5,10 +5,8 @@ import asyncio
 import io
 import itertools
 import os
-import shutil
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,10 @@ from dct_jax.dct.steering import to_restore
 from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.demo import guard as demo_guard
 from dct_jax.demo.guard import LARGEST_BODY, MOST_KEPT, Guard
-from dct_jax.demo.page import LARGEST_FILE, grow, read_upload
+from dct_jax.demo.page import grow
+from dct_jax.demo.uploads import LARGEST_FILE, read_upload
 from dct_jax.run import load
+from tests.browser import needs_browser, open_browser
 from tests.conftest import Refused
 
 
@@ -162,42 +162,23 @@ def test_a_request_that_does_not_go_on_and_uploads_without_end(tmp_path: Path) -
     assert asyncio.run(answered("/gradio_api/upload", body=b"", more_body=False)) == 507
 
 
-@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs Chromium and its driver")
+@needs_browser
 def test_a_visitor_sees_a_picture_and_for_a_broken_file_a_message(address: str, picture: Path, broken: Path) -> None:
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,1000"):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-
-    def found(css: str) -> list[Any]:
-        return browser.find_elements("css selector", css)
-
-    def wait(holds: Callable[[], Any], what: str) -> Any:
-        end = time.monotonic() + 120
-        while not (result := holds()):
-            assert time.monotonic() < end, f"waited for {what} in vain"
-            time.sleep(0.1)
-        return result
-
-    def line() -> str:
-        return "".join(element.text for element in found("#line"))
-
-    try:
-        browser.get(address)
+    with open_browser() as browser:
+        found, wait = browser.found, browser.wait
+        browser.driver.get(address)
         wait(lambda: found("#draw"), "the page")
-        next(tab for tab in found("button[role=tab]") if tab.text == "Upsample").click()
+        browser.open_tab("Upsample")
         wait(lambda: found("#upsample-file input[type=file]"), "the upload")[0].send_keys(str(picture))
         wait(lambda: "picture" in found("#upsample-file")[0].text and "KB" in found("#upsample-file")[0].text, "the file")
         found("#upsample")[0].click()
-        wait(lambda: line().startswith("complete"), "samples")
+        wait(lambda: browser.text("#line").startswith("complete"), "samples")
         shown = wait(lambda: found("#shown img"), "the picture")[0]
         assert int(shown.get_property("naturalWidth")) > 64
-        data = browser.get_screenshot_as_png()
+        data = browser.driver.get_screenshot_as_png()
         assert Image.open(io.BytesIO(data)).size[0] >= 1000
 
-        next(tab for tab in found("button[role=tab]") if tab.text == "Continue").click()
+        browser.open_tab("Continue")
         wait(lambda: found("#continue-file input[type=file]"), "the upload")[0].send_keys(str(broken))
         wait(lambda: "broken" in found("#continue-file")[0].text and "B" in found("#continue-file")[0].text, "the file")
         found("#continue")[0].click()
@@ -205,8 +186,6 @@ def test_a_visitor_sees_a_picture_and_for_a_broken_file_a_message(address: str, 
             lambda: any("cannot be read" in toast.text or "no image" in toast.text for toast in found(".toast-body")),
             "a message",
         )
-    finally:
-        browser.quit()
 
 
 def test_what_the_command_refuses(debug_run: Path, refused: Refused, tmp_path: Path) -> None:

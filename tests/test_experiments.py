@@ -1,10 +1,11 @@
 """All experiments: that they load, their sizes, their batches on mocked data, and a step of each
-with a small network."""
+with a small network (of autoencoders, the sizes alone)."""
 
 import ast
 import io
 import math
 import re
+import shlex
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from dct_jax.codes.config import CodePriorConfig
+from dct_jax.codes.reader import CodesBatch
+from dct_jax.commands.arguments import parse
+from dct_jax.commands.train import Train
 from dct_jax.config import DataConfig, TrainingConfig
 from dct_jax.data.pipeline import training_batches, training_sizes
 from dct_jax.data.skipped import Skipped
@@ -27,7 +32,10 @@ from dct_jax.dct.network import DCTransformer, network
 from dct_jax.dct.paper import PAPER_MODEL, PAPER_TRAINING
 from dct_jax.dct.reader import ChunkReader
 from dct_jax.experiment import FOLDER, experiments, load_experiment
+from dct_jax.sundae.config import SundaeConfig, SundaeModelConfig, UnrollConfig
 from dct_jax.training import loop
+from dct_jax.vq.config import AutoencoderConfig, QuantizerConfig, VQVAEConfig
+from dct_jax.window.config import WindowModelConfig
 from tests.toys import random_image
 
 ONE = jax.local_devices()[:1]
@@ -62,11 +70,32 @@ AUTOENCODERS = {  # rows and columns of codes, and how many codes there are
     "vqvae_256_channels": ((7, 7), 512),
     "vqvae_fashion": ((7, 7), 512),
 }
+PRIORS = {  # rows and columns of codes, and how many codes there are
+    "sundae_celeba256": ((16, 16), 1024),
+    "sundae_fashion": ((7, 7), 512),
+    "sundae_fashion_pixels": ((28, 28), 256),
+    "sundae_ffhq1024": ((32, 32), 8192),
+    "sundae_ffhq256": ((16, 16), 1024),
+    "sundae_imagenet256": ((16, 16), 1024),
+    "sundae_landscapes_64": ((16, 16), 512),
+    "sundae_mnist": ((28, 28), 256),
+    "window_fashion": ((7, 7), 512),
+    "window_ffhq256": ((16, 16), 1024),
+    "window_landscapes_64": ((16, 16), 512),
+}
+ORIGINAL = {  # millions of parameters of the original's networks, in the order of the docstring
+    "sundae_celeba256": (199,),
+    "sundae_ffhq1024": (671, 747, 823, 214, 214, 235),
+    "sundae_ffhq256": (178, 199),
+    "sundae_imagenet256": (200, 266, 917, 917),
+    "sundae_mnist": (156, 177),
+}
+PAGE = Path(__file__).parent.parent / "docs" / "experiments.md"
 NOT_IN_THE_PAPER = {"debug", "fashion", "landscapes"} | {name for name in NAMES if name.startswith("tiny")}
 
 
 def test_these_are_the_experiments() -> None:
-    known = sorted([*NAMES, *AUTOENCODERS])
+    known = sorted([*NAMES, *AUTOENCODERS, *PRIORS])
     assert experiments() == known
     with pytest.raises(ValueError, match=f"there is no experiment 'none'; known are {', '.join(known)}, or the path"):
         load_experiment("none")
@@ -85,6 +114,16 @@ def test_the_paper_s_network_and_training(name: str) -> None:
     assert not name.startswith("lsun") or elements == pytest.approx(300e9, rel=0.01)
     assert training.batch_size // (8 * training.accumulate) == 4  # chunks at once on each of 8 devices, as the docstrings say
     assert config.data.fit == "whole"
+
+
+def docstring(name: str) -> str:
+    """That of an experiment, as one line."""
+    return " ".join(str(ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))).split())
+
+
+def with_flags(name: str, flags: str) -> Train:
+    """What `train NAME FLAGS` would do."""
+    return parse(Train, shlex.split(flags), f"train {name}", Train(load_experiment(name), "runs"))
 
 
 @cache
@@ -107,8 +146,7 @@ def test_sizes_are_as_documented(name: str) -> None:
     assert batch.dct_image.shape == (1, v.num_channels, *grid)
     logits, parameters = shapes(model, tuple((x.shape, x.dtype) for x in batch))
     assert logits == [(1, window, v.num_channels + 1), (1, window, v.num_positions), (1, window, v.num_values)]
-    docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
-    (said,) = re.findall(r"([\d.]+) M parameters", docstring)
+    (said,) = re.findall(r"([\d.]+) M parameters", docstring(name))
     assert float(said) == pytest.approx(parameters / 1e6, rel=0.01)
 
 
@@ -119,10 +157,61 @@ def test_sizes_of_autoencoders_are_as_documented(name: str) -> None:
     shapes = jax.eval_shape(network.init, jax.random.key(0), picture)
     codes = jax.eval_shape(partial(network.apply, method="to_codes"), shapes, picture)
     assert (codes.shape[1:], config.quantizer.num_codes) == AUTOENCODERS[name]
-    docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
-    said, *_ = re.findall(r"([\d.]+) M parameters", docstring)
+    said, *_ = re.findall(r"([\d.]+) M parameters", docstring(name))
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"]))
     assert float(said) == pytest.approx(parameters / 1e6, rel=0.01)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_sizes_of_priors_are_as_documented(name: str) -> None:
+    """Those of each network that the docstring has, by its flags; the original's has 2 D H K + 2 D
+    parameters more, which learn nothing (see `sundae.layers.Spread`)."""
+    text = docstring(name)
+    flags = ["", *re.findall(r"`([^`]*)`: [\d.]+ M parameters", text)]
+    counts, originals = [], []
+    for config in (with_flags(name, one).config for one in flags):
+        assert (config.grid, config.num_codes) == PRIORS[name]
+        codes = jax.ShapeDtypeStruct((1, *config.grid), np.int32), jax.ShapeDtypeStruct((1,), np.int32)
+        params = jax.eval_shape(config.build().network.init, jax.random.key(0), *codes)
+        counts.append(sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) / 1e6)
+        if name in ORIGINAL:
+            m = config.model
+            originals.append(counts[-1] + 2 * m.width * (m.heads * m.head_size + 1) / 1e6)
+    assert [float(said) for said in re.findall(r"([\d.]+) M parameters", text)] == pytest.approx(counts, rel=0.01)
+    assert originals == pytest.approx(ORIGINAL.get(name, ()), abs=0.55)
+
+
+@pytest.mark.parametrize("name", [*AUTOENCODERS, *PRIORS])
+def test_the_page_has_the_sizes_of_the_docstring(name: str) -> None:
+    """In the row of an experiment, and in the rows after it of what its flags make."""
+    (rows,) = re.findall(rf"^\| `{name}` \|.*\n(?:\| by flags.*\n)*", PAGE.read_text(), re.M)
+    number = 1 if name in AUTOENCODERS else None  # not of discriminators
+    assert re.findall(r"([\d.]+) M \|", rows) == re.findall(r"([\d.]+) M parameters", docstring(name))[:number]
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_autoencoders_of_priors(name: str) -> None:
+    """A prior sees the pictures of its autoencoder, whose run has the name of its experiment."""
+    config = load_experiment(name)
+    assert (config.autoencoder is None) == (not config.codes.run) == (name in ("sundae_fashion_pixels", "sundae_mnist"))
+    if config.autoencoder is None:
+        return
+    assert config.data == config.autoencoder.data
+    if name == "sundae_celeba256":  # has none of its own: a command makes that run
+        (flags,) = re.findall(r"launch.py vqgan_ffhq256 ([^`]*)`", docstring(name))
+        launched = with_flags("vqgan_ffhq256", flags)
+        assert (launched.config, launched.run_dir) == (config.autoencoder, config.codes.run)
+    else:
+        assert config.autoencoder == load_experiment(config.codes.run.removeprefix("runs/"))
+
+
+@pytest.mark.parametrize("name", sorted({*ORIGINAL, "window_ffhq256"}))
+def test_the_training_of_original_priors(name: str) -> None:
+    training = load_experiment(name).training
+    betas = (0.9, 0.95) if name.startswith("window") else (0.9, 0.999)
+    assert (training.optimizer, training.betas, training.weight_decay) == ("adam", betas, 0.01)
+    assert (training.schedule, training.warmup_steps, training.accumulate) == ("constant", 0, 1)
+    assert training.clip_norm >= 1e9 and load_experiment(name).model.dropout == 0
 
 
 def png(image: np.ndarray) -> bytes:
@@ -131,32 +220,40 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def pictures(config: DCTConfig, folder: Path) -> str:
-    """A small source in the place of a folder or a tar file; other sources stay."""
-    kind = config.data.source.partition(":")[0]
+def pictures(data: DataConfig, folder: Path, classes: int) -> str:
+    """A small source in the place of a folder or a tar file, and the bundled files in the place of
+    others of MNIST's format; other sources stay."""
+    kind = data.source.partition(":")[0]
+    if kind == "idx":
+        return "fashion"
     rng = np.random.default_rng(0)
     if kind == "folder":
         for i in range(4):
             (folder / f"{i}.png").write_bytes(png(random_image(rng, 40, 40)))
         return f"folder:{folder}"
     if kind == "tar":
-        data = png(random_image(rng, *config.data.image_size))
+        file = png(random_image(rng, *data.image_size))
         with tarfile.open(folder / "a.tar", "w") as tar:
-            for split in (config.data.split, config.data.held_out_split):
-                for label in range(max(config.model.num_classes, 1)):
+            for split in (data.split, data.held_out_split):
+                for label in range(max(classes, 1)):
                     member = tarfile.TarInfo(f"{split}/{label}/0.png")
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
+                    member.size = len(file)
+                    tar.addfile(member, io.BytesIO(file))
         return f"tar:{folder / 'a.tar'}"
-    return config.data.source
+    return data.source
+
+
+def small_data(data: DataConfig, folder: Path, classes: int) -> DataConfig:
+    """Little data: mocked pictures have 5 to 49 pixels a side."""
+    small = {"enlarge": 1000.0, "held_out_every": 2, "held_out_crops": 1, "threads": 1}
+    return replace(data, source=pictures(data, folder, classes), **small)
 
 
 def on_small_data(config: DCTConfig, folder: Path) -> DCTConfig:
-    """The same experiment with little data: mocked pictures have 5 to 49 pixels a side."""
-    small = {"enlarge": 1000.0, "held_out_every": 2, "held_out_crops": 1, "threads": 1}
+    """The same experiment with little data."""
     return replace(
         config,
-        data=replace(config.data, source=pictures(config, folder), **small),
+        data=small_data(config.data, folder, config.model.num_classes),
         training=replace(config.training, batch_size=2, accumulate=1),
     )
 
@@ -227,5 +324,75 @@ def test_a_step_of_each(kind: tuple[str, ...], tmp_path: Path, monkeypatch: pyte
     run = replace(configs[0], training=replace(configs[0].training, steps=len(kind)))
     with tfds.testing.mock_data(num_examples=4):
         outcome = loop.train(run, tmp_path / "run", ONE)
+    assert (outcome.step, outcome.signal, outcome.skipped) == (len(kind), None, [])  # it raises if a loss is not finite
+    assert all(math.isfinite(x) for x in outcome.evaluation.values())
+
+
+TINY_AUTOENCODER = VQVAEConfig(
+    data=DataConfig(image_size=(8, 8)),
+    quantizer=QuantizerConfig(codes=8, dim=4),
+    model=AutoencoderConfig(channels=8, residual_blocks=1),
+)
+
+
+def shrunk_prior(name: str, folder: Path) -> CodePriorConfig:
+    """The same experiment on little data, with the smallest network on 2 x 2 codes: a window
+    transformer on those of a tiny autoencoder, a SUNDAE on 4 x 4 pixels. Experiments of one kind
+    become equal but for their data and classes, so that a kind is compiled once."""
+    config = load_experiment(name)
+    if isinstance(config, SundaeConfig):
+        tiny = {"model": SundaeModelConfig(width=16, heads=1, head_size=8, before=(0,), valley=1, after=(0,))}
+        tiny |= {"unroll": UnrollConfig(steps=2), "autoencoder": None}
+    else:
+        tiny = {"model": WindowModelConfig(width=16, heads=1, layers=1, window=2), "autoencoder": TINY_AUTOENCODER}
+    return replace(
+        config,
+        data=small_data(replace(config.data, image_size=(8, 8) if tiny["autoencoder"] else (4, 4)), folder, 0),
+        codes=replace(config.codes, run=""),
+        training=TrainingConfig(batch_size=2, warmup_steps=0, weight_decay=0.01, evaluate_every=1000, checkpoint_every=1000),
+        **tiny,
+    )
+
+
+PRIOR_KINDS = (
+    ("window_fashion", "window_ffhq256", "window_landscapes_64"),
+    (
+        *("sundae_imagenet256", "sundae_celeba256", "sundae_fashion", "sundae_fashion_pixels", "sundae_ffhq1024"),
+        *("sundae_ffhq256", "sundae_landscapes_64", "sundae_mnist"),
+    ),
+)  # the first has the most classes, and the run's network has these
+
+
+def test_every_prior_is_of_one_kind() -> None:
+    assert sorted(name for kind in PRIOR_KINDS for name in kind) == sorted(PRIORS)
+
+
+@pytest.mark.parametrize("kind", PRIOR_KINDS, ids="-".join)
+def test_a_step_of_each_prior(kind: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run for each kind, each of whose steps has a batch of another experiment. The autoencoder
+    has random weights."""
+    configs = []
+    for name in kind:
+        (tmp_path / name).mkdir()
+        configs.append(shrunk_prior(name, tmp_path / name))
+    run = replace(configs[0], training=replace(configs[0].training, steps=len(kind)))
+    same = {"data": run.data, "codes": run.codes, "training": run.training}
+    assert {replace(config, **same) for config in configs} == {run}
+
+    def batches(*_: object) -> Iterator[CodesBatch]:
+        for config in configs:
+            training, _ = open_sources(config.data)
+            skipped = Skipped(len(training), 0.0)
+            batch = next(training_batches(training, config, skipped))
+            assert len(skipped) == 0 and batch.content.shape == (2, *run.data.image_size, 3)
+            yield batch
+
+    monkeypatch.setattr(loop, "training_batches", batches)
+    given = {}
+    if run.autoencoder:
+        picture = np.zeros((1, *run.data.image_size, 3), np.float32)
+        given = {"autoencoder": dict(jax.jit(run.autoencoder.network().init)(jax.random.key(0), picture))}
+    with tfds.testing.mock_data(num_examples=4):
+        outcome = loop.train(run, tmp_path / "run", ONE, given=given)
     assert (outcome.step, outcome.signal, outcome.skipped) == (len(kind), None, [])  # it raises if a loss is not finite
     assert all(math.isfinite(x) for x in outcome.evaluation.values())

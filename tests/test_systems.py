@@ -102,7 +102,8 @@ def test_a_checkpoint_of_no_system_is_refused() -> None:
     values = LinearConfig().to_dict()
     assert systems.read_config(json.loads(json.dumps(values))) == LinearConfig()
     with pytest.raises(
-        ValueError, match="the configuration's system is 'other'; known are DCTransformer, VQ-VAE, VQ-GAN, linear"
+        ValueError,
+        match="the configuration's system is 'other'; known are DCTransformer, VQ-VAE, VQ-GAN, window transformer, SUNDAE, linear",
     ):
         systems.read_config(values | {"system": "other"})
     with pytest.raises(ValueError, match="the configuration's top is list"):

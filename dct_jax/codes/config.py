@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import tyro
 
 from dct_jax.config import MAY_CHANGE, RunConfig, require
 from dct_jax.data.codes_file import is_codes_file, read_codes
+from dct_jax.data.sources import source_path
 from dct_jax.vq.config import AutoencoderRunConfig, VQVAEConfig
 from dct_jax.vq.gan.config import VQGANConfig
 
@@ -59,6 +59,9 @@ class CodePriorConfig(RunConfig):
         require(
             self.training.label_dropout == 0, "training.label_dropout", self.training.label_dropout, f"0 for a {self.system}"
         )
+        f, sizes = self.downsampling, self.data.image_size
+        if self.autoencoder and self.autoencoder.sizes.sides == "refuse" and (sizes[0] % f or sizes[1] % f):
+            raise ValueError(f"data.image_size is {sizes}; {f} must divide both sides, unless the autoencoder pads them")
         if self.training.samples and self.from_file:
             raise ValueError(
                 f"training.samples is {self.training.samples}; samples are compared with pictures, and data.source has codes "
@@ -114,8 +117,7 @@ class CodePriorConfig(RunConfig):
 
     def _check_file(self, fingerprint: str) -> None:
         """Refuses a file of another model's codes; a text file does not say whose codes it has."""
-        path = Path(self.data.source.partition(":")[2])
-        if not self.from_file or not is_codes_file(path):
+        if not self.from_file or not is_codes_file(path := source_path(self.data.source)):
             return
         header = read_codes(path).header
         if header.fingerprint != fingerprint:

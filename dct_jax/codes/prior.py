@@ -1,9 +1,9 @@
 """TrainedCodePrior: a prior over codes with all that it needs to make pictures."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 
 from dct_jax.codes.config import LEVELS, CodePriorConfig
 from dct_jax.codes.tokens import from_codes, to_codes
-from dct_jax.config import meaning
+from dct_jax.config import LARGEST_IMAGE, meaning
 from dct_jax.data.pictures import Pictures
 from dct_jax.evaluation.prior import GuidedSamples
 from dct_jax.training.classes import find_class
@@ -20,12 +20,35 @@ from dct_jax.training.stage import Trained
 AT_A_TIME = 64
 
 
+class Sampled(NamedTuple):
+    """Sampled grids.
+
+    Attributes:
+        codes: int32 [N, h, w].
+        steps: int32 [N], how many steps each took; None if the prior has no steps.
+        history: int32 [S + 1, N, h, w], the start and what each step left, if that was asked for.
+    """
+
+    codes: np.ndarray
+    steps: np.ndarray | None = None
+    history: np.ndarray | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class TrainedCodePrior(Trained):
     """A prior over codes, and the autoencoder whose codes they are. It is an `evaluation.Prior`;
-    its own class has the ways of sampling."""
+    its own class has the ways of sampling.
+
+    Attributes:
+        chosen_policy: how pictures are sampled; see `with_settings`. None for the default policy.
+        has_steps: whether grids are sampled in steps, of which there can be a history.
+        limit_of_known: what known codes cannot do, in words; "" if they guide all others.
+    """
 
     config: CodePriorConfig
+    chosen_policy: Any = None
+    has_steps: ClassVar[bool] = False
+    limit_of_known: ClassVar[str] = ""
 
     def sample_grids(
         self,
@@ -57,15 +80,114 @@ class TrainedCodePrior(Trained):
         raise NotImplementedError
 
     @property
+    def policy(self) -> Any:
+        """How pictures are sampled."""
+        return self.default_policy if self.chosen_policy is None else self.chosen_policy
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The policy's settings by name, for reports."""
+        return {one.name: getattr(self.policy, one.name) for one in fields(self.policy)}
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Self:
+        """Returns the model with other settings of its policy.
+
+        Args:
+            settings: by name, a number or several in a tuple. One number stands for all of a
+                setting that has several.
+
+        Raises:
+            ValueError: if the policy has no setting of a name, or a value does not fit.
+        """
+        old = self.settings
+        for name in settings:
+            if name not in old:
+                raise ValueError(f"a {self.config.system} has no {name}; its settings are {', '.join(old)}")
+        new = {name: _shape_like(old[name], name, value) for name, value in settings.items()}
+        return replace(self, chosen_policy=replace(self.policy, **new))
+
+    def check_grid(self, grid: tuple[int, int]) -> None:
+        """Raises ValueError if the model cannot sample (h, w) codes."""
+        (height, width), f = grid, self.config.downsampling
+        if min(grid) < 1 or height * width * f**2 > LARGEST_IMAGE:
+            raise ValueError(
+                f"the grid is {height} x {width} codes; both sides must be 1 or more, and its picture must have at most "
+                f"{LARGEST_IMAGE} pixels"
+            )
+
+    def sample_with_steps(
+        self,
+        numbers: Sequence[int],
+        seed: int,
+        labels: Sequence[int],
+        grid: tuple[int, int],
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+        history: bool = False,
+    ) -> Sampled:
+        """Samples grids by the model's policy. A prior with steps tells how many each grid took,
+        and the states between if a history is asked for. Arguments are those of `sample_grids`."""
+        return Sampled(self.sample_grids(numbers, seed, labels, grid, self.policy, known))
+
+    def sample_batches(
+        self,
+        num: int,
+        seed: int,
+        labels: Sequence[int],
+        batch_size: int,
+        grid: tuple[int, int] | None = None,
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+        history: bool = False,
+    ) -> Iterator[tuple[Sequence[int], Sampled]]:
+        """Samples grids by the model's policy, some at a time.
+
+        Args:
+            num: how many grids.
+            seed: of the samples.
+            labels: sample i has label i modulo their number. Random ones if there are none.
+            batch_size: how many grids at a time. The last batch is filled up, so one program serves
+                all.
+            grid: (h, w) codes; those of training by default.
+            known: codes, int32 [h, w], and where they stay as they are, bool [h, w].
+            history: whether the grids come with the states between.
+
+        Returns:
+            An iterator over the numbers of a batch, and its grids.
+
+        Raises:
+            ValueError: if num or the batch size is not positive, the seed is out of range, the
+                grid cannot be sampled, or a prior without steps is asked for a history.
+        """
+        if history and not self.has_steps:
+            raise ValueError(f"a {self.config.system} samples each code once; it has no history")
+        for name, value in (("num", num), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be 1 or more")
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")
+        grid, rows = grid or self.config.grid, min(batch_size, num)
+        self.check_grid(grid)
+        of_all = [labels[i % len(labels)] if labels else self.random_label(seed, i) for i in range(num)]
+        of_row = None if known is None else (np.broadcast_to(known[0], (rows, *grid)), np.broadcast_to(known[1], (rows, *grid)))
+
+        def sample(part: Sequence[int]) -> tuple[Sequence[int], Sampled]:
+            numbers = [*part, *[part[-1]] * (rows - len(part))]
+            found = self.sample_with_steps(numbers, seed, [of_all[i] for i in numbers], grid, of_row, history)
+            steps = None if found.steps is None else found.steps[: len(part)]
+            return part, Sampled(
+                found.codes[: len(part)], steps, None if found.history is None else found.history[:, : len(part)]
+            )
+
+        return map(sample, split(range(num), rows))
+
+    @property
     def block_size(self) -> int:
         """Returns f."""
         return self.config.downsampling
 
     def sample_pictures(self, num: int, seed: int, labels: Sequence[int], batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields samples of the default policy: the number of each, and uint8 [H, W, 3]."""
-        for part in split(range(num), batch_size):
-            of_part = [labels[i % len(labels)] for i in part]
-            yield from zip(part, self.decode(self.sample_grids(part, seed, of_part, self.config.grid, self.default_policy)))
+        """Yields samples of the model's policy: the number of each, and uint8 [H, W, 3]."""
+        for part, sampled in self.sample_batches(num, seed, labels, batch_size):
+            yield from zip(part, self.decode(sampled.codes))
 
     def encode(self, pictures: np.ndarray) -> np.ndarray:
         """Turns pictures, uint8 [N, H, W, 3], into codes, int32 [N, h, w].
@@ -89,13 +211,12 @@ class TrainedCodePrior(Trained):
         k = self.config.num_codes
         if codes.size and not (0 <= codes.min() and codes.max() < k):
             raise ValueError(f"the codes go from {codes.min()} to {codes.max()}; this model has 0 to {k - 1}")
-        pictures = run_in_batches(partial(_decode, self.config, self._autoencoder), codes)
-        height, width = self.config.data.image_size
+        pictures, (height, width) = self._decode_whole(codes), self.config.data.image_size
         return pictures[:, :height, :width] if codes.shape[1:] == self.config.grid else pictures
 
     def reconstruct(self, picture: np.ndarray) -> np.ndarray:
         """Returns what the codes leave of a picture, uint8 [H, W, 3]."""
-        return self.decode(self.encode(picture[None]))[0, : picture.shape[0], : picture.shape[1]]
+        return self._decode_whole(self.encode(picture[None]))[0, : picture.shape[0], : picture.shape[1]]
 
     def guided_pictures(self, held_out: Pictures, seed: int, batch_size: int) -> GuidedSamples | None:
         """Returns None: a part of a picture is not given in evaluations."""
@@ -109,9 +230,17 @@ class TrainedCodePrior(Trained):
         """
         return find_class(name, self.classes, self.config.codes.num_classes)
 
+    def class_name(self, label: int) -> str:
+        """Returns the name of a class, or its number if it has none."""
+        return self.classes[label] if self.classes else str(label)
+
     def random_label(self, seed: int, number: int) -> int:
         """Chooses the class of sample `number` of a seed at random; 0 without classes."""
         return int(np.random.default_rng((seed, number, 1)).integers(max(self.config.codes.num_classes, 1)))
+
+    def _decode_whole(self, codes: np.ndarray) -> np.ndarray:
+        """Turns codes, int [N, h, w], into pictures, uint8 [N, f h, f w, 3]."""
+        return run_in_batches(partial(_decode, self.config, self._autoencoder), codes)
 
     @property
     def _autoencoder(self) -> Any:
@@ -123,6 +252,14 @@ class TrainedCodePrior(Trained):
         of_codes = [inner.system, meaning(inner.quantizer), meaning(inner.sizes)] if inner else LEVELS
         own = self.config.__dict__["model"]
         return [self.config.system, of_codes, self.config.codes.num_classes, meaning(own), self.config.data.image_size]
+
+
+def _shape_like(old: Any, name: str, value: Any) -> Any:
+    """Returns a setting with as many numbers as its old value: a number, or a tuple of several."""
+    values, number = value if isinstance(value, tuple) else (value,), len(old) if isinstance(old, tuple) else 1
+    if len(values) not in (1, number):
+        raise ValueError(f"{name} has {len(values)} numbers; it must have one" + (f", or {number}" if number > 1 else ""))
+    return values * (number // len(values)) if isinstance(old, tuple) else values[0]
 
 
 def split(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:

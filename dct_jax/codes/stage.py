@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import flax.linen as nn
 import jax
@@ -10,21 +10,33 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dct_jax import plots
 from dct_jax.codes.config import CodePriorConfig
+from dct_jax.codes.findings import code_findings
+from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.codes.reader import CodesBatch
 from dct_jax.codes.tokens import to_codes
+from dct_jax.distributed.parallel import replicate
 from dct_jax.nn.initial import initial_params
 from dct_jax.nn.modules import is_hidden_matrix
 from dct_jax.training.optimizer import make_optimizer
-from dct_jax.training.stage import Mean, Metrics, Stage, TrainState
+from dct_jax.training.stage import Findings, HeldOutPictures, Mean, Metrics, Stage, Trained, TrainState
 from dct_jax.training.step import gradient_step
+
+SHOWN = 8
+"""Samples that training shows."""
 
 
 class CodePriorStage(Stage):
-    """A prior over codes in training. The autoencoder is frozen, and a collection of its own."""
+    """A prior over codes in training. The autoencoder is frozen, and a collection of its own.
+
+    Attributes:
+        note: what its numbers mean, for people, where the names do not say it.
+    """
 
     config: CodePriorConfig
     unit = "codes"
+    note: ClassVar[str] = ""
 
     def __init__(self, config: CodePriorConfig, network: nn.Module) -> None:
         self.config, self.network = config, network
@@ -98,6 +110,20 @@ class CodePriorStage(Stage):
             for name, x in self._judge(variables, whole).items():
                 sums[name] = sums.get(name, 0.0) + float(np.asarray(x, np.float64)[: len(part.labels)].sum())
         return {name: total / rows for name, total in sums.items()}
+
+    def pictures(self, variables: Any, held_out: CodesBatch) -> dict[str, np.ndarray]:
+        """Returns a few samples, of the classes of held-out pictures."""
+        model = cast(TrainedCodePrior, self.trained(variables, (), ()))
+        samples = model.sample_pictures(SHOWN, self.config.seed, held_out.labels[:SHOWN].tolist(), SHOWN)
+        return {"samples": plots.image_grid([picture for _, picture in samples], columns=SHOWN)}
+
+    def findings(
+        self, model: Trained, held: HeldOutPictures, records: Sequence[dict[str, Any]], batch_size: int, coders: bool
+    ) -> Findings:
+        """What the command evaluate says; see `findings.code_findings`."""
+        devices = jax.local_devices()[:1]
+        numbers = self.evaluate(replicate(model.variables, devices), held.content, devices)
+        return code_findings(self.config, numbers, held, self.note)
 
     @cached_property
     def _judge(self) -> Callable[..., dict[str, jax.Array]]:

@@ -27,7 +27,8 @@ def to_codes(config: CodePriorConfig, autoencoder: Any, pictures: jax.Array) -> 
         int32 [B, h, w].
     """
     if config.autoencoder is None:
-        return jnp.round(pictures.astype(jnp.float32) @ jnp.array(LUMA)).astype(jnp.int32)
+        # A matrix product would round its operands on accelerators.
+        return jnp.round((pictures.astype(jnp.float32) * jnp.array(LUMA)).sum(axis=-1)).astype(jnp.int32)
     network = config.autoencoder.network()
     return cast(jax.Array, network.apply(autoencoder, to_float(pictures), method="to_codes"))
 

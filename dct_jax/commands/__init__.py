@@ -7,7 +7,21 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from dct_jax.commands import codes, compare, compress, demo, evaluate, export, imports, pictures, prepare, sample, steer, train
+from dct_jax.commands import (
+    codes,
+    compare,
+    compress,
+    demo,
+    evaluate,
+    export,
+    imports,
+    inpaint,
+    pictures,
+    prepare,
+    sample,
+    steer,
+    train,
+)
 from dct_jax.commands.arguments import say
 from dct_jax.storage.caches import keep_programs
 from dct_jax.tables import printable
@@ -18,6 +32,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "upsample": steer.upsample,
     "colorize": steer.colorize,
     "continue": steer.continue_,
+    "inpaint": inpaint.inpaint,
     "demo": demo.demo,
     "evaluate": evaluate.evaluate,
     "compare": compare.compare,
@@ -43,6 +58,7 @@ USAGE = """usage: python -m dct_jax COMMAND
   upsample RUN SMALL   sample pictures whose reduction is given
   colorize RUN GREY    sample colours for a grey picture
   continue RUN IMAGE   keep the coarse part of a picture, or of a file that ends early, and sample the rest
+  inpaint RUN IMAGE    redraw a part of a picture with a prior over codes
   demo RUN             a web page on this machine that does all of these
   evaluate RUN         measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
   compare REAL FAKE    compare two folders of pictures

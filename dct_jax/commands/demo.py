@@ -17,21 +17,23 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dct_jax.commands.arguments import parse, say
-from dct_jax.commands.runs import load_dct
 
 if TYPE_CHECKING:
     import gradio
 
+    from dct_jax.codes.prior import TrainedCodePrior
     from dct_jax.dct.trained_model import TrainedModel
 
+    Shown = TrainedModel | TrainedCodePrior
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Demo:
-    """A web page on this machine that samples, upsamples, colorizes and continues pictures. They
-    grow as they are sampled.
+    """A web page on this machine. A DCTransformer samples, upsamples, colorizes and continues
+    pictures, which grow as they are sampled. A prior over codes samples pictures, and redraws
+    regions of pictures.
 
     Attributes:
         run: folder of the run.
@@ -60,13 +62,13 @@ def demo(args: Sequence[str]) -> int:
 
     # Gradio prints a traceback of each request that does not fit, with what was sent.
     traceback.print_exc = lambda *_, **__: log.warning("a request failed (%s)", type(sys.exception()).__name__)
-    page = serve(load_dct(command.run, "demo"), command.host, command.port)
+    page = serve(_load(command.run), command.host, command.port)
     print(f"http://{command.host}:{command.port} (Ctrl-C ends it)", flush=True)
     page.block_thread()
     return say("the demo has ended")
 
 
-def serve(model: "TrainedModel", host: str, port: int) -> "gradio.Blocks":
+def serve(model: "Shown", host: str, port: int) -> "gradio.Blocks":
     """Starts the page in the background; port 0 takes any that is free."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nobody is told that it runs
     folder = tempfile.mkdtemp(prefix="dct-jax-demo-")
@@ -75,10 +77,13 @@ def serve(model: "TrainedModel", host: str, port: int) -> "gradio.Blocks":
     import gradio as gr
     from starlette.middleware import Middleware
 
+    from dct_jax.codes.prior import TrainedCodePrior
+    from dct_jax.demo import code_page
+    from dct_jax.demo import page as dct_page
     from dct_jax.demo.guard import Guard
-    from dct_jax.demo.page import LARGEST_FILE, build
+    from dct_jax.demo.uploads import LARGEST_FILE
 
-    page = build(model)
+    page = code_page.build(model) if isinstance(model, TrainedCodePrior) else dct_page.build(model)
     page.queue(max_size=16).launch(
         server_name=host,
         server_port=port or None,
@@ -91,3 +96,17 @@ def serve(model: "TrainedModel", host: str, port: int) -> "gradio.Blocks":
         theme=gr.themes.Default(font="sans-serif", font_mono="monospace"),  # the usual one fetches fonts elsewhere
     )
     return page
+
+
+def _load(run: str) -> "Shown":
+    """Loads a run that has a page. Raises ValueError if it is of another system."""
+    from dct_jax.codes.prior import TrainedCodePrior
+    from dct_jax.dct.trained_model import TrainedModel
+    from dct_jax.run import load
+
+    model = load(run)
+    if not isinstance(model, TrainedModel | TrainedCodePrior):
+        raise ValueError(
+            f"{run} is a run of the system {model.config.system}; demo needs one of DCTransformer or a prior over codes"
+        )
+    return model

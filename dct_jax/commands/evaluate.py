@@ -1,13 +1,14 @@
 """The command evaluate: how good a run's model is on held-out pictures, and its samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from dct_jax.commands.arguments import figure_file, parse, say, write_report
+from dct_jax.commands.code_sampling import CodeSettings, given
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.sample_metrics import check_folders, compare_samples
 from dct_jax.config import with_fields
@@ -34,6 +35,7 @@ class Evaluate:
         samples: how many samples to compare with the run's training pictures, and how many samples
             to make of small held-out pictures.
         seed: of the samples.
+        settings: how a prior over codes samples.
         references: the largest number of training pictures to compare with.
         features: "inception" for FID and sFID, "alexnet" for FD-AlexNet.
         weights: file of the features' weights; by default what DCT_JAX_INCEPTION names, or the file
@@ -52,6 +54,7 @@ class Evaluate:
     coders: bool = True
     samples: int = 0
     seed: int = 0
+    settings: Annotated[CodeSettings, tyro.conf.arg(name="")] = field(default_factory=CodeSettings)
     references: int = 10_000
     features: Literal["inception", "alexnet"] = "inception"
     weights: Path | None = None
@@ -70,6 +73,10 @@ def evaluate(args: Sequence[str]) -> int:
         raise ValueError(f"split is {command.split!r}, but data names no pictures, as in: --data tar:FILE --split NAME")
     if command.num is not None and command.num < 1:
         raise ValueError(f"num is {command.num}; it must be 1 or more")
+    settings = given(command.settings)
+    if settings and not command.samples:
+        raise ValueError(f"samples is 0, so {', '.join(settings)} would change nothing; samples need --samples NUMBER")
+    from dct_jax.codes.prior import TrainedCodePrior
     from dct_jax.evaluation.features import feature_network
     from dct_jax.evaluation.prior import Prior
     from dct_jax.run import load
@@ -85,6 +92,10 @@ def evaluate(args: Sequence[str]) -> int:
         sources = own_sources(model.config.data, command.own_data)
         if not isinstance(model, Prior):
             raise ValueError(f"samples is {command.samples}, but a {model.config.system} samples nothing")
+    if isinstance(model, TrainedCodePrior):
+        model = model.with_settings(settings)
+    elif settings:
+        raise ValueError(f"evaluate takes no {', '.join(settings)} for a {model.config.system}; it is for priors over codes")
     held = _held_out(model, command)
     records = read_records(results_folder(command.run) / "metrics.jsonl")
     findings = model.stage.findings(model, held, records, command.batch_size, command.coders)
@@ -97,6 +108,8 @@ def evaluate(args: Sequence[str]) -> int:
             model, sources, network, command.samples, command.seed, command.references, command.batch_size, out
         )
         figures = figures | plots
+        if isinstance(model, TrainedCodePrior):
+            report["samples"]["settings"] = model.settings
     for name, figure in figures.items():
         with figure_file(out / name) as path:
             figure.savefig(path)

@@ -3,20 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
+import numpy as np
 import tyro
 
 from dct_jax import plots
+from dct_jax.commands import code_sampling
 from dct_jax.commands.arguments import figure_file, parse, save_image, say
-from dct_jax.commands.runs import load_dct
-from dct_jax.commands.sampling import Sampling, cut_note, sample_into
+from dct_jax.commands.code_sampling import AnySampling, dct_sampling, given, pixel_grid, sample_codes_into, write_history
+from dct_jax.commands.runs import load_prior
+from dct_jax.commands.sampling import cut_note, sample_into
 from dct_jax.published import results_folder
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dct_jax.codes.prior import TrainedCodePrior
     from dct_jax.dct.trained_model import TrainedModel
 
-FIGURES = ("samples.png", "progressive.png", "positions.png", "classes.png")
+FIGURES = ("samples.png", "progressive.png", "positions.png", "classes.png", *code_sampling.FIGURES)
 MOST_CLASSES = 50
 """A grid of more classes is not plotted."""
 
@@ -26,53 +32,97 @@ class Sample:
     """Samples pictures from a run's best checkpoint.
 
     Attributes:
-        run: folder of the run.
+        run: folder of the run, of a DCTransformer or of a prior over codes.
         num: how many samples; 16 by default, or 8 of each class that is named.
-        label: classes by name or number, "all", or "none" to hide the class; chosen at random by
-            default. Of several, up to 50, classes.png shows a row each.
-        size: height and width in pixels; by default each sample's is chosen from the training
-            pictures' sizes.
+        label: classes by name or number, "all", or "none" to hide the class of a DCTransformer;
+            chosen at random by default. Of several, up to 50, classes.png shows a row each.
+        size: height and width in pixels; by default those of the training pictures, one of them at
+            random for each sample if they differ.
+        grid: of a prior over codes, rows and columns of codes, in place of a size in pixels.
+        history: of SUNDAE, show how samples become what they are: history.png has a row for each
+            sample, with its states at even distances, and in history.gif all samples move.
         sampling: how to sample.
-        out: folder for samples.png (a grid), progressive.png, positions.png, samples.jsonl and
-            samples/, in place of those of an earlier call; the run's folder by default, or
-            results/NAME of a model that has none.
+        out: folder for samples.png (a grid), samples.jsonl and samples/, of a DCTransformer also
+            progressive.png and positions.png, in place of those of an earlier call; the run's
+            folder by default, or results/NAME of a model that has none.
     """
 
     run: Annotated[str, tyro.conf.Positional]
     num: int | None = None
     label: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
-    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
+    grid: tuple[int, int] | None = None
+    history: bool = False
+    sampling: Annotated[AnySampling, tyro.conf.arg(name="")] = field(default_factory=AnySampling)
     out: Path | None = None
+
+
+class _Made(NamedTuple):
+    """What a system has sampled.
+
+    Attributes:
+        images: uint8 [H, W, 3] each.
+        figures: to save, by the names of their files.
+        names: of files that are there already.
+        notes: of samples that were cut off, for the last line; and a line before it, if any.
+    """
+
+    images: "list[np.ndarray]"
+    figures: "dict[str, Figure]"
+    names: tuple[str, ...]
+    notes: tuple[str, str]
 
 
 def sample(args: Sequence[str]) -> int:
     """Runs `sample RUN`."""
     command = parse(Sample, args, "sample")
     out = command.out or results_folder(command.run)
+    model = load_prior(command.run, "sample", command.sampling.dtype)
+    from dct_jax.codes.prior import TrainedCodePrior
 
-    model = load_dct(command.run, "sample", command.sampling.dtype)
-    labels = _labels(model, command.label)
+    classes = model.config.reader().num_classes
+    is_all = command.label == ("all",) and classes and "all" not in model.classes
+    labels = list(range(classes)) if is_all else [model.label(name) for name in command.label]
     num = (8 * len(labels) if len(labels) > 1 else 16) if command.num is None else command.num
-    samples, images = sample_into(
-        out, FIGURES, model, model.starts(num, command.sampling.seed, labels, command.size), command.sampling
-    )
-    lists = [one.sparse for one in samples]
+    if isinstance(model, TrainedCodePrior):
+        images, figures, names, (cut, line) = _sample_codes(model, command, out, num, labels)
+    else:
+        images, figures, names, (cut, line) = _sample_lists(model, command, out, num, labels)
     scale = max(1, 160 // max(max(image.shape[:2]) for image in images))
     save_image(plots.image_grid(images, columns=max(1, round(len(images) ** 0.5)), scale=scale), out / "samples.png")
-    figures = {"progressive.png": plots.progressive(lists[:4]), "positions.png": plots.positions(lists[:2])}
     if 1 < len(labels) <= min(MOST_CLASSES, num):
-        names = [model.class_name(label) for label in labels]
-        figures["classes.png"] = plots.class_grid([images[i :: len(labels)] for i in range(len(labels))], names)
+        of_classes = [images[i :: len(labels)] for i in range(len(labels))]
+        figures["classes.png"] = plots.class_grid(of_classes, [model.class_name(label) for label in labels])
     for name, figure in figures.items():
         with figure_file(out / name) as path:
             figure.savefig(path)
-    return say(
-        f"{num} samples are in {out}{cut_note(samples)}: {', '.join(['samples.png', *figures])}, samples.jsonl, samples/"
+    files = ", ".join(["samples.png", *names, *figures])
+    return say(*[line] * bool(line), f"{num} samples are in {out}{cut}: {files}, samples.jsonl, samples/")
+
+
+def _sample_lists(model: "TrainedModel", command: Sample, out: Path, num: int, labels: Sequence[int]) -> _Made:
+    """Samples from a DCTransformer."""
+    sampling = dct_sampling(command.sampling)
+    for name, value in (("grid", command.grid), ("history", command.history)):
+        if value:
+            raise ValueError(f"a DCTransformer has no {name}; it is for priors over codes")
+    starts = model.starts(num, sampling.seed, labels, command.size)
+    samples, images = sample_into(out, FIGURES, model, starts, sampling)
+    lists = [one.sparse for one in samples]
+    figures = {"progressive.png": plots.progressive(lists[:4]), "positions.png": plots.positions(lists[:2])}
+    return _Made(images, figures, (), (cut_note(samples), ""))
+
+
+def _sample_codes(model: "TrainedCodePrior", command: Sample, out: Path, num: int, labels: Sequence[int]) -> _Made:
+    """Samples from a prior over codes."""
+    sampling = command.sampling
+    model = model.with_settings(given(sampling, but=("seed", "batch_size", "dtype")))
+    if command.grid and command.size:
+        raise ValueError("--grid and --size both say how large the samples are; give one of them")
+    grid = command.grid or pixel_grid(model, command.size or model.config.data.image_size)
+    images, history = sample_codes_into(
+        out, FIGURES, model, num, sampling.seed, labels, sampling.batch_size, grid, history=command.history
     )
-
-
-def _labels(model: "TrainedModel", names: Sequence[str]) -> list[int]:
-    if tuple(names) == ("all",) and model.config.model.num_classes and "all" not in model.classes:
-        return list(range(model.config.model.num_classes))
-    return [model.label(name) for name in names]
+    if not history:
+        return _Made(images, {}, (), ("", ""))
+    return _Made(images, {}, code_sampling.FIGURES, ("", write_history(history, out)))

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -99,11 +100,9 @@ def sample_into(
         raise ValueError("the model's values can be larger than a JPEG file has room for (quality above 97): use --format png")
     policy, limit = sampling.policy(), sampling.limit(model.config.model.chunk_size)
     chunks = model.sample_from(starts, sampling.seed, policy, sampling.batch_size, limit)
-    _prepare(out, figures)  # all else has been checked
     results: dict[int, tuple[Sample, np.ndarray]] = {}
-    lines: dict[int, str] = {}
     triples = 0
-    with (out / MANIFEST).open("w") as manifest, tqdm(total=len(starts), desc="samples", unit="", disable=None) as bar:
+    with filling(out, figures) as add, tqdm(total=len(starts), desc="samples", unit="", disable=None) as bar:
         for number, batch in enumerate(chunks, 1):
             ended_samples = [sample for sample in batch if sample.state != "growing"]
             for sample in ended_samples:
@@ -111,14 +110,10 @@ def sample_into(
                 picture = model.codec.decode(sample.sparse)
                 _save(out / "samples" / _file(sample, sampling), sample, picture)
                 results[sample.start.number] = sample, picture
-                lines[sample.start.number] = json.dumps(_line(sample, sampling, model, made_from)) + "\n"
-                manifest.write(lines[sample.start.number])
-                manifest.flush()
+                add(sample.start.number, _line(sample, sampling, model, made_from))
             growing = sum(len(one.sparse) - len(one.start.given) for one in batch if one.state == "growing")
             bar.set_postfix_str(f"chunk {number}, {triples + growing} triples")
             bar.update(len(ended_samples))
-    with replacing(out / MANIFEST) as path:  # in order
-        path.write_text("".join(lines[number] for number in sorted(lines)))
     samples, pictures = zip(*(results[start.number] for start in starts))
     return list(samples), list(pictures)
 
@@ -127,6 +122,33 @@ def cut_note(samples: Sequence["Sample"]) -> str:
     """Says how many samples were cut off, if any, for a command's last line."""
     cut = sum(sample.state == "cut" for sample in samples)
     return f" ({cut} cut off at the limit)" if cut else ""
+
+
+@contextmanager
+def filling(out: Path, figures: Sequence[str]) -> Iterator[Callable[[int, dict[str, Any]], None]]:
+    """Makes a folder ready for samples, when all else has been checked.
+
+    Args:
+        out: the folder, without the samples that an earlier call's manifest names, and without
+            its figures.
+        figures: their names.
+
+    Yields:
+        A function that writes the line of a sample with a number, whose picture is there, to the
+        manifest. In the end the lines are in the order of their numbers.
+    """
+    _prepare(out, figures)
+    lines: dict[int, str] = {}
+    with (out / MANIFEST).open("w") as manifest:
+
+        def add(number: int, line: dict[str, Any]) -> None:
+            lines[number] = json.dumps(line) + "\n"
+            manifest.write(lines[number])
+            manifest.flush()
+
+        yield add
+    with replacing(out / MANIFEST) as path:
+        path.write_text("".join(lines[number] for number in sorted(lines)))
 
 
 def _prepare(out: Path, figures: Sequence[str]) -> None:

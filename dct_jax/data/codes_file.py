@@ -10,6 +10,7 @@ so the lines tell where to go on.
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -89,14 +90,15 @@ def read_text_codes(path: Path) -> np.ndarray:
     Raises:
         ValueError: if it cannot be read, or its lines have other things, or other counts of codes.
     """
+    data = read_limited(path)
     try:
-        rows = [[int(word) for word in line.split()] for line in read_limited(path).decode().splitlines()]
-    except ValueError as error:
+        rows = [np.array(line.split(), np.int64) for line in data.decode().splitlines()]
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{path}: this is no text of codes ({error})") from None
     lengths = {len(row) for row in rows}
-    if len(lengths) != 1 or not rows[0]:
+    if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"{path}: its lines have {sorted(lengths)[:5]} codes; all must have as many")
-    return np.array(rows, np.int64)
+    return np.stack(rows)
 
 
 def read_codes(path: Path) -> CodesFile:
@@ -109,8 +111,8 @@ def read_codes(path: Path) -> CodesFile:
         with path.open("rb") as file:
             header = _header(file.read(HEADER_BYTES))
         lines = [json.loads(line) for line in Path(f"{path}.keys").read_text().splitlines()]
-        keys, labels = [str(line["key"]) for line in lines], [int(line["label"]) for line in lines]
-        expected = HEADER_BYTES + header.dtype.itemsize * int(np.prod(header.shape))
+        keys, labels = [str(line["key"]) for line in lines], np.array([int(line["label"]) for line in lines], np.int32)
+        expected = HEADER_BYTES + header.dtype.itemsize * math.prod(header.shape)
         if path.stat().st_size != expected:
             raise ValueError(f"it has {path.stat().st_size} bytes and must have {expected}")
         if len(keys) != header.shape[0]:
@@ -118,18 +120,19 @@ def read_codes(path: Path) -> CodesFile:
         codes = np.memmap(path, header.dtype, "r", HEADER_BYTES, header.shape)
     except OSError as error:
         raise ValueError(f"{error.filename}: this file cannot be read ({error.strerror})") from None
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: this is no file of codes that can be used ({error})") from None
-    return CodesFile(header, codes, keys, np.array(labels, np.int32))
+    return CodesFile(header, codes, keys, labels)
 
 
 def _header(data: bytes) -> CodesHeader:
-    """Reads the first line. Raises ValueError, KeyError or TypeError if it is none."""
+    """Reads the first line. Raises ValueError, KeyError, TypeError or OverflowError if it is
+    none."""
     values = json.loads(data) if data.startswith(b"{") else {}
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError(f"its first line does not say {FORMAT!r}")
     shape = tuple(int(side) for side in values["shape"])
-    if len(shape) != 3 or min(shape) < 1 or int(np.prod(shape)) > LARGEST:
+    if len(shape) != 3 or min(shape) < 1 or math.prod(shape) > LARGEST:
         raise ValueError(f"its shape is {values['shape']}")
     codes, mirrored = int(values["codes"]), bool(values["mirrored"])
     fingerprint, source = str(values["fingerprint"]), str(values["source"])
@@ -144,7 +147,7 @@ def _partial_header(path: Path) -> CodesHeader | None:
     try:
         with path.open("rb") as file:
             header = _header(file.read(HEADER_BYTES))
-    except (OSError, KeyError, TypeError, ValueError, RecursionError):
+    except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
     return replace(header, shape=(1, *header.shape[1:]))
 

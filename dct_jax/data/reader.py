@@ -58,5 +58,5 @@ def label_of(record: Record, num_classes: int) -> int:
     if not num_classes:
         return 0
     if not 0 <= record.label < num_classes:
-        raise Unusable("label out of range", f"its label is {record.label}; model.num_classes needs 0 to {num_classes - 1}")
+        raise Unusable("label out of range", f"its label is {record.label}; num_classes needs 0 to {num_classes - 1}")
     return record.label

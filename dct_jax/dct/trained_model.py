@@ -1,7 +1,6 @@
 """TrainedModel: a DCTransformer with its parameters. It samples lists and judges them."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +20,7 @@ from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.steering import starts_of, to_restore
 from dct_jax.evaluation.prior import GuidedSamples
 from dct_jax.nn.initial import initial_params
+from dct_jax.training.classes import find_class
 from dct_jax.training.stage import Trained
 
 
@@ -201,19 +201,11 @@ class TrainedModel(Trained):
             ValueError: if there is no such class; the message offers the nearest names.
         """
         classes = self.config.model.num_classes
-        if not classes:
-            raise ValueError(f"the label is {name}; this model was trained without classes")
-        if name in self.classes:
-            return self.classes.index(name)
-        if name == "none" or ("none" in self.classes and name == str(classes)):
+        hidden = str(classes) if "none" in self.classes else "none"
+        if classes and name == hidden and name not in self.classes:
             self._check_hides("the label none")
             return classes
-        if name.isdecimal() and int(name) < classes:
-            return int(name)
-        by_folded = {known.casefold(): known for known in self.classes}
-        near = [by_folded[folded] for folded in difflib.get_close_matches(name.casefold(), by_folded, cutoff=0.5)]
-        hint = f"; the nearest are {', '.join(near)}" if near else ""
-        raise ValueError(f"there is no class {name!r}; this model has {classes}, 0 to {classes - 1}{hint}")
+        return find_class(name, self.classes, classes)
 
     def log_prob(self, lists: Sequence[SparseDCT], labels: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """Computes the log-likelihood of each whole list, over all of its chunks.

@@ -5,49 +5,25 @@ It needs Gradio: pip install dct_jax[demo].
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dct_jax.data.pixels import decode_image
 from dct_jax.dct.sampling.conditioning import share
 from dct_jax.dct.sampling.lists import Start
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.steering import Given, starts_of, to_colorize, to_continue, to_restore, to_upsample
 from dct_jax.dct.trained_model import TrainedModel
+from dct_jax.demo.layout import SAMPLES, Action, Frame, add_class, add_results, add_seed, add_upload, check_choice, messages
+from dct_jax.demo.uploads import read_upload
 from dct_jax.nn.temperature import SymbolPolicy
 from dct_jax.plots import image_grid
 
 if TYPE_CHECKING:
     import gradio
 
-SAMPLES = 4
-"""How many grow together: one number for all, as another would need another compiled program."""
-
-LARGEST_FILE = 8 * 2**20
-MOST_PIXELS = 2**24
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-"""Other formats are refused: some of Pillow's decoders start other programs."""
-
-Frame = tuple[np.ndarray, str]
-"""What the page shows: a picture, uint8 [H, W, 3], and a line below it."""
-
 Settings = tuple[int | None, float, float, float | None]
 """A class, or -1 for any; temperature; guidance; seed."""
-
-
-def read_upload(path: str | None) -> np.ndarray:
-    """Reads the pixels of an upload, uint8 [H, W, 3].
-
-    Raises:
-        ValueError: if there is none, or it is too large, or no image, as its header says.
-    """
-    if not path:
-        raise ValueError("upload a picture first")
-    if Path(path).stat().st_size > LARGEST_FILE:
-        raise ValueError(f"this file has more than {LARGEST_FILE >> 20} MiB")
-    return decode_image(Path(path).read_bytes(), FORMATS, MOST_PIXELS)
 
 
 def reduction(model: TrainedModel, image: np.ndarray) -> Given:
@@ -82,7 +58,6 @@ def build(model: TrainedModel) -> "gradio.Blocks":
     import gradio as gr
 
     classes = model.config.model.num_classes
-    choices = [("any", -1), *((model.class_name(label), label) for label in range(classes + model.hides))]
 
     def frames(
         make_starts: Callable[[int, int | None], tuple[Sequence[Start], Given | None]],
@@ -92,16 +67,12 @@ def build(model: TrainedModel) -> "gradio.Blocks":
         seed: float | None,
     ) -> Iterator[Frame]:
         """Runs one request; what is wrong with it becomes a message on the page."""
-        try:
-            if chosen is None or seed is None:
-                raise ValueError("choose a class and a seed")
-            label = None if chosen < 0 else int(chosen)
+        with messages():
+            label, number = check_choice(chosen, seed)
             model.check_label(label or 0)
             one, strength = SymbolPolicy(float(temperature)), None if guidance == 1 else float(guidance)
-            starts, given = make_starts(int(seed), label)
-            yield from grow(model, starts, int(seed), Policy(one, one, one, strength), given)
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            starts, given = make_starts(number, label)
+            yield from grow(model, starts, number, Policy(one, one, one, strength), given)
 
     def sample(*settings: *Settings) -> Iterator[Frame]:
         yield from frames(
@@ -123,51 +94,29 @@ def build(model: TrainedModel) -> "gradio.Blocks":
     with gr.Blocks(title="dct_jax", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(f"# dct_jax\nPictures of up to {height} x {width} pixels, sampled as lists of DCT coefficients.")
         with gr.Row():
-            buttons: list[tuple[gr.Button, Callable[..., Iterator[Frame]], list[gr.components.Component]]] = []
+            actions: list[Action] = []
             with gr.Column():
                 settings = [
-                    gr.Dropdown(choices, value=-1, label="class", visible=classes > 0),
+                    add_class([model.class_name(label) for label in range(classes + model.hides)] if classes else []),
                     gr.Slider(0.1, 2.0, value=1.0, step=0.05, label="temperature"),
                     gr.Slider(1.0, 6.0, value=1.0, step=0.25, label="guidance", visible=model.hides),
-                    gr.Number(value=0, precision=0, minimum=0, maximum=2**32 - 1, label="seed"),
+                    add_seed(),
                 ]
                 with gr.Tab("Sample"):
-                    buttons.append((gr.Button("Sample", elem_id="draw"), sample, []))
+                    actions.append((gr.Button("Sample", elem_id="draw"), sample, []))
                 for title, note, to_given in (
                     ("Upsample", f"A picture of {rows} x {cols} pixels, or a larger one, which is reduced first.", reduction),
                     ("Colorize", "A grey picture, or one whose colours are to be sampled anew.", to_colorize),
                 ):
                     with gr.Tab(title):
                         gr.Markdown(note)
-                        file = _upload(title.lower())
+                        file = add_upload(title.lower())
                         button = gr.Button(title, elem_id=title.lower())
-                        buttons.append((button, partial(steer, to_given), [file]))
+                        actions.append((button, partial(steer, to_given), [file]))
                 with gr.Tab("Continue"):
                     gr.Markdown("The coarse part of a picture is kept, the rest sampled.")
-                    file = _upload("continue")
+                    file = add_upload("continue")
                     keep = gr.Slider(0.0, 1.0, value=0.2, step=0.05, label="share of the list to keep")
-                    buttons.append((gr.Button("Continue", elem_id="continue"), continue_, [file, keep]))
-            with gr.Column():
-                shown = gr.Image(label="samples", show_label=False, format="png", elem_id="shown", interactive=False)
-                line = gr.Markdown(elem_id="line")
-                stop = gr.Button("Stop", elem_id="stop")
-        clicks: list[dict[str, Any]] = [
-            button.click(
-                frames_of,
-                [*inputs, *settings],
-                [shown, line],
-                api_name=button.elem_id,
-                show_progress_on=[shown],
-                concurrency_limit=1,
-                concurrency_id="sample",
-            )
-            for button, frames_of, inputs in buttons
-        ]
-        stop.click(None, cancels=clicks)
+                    actions.append((gr.Button("Continue", elem_id="continue"), continue_, [file, keep]))
+            add_results(actions, settings)
     return page
-
-
-def _upload(name: str) -> "gradio.File":
-    import gradio as gr
-
-    return gr.File(label="picture", file_count="single", type="filepath", file_types=["image"], elem_id=f"{name}-file")

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import jax
 import numpy as np
 
-from dct_jax.codes.prior import TrainedCodePrior
+from dct_jax.codes.prior import Sampled, TrainedCodePrior
 from dct_jax.codes.random_keys import sample_keys
 from dct_jax.codes.stage import CodePriorStage
 from dct_jax.sundae.config import SundaeConfig
@@ -24,6 +24,9 @@ class SundaeStage(CodePriorStage):
 
     config: SundaeConfig
     best = "nats"
+    note: ClassVar[str] = (
+        "these are of codes that are denoised step by step, as in training; they bound no likelihood, so there are no bits"
+    )
 
     def __init__(self, config: SundaeConfig) -> None:
         super().__init__(config, make_network(config))
@@ -51,6 +54,7 @@ class TrainedSundae(TrainedCodePrior):
     """A SUNDAE with its parameters."""
 
     config: SundaeConfig
+    has_steps: ClassVar[bool] = True
 
     @cached_property
     def network(self) -> SundaeNetwork:
@@ -61,6 +65,25 @@ class TrainedSundae(TrainedCodePrior):
     def default_policy(self) -> SundaePolicy:
         """The steps of the paper's pictures of 256 pixels."""
         return SundaePolicy()
+
+    def check_grid(self, grid: tuple[int, int]) -> None:
+        """Raises ValueError if the hourglass cannot halve a grid of (h, w) codes, or it is too
+        large."""
+        super().check_grid(grid)
+        self.config.model.check_grid(grid)
+
+    def sample_with_steps(
+        self,
+        numbers: Sequence[int],
+        seed: int,
+        labels: Sequence[int],
+        grid: tuple[int, int],
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+        history: bool = False,
+    ) -> Sampled:
+        """Samples grids, and tells their steps; see `TrainedCodePrior.sample_with_steps`."""
+        found = self.denoise(numbers, seed, labels, grid, self.policy, known, history)
+        return Sampled(np.asarray(found.codes), np.asarray(found.steps), np.asarray(found.history) if history else None)
 
     def sample_grids(
         self,

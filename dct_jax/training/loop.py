@@ -21,7 +21,7 @@ from dct_jax.evaluation.prior import Prior
 from dct_jax.plots import image_grid
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.report import Report
-from dct_jax.training.run_folder import check_same_run, lock_folder
+from dct_jax.training.run_folder import check_same_given, check_same_run, lock_folder
 from dct_jax.training.signals import stop_signals
 from dct_jax.training.stage import Stage
 from dct_jax.training.tracking.tracker import check_installed
@@ -119,6 +119,7 @@ def _train(
         checkpoints.check(latest)
         check_same_run(folder, checkpoints.config(latest, type(config).from_dict), config)
         state, sizes = checkpoints.restore(latest, jax.eval_shape(stage.init)), checkpoints.sizes(latest)
+        check_same_given(folder, state.variables, given)
     else:
         fresh = stage.init()
         state, sizes = fresh._replace(variables={**fresh.variables, **given}), training_sizes(training, config.data)

@@ -5,9 +5,13 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
 
 from dct_jax.config import RunConfig, changed_fields
 
@@ -54,6 +58,15 @@ def check_same_run(folder: Path, theirs: RunConfig, ours: RunConfig) -> None:
     if changed := changed_fields(theirs, ours):
         what = f"{folder} holds a run of another configuration ({', '.join(changed)})"
         raise ValueError(f"{what}; go on with that one or name another --run-dir")
+
+
+def check_same_given(folder: Path, theirs: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raises ValueError if collections of variables that a run began with are others now."""
+    for name, tree in given.items():
+        pairs = zip(jax.tree.leaves(theirs[name]), jax.tree.leaves(tree), strict=True)
+        if not all(np.array_equal(a, b) for a, b in pairs):
+            what = f"{folder} holds a run that began with another {name}"
+            raise ValueError(f"{what}; go on with that one or name another --run-dir")
 
 
 def _say(handle: int, text: str) -> None:

@@ -47,16 +47,20 @@ class TrainedAutoencoder(Trained):
         k = self.config.quantizer.num_codes
         if codes.size and not (0 <= codes.min() and codes.max() < k):
             raise ValueError(f"the codes go from {codes.min()} to {codes.max()}; this model has 0 to {k - 1}")
-        pictures = self._by_batches(_from_codes, codes, batch_size)
-        height, width = self.config.data.image_size
-        return (part[:, :height, :width] for part in pictures) if codes.shape[1:] == self.config.grid else pictures
+        crop = self.config.data.image_size if codes.shape[1:] == self.config.grid else None
+        return self._decode(codes, batch_size, crop)
 
     def reconstruct(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Turns pictures, uint8 [N, H, W, 3] with N >= 1, into codes, int32 [N, h, w], and these
         into pictures, uint8 [N, H, W, 3]."""
         _, height, width, _ = pictures.shape
         codes = np.concatenate(list(self.tokenize(pictures)))
-        return codes, np.concatenate(list(self.detokenize(codes)))[:, :height, :width]
+        return codes, np.concatenate(list(self._decode(codes, AT_A_TIME, (height, width))))
+
+    def _decode(self, codes: np.ndarray, batch_size: int, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
+        """Makes pictures of codes, and cuts them to (H, W) if it is given."""
+        height, width = size or (None, None)
+        return (part[:, :height, :width] for part in self._by_batches(_from_codes, codes, batch_size))
 
     def _by_batches(self, program: Any, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
         """Runs a program on the rows. The last batch is filled up, so one program serves all."""

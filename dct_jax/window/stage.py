@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,7 @@ class TrainedWindow(TrainedCodePrior):
     """A sliding-window transformer with its parameters."""
 
     config: WindowConfig
+    limit_of_known: ClassVar[str] = "a code depends on the known codes before it in raster order alone, and on none after it"
 
     @cached_property
     def network(self) -> WindowTransformer:

@@ -25,7 +25,7 @@ def test_the_bundled_landscapes() -> None:
     assert len(pictures) == 198
     assert pictures.classes == ()
     path = sorted(LANDSCAPES.glob("*.jpg"))[17]
-    assert pictures[17] == (path.read_bytes(), NO_LABEL, str(path))
+    assert pictures[17] == (path.read_bytes(), NO_LABEL, str(path), None)
     credited = (LANDSCAPES / "CREDITS.tsv").read_text()
     assert all(path.name in credited for path in pictures.paths)
 

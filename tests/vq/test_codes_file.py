@@ -9,13 +9,13 @@ from PIL import Image
 
 from dct_jax.commands import codes as commands
 from dct_jax.commands import main
+from dct_jax.data import codes_file
 from dct_jax.data.central_crops import Crop
 from dct_jax.data.codes_file import HEADER_BYTES, CodesHeader, read_codes, writing
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import open_source
 from dct_jax.dct.statistics import psnr
 from dct_jax.run import load
-from dct_jax.vq import codes_file
 from tests.conftest import Refused
 
 EXPERIMENT = """

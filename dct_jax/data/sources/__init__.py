@@ -27,6 +27,7 @@ __all__ = [
     "hold_out",
     "open_source",
     "open_sources",
+    "source_path",
 ]
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,7 @@ def open_source(source: str, split: str = "") -> Source:
         ValueError: if the source is unknown, cannot be read, or has no pictures.
     """
     kind, _, rest = source.partition(":")
-    # Path's own method fails for a user that does not exist.
-    path = fetch(rest) if is_url(rest) and kind != "tfds" else Path(os.path.expanduser(rest))
+    path = source_path(source)
     if source == "landscapes":
         return FolderSource(LANDSCAPES, split)
     if source == "fashion":
@@ -85,6 +85,13 @@ def open_source(source: str, split: str = "") -> Source:
     raise ValueError(f"data.source is {source!r}; it must be {known}")
 
 
+def source_path(source: str) -> Path:
+    """Returns where the files of a source lie on this disk; those at a URL are fetched."""
+    kind, _, rest = source.partition(":")
+    # Path's own method fails for a user that does not exist.
+    return fetch(rest) if is_url(rest) and kind != "tfds" else Path(os.path.expanduser(rest))
+
+
 def open_sources(data: DataConfig) -> tuple[Source, Source]:
     """Opens the pictures to train on, and those that are held out.
 
@@ -110,11 +117,9 @@ def check_classes(num_classes: int, training: Source, held_out: Source) -> None:
         return
     numbers_alone = not found and training[0].label != NO_LABEL
     if num_classes != found and not numbers_alone:
-        raise ValueError(f"model.num_classes is {num_classes}, but {training.name} has {found} classes")
+        raise ValueError(f"num_classes is {num_classes}, but {training.name} has {found} classes")
     if held_out.classes != training.classes:
-        raise ValueError(
-            f"{held_out.name} has other classes than {training.name}; with model.num_classes they must be the same"
-        )
+        raise ValueError(f"{held_out.name} has other classes than {training.name}; with num_classes they must be the same")
 
 
 _reports: set[str] = set()

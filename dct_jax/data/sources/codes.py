@@ -23,7 +23,7 @@ class CodesSource:
         Raises:
             ValueError: if it cannot be read.
         """
-        self.name = f"codes:{file}"
+        self.name, self._file = f"codes:{file}", file
         if is_codes_file(file):
             found = read_codes(file)
             self._each = 1 + found.header.mirrored
@@ -39,3 +39,7 @@ class CodesSource:
     def __getitem__(self, index: int) -> Record:
         first = index * self._each
         return Record(b"", int(self._labels[first]), self._keys[first], self._codes[first : first + self._each])
+
+    def __reduce__(self) -> tuple[type["CodesSource"], tuple[Path]]:
+        """Another process opens the file itself, and is not sent what is in it."""
+        return CodesSource, (self._file,)

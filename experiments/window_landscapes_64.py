@@ -1,0 +1,32 @@
+"""A sliding-window transformer over 16 x 16 codes of the bundled photographs, on two CPU cores.
+
+Data: 64 x 64 crops of the bundled landscapes, as codes of `vqgan_landscapes_64`, which must be
+trained first.
+Model: 1.98 M parameters.
+Launch: `python -m dct_jax train window_landscapes_64`.
+"""
+
+from dct_jax.codes.config import CodesConfig
+from dct_jax.config import TrainingConfig
+from dct_jax.experiment import load_experiment
+from dct_jax.window.config import WindowConfig, WindowModelConfig
+
+AUTOENCODER = load_experiment("vqgan_landscapes_64")
+
+CONFIG = WindowConfig(
+    data=AUTOENCODER.data,
+    codes=CodesConfig(run="runs/vqgan_landscapes_64"),
+    autoencoder=AUTOENCODER,
+    # The photographs are few, so a larger network would learn them by heart.
+    model=WindowModelConfig(width=192, heads=6, layers=4, window=6, dropout=0.1),
+    training=TrainingConfig(
+        steps=3000,
+        batch_size=16,
+        optimizer="muon",
+        learning_rate=2e-3,
+        muon_learning_rate=1e-2,
+        warmup_steps=100,
+        evaluate_every=500,
+        checkpoint_every=100,
+    ),
+)
