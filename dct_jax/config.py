@@ -174,10 +174,13 @@ class RunConfig:
 
     Attributes:
         system: the name by which checkpoints tell whose configuration they carry.
+        classes_field: the path of the field that says how many classes the system has; "" if it
+            has none.
         seed: of parameters, data order, crops and dropout.
     """
 
     system: ClassVar[str]
+    classes_field: ClassVar[str] = ""
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0

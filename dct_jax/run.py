@@ -1,10 +1,14 @@
 """Runs, one call each: `train` makes one, `load` takes the model out of one."""
 
+import logging
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.config import RunConfig, with_fields
 from dct_jax.distributed.parallel import in_turn
 from dct_jax.experiment import load_experiment
@@ -15,6 +19,8 @@ from dct_jax.systems import read_config
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.stage import Trained
+
+log = logging.getLogger(__name__)
 
 
 def train(experiment: str | RunConfig, folder: str | Path, **fields: Any) -> Trained:
@@ -40,11 +46,13 @@ def train(experiment: str | RunConfig, folder: str | Path, **fields: Any) -> Tra
 def train_at(config: RunConfig, run: str | Path, latest_whole: bool = False, signals: list[str] | None = None) -> loop.Outcome:
     """Trains in a folder, or at a URL: a folder on this disk is then copied there after each
     checkpoint. All processes of a run call this; see `training.loop.train` for the rest."""
-    config, given = config.complete(load)
-    if not is_url(run):
-        return loop.train(config, Path(run), None, None, latest_whole, signals, given)
-    mirror = Mirror(str(run), f"training-{jax.process_index()}")
-    in_turn(mirror.start)
+    mirror = Mirror(str(run), f"training-{jax.process_index()}") if is_url(run) else None
+    if mirror:
+        in_turn(mirror.start)
+    folder = mirror.folder if mirror else Path(run)
+    config, given = config.complete(partial(_load_inner, folder / "checkpoints"))
+    if not mirror:
+        return loop.train(config, folder, None, None, latest_whole, signals, given)
     outcome = loop.train(config, mirror.folder, None, mirror.push, latest_whole, signals, given)
     if jax.process_index() == 0:
         mirror.finish()
@@ -67,6 +75,22 @@ def load(run: str | Path, dtype: str | None = None) -> Trained:
     else:
         model = _from_run(path / "checkpoints") if path.is_dir() else _from_file(path)
     return model if dtype is None else model.with_dtype(dtype)
+
+
+def _load_inner(folder: Path, run: str) -> Trained:
+    """Loads the model that a run builds on. Where it is no more, the run goes on with the one
+    inside its own checkpoints, if it has any. Raises ValueError as `load`."""
+    try:
+        return load(run)
+    except ValueError as error:
+        checkpoints = Checkpoints(folder)
+        for step in reversed(checkpoints.steps()):
+            with suppress(ValueError):  # a damaged one, of which training speaks
+                model = _from_checkpoint(checkpoints, step)
+                if isinstance(model, TrainedCodePrior) and (inner := model.inner()):
+                    log.warning("%s; the run goes on with the autoencoder in %s", error, checkpoints.path(step))
+                    return inner
+        raise
 
 
 def _from_run(folder: Path) -> Trained:

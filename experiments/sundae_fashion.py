@@ -6,6 +6,8 @@ Model: 1.98 M parameters.
 Launch: `python -m dct_jax train sundae_fashion`.
 """
 
+from dataclasses import replace
+
 from dct_jax.experiment import load_experiment
 from dct_jax.sundae.config import SundaeConfig, SundaeModelConfig, UnrollConfig
 
@@ -17,5 +19,5 @@ CONFIG = SundaeConfig(
     autoencoder=_WINDOW.autoencoder,
     model=SundaeModelConfig(width=192, heads=6, head_size=32, before=(), valley=4, after=(), dropout=0.1),
     unroll=UnrollConfig(steps=2),
-    training=_WINDOW.training,
+    training=replace(_WINDOW.training, steps=1200, evaluate_every=300),  # each of which is two passes
 )

@@ -19,7 +19,7 @@ CONFIG = WindowConfig(
     autoencoder=AUTOENCODER,
     model=WindowModelConfig(width=192, heads=6, layers=4, window=4, dropout=0.1, products="bfloat16"),
     training=TrainingConfig(
-        steps=3000,
+        steps=2000,
         batch_size=64,
         optimizer="muon",
         learning_rate=2e-3,

@@ -16,6 +16,7 @@ from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.codes.reader import CodesReader
 from dct_jax.commands import main
 from dct_jax.data.crops import central_crop
+from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.pipeline import read_held_out
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_sources
@@ -23,7 +24,16 @@ from dct_jax.nn.temperature import SymbolPolicy
 from dct_jax.plots import image_grid
 from dct_jax.sundae.policy import SundaePolicy
 from dct_jax.sundae.stage import TrainedSundae
-from tests.codes.toys import ONE, prior_config, random_autoencoder, random_pictures, random_prior, save_run, vqvae_config
+from tests.codes.toys import (
+    ONE,
+    prior_config,
+    random_autoencoder,
+    random_pictures,
+    random_prior,
+    save_run,
+    vqvae_config,
+    write_pictures,
+)
 from tests.conftest import Refused
 from tests.toys import tiny_config, untrained
 
@@ -81,7 +91,8 @@ def test_sundae_samples_and_shows_its_states(runs: Runs, tmp_path: Path, capsys:
     flags = ["--label", "owl", "0", "--num", 5, "--seed", 3, "--batch-size", 2, "--history", "--out", tmp_path]
     run("sample", runs.folders["sundae"], *STEPS, *flags)
     labels = [1, 0, 1, 0, 1]
-    expected = runs.sundae.denoise(range(5), 3, labels, (4, 4), OF_STEPS, history=True)
+    expected = replace(runs.sundae, policy=OF_STEPS).sample(range(5), 3, labels, (4, 4), room=10)
+    assert expected.steps is not None
     pictures = runs.sundae.decode(np.asarray(expected.codes))
     np.testing.assert_array_equal(pictures_of(tmp_path), pictures)
     for number, line in enumerate(lines_of(tmp_path)):
@@ -127,8 +138,8 @@ def test_a_window_transformer_samples_any_rectangle(runs: Runs, tmp_path: Path) 
     run("sample", runs.folders["window"], *flags, "--grid", "2", "6", "--out", tmp_path / "a")
     run("sample", runs.folders["window"], *flags, "--size", "4", "12", "--out", tmp_path / "b")
     labels = [runs.window.random_label(0, number) for number in range(3)]
-    expected = runs.window.sample_grids(range(3), 0, labels, (2, 6), SymbolPolicy(0.7, 3, 0.9))
-    pictures = runs.window.decode(expected)
+    expected = replace(runs.window, policy=SymbolPolicy(0.7, 3, 0.9)).sample(range(3), 0, labels, (2, 6))
+    pictures = runs.window.decode(expected.codes)
     assert pictures.shape == (3, 4, 12, 3)
     for name in ("a", "b"):
         np.testing.assert_array_equal(pictures_of(tmp_path / name), pictures)
@@ -157,8 +168,8 @@ def test_known_codes_stay_and_known_pixels_on_request(
     flags = ["--mask", mask_file, "--label", "owl", "--num", "3", "--seed", "5"]
     flags += STEPS if kind == "sundae" else ["--top-k", "5"]
     policy = OF_STEPS if kind == "sundae" else SymbolPolicy(top_k=5)
-    of_all = np.stack([codes] * 3), np.stack([known] * 3)
-    grids = model.sample_grids(range(3), 5, [1] * 3, (4, 4), policy, of_all)
+    given = np.stack([codes] * 3), np.stack([known] * 3)
+    grids = replace(model, policy=policy).sample(range(3), 5, [1] * 3, (4, 4), given).codes
     assert (grids == codes)[:, known].all() and not (grids == codes).all()
     samples = model.decode(grids)
     for paste, expected in ((False, samples), (True, np.where(mask[..., None], samples, crop))):
@@ -223,13 +234,41 @@ def test_the_samples_that_evaluate_measures_have_the_settings(
     samples = json.loads((tmp_path / "out" / "evaluation.json").read_text())["samples"]
     assert samples["settings"] == {"steps": 9, "temperature": [1.0, 0.5], "proportion": [0.7, 0.7], "min_steps": 2}
     assert list(samples["sets"]) == ["samples", "held-out pictures", "these, coded"]
-    expected = model.decode(model.sample_grids(range(5), 0, [0] * 5, (4, 4), OF_STEPS))
+    expected = model.decode(replace(model, policy=OF_STEPS).sample(range(5), 0, [0] * 5, (4, 4)).codes)
     for i, picture in enumerate(expected):
         np.testing.assert_array_equal(read(tmp_path / "out" / "samples" / f"{i:06d}.png"), picture)
     said = capsys.readouterr().out
     assert all(word in said for word in ("FD-AlexNet", "precision", "recall", "floor"))
     arguments[1] = runs.folders["dct"]
     assert "evaluate takes no steps for a DCTransformer" in refused(*arguments, "--steps", 3)
+
+
+def test_samples_of_a_run_on_codes_are_compared_with_pictures_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    """They are divided as the codes were. Without them nothing is measured."""
+    compared: list[Any] = []
+
+    def compare(model: TrainedCodePrior, sources: Any, *others: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        compared.extend(sources)
+        return {}, {}
+
+    monkeypatch.setattr("dct_jax.evaluation.features.feature_network", lambda *_: object())
+    monkeypatch.setattr("dct_jax.commands.evaluate.compare_samples", compare)
+    config = prior_config("window", "codes:/nowhere.codes", classes=2)
+    model, pictures = random_prior(config, random_autoencoder(vqvae_config())), write_pictures(tmp_path / "pictures")
+    arguments = ["evaluate", save_run(tmp_path / "run", model), "--samples", 5, "--out", tmp_path / "out"]
+    for flags in ([], ["--own-data"], ["--data", "codes:/other.codes"]):
+        message = refused(*arguments, *flags)
+        assert "samples is 5, but codes:/" in message and "has codes alone; name the pictures" in message
+    assert not compared and not (tmp_path / "out").exists()
+    run(*arguments, "--data", pictures)
+    expected = open_sources(replace(config.data, source=pictures))
+    for source, right in zip(compared, expected, strict=True):
+        assert [source[i].key for i in range(len(source))] == [right[i].key for i in range(len(right))]
+        assert SeenPictures(source, model.config, 3)[2].shape == (8, 8, 3)
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert report["samples"]["settings"] == model.settings and report["held_out"]["nats"] > 0
 
 
 def test_training_shows_samples(runs: Runs) -> None:
@@ -258,6 +297,7 @@ BAD_SAMPLES: list[tuple[tuple[str, ...], str]] = [
     (("dct", "--grid", "1", "1"), "a DCTransformer has no grid"),
     (("dct", "--history"), "a DCTransformer has no history"),
     (("window", "--history"), "a window transformer samples each code once; it has no history"),
+    (("sundae", "--history", "--steps", "1001"), "steps is 1001; with a history it must be at most 1000"),
     (("autoencoder",), "is a run of the system VQ-VAE; sample needs one of DCTransformer, or of a prior over codes"),
     (("sundae", "--steps", "5"), "steps is 5 and min_steps is 10; min_steps must be at most steps"),
     (("sundae", "--temperature", "1", "2", "3"), "temperature has 3 numbers; it must have one, or 2"),
@@ -299,8 +339,8 @@ def test_bad_inpainting(runs: Runs, tmp_path: Path, refused: Refused) -> None:
 
     assert "--mask is missing" in inpaint()
     assert "small.png: the mask has 4 x 4 pixels; it must have as many as " in inpaint("--mask", small)
-    assert "the mask redraws nothing; at least one code must be" in inpaint("--mask", black)
-    assert "the mask redraws all of the 4 x 4 codes" in inpaint("--mask", white)
+    assert "the mask covers no code; it must cover" in inpaint("--mask", black)
+    assert "the mask covers all of the 4 x 4 codes" in inpaint("--mask", white)
     assert "nowhere.png: there is no such file" in inpaint("--mask", tmp_path / "nowhere.png")
     assert "nowhere.png: there is no such file" in inpaint("--mask", "box", picture=tmp_path / "nowhere.png")
     assert "small.png: the picture has 4 x 4 pixels; it must have at least 8 x 8" in inpaint("--mask", "box", picture=small)

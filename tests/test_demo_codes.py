@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from dct_jax.codes.config import CodesConfig
 from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.commands.demo import serve
 from dct_jax.config import DataConfig
-from dct_jax.demo import code_frames, code_page
-from dct_jax.demo.code_frames import MOST_STATES, Region, denoise_with_states, evenly, frames, known_of
+from dct_jax.demo import code_page
+from dct_jax.demo.code_frames import MOST_STATES, Region, evenly, frames, known_of, sample_steps
 from dct_jax.demo.code_page import enlargement, read_mask, read_picture
 from dct_jax.demo.layout import SAMPLES, Frame
 from dct_jax.demo.uploads import LARGEST_MASK
 from dct_jax.nn.temperature import SymbolPolicy
+from dct_jax.sundae import sampler
 from dct_jax.sundae.config import SundaeConfig, SundaeModelConfig
 from dct_jax.sundae.policy import SundaePolicy
 from dct_jax.sundae.stage import TrainedSundae
@@ -88,22 +90,23 @@ def test_states_are_those_of_the_sampler_and_other_policies_need_no_other_progra
     known, labels = known_of(model, Region(picture(), MASK, False)), [0, 1, 0, 1]
     size = None
     for policy in (SundaePolicy(12, (0.5, 2.0), (0.2, 0.9), 12), SundaePolicy(5, (1e-3, 1e-3), (1.0, 1.0), 0)):
-        found = denoise_with_states(model, 3, labels, policy, known)
-        right = model.denoise(range(SAMPLES), 3, labels, model.config.grid, policy, known, history=True)
-        states, n = np.asarray(found.history), policy.steps + 1
-        np.testing.assert_array_equal(states[:n], right.history)
-        assert (states[n:] == states[n - 1]).all()
-        np.testing.assert_array_equal(found.steps, right.steps)
-        assert (states[:, known.cells] == known.codes[known.cells]).all()
-        assert size in (None, code_frames._denoise._cache_size())
-        size = code_frames._denoise._cache_size()
+        *shown, last = sample_steps(replace(model, policy=policy), 3, labels, known)
+        assert size in (None, sampler._sample_grids._cache_size())
+        size = sampler._sample_grids._cache_size()
+        right = replace(model, policy=policy).sample(range(SAMPLES), 3, labels, model.config.grid, known, policy.steps + 1)
+        size = sampler._sample_grids._cache_size()
+        assert right.steps is not None and right.history is not None
+        for (pictures, _), codes in zip(shown, right.history[: right.steps.max() + 1], strict=True):
+            np.testing.assert_array_equal(pictures, model.decode(codes))
+        np.testing.assert_array_equal(last[0], model.decode(right.codes))
+        assert (right.history[:, known.cells] == known.codes[known.cells]).all()
 
 
 def test_a_sundae_s_frames_begin_with_noise_and_end_with_the_samples() -> None:
     model: TrainedSundae = toy("sundae")
-    policy = SundaePolicy(6, min_steps=6)
-    shown = list(frames(model, 3, 1, policy, None))
-    right = np.asarray(model.denoise(range(SAMPLES), 3, [1] * SAMPLES, model.config.grid, policy, None, history=True).history)
+    model = replace(model, policy=SundaePolicy(6, min_steps=6))
+    shown = list(frames(model, 3, 1, None))
+    right = np.asarray(model.sample(range(SAMPLES), 3, [1] * SAMPLES, model.config.grid, room=7).history)
     assert [line.split(" of")[0] for _, line in shown[1:-1]] == [f"after step {n}" for n in range(7)]
     for frame, codes in zip(shown[1:-1], right, strict=True):
         np.testing.assert_array_equal(tiles(frame, 2), model.decode(codes))
@@ -113,9 +116,9 @@ def test_a_sundae_s_frames_begin_with_noise_and_end_with_the_samples() -> None:
 
 def test_a_window_s_rows_are_uncovered_from_the_top() -> None:
     model: TrainedWindow = toy("window")
-    shown = list(frames(model, 3, None, SymbolPolicy(), None))
+    shown = list(frames(model, 3, None, None))
     labels = [model.random_label(3, i) for i in range(SAMPLES)]
-    right = model.decode(model.sample_grids(range(SAMPLES), 3, labels, model.config.grid, SymbolPolicy()))
+    right = model.decode(model.sample(range(SAMPLES), 3, labels, model.config.grid).codes)
     for row, frame in enumerate(shown[1:-1], 1):
         pictures = np.array(tiles(frame, 2))
         np.testing.assert_array_equal(pictures[:, : F * row], right[:, : F * row])
@@ -125,11 +128,11 @@ def test_a_window_s_rows_are_uncovered_from_the_top() -> None:
 
 
 @pytest.mark.parametrize(("kind", "policy"), [("window", SymbolPolicy()), ("sundae", SundaePolicy(6, min_steps=6))])
-def test_a_region_is_redrawn_and_all_else_stays(kind: str, policy: Any) -> None:
-    model: TrainedCodePrior = toy(kind)
+def test_a_region_is_sampled_anew_and_all_else_stays(kind: str, policy: Any) -> None:
+    model: TrainedCodePrior = replace(toy(kind), policy=policy)
     original = picture()
     for pastes in (False, True):
-        last = tiles(list(frames(model, 1, 0, policy, Region(original, MASK, pastes)))[-1], 3)
+        last = tiles(list(frames(model, 1, 0, Region(original, MASK, pastes)))[-1], 3)
         np.testing.assert_array_equal(last[0], original)
         assert (last[1][MASK] == 128).all()
         outside = ~MASK.reshape(4, F, 4, F).any(axis=(1, 3)).repeat(F, axis=0).repeat(F, axis=1)
@@ -138,7 +141,7 @@ def test_a_region_is_redrawn_and_all_else_stays(kind: str, policy: Any) -> None:
         assert not all(np.array_equal(last[2][MASK], sample[MASK]) for sample in last[3:])
     known = known_of(model, Region(original, MASK, False))
     codes = model.encode(original[None])[0]
-    grids = model.sample_grids(range(SAMPLES), 1, [0] * SAMPLES, model.config.grid, policy, known)
+    grids = model.sample(range(SAMPLES), 1, [0] * SAMPLES, model.config.grid, known).codes
     changes = (grids != codes).any(axis=0)
     assert {(int(i), int(j)) for i, j in np.argwhere(changes)} <= {(1, 1), (1, 2)} and changes.any()
 
@@ -241,7 +244,7 @@ def layers(*files: Path) -> dict[str, Any]:
         ("sundae", (6, 0.8, 0.4, 0.5, 1.0), SundaePolicy(6, (0.8, 0.4), (0.5, 1.0), 6)),
     ],
 )
-def test_the_interface_samples_and_redraws(kind: str, choices: tuple[float, ...], policy: Any, files: dict[str, Path]) -> None:
+def test_the_interface_samples_and_inpaints(kind: str, choices: tuple[float, ...], policy: Any, files: dict[str, Path]) -> None:
     with served(kind) as address:
         from gradio_client import Client, handle_file
         from gradio_client.exceptions import AppError
@@ -250,10 +253,10 @@ def test_the_interface_samples_and_redraws(kind: str, choices: tuple[float, ...]
         job = client.submit(*settings, api_name="/draw")
         image, line = job.result()
         assert line.startswith("complete") and len(job.outputs()) > 4
-        right = list(frames(toy(kind), 3, None, policy, None))[-1]
+        right = list(frames(replace(toy(kind), policy=policy), 3, None, None))[-1]
         np.testing.assert_array_equal(np.asarray(Image.open(image).convert("RGB")), right[0])
         request = handle_file(files["picture"]), layers(files["mask"]), True
-        image, line = client.predict(*request, *settings, api_name="/redraw")
+        image, line = client.predict(*request, *settings, api_name="/inpaint")
         assert line.startswith("complete") and line.endswith("seed 3")
         shown = tiles((np.asarray(Image.open(image).convert("RGB")), line), 3)
         np.testing.assert_array_equal(shown[0], read_picture(str(files["picture"]), SIZE))
@@ -278,13 +281,13 @@ def test_the_interface_names_what_is_wrong(files: dict[str, Path]) -> None:
         for file, layer, chosen, message in (
             (None, mask, -1, "upload a picture first"),
             (handle_file(files["small"]), mask, -1, "the picture has 9 x 16 pixels; it must have at least 16 x 16"),
-            (picture_file, layers(), -1, "the mask redraws nothing"),
+            (picture_file, layers(), -1, "the mask covers no code"),
             (picture_file, layers(files["small"]), -1, "the mask has 9 x 16 pixels"),
             (picture_file, layers(files["large"]), -1, "the mask has more than 1 MiB"),
             (picture_file, mask, None, "choose a class and a seed"),
         ):
             with pytest.raises(AppError, match=message):
-                client.predict(file, layer, False, chosen, 3, *choices, api_name="/redraw")
+                client.predict(file, layer, False, chosen, 3, *choices, api_name="/inpaint")
 
 
 def test_a_browser_s_mask_comes_before_its_request(files: dict[str, Path]) -> None:
@@ -310,21 +313,23 @@ def test_a_browser_s_mask_comes_before_its_request(files: dict[str, Path]) -> No
         assert send(files["large"].read_bytes()) == 413
         assert send(files["mask"].read_bytes()) == 200
         value = {"background": None, "layers": [], "composite": None, "id": "one"}
-        image, _ = client.predict(handle_file(files["picture"]), value, False, -1, 3, 6, 0.8, 0.4, 0.5, 1.0, api_name="/redraw")
+        image, _ = client.predict(
+            handle_file(files["picture"]), value, False, -1, 3, 6, 0.8, 0.4, 0.5, 1.0, api_name="/inpaint"
+        )
         shown = tiles((np.asarray(Image.open(image).convert("RGB")), ""), 3)
         assert (shown[1][MASK] == 128).all()
 
 
 @needs_browser
 @pytest.mark.slow  # a browser without a graphics card
-def test_a_visitor_marks_a_region_and_redraws_it(files: dict[str, Path]) -> None:
+def test_a_visitor_marks_a_region_and_inpaints_it(files: dict[str, Path]) -> None:
     ActionChains = pytest.importorskip("selenium.webdriver").ActionChains
     with served("sundae") as address, open_browser("--enable-unsafe-swiftshader") as browser:  # the brush needs WebGL
         found, wait = browser.found, browser.wait
         browser.driver.get(address)
-        wait(lambda: found("#redraw-file, #draw"), "the page")
-        browser.open_tab("Redraw")
-        wait(lambda: found("#redraw-file input[type=file]"), "the upload")[0].send_keys(str(files["picture"]))
+        wait(lambda: found("#inpaint-file, #draw"), "the page")
+        browser.open_tab("Inpaint")
+        wait(lambda: found("#inpaint-file input[type=file]"), "the upload")[0].send_keys(str(files["picture"]))
         canvas = wait(lambda: found("#editor canvas"), "the brush")[0]
         wait(lambda: "%" in browser.text("#editor"), "the picture under the brush")
 
@@ -333,7 +338,7 @@ def test_a_visitor_marks_a_region_and_redraws_it(files: dict[str, Path]) -> None
         for x in range(-30, 31, 10):
             stroke = stroke.move_to_element_with_offset(canvas, x, 0)
         stroke.release().perform()
-        found("#redraw")[0].click()
+        found("#inpaint")[0].click()
         wait(lambda: browser.text("#line, .toast-body").startswith("complete"), "samples")
         assert int(wait(lambda: found("#shown img"), "the picture")[0].get_property("naturalWidth")) > 3 * 192
 

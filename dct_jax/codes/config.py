@@ -47,6 +47,7 @@ class CodePriorConfig(RunConfig):
             for pixels. An experiment that names it tells the sizes before that run exists.
     """
 
+    classes_field = "codes.num_classes"
     codes: CodesConfig = field(default_factory=CodesConfig)
     autoencoder: Annotated[AutoencoderRunConfig | None, tyro.conf.Suppress] = None
 

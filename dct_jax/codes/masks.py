@@ -1,6 +1,6 @@
-"""Masks of pictures: which pixels are to be redrawn, and which codes are known then.
+"""Masks of pictures: which pixels are to be sampled anew, and which codes are known then.
 
-A mask is bool, True where the picture is redrawn. Axes: H x W pixels, h x w codes, f = H / h.
+A mask is bool, True where the picture is sampled anew. Axes: H x W pixels, h x w codes, f = H / h.
 """
 
 import numpy as np
@@ -15,11 +15,11 @@ def mask_of_picture(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Turns the picture of a mask into a mask of the central crop.
 
     Args:
-        picture: uint8 [H', W', 3], white where the picture is redrawn.
+        picture: uint8 [H', W', 3], white where the picture is sampled anew.
         size: (H, W) of the crop, which `data.crops.central_crop` takes out of a picture of H' x W'.
 
     Returns:
-        bool [H, W]. A pixel of a reduced crop is redrawn if a part of it is.
+        bool [H, W]. A pixel of a reduced crop is sampled anew if a part of it is.
     """
     is_white = picture.mean(axis=-1) >= WHITE  # [H', W']
     largest = min(side / wanted for side, wanted in zip(is_white.shape, size))
@@ -87,8 +87,8 @@ def random_mask(size: tuple[int, int], seed: int, blocks: int = 4, side: int | N
 
 
 def known_codes(mask: np.ndarray, f: int) -> np.ndarray:
-    """Tells which codes are known: those of whose f x f pixels none is redrawn. Pixels that are
-    added to make a picture's sides multiples of f count as known.
+    """Tells which codes are known: those of whose f x f pixels none is sampled anew. Pixels that
+    are added to make a picture's sides multiples of f count as known.
 
     Args:
         mask: bool [H, W].
@@ -104,16 +104,17 @@ def known_codes(mask: np.ndarray, f: int) -> np.ndarray:
     height, width = (side // f for side in padded.shape)
     known = np.asarray(~padded.reshape(height, f, width, f).any(axis=(1, 3)))  # [h, w]
     if known.all() or not known.any():
-        what = "nothing" if known.all() else f"all of the {height} x {width} codes"
+        what = "no code" if known.all() else f"all of the {height} x {width} codes"
         raise ValueError(
-            f"the mask redraws {what}; at least one code must be redrawn, and one must be known (all of its {f} x {f} pixels)"
+            f"the mask covers {what}; it must cover a part of one code or more, and leave one or more (all of its {f} x {f} "
+            "pixels) as they are"
         )
     return known
 
 
 def hide(picture: np.ndarray, mask: np.ndarray, known: np.ndarray, f: int) -> np.ndarray:
-    """Shows what is redrawn: the mask in grey; and half grey the other pixels of its codes, which
-    are sampled, too.
+    """Shows what is sampled anew: the mask in grey; and half grey the other pixels of its codes,
+    which are sampled, too.
 
     Args:
         picture: uint8 [H, W, 3].

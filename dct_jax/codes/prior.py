@@ -14,10 +14,12 @@ from dct_jax.codes.tokens import from_codes, to_codes
 from dct_jax.config import LARGEST_IMAGE, meaning
 from dct_jax.data.pictures import Pictures
 from dct_jax.evaluation.prior import GuidedSamples
+from dct_jax.training.batches import pictures_at_a_time, run_in_batches
 from dct_jax.training.classes import find_class
 from dct_jax.training.stage import Trained
 
-AT_A_TIME = 64
+LONGEST_HISTORY = 1001
+"""States of a history, at most: all of them are in memory at once."""
 
 
 class Sampled(NamedTuple):
@@ -26,7 +28,8 @@ class Sampled(NamedTuple):
     Attributes:
         codes: int32 [N, h, w].
         steps: int32 [N], how many steps each took; None if the prior has no steps.
-        history: int32 [S + 1, N, h, w], the start and what each step left, if that was asked for.
+        history: int32 [room, N, h, w], the start and what each step left, if that was asked for.
+            Rows after the last step repeat what it left.
     """
 
     codes: np.ndarray
@@ -40,49 +43,41 @@ class TrainedCodePrior(Trained):
     its own class has the ways of sampling.
 
     Attributes:
-        chosen_policy: how pictures are sampled; see `with_settings`. None for the default policy.
-        has_steps: whether grids are sampled in steps, of which there can be a history.
+        policy: how grids are sampled, a policy of the prior's kind; see `with_settings`.
         limit_of_known: what known codes cannot do, in words; "" if they guide all others.
     """
 
     config: CodePriorConfig
-    chosen_policy: Any = None
-    has_steps: ClassVar[bool] = False
+    policy: Any = None
     limit_of_known: ClassVar[str] = ""
 
-    def sample_grids(
+    def sample(
         self,
         numbers: Sequence[int],
         seed: int,
         labels: Sequence[int],
         grid: tuple[int, int],
-        policy: Any,
         known: tuple[np.ndarray, np.ndarray] | None = None,
-    ) -> np.ndarray:
-        """Samples grids of codes at once.
+        room: int = 0,
+    ) -> Sampled:
+        """Samples grids of codes at once, by the model's policy.
 
         Args:
             numbers: of the samples, N: sample i of a seed does not depend on the others.
             seed: of the samples.
             labels: int [N].
             grid: (h, w) codes.
-            policy: how to sample; of the kind of the prior.
             known: codes, int32 [N, h, w], and where they stay as they are, bool [N, h, w].
-
-        Returns:
-            int32 [N, h, w].
+            room: the length of the history, `states` or more; 0 for none. Another room needs
+                another program. A prior without states has no history.
         """
         raise NotImplementedError
 
     @property
-    def default_policy(self) -> Any:
-        """How to sample, if nobody says it."""
-        raise NotImplementedError
-
-    @property
-    def policy(self) -> Any:
-        """How pictures are sampled."""
-        return self.default_policy if self.chosen_policy is None else self.chosen_policy
+    def states(self) -> int:
+        """How many states a grid goes through at most: the start, and one after each step. 0 if
+        each code is sampled once."""
+        return 0
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -104,7 +99,7 @@ class TrainedCodePrior(Trained):
             if name not in old:
                 raise ValueError(f"a {self.config.system} has no {name}; its settings are {', '.join(old)}")
         new = {name: _shape_like(old[name], name, value) for name, value in settings.items()}
-        return replace(self, chosen_policy=replace(self.policy, **new))
+        return replace(self, policy=replace(self.policy, **new))
 
     def check_grid(self, grid: tuple[int, int]) -> None:
         """Raises ValueError if the model cannot sample (h, w) codes."""
@@ -115,19 +110,6 @@ class TrainedCodePrior(Trained):
                 f"{LARGEST_IMAGE} pixels"
             )
 
-    def sample_with_steps(
-        self,
-        numbers: Sequence[int],
-        seed: int,
-        labels: Sequence[int],
-        grid: tuple[int, int],
-        known: tuple[np.ndarray, np.ndarray] | None = None,
-        history: bool = False,
-    ) -> Sampled:
-        """Samples grids by the model's policy. A prior with steps tells how many each grid took,
-        and the states between if a history is asked for. Arguments are those of `sample_grids`."""
-        return Sampled(self.sample_grids(numbers, seed, labels, grid, self.policy, known))
-
     def sample_batches(
         self,
         num: int,
@@ -136,7 +118,7 @@ class TrainedCodePrior(Trained):
         batch_size: int,
         grid: tuple[int, int] | None = None,
         known: tuple[np.ndarray, np.ndarray] | None = None,
-        history: bool = False,
+        shown: int = 0,
     ) -> Iterator[tuple[Sequence[int], Sampled]]:
         """Samples grids by the model's policy, some at a time.
 
@@ -148,17 +130,20 @@ class TrainedCodePrior(Trained):
                 all.
             grid: (h, w) codes; those of training by default.
             known: codes, int32 [h, w], and where they stay as they are, bool [h, w].
-            history: whether the grids come with the states between.
+            shown: so many of the first grids, and what is sampled together with them, come with
+                a history.
 
         Returns:
             An iterator over the numbers of a batch, and its grids.
 
         Raises:
             ValueError: if num or the batch size is not positive, the seed is out of range, the
-                grid cannot be sampled, or a prior without steps is asked for a history.
+                grid cannot be sampled, or there can be no history of it.
         """
-        if history and not self.has_steps:
+        if shown and not self.states:
             raise ValueError(f"a {self.config.system} samples each code once; it has no history")
+        if shown and self.states > LONGEST_HISTORY:
+            raise ValueError(f"steps is {self.states - 1}; with a history it must be at most {LONGEST_HISTORY - 1}")
         for name, value in (("num", num), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be 1 or more")
@@ -166,16 +151,16 @@ class TrainedCodePrior(Trained):
             raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")
         grid, rows = grid or self.config.grid, min(batch_size, num)
         self.check_grid(grid)
-        of_all = [labels[i % len(labels)] if labels else self.random_label(seed, i) for i in range(num)]
-        of_row = None if known is None else (np.broadcast_to(known[0], (rows, *grid)), np.broadcast_to(known[1], (rows, *grid)))
+        all_labels = [labels[i % len(labels)] if labels else self.random_label(seed, i) for i in range(num)]
+        given = None if known is None else (np.broadcast_to(known[0], (rows, *grid)), np.broadcast_to(known[1], (rows, *grid)))
 
         def sample(part: Sequence[int]) -> tuple[Sequence[int], Sampled]:
             numbers = [*part, *[part[-1]] * (rows - len(part))]
-            found = self.sample_with_steps(numbers, seed, [of_all[i] for i in numbers], grid, of_row, history)
+            room = self.states if part[0] < shown else 0
+            found = self.sample(numbers, seed, [all_labels[i] for i in numbers], grid, given, room)
             steps = None if found.steps is None else found.steps[: len(part)]
-            return part, Sampled(
-                found.codes[: len(part)], steps, None if found.history is None else found.history[:, : len(part)]
-            )
+            history = None if found.history is None else found.history[:, : len(part)]
+            return part, Sampled(found.codes[: len(part)], steps, history)
 
         return map(sample, split(range(num), rows))
 
@@ -199,7 +184,8 @@ class TrainedCodePrior(Trained):
         pads = autoencoder is not None and autoencoder.sizes.sides == "pad"
         if not pads and (pictures.shape[1] % f or pictures.shape[2] % f):
             raise ValueError(f"the pictures have {pictures.shape[1]} x {pictures.shape[2]} pixels; {f} must divide both sides")
-        return run_in_batches(partial(_encode, self.config, self._autoencoder), pictures)
+        program = partial(_encode, self.config, self._autoencoder)
+        return np.concatenate(list(run_in_batches(program, pictures, pictures_at_a_time(*pictures.shape[:3]))))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Turns codes, int [N, h, w] of any h and w, into pictures, uint8 [N, H, W, 3]. Codes of a
@@ -222,6 +208,11 @@ class TrainedCodePrior(Trained):
         """Returns None: a part of a picture is not given in evaluations."""
         return None
 
+    def inner(self) -> Trained | None:
+        """Returns the autoencoder; None for pixels."""
+        config = self.config.autoencoder
+        return None if config is None else config.build().trained(self._autoencoder, self.sizes, ())
+
     def label(self, name: str) -> int:
         """Returns the label of a class, given its name or its number.
 
@@ -240,7 +231,9 @@ class TrainedCodePrior(Trained):
 
     def _decode_whole(self, codes: np.ndarray) -> np.ndarray:
         """Turns codes, int [N, h, w], into pictures, uint8 [N, f h, f w, 3]."""
-        return run_in_batches(partial(_decode, self.config, self._autoencoder), codes)
+        program, f = partial(_decode, self.config, self._autoencoder), self.config.downsampling
+        size = pictures_at_a_time(len(codes), f * codes.shape[1], f * codes.shape[2])
+        return np.concatenate(list(run_in_batches(program, codes, size)))
 
     @property
     def _autoencoder(self) -> Any:
@@ -249,9 +242,9 @@ class TrainedCodePrior(Trained):
     def _meaning(self) -> list[Any]:
         """What the variables compute. How the autoencoder was trained does not matter."""
         inner = self.config.autoencoder
-        of_codes = [inner.system, meaning(inner.quantizer), meaning(inner.sizes)] if inner else LEVELS
+        codes = [inner.system, meaning(inner.quantizer), meaning(inner.sizes)] if inner else LEVELS
         own = self.config.__dict__["model"]
-        return [self.config.system, of_codes, self.config.codes.num_classes, meaning(own), self.config.data.image_size]
+        return [self.config.system, codes, self.config.codes.num_classes, meaning(own), self.config.data.image_size]
 
 
 def _shape_like(old: Any, name: str, value: Any) -> Any:
@@ -265,16 +258,6 @@ def _shape_like(old: Any, name: str, value: Any) -> Any:
 def split(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     """Yields parts of a sequence, of `size` numbers each but the last."""
     return (numbers[i : i + size] for i in range(0, len(numbers), size))
-
-
-def run_in_batches(program: Any, rows: np.ndarray, size: int = AT_A_TIME) -> np.ndarray:
-    """Runs a program on rows [N, ...], N >= 1. The last batch is filled up, so one program serves
-    all."""
-    size, parts = min(size, len(rows)), []
-    for first in range(0, len(rows), size):
-        part = rows[first : first + size]
-        parts.append(np.asarray(program(np.resize(part, (size, *part.shape[1:]))))[: len(part)])
-    return np.concatenate(parts)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -42,7 +42,7 @@ class CodesReader:
     def see(self, record: Record, rng: np.random.Generator, train: bool) -> SeenCodes:
         """Takes a crop, or the record's own codes: in training perhaps those of the mirrored
         picture. Raises ValueError if it cannot be used."""
-        label, flip = label_of(record, self.num_classes), train and self.config.data.flip
+        label, flip = label_of(record, self.num_classes, self.config.classes_field), train and self.config.data.flip
         if record.codes is None:
             return SeenCodes(seen_image(record, self.config.data, flip, rng), label)
         codes = record.codes[rng.integers(len(record.codes)) if flip else 0]

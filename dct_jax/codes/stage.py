@@ -16,7 +16,7 @@ from dct_jax.codes.findings import code_findings
 from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.codes.reader import CodesBatch
 from dct_jax.codes.tokens import to_codes
-from dct_jax.distributed.parallel import replicate
+from dct_jax.distributed.parallel import local_devices, replicate
 from dct_jax.nn.initial import initial_params
 from dct_jax.nn.modules import is_hidden_matrix
 from dct_jax.training.optimizer import make_optimizer
@@ -83,26 +83,28 @@ class CodePriorStage(Stage):
         """Takes one step on a device's part of a batch."""
         training, seed = self.config.training, self.config.seed
         params, rest = state.variables["params"], {name: x for name, x in state.variables.items() if name != "params"}
-        codes = jax.lax.stop_gradient(self.codes_of(state.variables, jnp.asarray(batch.content)))
         keys = picture_keys(jax.random.fold_in(jax.random.key(seed), state.step), jnp.asarray(batch.seeds))
 
         def loss(params: Any, part: Any, dropout: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-            part_codes, labels, part_keys = part
-            mean, found = self.losses(params, part_codes, labels, jax.random.wrap_key_data(part_keys), dropout)
+            content, labels, part_keys = part
+            codes = jax.lax.stop_gradient(self.codes_of(rest, content))
+            mean, found = self.losses(params, codes, labels, jax.random.wrap_key_data(part_keys), dropout)
             return mean / training.accumulate, {name: x.sum() for name, x in found.items()}
 
         inner = TrainState(state.step, params, state.optimizer)
-        parts = codes, batch.labels, jax.random.key_data(keys)
+        parts = jnp.asarray(batch.content), batch.labels, jax.random.key_data(keys)
         inner, sums, norm = gradient_step(loss, self.optimizer, inner, parts, seed, training.accumulate)
-        number = float(training.batch_size)
+        number, (rows, columns) = float(training.batch_size), self.config.grid
         means = {name: Mean(x, jnp.float32(number)) for name, x in sums.items()}
-        work = jnp.float32(number * codes.shape[1] * codes.shape[2])
+        work = jnp.float32(number * rows * columns)
         return TrainState(inner.step, {"params": inner.variables, **rest}, inner.optimizer), Metrics(means, work, norm)
 
     def evaluate(self, variables: Any, held_out: CodesBatch, devices: Sequence[jax.Device]) -> dict[str, float]:
-        """Returns the means of `losses` over held-out pictures."""
-        rows, size = len(held_out.labels), min(self.config.training.batch_size, len(held_out.labels))
-        variables = jax.device_get(variables)
+        """Returns the means of `losses` over held-out pictures. A device takes no more of them at a
+        time than it has in training."""
+        training, rows, device = self.config.training, len(held_out.labels), local_devices(devices)[0]
+        size = min(max(training.batch_size // (training.accumulate * len(devices)), 1), rows)
+        variables = jax.device_put(jax.device_get(variables), device)
         sums: dict[str, float] = {}
         for first in range(0, rows, size):
             part = CodesBatch(*(x[first : first + size] for x in held_out))

@@ -58,7 +58,7 @@ USAGE = """usage: python -m dct_jax COMMAND
   upsample RUN SMALL   sample pictures whose reduction is given
   colorize RUN GREY    sample colours for a grey picture
   continue RUN IMAGE   keep the coarse part of a picture, or of a file that ends early, and sample the rest
-  inpaint RUN IMAGE    redraw a part of a picture with a prior over codes
+  inpaint RUN IMAGE    sample a part of a picture anew from a prior over codes
   demo RUN             a web page on this machine that does all of these
   evaluate RUN         measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
   compare REAL FAKE    compare two folders of pictures

@@ -66,7 +66,7 @@ class AnySampling(CodeSettings, Sampling):
     """
 
 
-def given(settings: CodeSettings, but: Sequence[str] = ()) -> dict[str, Any]:
+def named_settings(settings: CodeSettings, but: Sequence[str] = ()) -> dict[str, Any]:
     """Returns the settings that somebody has named, without some: those that are no defaults."""
     values = {one.name: (getattr(settings, one.name), one.default) for one in fields(settings) if one.name not in but}
     return {name: value for name, (value, default) in values.items() if value != default}
@@ -74,7 +74,7 @@ def given(settings: CodeSettings, but: Sequence[str] = ()) -> dict[str, Any]:
 
 def dct_sampling(settings: AnySampling) -> Sampling:
     """Returns the settings of a DCTransformer. Raises ValueError if another is named."""
-    named, known = given(settings), [one.name for one in fields(Sampling)]
+    named, known = named_settings(settings), [one.name for one in fields(Sampling)]
     for name in named:
         if name not in known:
             raise ValueError(f"a DCTransformer has no {name}; its settings are {', '.join(known)}")
@@ -112,15 +112,15 @@ def sample_codes_into(
     Args:
         out, figures: the folder, and its figures; see `sampling.filling`.
         model: to sample from, by its policy.
-        num, seed, labels, batch_size, grid, known, history: as of the model's `sample_batches`.
+        num, seed, labels, batch_size, grid, known: as of the model's `sample_batches`.
+        history: whether the first ANIMATED samples have one.
         made_from: what else a sample's line says.
         finish: what becomes of pictures, uint8 [N, H, W, 3].
 
     Returns:
-        The pictures, uint8 [H, W, 3] each; and the history of the first ANIMATED, if it was asked
-        for.
+        The pictures, uint8 [H, W, 3] each; and the history, if it was asked for.
     """
-    batches = model.sample_batches(num, seed, labels, batch_size, grid, known, history)
+    batches = model.sample_batches(num, seed, labels, batch_size, grid, known, ANIMATED if history else 0)
     has_classes = bool(model.config.codes.num_classes)
     pictures: list[np.ndarray] = []
     shown: list[Sampled] = []
@@ -129,12 +129,12 @@ def sample_codes_into(
             for i, (number, picture) in enumerate(zip(part, finish(model.decode(sampled.codes)))):
                 save_image(picture, out / "samples" / f"{number:04d}.png")
                 label = labels[number % len(labels)] if labels else model.random_label(seed, number)
-                of_class = {"label": label, "class": model.class_name(label)} if has_classes else {}
+                its_class = {"label": label, "class": model.class_name(label)} if has_classes else {}
                 line = {"file": f"samples/{number:04d}.png", "seed": seed, "number": number}
-                line |= model.settings | of_class | (made_from or {}) | {"size": list(picture.shape[:2]), "grid": list(grid)}
+                line |= model.settings | its_class | (made_from or {}) | {"size": list(picture.shape[:2]), "grid": list(grid)}
                 add(number, line if sampled.steps is None else line | {"steps_taken": int(sampled.steps[i])})
                 pictures.append(picture)
-            if history and part[0] < ANIMATED:
+            if sampled.history is not None:
                 shown.append(sampled)
             bar.update(len(part))
     return pictures, _history(model, shown, finish) if history else None

@@ -37,11 +37,13 @@ class Tokenize:
     Attributes:
         run: folder of an autoencoder's run.
         source: as data.source of an experiment.
-        out: the file of codes; FILE.keys beside it has the keys and labels of the pictures.
+        out: the file of codes; FILE.keys beside it has the names of the classes, and the keys and
+            labels of the pictures.
         split: of the source, as data.split of an experiment.
         mirrored: put the mirrored picture after each picture.
         text: also write FILE.txt, a line of codes for each picture.
-        batch_size: pictures at a time; the codes do not depend on it.
+        batch_size: pictures at a time; the codes do not depend on it. By default 64, or as many as
+            have about a million pixels.
     """
 
     run: Annotated[str, tyro.conf.Positional]
@@ -50,7 +52,7 @@ class Tokenize:
     split: str = ""
     mirrored: bool = False
     text: bool = False
-    batch_size: int = 64
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,14 @@ class Detokenize:
         file: of codes, which `tokenize` wrote; or a text with a line of codes for each picture.
         out: folder for the pictures, 000000.png and so on.
         grid: rows and columns of codes of a line of a text file; a square by default.
-        batch_size: pictures at a time.
+        batch_size: pictures at a time; by default 64, or as many as have about a million pixels.
     """
 
     run: Annotated[str, tyro.conf.Positional]
     file: Annotated[Path, tyro.conf.Positional]
     out: Path
     grid: tuple[int, int] | None = None
-    batch_size: int = 64
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,23 +98,26 @@ class Reconstruct:
 def tokenize(args: Sequence[str]) -> int:
     """Runs `tokenize RUN SOURCE --out FILE`."""
     command = parse(Tokenize, args, "tokenize")
-    if command.batch_size < 1:
+    if command.batch_size is not None and command.batch_size < 1:
         raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
+    from dct_jax.training.batches import pictures_at_a_time
+
     model = load_autoencoder(command.run, "tokenize")
     source, size = open_source(command.source, command.split), model.config.data.image_size
     rows, columns = model.config.grid
     shape, copies = (1, rows, columns), 1 + command.mirrored
     header = CodesHeader(model.fingerprint, model.config.quantizer.num_codes, shape, command.mirrored, source.name)
     skipped = Skipped(len(source), model.config.data.max_skipped)
-    with writing(command.out, header) as writer:
+    batch_size = command.batch_size or max(1, pictures_at_a_time(copies * len(source), *size) // copies)
+    with writing(command.out, header, source.classes) as writer:
         rest = range(writer.done // copies, len(source))
         bar = tqdm(total=len(source), initial=rest.start, unit=" pictures", disable=None)
-        for part in _in_parts(rest, command.batch_size):
+        for part in _in_parts(rest, batch_size):
             crops = _read(source, part, size, command.mirrored, skipped)
             pictures = [crop.pixels for crop in crops if crop.pixels is not None]
             codes = [np.zeros((0, rows, columns), np.int32)]
             if pictures:
-                codes = list(model.tokenize(np.stack(pictures), copies * command.batch_size))
+                codes = list(model.tokenize(np.stack(pictures), copies * batch_size))
             writer.append(np.concatenate(codes), crops)
             bar.update(len(part))
         bar.close()
@@ -143,7 +148,7 @@ def _read(source: Source, part: Iterable[int], size: tuple[int, int], mirrored: 
 def detokenize(args: Sequence[str]) -> int:
     """Runs `detokenize RUN FILE --out DIR`."""
     command = parse(Detokenize, args, "detokenize")
-    if command.batch_size < 1:
+    if command.batch_size is not None and command.batch_size < 1:
         raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
     model = load_autoencoder(command.run, "detokenize")
     codes = _codes(model, command.file, command.grid)

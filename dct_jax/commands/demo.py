@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Demo:
     """A web page on this machine. A DCTransformer samples, upsamples, colorizes and continues
-    pictures, which grow as they are sampled. A prior over codes samples pictures, and redraws
-    regions of pictures.
+    pictures, which grow as they are sampled. A prior over codes samples pictures, and samples
+    regions of pictures anew.
 
     Attributes:
         run: folder of the run.

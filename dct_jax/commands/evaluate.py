@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from dct_jax.commands.arguments import figure_file, parse, say, write_report
-from dct_jax.commands.code_sampling import CodeSettings, given
+from dct_jax.commands.code_sampling import CodeSettings, named_settings
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.sample_metrics import check_folders, compare_samples
 from dct_jax.config import with_fields
 from dct_jax.published import results_folder
 
 if TYPE_CHECKING:
+    from dct_jax.config import DataConfig
+    from dct_jax.data.sources import Source
     from dct_jax.training.stage import HeldOutPictures, Trained
 
 
@@ -26,14 +28,16 @@ class Evaluate:
 
     Attributes:
         run: folder of the run.
-        data: pictures to measure, as data.source; by default the run's held-out pictures.
+        data: pictures to measure, as data.source; by default the run's held-out pictures. A run on
+            a file of codes needs them for --samples: samples are compared with all but every n-th
+            of them (n is data.held_out_every of the run), which are the held-out ones.
         split: of these pictures.
         own_data: open the pictures that the run was trained on, wherever it says they are; bundled
             ones are opened anyway.
         num: how many pictures, at even distances; by default as many as the run holds out.
         coders: whether to run the other coders, which takes a moment for each picture.
-        samples: how many samples to compare with the run's training pictures, and how many samples
-            to make of small held-out pictures.
+        samples: how many samples to compare with the run's training pictures (see data), and how
+            many samples to make of small held-out pictures.
         seed: of the samples.
         settings: how a prior over codes samples.
         references: the largest number of training pictures to compare with.
@@ -73,7 +77,7 @@ def evaluate(args: Sequence[str]) -> int:
         raise ValueError(f"split is {command.split!r}, but data names no pictures, as in: --data tar:FILE --split NAME")
     if command.num is not None and command.num < 1:
         raise ValueError(f"num is {command.num}; it must be 1 or more")
-    settings = given(command.settings)
+    settings = named_settings(command.settings)
     if settings and not command.samples:
         raise ValueError(f"samples is 0, so {', '.join(settings)} would change nothing; samples need --samples NUMBER")
     from dct_jax.codes.prior import TrainedCodePrior
@@ -89,9 +93,9 @@ def evaluate(args: Sequence[str]) -> int:
         check_folders(out, command.samples)
     model = load(command.run, command.dtype)
     if network:
-        sources = own_sources(model.config.data, command.own_data)
         if not isinstance(model, Prior):
             raise ValueError(f"samples is {command.samples}, but a {model.config.system} samples nothing")
+        sources = _compared_sources(model.config.data, command)
     if isinstance(model, TrainedCodePrior):
         model = model.with_settings(settings)
     elif settings:
@@ -115,6 +119,25 @@ def evaluate(args: Sequence[str]) -> int:
             figure.savefig(path)
     write_report(out / "evaluation.json", report)
     return say(f"{out} has {', '.join(['evaluation.json', *figures])}")
+
+
+def _compared_sources(data: "DataConfig", command: Evaluate) -> "tuple[Source, Source]":
+    """Opens the pictures to compare samples with, and held-out ones: the run's own. Where its
+    source has codes alone, those of --data take their place, divided as the run divided its source.
+
+    Raises:
+        ValueError: as `own_sources`, or if --data names no pictures then.
+    """
+    from dct_jax.data.sources import hold_out, open_source
+
+    if not data.source.startswith("codes:"):
+        return own_sources(data, command.own_data)
+    if not command.data or command.data.startswith("codes:"):
+        raise ValueError(
+            f"samples is {command.samples}, but {command.data or data.source} has codes alone; name the pictures to compare "
+            "samples with, as in --data folder:PATH"
+        )
+    return hold_out(open_source(command.data, command.split), data.held_out_every)
 
 
 def _held_out(model: "Trained", command: Evaluate) -> "HeldOutPictures":

@@ -1,6 +1,6 @@
 """The command import, which turns the checkpoint of another program into a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +10,10 @@ import tyro
 from dct_jax.commands.arguments import parse, say
 from dct_jax.storage.files import replacing_folder
 from dct_jax.storage.mirror import CHECKPOINTS, is_url
+from dct_jax.tables import printable
+
+SHOWN, LONGEST = 8, 80
+"""Names of parts of a checkpoint that are printed, and letters of each."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ def import_(args: Sequence[str]) -> int:
     with replacing_folder(folder) as temporary:
         Checkpoints(temporary).save(state, sizes, config, None, score=stage.best)
     if found.left_aside:
-        print(f"left aside: {', '.join(f'{name} ({number})' for name, number in sorted(found.left_aside.items()))}")
+        print(left_aside(found.left_aside))
     fingerprint, f, k = stage.trained(found.variables, sizes, ()).fingerprint, config.model.downsampling, config.quantizer.codes
     return say(f"{command.out} has the model {fingerprint[:8]}, a VQ-GAN with {k} codes, f = {f}")
+
+
+def left_aside(counts: Mapping[str, int]) -> str:
+    """Makes the line of what is left aside: the arrays of each part, by its name in the checkpoint,
+    which anybody may have made."""
+    parts = [f"{printable(name[:LONGEST])} ({number})" for name, number in sorted(counts.items())]
+    more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
+    return f"left aside: {', '.join(parts[:SHOWN])}{more}"

@@ -1,4 +1,4 @@
-"""The command inpaint, which redraws a part of a picture."""
+"""The command inpaint, which samples a part of a picture anew."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ import tyro
 from dct_jax import plots
 from dct_jax.codes import masks
 from dct_jax.commands.arguments import parse, save_image, say
-from dct_jax.commands.code_sampling import CodeSettings, given, sample_codes_into
+from dct_jax.commands.code_sampling import CodeSettings, named_settings, sample_codes_into
 from dct_jax.commands.runs import load_code_prior
 from dct_jax.data.crops import central_crop
 from dct_jax.data.pixels import read_image
@@ -23,8 +23,8 @@ COLUMNS = 10
 
 @dataclass(frozen=True)
 class Inpaint:
-    """Redraws a part of a picture with a prior over codes. A code stays as it is only if no pixel
-    of its square is redrawn.
+    """Samples a part of a picture anew from a prior over codes. A code stays as it is only if the
+    mask covers no pixel of its square.
 
     SUNDAE takes any mask, and all known codes guide it. A code of a window transformer depends on
     the known codes before it in raster order alone.
@@ -33,8 +33,8 @@ class Inpaint:
         run: folder of the run.
         image: the picture; its largest central part of the shape of the run's crops is taken, and
             reduced to their size.
-        mask: a picture of the image's size, white where it is redrawn; "box" for a rectangle, or
-            "random" for squares at random places.
+        mask: a picture of the image's size, white where it is sampled anew; "box" for a rectangle,
+            or "random" for squares at random places.
         box: top, left, height and width of the rectangle, in pixels of the crop; its middle half by
             default.
         blocks: how many squares; 4 by default. They may overlap.
@@ -45,7 +45,7 @@ class Inpaint:
         seed: of the samples and the squares; one seed gives equal samples in every call.
         batch_size: samples at a time.
         settings: how to sample.
-        out: folder for inpainted.png (the picture, what is redrawn in grey, the samples),
+        out: folder for inpainted.png (the picture, what is sampled anew in grey, the samples),
             samples.jsonl and samples/, in place of those of an earlier call; by default
             RUN/inpainted.
     """
@@ -71,7 +71,7 @@ def inpaint(args: Sequence[str]) -> int:
     _check_flags(command)
     picture = read_image(command.image)
     out = command.out or results_folder(command.run) / "inpainted"
-    model = load_code_prior(command.run, "inpaint").with_settings(given(command.settings))
+    model = load_code_prior(command.run, "inpaint").with_settings(named_settings(command.settings))
     labels = [] if command.label is None else [model.label(command.label)]
     size, f = model.config.data.image_size, model.config.downsampling
     try:
@@ -112,7 +112,7 @@ def _check_flags(command: Inpaint) -> None:
 
 
 def _mask(command: Inpaint, picture_size: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
-    """Makes the mask of the crop, bool [H, W], True where it is redrawn."""
+    """Makes the mask of the crop, bool [H, W], True where it is sampled anew."""
     if command.mask == "box":
         return masks.box_mask(size, command.box)
     if command.mask == "random":

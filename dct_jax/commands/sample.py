@@ -11,7 +11,14 @@ import tyro
 from dct_jax import plots
 from dct_jax.commands import code_sampling
 from dct_jax.commands.arguments import figure_file, parse, save_image, say
-from dct_jax.commands.code_sampling import AnySampling, dct_sampling, given, pixel_grid, sample_codes_into, write_history
+from dct_jax.commands.code_sampling import (
+    AnySampling,
+    dct_sampling,
+    named_settings,
+    pixel_grid,
+    sample_codes_into,
+    write_history,
+)
 from dct_jax.commands.runs import load_prior
 from dct_jax.commands.sampling import cut_note, sample_into
 from dct_jax.published import results_folder
@@ -116,7 +123,7 @@ def _sample_lists(model: "TrainedModel", command: Sample, out: Path, num: int, l
 def _sample_codes(model: "TrainedCodePrior", command: Sample, out: Path, num: int, labels: Sequence[int]) -> _Made:
     """Samples from a prior over codes."""
     sampling = command.sampling
-    model = model.with_settings(given(sampling, but=("seed", "batch_size", "dtype")))
+    model = model.with_settings(named_settings(sampling, but=("seed", "batch_size", "dtype")))
     if command.grid and command.size:
         raise ValueError("--grid and --size both say how large the samples are; give one of them")
     grid = command.grid or pixel_grid(model, command.size or model.config.data.image_size)

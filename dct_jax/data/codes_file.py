@@ -5,6 +5,7 @@
     N h w codes, little-endian, in raster order, picture after picture
 
 Beside FILE, FILE.keys has a line of JSON for each picture: its key and its label (-1 without one).
+If the source's classes have names, a line before these has them, in the order of the labels.
 While a file is written, both names end in .partial, and a line of keys is written after its codes:
 so the lines tell where to go on.
 """
@@ -26,6 +27,8 @@ FORMAT = "dct_jax codes 1"
 HEADER_BYTES = 4096
 LARGEST = 2**40
 """Codes of a file; more than anybody has."""
+LARGEST_CLASSES = 2**24
+"""Bytes of the line of the classes' names, as in a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,14 @@ class CodesFile(NamedTuple):
         codes: [N, h, w], mapped from the disk.
         keys: of the N pictures.
         labels: int32 [N], -1 without one.
+        classes: their names, by label; empty if they have none, or if the file is older.
     """
 
     header: CodesHeader
     codes: np.ndarray
     keys: list[str]
     labels: np.ndarray
+    classes: tuple[str, ...]
 
 
 def is_codes_file(path: Path) -> bool:
@@ -110,7 +115,7 @@ def read_codes(path: Path) -> CodesFile:
     try:
         with path.open("rb") as file:
             header = _header(file.read(HEADER_BYTES))
-        lines = [json.loads(line) for line in Path(f"{path}.keys").read_text().splitlines()]
+        classes, lines = _split_keys(Path(f"{path}.keys").read_text())
         keys, labels = [str(line["key"]) for line in lines], np.array([int(line["label"]) for line in lines], np.int32)
         expected = HEADER_BYTES + header.dtype.itemsize * math.prod(header.shape)
         if path.stat().st_size != expected:
@@ -122,7 +127,28 @@ def read_codes(path: Path) -> CodesFile:
         raise ValueError(f"{error.filename}: this file cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: this is no file of codes that can be used ({error})") from None
-    return CodesFile(header, codes, keys, labels)
+    return CodesFile(header, codes, keys, labels, classes)
+
+
+def _classes_line(classes: Sequence[str]) -> str:
+    """Writes the line of the classes' names; "" without any. Raises ValueError if they are too
+    long."""
+    line = json.dumps({"classes": list(classes)}) + "\n" if classes else ""
+    if len(line) > LARGEST_CLASSES:
+        raise ValueError(f"the names of the source's {len(classes)} classes have more than {LARGEST_CLASSES} bytes in all")
+    return line
+
+
+def _split_keys(text: str) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """Reads the whole lines of FILE.keys: the names of the classes, and what is said of each
+    picture. Raises ValueError if the lines cannot be read."""
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    if not (lines and lines[0].startswith('{"classes"')):
+        return (), [json.loads(line) for line in lines]
+    classes = json.loads(lines[0])["classes"] if len(lines[0]) <= LARGEST_CLASSES else None
+    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise ValueError("the first line of its keys has no list of the classes' names")
+    return tuple(classes), [json.loads(line) for line in lines[1:]]
 
 
 def _header(data: bytes) -> CodesHeader:
@@ -159,20 +185,22 @@ class CodesWriter:
         done: how many pictures of the source, and mirrored ones, are in the file or are left out.
     """
 
-    def __init__(self, path: Path, header: CodesHeader) -> None:
-        """Goes on with the partial file beside `path`, if it has the same header.
+    def __init__(self, path: Path, header: CodesHeader, classes: Sequence[str] = ()) -> None:
+        """Goes on with the partial file beside `path`, if it has the same header and classes.
 
         Args:
             path: of the file when it is whole.
             header: whose N does not matter; it is counted.
+            classes: the names of the source's classes, by label; empty if they have none.
 
         Raises:
-            ValueError: if the partial file is of another model or source.
+            ValueError: if the partial file is of another model or source, or the names are too
+                long.
         """
-        self.path, self.header = path, header
+        self.path, self.header, self._first = path, header, _classes_line(classes)
         self._data, self._keys = Path(f"{path}.partial"), Path(f"{path}.keys.partial")
-        lines = self._whole_lines()
-        if lines and _partial_header(self._data) != self._header_of(1):
+        known, lines = self._whole_lines()
+        if lines and (known != tuple(classes) or _partial_header(self._data) != self._header_of(1)):
             raise ValueError(f"{self._data} is of another model or source; remove it, or name another --out")
         start = self._header_of(1).to_bytes()  # before anything is written
         self._file = self._data.open("r+b" if lines else "wb")
@@ -181,7 +209,7 @@ class CodesWriter:
         self.done, self._rows = len(lines), _used(lines)
         self._file.truncate(HEADER_BYTES + self._rows * self._row_bytes)
         self._file.seek(0, 2)
-        self._keys.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        self._keys.write_text(self._first + "".join(json.dumps(line) + "\n" for line in lines))
         self._lines = self._keys.open("a")
 
     @property
@@ -192,17 +220,16 @@ class CodesWriter:
         """Makes the header of so many pictures."""
         return replace(self.header, shape=(rows, *self.header.shape[1:]))
 
-    def _whole_lines(self) -> list[dict[str, Any]]:
-        """The lines of a partial file; the last one may be half-written."""
+    def _whole_lines(self) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+        """The classes and the lines of a partial file; the last line may be half-written."""
         if not (self._data.exists() and self._keys.exists()):
-            return []
-        text = self._keys.read_text()
-        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+            return (), []
+        classes, lines = _split_keys(self._keys.read_text())
         rows = (self._data.stat().st_size - HEADER_BYTES) // self._row_bytes
         while _used(lines) > rows:
             lines.pop()
         del lines[len(lines) - len(lines) % (1 + self.header.mirrored) :]  # a picture and its mirrored one
-        return lines
+        return classes, lines
 
     def append(self, codes: np.ndarray, crops: Sequence[Crop]) -> None:
         """Appends codes, [n, h, w], of the n crops that have pixels; the others are left out."""
@@ -226,9 +253,9 @@ class CodesWriter:
         header = self._header_of(self._rows)
         with self._data.open("r+b") as file:
             file.write(header.to_bytes())
-        lines = [line for line in self._keys.read_text().splitlines() if json.loads(line)["key"] is not None]
+        _, lines = _split_keys(self._keys.read_text())
         with replacing(Path(f"{self.path}.keys")) as path:
-            path.write_text("".join(line + "\n" for line in lines))
+            path.write_text(self._first + "".join(json.dumps(line) + "\n" for line in lines if line["key"] is not None))
         flush(self._data)
         self._data.replace(self.path)  # until here, the partial files tell where to go on
         self._keys.unlink()
@@ -247,11 +274,11 @@ def _used(lines: Sequence[dict[str, Any]]) -> int:
 
 
 @contextmanager
-def writing(path: Path, header: CodesHeader) -> Iterator[CodesWriter]:
+def writing(path: Path, header: CodesHeader, classes: Sequence[str] = ()) -> Iterator[CodesWriter]:
     """Opens a `CodesWriter`, and closes it whatever happens."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = CodesWriter(path, header)
+        writer = CodesWriter(path, header, classes)
     except OSError as error:
         raise ValueError(f"{path} cannot be written ({error.strerror}); name another --out") from None
     try:

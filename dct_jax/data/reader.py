@@ -49,8 +49,13 @@ class Reader(Protocol):
         ...
 
 
-def label_of(record: Record, num_classes: int) -> int:
+def label_of(record: Record, num_classes: int, field: str) -> int:
     """Returns the record's class as a stage has it: 0 for one without classes.
+
+    Args:
+        record: of the picture.
+        num_classes: of the stage.
+        field: the path of the field that says it, `RunConfig.classes_field`.
 
     Raises:
         Unusable: if the stage has classes, but not this one.
@@ -58,5 +63,5 @@ def label_of(record: Record, num_classes: int) -> int:
     if not num_classes:
         return 0
     if not 0 <= record.label < num_classes:
-        raise Unusable("label out of range", f"its label is {record.label}; num_classes needs 0 to {num_classes - 1}")
+        raise Unusable("label out of range", f"its label is {record.label}; {field} needs 0 to {num_classes - 1}")
     return record.label

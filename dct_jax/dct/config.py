@@ -99,6 +99,7 @@ class DCTConfig(RunConfig):
     """Everything that determines a run of a DCTransformer."""
 
     system = "DCTransformer"
+    classes_field = "model.num_classes"
     codec: DCTCodec = field(default_factory=DCTCodec)
     model: ModelConfig = field(default_factory=ModelConfig)
 

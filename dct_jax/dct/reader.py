@@ -42,7 +42,7 @@ class ChunkReader:
     def see(self, record: Record, rng: np.random.Generator, train: bool) -> SeenPicture:
         """Takes a crop, or the whole picture, before it is encoded; or a part of the file's own
         list. Raises ValueError if it cannot be used."""
-        label, flip = label_of(record, self.num_classes), train and self.config.data.flip
+        label, flip = label_of(record, self.num_classes, self.config.classes_field), train and self.config.data.flip
         if self.config.data.own_coefficients:
             return SeenPicture(own_list(record, self.config, flip, rng), label)
         return SeenPicture(seen_image(record, self.config.data, flip, rng), label)

@@ -1,10 +1,12 @@
-"""The page of a prior over codes: samples, whose states go by, and regions of a picture redrawn.
+"""The page of a prior over codes: samples, whose states go by, and regions of a picture that are
+sampled anew.
 
 It needs Gradio: pip install dct_jax[demo].
 """
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +84,7 @@ def build(model: TrainedCodePrior) -> "gradio.Blocks":
         with messages():
             return None if path is None else read_picture(path, size).repeat(scale, axis=0).repeat(scale, axis=1)
 
-    def redraw(path: str | None, mask: bytes | None, pastes: bool, *settings: Any) -> Iterator[Frame]:
+    def inpaint(path: str | None, mask: bytes | None, pastes: bool, *settings: Any) -> Iterator[Frame]:
         with messages():
             region = Region(read_picture(path, size), read_mask(mask, size), pastes)
             yield from sample(*settings, region=region)
@@ -90,7 +92,7 @@ def build(model: TrainedCodePrior) -> "gradio.Blocks":
     def sample(chosen: int | None, seed: float | None, *values: Any, region: Region | None = None) -> Iterator[Frame]:
         with messages():
             label, number = check_choice(chosen, seed)
-            for frame in frames(model, number, label, to_policy(*values), region):
+            for frame in frames(replace(model, policy=to_policy(*values)), number, label, region):
                 yield frame
                 time.sleep(PAUSE)
 
@@ -102,12 +104,12 @@ def build(model: TrainedCodePrior) -> "gradio.Blocks":
             with gr.Column():
                 with gr.Tab("Sample"):
                     actions: list[Action] = [(gr.Button("Sample", elem_id="draw"), sample, [])]
-                with gr.Tab("Redraw"):
+                with gr.Tab("Inpaint"):
                     gr.Markdown(_note(model))
-                    file = add_upload("redraw")
+                    file = add_upload("inpaint")
                     editor = add_mask_editor(scale * max(size) // 16, "editor")
                     pastes = gr.Checkbox(label="paste the known pixels back")
-                    actions.append((gr.Button("Redraw", elem_id="redraw"), redraw, [file, editor, pastes]))
+                    actions.append((gr.Button("Inpaint", elem_id="inpaint"), inpaint, [file, editor, pastes]))
                     file.change(show, [file], [editor], api_name="show")
                 first = [add_class([model.class_name(label) for label in range(model.config.codes.num_classes)]), add_seed()]
                 inputs, to_policy = _add_policy(model)

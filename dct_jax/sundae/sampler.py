@@ -1,6 +1,6 @@
 """Samples grids: all cells at once, again and again, in one compiled loop.
 
-Axes: B batch, h x w cells, K codes, N steps.
+Axes: B batch, h x w cells, K codes.
 """
 
 from collections.abc import Callable
@@ -36,8 +36,8 @@ class Denoised(NamedTuple):
     Attributes:
         codes: int32 [B, h, w].
         steps: int32 [B], how many steps each took, the one without a change included.
-        history: int32 [N + 1, B, h, w], the start and what each step left; a sample that is frozen
-            stays. Without a history N + 1 is 0.
+        history: int32 [room, B, h, w], the start and what each step left, as far as there is room;
+            a sample that is frozen stays. Rows after the last step repeat what it left.
     """
 
     codes: jax.Array
@@ -72,7 +72,7 @@ def sample_grids(
     start: jax.Array | np.ndarray,
     policy: SundaePolicy,
     known: jax.Array | np.ndarray | None = None,
-    history: bool = False,
+    room: int = 0,
 ) -> Denoised:
     """Samples grids from a network.
 
@@ -82,13 +82,12 @@ def sample_grids(
         labels: int32 [B].
         start: the codes of known cells, and what other cells begin with; int32 [B, h, w]. See
             `sample_start`.
-        policy: how they are sampled. Another one needs no other program, but for its number of
-            steps if there is a history.
+        policy: how they are sampled. Another one needs no other program.
         known: bool [B, h, w], the cells that never change; none by default.
-        history: whether all intermediate grids are returned.
+        room: the length of the history, one more than the policy's steps for all of it; 0 for none.
+            Another room needs another program.
     """
     known = np.zeros(start.shape, bool) if known is None else known
-    room = policy.steps + 1 if history else 0
     return _sample_grids(network, room, params, keys, labels, start, known, schedule_of(policy))
 
 
@@ -122,7 +121,8 @@ def denoise(
         known: bool [B, h, w], the cells that never change.
         keys: one for each sample, [B].
         schedule: how they are sampled.
-        room: N + 1, the length of the history, one more than the schedule's steps; 0 for none.
+        room: the length of the history, one more than the schedule's steps for all of it; 0 for
+            none.
     """
     start = jnp.asarray(start, jnp.int32)
     batch = start.shape[0]

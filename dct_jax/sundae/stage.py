@@ -1,7 +1,7 @@
 """A SUNDAE as a stage, and the trained model, which samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
@@ -14,7 +14,7 @@ from dct_jax.codes.stage import CodePriorStage
 from dct_jax.sundae.config import SundaeConfig
 from dct_jax.sundae.network import SundaeNetwork
 from dct_jax.sundae.policy import SundaePolicy
-from dct_jax.sundae.sampler import Denoised, sample_grids, sample_start
+from dct_jax.sundae.sampler import sample_grids, sample_start
 from dct_jax.sundae.unroll import unrolled_loss
 from dct_jax.training.stage import Sizes
 
@@ -54,7 +54,7 @@ class TrainedSundae(TrainedCodePrior):
     """A SUNDAE with its parameters."""
 
     config: SundaeConfig
-    has_steps: ClassVar[bool] = True
+    policy: SundaePolicy = field(default_factory=SundaePolicy)
 
     @cached_property
     def network(self) -> SundaeNetwork:
@@ -62,9 +62,9 @@ class TrainedSundae(TrainedCodePrior):
         return make_network(self.config)
 
     @property
-    def default_policy(self) -> SundaePolicy:
-        """The steps of the paper's pictures of 256 pixels."""
-        return SundaePolicy()
+    def states(self) -> int:
+        """The start, and what each step of the policy leaves."""
+        return self.policy.steps + 1
 
     def check_grid(self, grid: tuple[int, int]) -> None:
         """Raises ValueError if the hourglass cannot halve a grid of (h, w) codes, or it is too
@@ -72,51 +72,24 @@ class TrainedSundae(TrainedCodePrior):
         super().check_grid(grid)
         self.config.model.check_grid(grid)
 
-    def sample_with_steps(
+    def sample(
         self,
         numbers: Sequence[int],
         seed: int,
         labels: Sequence[int],
         grid: tuple[int, int],
         known: tuple[np.ndarray, np.ndarray] | None = None,
-        history: bool = False,
+        room: int = 0,
     ) -> Sampled:
-        """Samples grids, and tells their steps; see `TrainedCodePrior.sample_with_steps`."""
-        found = self.denoise(numbers, seed, labels, grid, self.policy, known, history)
-        return Sampled(np.asarray(found.codes), np.asarray(found.steps), np.asarray(found.history) if history else None)
-
-    def sample_grids(
-        self,
-        numbers: Sequence[int],
-        seed: int,
-        labels: Sequence[int],
-        grid: tuple[int, int],
-        policy: SundaePolicy,
-        known: tuple[np.ndarray, np.ndarray] | None = None,
-    ) -> np.ndarray:
-        """Samples grids, all codes at once, step by step; see `TrainedCodePrior.sample_grids`."""
-        return np.asarray(self.denoise(numbers, seed, labels, grid, policy, known).codes)
-
-    def denoise(
-        self,
-        numbers: Sequence[int],
-        seed: int,
-        labels: Sequence[int],
-        grid: tuple[int, int],
-        policy: SundaePolicy,
-        known: tuple[np.ndarray, np.ndarray] | None = None,
-        history: bool = False,
-    ) -> Denoised:
-        """Samples grids, and tells how many steps each took and, if asked, all states between.
-        Arguments are those of `sample_grids`."""
-        keys = sample_keys(seed, numbers)
+        """Samples grids, all codes at once, step by step; see `TrainedCodePrior.sample`."""
+        params, keys, classes = {"params": self.variables["params"]}, sample_keys(seed, numbers), np.asarray(labels, np.int32)
         start = np.asarray(sample_start(keys, grid, self.config.num_codes))  # [N, h, w]
         is_known = None
         if known is not None:
             codes, is_known = known
             start = np.where(is_known, codes, start)
-        params, of = {"params": self.variables["params"]}, np.asarray(labels, np.int32)
-        return sample_grids(self.network, params, keys, of, start, policy, is_known, history)
+        found = sample_grids(self.network, params, keys, classes, start, self.policy, is_known, room)
+        return Sampled(np.asarray(found.codes), np.asarray(found.steps), np.asarray(found.history) if room else None)
 
 
 def make_network(config: SundaeConfig) -> SundaeNetwork:

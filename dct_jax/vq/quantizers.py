@@ -146,7 +146,8 @@ def counts_and_sums(vectors: jax.Array, codes: jax.Array, num_codes: int) -> tup
 
 def update(config: QuantizerConfig, before: Codebook, counts: jax.Array, sums: jax.Array, spare: jax.Array) -> Codebook:
     """Moves the means of a table by one step, with Laplace smoothing (van den Oord et al., 2017,
-    appendix A.1). A code that hardly any vector has becomes a vector of the batch.
+    appendix A.1). A code that hardly any vector has becomes a vector of the batch, whose count is
+    one that would not be restarted.
 
     Args:
         config: of the quantiser.
@@ -158,8 +159,9 @@ def update(config: QuantizerConfig, before: Codebook, counts: jax.Array, sums: j
     counts = kept * before.counts + (1 - kept) * counts
     sums = kept * before.sums + (1 - kept) * sums
     is_dead = counts < config.restart  # [K]
-    counts = jnp.where(is_dead, 1.0, counts)
-    sums = jnp.where(is_dead[:, None], spare, sums)
+    fresh = max(1.0, config.restart)
+    counts = jnp.where(is_dead, fresh, counts)
+    sums = jnp.where(is_dead[:, None], fresh * spare, sums)
     total = counts.sum()
     smoothed = total * (counts + SMOOTHING) / (total + k * SMOOTHING)  # [K]
     table = jnp.where(counts[:, None] > 0, sums / smoothed[:, None], before.table)

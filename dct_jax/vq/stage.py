@@ -12,6 +12,7 @@ import optax
 from dct_jax import plots
 from dct_jax.distributed.parallel import DATA_AXIS
 from dct_jax.nn.initial import initial_params
+from dct_jax.training.batches import pictures_at_a_time
 from dct_jax.training.optimizer import make_optimizer
 from dct_jax.training.stage import Findings, HeldOutPictures, Mean, Metrics, Sizes, Stage, Trained, TrainState
 from dct_jax.vq.autoencoder import TrainedAutoencoder
@@ -66,7 +67,8 @@ class AutoencoderStage(Stage):
     def pictures(self, variables: Any, held_out: np.ndarray) -> dict[str, np.ndarray]:
         """Returns held-out pictures above their reconstructions."""
         shown = held_out[:SHOWN]
-        _, copies = self.trained(variables, (), ()).reconstruct(shown)
+        as_evaluated = pictures_at_a_time(*held_out.shape[:3])  # the program is there already
+        _, copies = self.trained(variables, (), ()).reconstruct(shown, as_evaluated)
         return {"reconstructions": plots.image_grid([*shown, *copies], columns=len(shown))}
 
     def findings(

@@ -1,7 +1,7 @@
 """A sliding-window transformer as a stage, and the trained model, which samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dct_jax.codes.prior import TrainedCodePrior
+from dct_jax.codes.prior import Sampled, TrainedCodePrior
 from dct_jax.codes.random_keys import sample_keys
 from dct_jax.codes.stage import CodePriorStage
 from dct_jax.nn.temperature import SymbolPolicy
@@ -55,6 +55,7 @@ class TrainedWindow(TrainedCodePrior):
     """A sliding-window transformer with its parameters."""
 
     config: WindowConfig
+    policy: SymbolPolicy = field(default_factory=SymbolPolicy)
     limit_of_known: ClassVar[str] = "a code depends on the known codes before it in raster order alone, and on none after it"
 
     @cached_property
@@ -62,26 +63,20 @@ class TrainedWindow(TrainedCodePrior):
         """The Flax module."""
         return make_network(self.config)
 
-    @property
-    def default_policy(self) -> SymbolPolicy:
-        """All codes by their probabilities."""
-        return SymbolPolicy()
-
-    def sample_grids(
+    def sample(
         self,
         numbers: Sequence[int],
         seed: int,
         labels: Sequence[int],
         grid: tuple[int, int],
-        policy: SymbolPolicy,
         known: tuple[np.ndarray, np.ndarray] | None = None,
-    ) -> np.ndarray:
+        room: int = 0,
+    ) -> Sampled:
         """Samples grids, one code after another. A code depends on those before it alone, so what
-        is known guides only what comes later in raster order. See `TrainedCodePrior.sample_grids`.
-        """
+        is known guides only what comes later in raster order. See `TrainedCodePrior.sample`."""
+        params, keys, classes = {"params": self.variables["params"]}, sample_keys(seed, numbers), np.asarray(labels, np.int32)
         given = None if known is None else Known(jnp.asarray(known[0], jnp.int32), jnp.asarray(known[1]))
-        params, of = {"params": self.variables["params"]}, np.asarray(labels, np.int32)
-        return np.asarray(sample_codes(self.network, params, grid, of, sample_keys(seed, numbers), policy, given))
+        return Sampled(np.asarray(sample_codes(self.network, params, grid, classes, keys, self.policy, given)))
 
 
 def make_network(config: WindowConfig) -> WindowTransformer:

@@ -1,4 +1,4 @@
-"""Masks of pictures: which pixels are redrawn, which codes are known then."""
+"""Masks of pictures: which pixels are sampled anew, which codes are known then."""
 
 import itertools
 
@@ -58,10 +58,10 @@ def test_a_code_is_known_if_all_its_pixels_are(size: tuple[int, int], f: int) ->
 
 def test_a_mask_without_a_known_or_an_unknown_code_is_refused() -> None:
     mask = np.zeros((4, 4), bool)
-    with pytest.raises(ValueError, match="the mask redraws nothing; "):
+    with pytest.raises(ValueError, match="the mask covers no code; "):
         masks.known_codes(mask, 2)
     mask[::2, ::2] = True  # a pixel of each square
-    with pytest.raises(ValueError, match=r"the mask redraws all of the 2 x 2 codes; .* \(all of its 2 x 2 pixels\)"):
+    with pytest.raises(ValueError, match=r"the mask covers all of the 2 x 2 codes; .* \(all of its 2 x 2 pixels\)"):
         masks.known_codes(mask, 2)
 
 
@@ -79,7 +79,7 @@ def test_the_picture_of_a_mask_is_cropped_as_the_picture_is(shape: tuple[int, in
             np.testing.assert_array_equal(mask, crop == 255)
 
 
-def test_a_pixel_of_a_reduced_mask_is_redrawn_if_a_part_of_it_is() -> None:
+def test_a_pixel_of_a_reduced_mask_is_sampled_anew_if_a_part_of_it_is() -> None:
     picture = np.zeros((13, 8, 3), np.uint8)  # the crop has 12 rows, from 0 on
     for row, column in itertools.product(range(13), range(8)):
         picture[:] = 0

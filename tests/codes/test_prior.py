@@ -46,7 +46,7 @@ def test_sample_i_of_a_seed_is_the_same_in_whatever_batch(kind: str) -> None:
 
     def sample(seed: int, labels: list[int]) -> np.ndarray:
         """Samples the numbers 2 and 1."""
-        return model.sample_grids([2, 1], seed, labels, (4, 4), model.default_policy)
+        return model.sample([2, 1], seed, labels, (4, 4)).codes
 
     grids = sample(7, [0, 1])
     np.testing.assert_array_equal(model.decode(grids), [samples[2], samples[1]])
@@ -56,11 +56,24 @@ def test_sample_i_of_a_seed_is_the_same_in_whatever_batch(kind: str) -> None:
     assert not any(np.array_equal(a, b) for a, b in zip(sample(8, [0, 1]), grids))
 
 
+def test_batches_that_are_shown_have_a_history() -> None:
+    model = prior_of("sundae").with_settings({"steps": 3, "min_steps": 3})
+    batches = [sampled for _, sampled in model.sample_batches(5, 0, [0], 2, shown=3)]
+    histories = [sampled.history for sampled in batches]
+    assert [None if one is None else one.shape for one in histories] == [(4, 2, 4, 4), (4, 2, 4, 4), None]
+    for sampled in batches[:2]:
+        assert sampled.history is not None
+        np.testing.assert_array_equal(sampled.history[-1], sampled.codes)
+    assert [sampled.history for _, sampled in model.sample_batches(2, 0, [0], 2)] == [None]
+    with pytest.raises(ValueError, match="a window transformer samples each code once; it has no history"):
+        prior_of("window").sample_batches(2, 0, [0], 2, shown=1)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_samples_of_any_rectangle_decode_and_known_codes_stay(kind: str) -> None:
     model, rng = prior_of(kind), np.random.default_rng(0)
     codes, mask = rng.integers(0, CODES, (6, 3, 7)), rng.random((6, 3, 7)) < 0.3
-    grids = model.sample_grids(range(6), 0, [0, 1] * 3, (3, 7), model.default_policy, (codes, mask))
+    grids = model.sample(range(6), 0, [0, 1] * 3, (3, 7), (codes, mask)).codes
     assert grids.shape == (6, 3, 7) and grids.dtype == np.int32
     np.testing.assert_array_equal(grids[mask], codes[mask])
     assert (grids[~mask] != codes[~mask]).mean() > 0.5
@@ -107,7 +120,7 @@ def test_pixels_need_no_autoencoder() -> None:
     (picture,) = random_pictures(1)
     grey = np.repeat(picture[..., :1], 3, axis=-1)
     np.testing.assert_array_equal(model.reconstruct(grey), grey)
-    grids = model.sample_grids([0, 1], 0, [0, 0], (2, 8), model.default_policy)
+    grids = model.sample([0, 1], 0, [0, 0], (2, 8)).codes
     pictures = model.decode(grids)
     np.testing.assert_array_equal(pictures, np.repeat(grids[..., None], 3, axis=-1))
     assert model.block_size == 1

@@ -134,7 +134,7 @@ def test_codes_that_do_not_fit_are_refused(codes: np.ndarray, message: str) -> N
 
 def test_a_label_out_of_range_is_refused() -> None:
     reader = prior_config("window", classes=2).reader()
-    with pytest.raises(Unusable, match="its label is 2; num_classes needs 0 to 1"):
+    with pytest.raises(Unusable, match=r"its label is 2; codes.num_classes needs 0 to 1"):
         reader.see(Record(b"", 2, "key", np.zeros((1, 64), int)), np.random.default_rng(0), train=True)
 
 

@@ -111,6 +111,33 @@ def test_the_autoencoder_is_frozen(kind: str) -> None:
     assert metrics[0].gradient_norm == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-3)
 
 
+def test_a_device_encodes_a_part_of_its_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training, and as many pictures or fewer in evaluations, which copy no variables again."""
+    stage, rows, calls = config_of("window", accumulate=2).build(), [], []
+
+    def encode(config: Any, autoencoder: Any, pictures: jax.Array) -> jax.Array:
+        rows.append(len(pictures))
+        return jnp.zeros((len(pictures), 4, 4), jnp.int32)
+
+    monkeypatch.setattr("dct_jax.codes.stage.to_codes", encode)
+    step = jax.vmap(stage.step, in_axes=(None, 0), axis_name="data")
+    jax.eval_shape(step, first_state("window"), jax.tree.map(lambda x: x[None], batch_of(0)))
+    assert set(rows) == {2}
+
+    def judge(variables: Any, batch: CodesBatch) -> dict[str, np.ndarray]:
+        calls.append((jax.tree.leaves(variables), len(batch.labels)))
+        return {"nats": np.ones(len(batch.labels))}
+
+    stage.__dict__["_judge"] = judge
+    for devices, size in ((1, 2), (2, 1)):
+        where = jax.local_devices()[:devices]
+        assert stage.evaluate(replicate(first_state("window").variables, where), batch_of(0), where)["nats"] == 1
+        assert [number for _, number in calls] == [size] * (4 // size)
+        assert all(isinstance(x, jax.Array) and x.devices() == {where[0]} for x in calls[0][0])
+        assert all(x is y for x, y in zip(calls[0][0], calls[1][0], strict=True))
+        calls.clear()
+
+
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with run/ of an autoencoder, pictures/, plain.codes and plain.codes.txt."""
@@ -140,8 +167,12 @@ def nats_of(run: Path) -> float:
     return float(held_out["nats"])
 
 
-def test_a_run_on_codes_is_the_run_on_their_pictures_and_its_folder_alone_makes_pictures(room: Path, tmp_path: Path) -> None:
-    """The autoencoder's run is away by then. A run of other weights does not go on."""
+def test_a_run_on_codes_is_the_run_on_their_pictures_and_its_folder_alone_makes_pictures(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The autoencoder's run is away by then. With another in its place the run does not go on, but
+    without one it does: the file's codes must be those of the autoencoder in the checkpoints. What
+    a run counts as parameters are its own."""
     shutil.copytree(room / "run", tmp_path / "run")
     runs = {name: tmp_path / name for name in ("pictures", "codes")}
     for name, source in (("pictures", f"folder:{room}/pictures"), ("codes", f"codes:{room}/plain.codes")):
@@ -149,6 +180,8 @@ def test_a_run_on_codes_is_the_run_on_their_pictures_and_its_folder_alone_makes_
         assert main(arguments) == 0
     assert nats_of(runs["codes"]) == pytest.approx(nats_of(runs["pictures"]), rel=1e-4)
     model = dct_jax.load(runs["codes"])
+    parameters = sum(x.size for x in jax.tree.leaves(model.variables["params"]))
+    assert "".join(capsys.readouterr()).count(f"{parameters:,} parameters") == 2
     assert_close(dct_jax.load(runs["pictures"]).variables, model.variables)
 
     autoencoder = random_autoencoder(vqvae_config())
@@ -159,8 +192,19 @@ def test_a_run_on_codes_is_the_run_on_their_pictures_and_its_folder_alone_makes_
     )
     jax.tree.map(np.testing.assert_array_equal, model.variables["autoencoder"], autoencoder.variables)
     pictures = [picture for _, picture in model.sample_pictures(2, 0, [0, 1], 2)]
-    grids = model.sample_grids([0, 1], 0, [0, 1], (4, 4), model.default_policy)
+    grids = model.sample([0, 1], 0, [0, 1], (4, 4)).codes
     np.testing.assert_array_equal(pictures, next(autoencoder.detokenize(grids, 2)))
+
+    on_codes = prior_config("window", f"codes:{room}/plain.codes", str(tmp_path / "run"), 2, evaluate_every=4)
+    assert train_at(on_codes, runs["codes"]).step == 4
+    assert f"the run goes on with the autoencoder in {runs['codes']}" in caplog.text
+    for name in ("plain.codes", "plain.codes.keys"):
+        content = (room / name).read_bytes().replace(autoencoder.fingerprint.encode(), b"0" * 64)
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="these are codes of the model 00000000; they must be those of the model"):
+        train_at(replace(on_codes, data=replace(on_codes.data, source=f"codes:{tmp_path}/plain.codes")), runs["codes"])
+    with pytest.raises(ValueError, match=f"{tmp_path}/run"):
+        train_at(on_codes, tmp_path / "new")
 
     save_run(tmp_path / "run", random_autoencoder(vqvae_config(), seed=9))
     with pytest.raises(ValueError, match="holds a run that began with another autoencoder; go on with that one"):
@@ -213,9 +257,9 @@ def test_what_does_not_fit_together_is_refused_in_a_line(room: Path, debug_run: 
     beyond.write_text(f"{' '.join(map(str, range(CODES - 15, CODES + 1)))}\n".replace("-", "") * 20)
     assert f"this run has 0 to {CODES - 1}" in refuse(f"codes:{beyond}")
     # Classes.
-    assert "num_classes is 3, but folder:" in (line := refuse(pictures, room / "run", 3)) and "has 2 classes" in line
-    assert f"num_classes is 2, but {text} has 0 classes" in refuse(text, room / "run", 2)
-    assert "its label is 1; num_classes needs 0 to 0" in refuse(plain, room / "run", 1)
+    assert "codes.num_classes is 3, but folder:" in (line := refuse(pictures, room / "run", 3)) and "has 2 classes" in line
+    assert f"codes.num_classes is 2, but {text} has 0 classes" in refuse(text, room / "run", 2)
+    assert f"codes.num_classes is 1, but {plain} has 2 classes" in refuse(plain, room / "run", 1)
     # Files.
     assert f"{tmp_path}/none.codes: there is no such file" in refuse(f"codes:{tmp_path}/none.codes")
     assert "data.split is 'train'; codes:" in refuse(plain, room / "run", 0, "--data.split", "train")

@@ -38,7 +38,7 @@ def vqgan_config() -> VQGANConfig:
         data=DataConfig(image_size=(SIDE, SIDE)),
         quantizer=QuantizerConfig("gradient", CODES, 4),
         model=ConvolutionsConfig(channels=32, multipliers=(1, 1), residual_blocks=1, attention=(), latent_channels=8),
-        loss=LossConfig(perceptual="none"),
+        loss=LossConfig(perceptual="none", discriminator_layers=1),
     )
 
 

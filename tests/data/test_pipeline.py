@@ -171,7 +171,7 @@ def test_a_picture_that_cannot_be_used_is_replaced_counted_and_logged_once(
     broken, small, label = sorted(message.split(": ", 1)[1] for message in caplog.messages if "skipping" in message)
     assert broken.startswith(f"{tmp_path}/class1/picture.png: this is no image of a kind that is read")
     assert small == f"{tmp_path}/class2/picture.png: the picture has 15 x 40 pixels; it must have at least 16 x 16"
-    assert label == f"{tmp_path}/class4/picture.png: its label is 4; num_classes needs 0 to 3"
+    assert label == f"{tmp_path}/class4/picture.png: its label is 4; model.num_classes needs 0 to 3"
 
 
 def test_too_many_pictures_that_cannot_be_used_end_the_run_with_their_list(tmp_path: Path) -> None:

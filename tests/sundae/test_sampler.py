@@ -51,7 +51,7 @@ def copying(codes: jax.Array) -> jax.Array:
 def test_the_loop_is_a_plain_loop() -> None:
     policy = SundaePolicy(steps=12, temperature=(1.5, 0.5), proportion=(0.3, 0.05), min_steps=3)
     known = np.asarray(uniform_cells(keys(), SIZE)) < 0.3
-    found = sample(policy, known=known, history=True)
+    found = sample(policy, known=known, room=13)
     params, logits_of = variables(), jax.jit(NETWORK.apply)
     codes = np.array(sample_start(keys(), SIZE, K))
     states, steps, frozen = [codes.copy()], np.zeros(BATCH, int), np.zeros(BATCH, bool)

@@ -86,11 +86,11 @@ def test_unknown_cells_begin_at_random_and_known_ones_never_change() -> None:
     """In all states of the history. A sample's start depends on its number and the seed alone."""
     model, rng = sundae(), np.random.default_rng(0)
     codes, mask = rng.integers(0, CODES, (3, 4, 4)), rng.random((3, 4, 4)) < 0.4
-    policy = SundaePolicy(steps=5, min_steps=2)
-    found = model.denoise(range(3), 7, [0, 1, 0], (4, 4), policy, (codes, mask), history=True)
+    model = replace(model, policy=SundaePolicy(steps=5, min_steps=2))
+    found = model.sample(range(3), 7, [0, 1, 0], (4, 4), (codes, mask), room=model.states)
     history = np.asarray(found.history)  # [6, 3, 4, 4]
     np.testing.assert_array_equal(history[:, mask], np.broadcast_to(codes[mask], (6, mask.sum())))
-    free = model.denoise([2, 0, 1], 7, [0, 0, 1], (4, 4), policy, history=True)
+    free = model.sample([2, 0, 1], 7, [0, 0, 1], (4, 4), room=model.states)
     np.testing.assert_array_equal(np.asarray(free.history)[0][[1, 2, 0]][~mask], history[0][~mask])
     start = np.asarray(free.history)[0]
     assert len(np.unique(start)) > CODES // 2 and not np.array_equal(start[0], start[1])
@@ -105,7 +105,7 @@ def test_a_grid_that_the_hourglass_cannot_halve_is_refused(tmp_path: Path, refus
     assert "the grid is 8 x 7 codes; both sides must be divisible by 2^1 = 2" in message
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="the grid is 3 x 4 codes"):
-        sundae_of_halves().sample_grids([0], 0, [0], (3, 4), SundaePolicy())
+        sundae_of_halves().sample([0], 0, [0], (3, 4))
 
 
 def sundae_of_halves() -> TrainedSundae:

@@ -11,7 +11,7 @@ from dct_jax.commands import codes as commands
 from dct_jax.commands import main
 from dct_jax.data import codes_file
 from dct_jax.data.central_crops import Crop
-from dct_jax.data.codes_file import HEADER_BYTES, CodesHeader, read_codes, writing
+from dct_jax.data.codes_file import HEADER_BYTES, LARGEST_CLASSES, CodesHeader, CodesWriter, read_codes, writing
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import open_source
 from dct_jax.dct.statistics import psnr
@@ -66,6 +66,7 @@ def test_codes_become_the_reconstructions_in_their_order(run: Path, pictures: Pa
     records = [source[i] for i in range(10) if not source[i].key.endswith("4.png")]
     assert file.keys == [record.key for record in records for _ in range(2)]
     assert file.labels.tolist() == [record.label for record in records for _ in range(2)]
+    assert file.classes == source.classes == open_source(f"codes:{tmp_path}/all.codes").classes == ("a", "b")
     plain = np.stack([read_image(record.key) for record in records])
     whole = np.stack([plain, plain[:, :, ::-1]], axis=1).reshape(-1, 16, 16, 3)
     np.testing.assert_array_equal(file.codes, np.concatenate(list(model.tokenize(whole))))
@@ -161,6 +162,13 @@ def test_bad_input(run: Path, pictures: Path, debug_run: Path, tmp_path: Path, r
         assert message in refused("detokenize", run, text, "--out", tmp_path / "a")
     assert tokenize(run, pictures, tmp_path / "b.codes") == 0
     data = (tmp_path / "b.codes").read_bytes()
+    keys = (tmp_path / "b.codes.keys").read_text()
+    for first in ('{"classes": "ab"}', '{"classes": [1]}', '{"classes"}', '{"classes": ["' + "x" * LARGEST_CLASSES + '"]}'):
+        (tmp_path / "b.codes.keys").write_text("\n".join([first, *keys.splitlines()[1:], ""]))
+        assert "is no file of codes that can be used" in refused(
+            "detokenize", run, tmp_path / "b.codes", "--out", tmp_path / "a"
+        )
+    (tmp_path / "b.codes.keys").write_text(keys)
     for damaged, message in (
         (data[:-1], "bytes and must have"),
         (data.replace(b"dct_jax codes 1", b"dct_jax codes 9"), "its first line does not say"),
@@ -176,3 +184,35 @@ def test_bad_input(run: Path, pictures: Path, debug_run: Path, tmp_path: Path, r
     )
     assert not (tmp_path / "a").exists()
     assert len(data) == HEADER_BYTES + 2 * 9 * 16
+
+
+def write(path: Path, classes: tuple[str, ...]) -> None:
+    with writing(path, CodesHeader("model", 32, (1, 2, 2), False, "source"), classes) as writer:
+        writer.append(np.ones((1, 2, 2), int), [Crop("key", 1, np.zeros((8, 8, 3), np.uint8))])
+        writer.finish()
+
+
+def test_the_names_of_classes_are_kept_and_older_files_have_none(tmp_path: Path) -> None:
+    """Whatever letters the names have, and more of them than the header has room for."""
+    many = (*(f"class {i}\u2028\n" for i in range(1000)), "\udc80", '"')
+    write(tmp_path / "many.codes", many)
+    write(tmp_path / "none.codes", ())
+    assert read_codes(tmp_path / "many.codes").classes == many
+    assert (tmp_path / "none.codes.keys").read_text() == '{"key": "key", "label": 1}\n'  # as older versions wrote it
+    for name in ("many", "none"):
+        found = read_codes(tmp_path / f"{name}.codes")
+        assert (found.keys, found.labels.tolist(), found.codes.tolist()) == (["key"], [1], [[[1, 1], [1, 1]]])
+    assert open_source(f"codes:{tmp_path}/none.codes").classes == ()
+    with pytest.raises(ValueError, match="names of the source's 1 classes have more than"):
+        write(tmp_path / "long.codes", ("x" * LARGEST_CLASSES,))
+    assert not list(tmp_path.glob("long*"))
+
+
+def test_a_part_with_other_classes_does_not_go_on(tmp_path: Path) -> None:
+    header, pixels = CodesHeader("model", 32, (1, 2, 2), False, "source"), np.zeros((8, 8, 3), np.uint8)
+    with writing(tmp_path / "a.codes", header, ("cat", "owl")) as writer:
+        writer.append(np.ones((1, 2, 2), int), [Crop("key", 1, pixels)])
+    with pytest.raises(ValueError, match="is of another model or source"):
+        CodesWriter(tmp_path / "a.codes", header, ("owl", "cat"))
+    with writing(tmp_path / "a.codes", header, ("cat", "owl")) as writer:
+        assert writer.done == 1

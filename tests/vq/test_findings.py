@@ -12,8 +12,10 @@ import scipy.linalg
 from dct_jax.config import DataConfig
 from dct_jax.evaluation.features import FeatureNetwork
 from dct_jax.evaluation.lpips import Lpips, Name, has_lpips, load_lpips
+from dct_jax.training import batches
 from dct_jax.training.stage import HeldOutPictures
-from dct_jax.vq import findings
+from dct_jax.vq import autoencoder, findings
+from dct_jax.vq.autoencoder import TrainedAutoencoder
 from dct_jax.vq.config import AutoencoderConfig, QuantizerConfig, VQVAEConfig
 from dct_jax.vq.findings import autoencoder_findings, compare_features, compare_pictures
 from dct_jax.vq.measures import measure
@@ -60,7 +62,7 @@ def test_a_half_is_compared_with_the_other_half() -> None:
     assert equal["FD"] == pytest.approx(0, abs=1e-6)
     assert equal["FD_matched"] == pytest.approx(equal["FD_floor"], rel=1e-9) and equal["FD_floor"] > 1
 
-    brighter = compare_features(network, pictures, pictures + np.uint8(20))
+    brighter = compare_features(network, pictures, pictures + np.uint8(20), 40)
     assert brighter["FD_floor"] == pytest.approx(equal["FD_floor"], rel=1e-6)
     assert brighter["FD"] == pytest.approx(3 * 20**2, rel=1e-4)
 
@@ -135,17 +137,43 @@ def test_without_the_package_the_other_numbers_stay(monkeypatch: pytest.MonkeyPa
     assert found.notes == ["LPIPS and FD-AlexNet are left out; they need pip install 'dct_jax[metrics]'"]
 
 
-def test_a_model_is_shown_beside_its_originals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nine pictures in bands of eight."""
-    monkeypatch.setattr(findings, "has_lpips", lambda: False)
+def small_model() -> TrainedAutoencoder:
     config = VQVAEConfig(
         data=DataConfig(source="landscapes", image_size=(8, 8)),
         quantizer=QuantizerConfig(codes=16, dim=4),
         model=AutoencoderConfig(channels=8, residual_blocks=0),
     )
     stage = config.build()
-    model = stage.trained(stage.init().variables, (), ())
-    pictures = random_pictures(9, 8)
+    return stage.trained(stage.init().variables, (), ())
+
+
+@pytest.mark.parametrize(("most_pixels", "expected"), [(2**20, 4), (2 * 8 * 8, 2)])
+def test_a_model_takes_as_many_pictures_as_is_asked_and_fewer_of_large_ones(
+    monkeypatch: pytest.MonkeyPatch, most_pixels: int, expected: int
+) -> None:
+    """The encoder and the decoder, of `evaluate` with four pictures at a time, and by default."""
+    sizes, run = [], batches.run_in_batches
+
+    def see(program: Any, rows: Any, size: int) -> Any:
+        sizes.append(size)
+        return run(program, rows, size)
+
+    monkeypatch.setattr(findings, "has_lpips", lambda: False)
+    monkeypatch.setattr(autoencoder, "run_in_batches", see)
+    monkeypatch.setattr(batches, "MOST_PIXELS", most_pixels)
+    model, pictures = small_model(), random_pictures(9, 8)
+    autoencoder_findings(model, HeldOutPictures(pictures, list(range(9)), "hills", True), 4)
+    assert sizes == [expected, expected]
+    whole = [np.asarray(x) for x in model.reconstruct(pictures)]
+    assert sizes[2:] == [min(9, most_pixels // 64)] * 2
+    for ours, theirs in zip(whole, model.reconstruct(pictures, 7)):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_model_is_shown_beside_its_originals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine pictures in bands of eight."""
+    monkeypatch.setattr(findings, "has_lpips", lambda: False)
+    model, pictures = small_model(), random_pictures(9, 8)
     held = HeldOutPictures(pictures, [0, 0, 0, 1, 1, 1, 2, 2, 2], "hills", True)
     found = autoencoder_findings(model, held, 4)
     codes, copies = model.reconstruct(pictures)

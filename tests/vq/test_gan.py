@@ -1,5 +1,6 @@
 """A VQ-GAN: its sizes, its losses, and the two optimisers of its step."""
 
+import importlib.util
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -18,10 +19,12 @@ from dct_jax.data.pipeline import training_batches
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_sources
 from dct_jax.distributed.parallel import parallel, place, replicate
+from dct_jax.evaluation import lpips
 from dct_jax.evaluation.lpips import has_lpips
 from dct_jax.nn.initial import initial_params
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
+from dct_jax.training.run_folder import check_same_run
 from dct_jax.training.stage import Metrics, TrainState
 from dct_jax.vq.config import QuantizerConfig
 from dct_jax.vq.gan.config import ConvolutionsConfig, LossConfig, VQGANConfig
@@ -151,6 +154,16 @@ def test_the_discriminator_neither_learns_nor_teaches_before_its_start() -> None
     assert states[0][1].means["discriminator"].sum == 0
 
 
+def test_the_discriminators_means_begin_at_its_start_and_its_rate_is_the_runs() -> None:
+    """Adam has a count of its steps, and the schedule one of the run's."""
+    states = [state for state, _ in run(config_of())]
+    fresh = config_of().build().init().optimizer.discriminator
+    jax.tree.map(np.testing.assert_array_equal, states[1].optimizer.discriminator, fresh)
+    counts = [[int(x) for x in jax.tree.leaves(state.optimizer.discriminator) if x.ndim == 0] for state in states]
+    assert counts == [[0, 0], [0, 0], [1, 3], [2, 4]]
+    assert [int(x) for x in jax.tree.leaves(states[3].optimizer.generator) if x.ndim == 0] == [4, 4]
+
+
 @pytest.mark.parametrize("norm", ["group", pytest.param("batch", marks=pytest.mark.slow)])
 def test_two_devices_give_the_weights_the_codebook_and_the_discriminator_of_one(norm: str) -> None:
     (one, metrics_one), (two, metrics_two) = (run(config_of(norm=norm), devices)[-1] for devices in (1, 2))
@@ -187,6 +200,14 @@ def test_the_perceptual_loss_is_part_of_a_step_and_of_the_score() -> None:
     numbers = stage.compare(pictures, batches(2)[1])
     assert numbers["reconstruction_loss"] == pytest.approx(numbers["absolute_error"] + numbers["lpips"], rel=1e-5)
     assert numbers["lpips"] > 0.1
+
+
+def test_checkpoints_from_before_the_discriminator_are_not_the_best() -> None:
+    """Unless the run ends before it starts."""
+    config = config_of()  # it starts at step 2 of 8
+    assert [config.build().can_be_best(step) for step in (1, 2, 3, 8)] == [False, False, True, True]
+    late = replace(config, loss=replace(config.loss, adversarial_start=8))
+    assert late.build().can_be_best(1)
 
 
 def test_initial_parameters_are_those_of_flax() -> None:
@@ -241,6 +262,51 @@ def test_a_value_out_of_range_is_refused_by_its_fields_name(room: str, name: str
         replace(config, **{room: replace(getattr(config, room), **{name: value})})
     message = str(error.value)
     assert message.startswith(f"{room}.{name} is {value}; ") and "\n" not in message
+
+
+@pytest.mark.parametrize(("layers", "side"), [(1, 6), (2, 12), (3, 24)])
+def test_pictures_too_small_for_a_patch_are_refused(layers: int, side: int) -> None:
+    """A discriminator of the smallest picture has one logit, and of a smaller one none."""
+    loss = LossConfig("none", discriminator_channels=8, discriminator_layers=layers)
+    shapes = jax.eval_shape(Discriminator(loss).init_with_output, jax.random.key(0), jnp.zeros((1, side, side, 3)))
+    assert shapes[0].shape == (1, 1, 1)
+    config, data = config_of(), DataConfig(source="landscapes", image_size=(side, side + 2))
+    assert replace(config, data=data, loss=loss).data.image_size == (side, side + 2)
+    with pytest.raises(ValueError) as error:
+        replace(config, data=replace(data, image_size=(side + 2, side - 2)), loss=loss)
+    expected = f"loss.discriminator_layers is {layers}, which needs {side} or more pixels of each side"
+    assert str(error.value) == f"data.image_size is ({side + 2}, {side - 2}); {expected}"
+
+
+@pytest.mark.parametrize(("perceptual", "side"), [("vgg16", 16), ("alexnet", 31)])
+def test_pictures_too_small_for_the_perceptual_loss_are_refused(perceptual: Any, side: int) -> None:
+    assert lpips.SMALLEST[perceptual] == side
+    config = config_of()
+    model = replace(config.model, sides="pad")
+    config = replace(config, model=model, data=replace(config.data, image_size=(side, side)))
+    loss = replace(config.loss, perceptual=perceptual)
+    assert replace(config, loss=loss).loss.perceptual == perceptual
+    with pytest.raises(
+        ValueError, match=rf"data.image_size is .*; loss.perceptual is {perceptual}, which needs {side} or more"
+    ):
+        replace(config, loss=loss, data=replace(config.data, image_size=(side, side - 1)))
+
+
+def test_a_run_with_a_perceptual_loss_goes_on_only_where_its_weights_are(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Without them, a new run's configuration says that it has none, and the log, too."""
+    config = config_of("vgg16")
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        without, given = config.complete(dct_jax.load)
+    assert (without, given) == (config_of(), {})
+    assert "loss.perceptual is vgg16 and becomes none" in caplog.text and "pip install 'dct_jax[metrics]'" in caplog.text
+    for theirs, ours in ((config, without), (without, config)):
+        with pytest.raises(ValueError, match=r"another configuration \(.*loss.perceptual"):
+            check_same_run(tmp_path, theirs, ours)
+    if has_lpips():
+        assert config.complete(dct_jax.load) == (config, {})
 
 
 def test_sides_that_the_downsampling_does_not_divide_are_padded_if_the_field_says_so() -> None:

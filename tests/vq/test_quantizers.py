@@ -161,6 +161,20 @@ def test_a_dead_code_becomes_the_spare_vector_and_the_others_stay() -> None:
     np.testing.assert_allclose(after.table, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("restart", [0.5, 1.0, 2.0, 5.0])
+def test_a_restarted_code_lives_on_if_it_finds_vectors(restart: float) -> None:
+    """In the next step it has a few more vectors than the threshold asks for, all at the code."""
+    table, spare = random_vectors(K, D), random_vectors(K, D, seed=1)
+    counts = np.full(K, 20, np.float32)
+    counts[4] = 0
+    config = QuantizerConfig("ema", codes=K, dim=D, decay=0.9, restart=restart)
+    first = update(config, Codebook(table, counts, table * counts[:, None]), counts, table * counts[:, None], spare)
+    assert first.counts[4] == max(1, restart)
+    counts[4] = restart + 1
+    second = update(config, first, counts, np.asarray(first.table) * counts[:, None], random_vectors(K, D, seed=2))
+    np.testing.assert_allclose(second.table[4], spare[4], rtol=1e-3)
+
+
 @pytest.mark.parametrize("levels", LEVELS)
 def test_codes_and_levels_are_inverse_bijections(levels: tuple[int, ...]) -> None:
     """All codes in their order are all choices of levels, the first coordinate's changing

@@ -14,6 +14,7 @@ import yaml
 
 import dct_jax
 from dct_jax.commands import main
+from dct_jax.commands.imports import left_aside
 from dct_jax.vq.gan.config import VQGANConfig
 from dct_jax.vq.taming.config import make_config, parse_yaml, read_config
 from dct_jax.vq.taming.weights import read_weights
@@ -420,3 +421,19 @@ def test_import_leaves_nothing_of_what_it_refuses(files: Path, tmp_path: Path, r
         "import", "taming", model, config, "--out", "gs://a/run"
     )
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_left_aside_is_said_in_one_line_whatever_its_names() -> None:
+    """Escape sequences of a terminal, endless names, and many of them."""
+    counts = {"\x1b[2J\n": 1, "b" * 500: 2} | {f"c{i}": 3 for i in range(9)}
+    line = left_aside(counts)
+    assert line == f"left aside: \\x1b[2J\\n (1), {'b' * 80} (2), {', '.join(f'c{i} (3)' for i in range(6))} and 3 more"
+    assert left_aside({"a": 1}) == "left aside: a (1)"
+
+
+@pytest.mark.parametrize(("resolution", "layers", "perceptual"), [(256, 3, "vgg16"), (16, 2, "vgg16"), (8, 1, "none")])
+def test_the_losses_of_an_imported_run_fit_its_pictures(resolution: int, layers: int, perceptual: str) -> None:
+    values = copy.deepcopy(CONFIG)
+    values["model"]["params"]["ddconfig"]["resolution"] = resolution
+    loss = make_config(values, "landscapes").loss
+    assert (loss.discriminator_layers, loss.perceptual) == (layers, perceptual)

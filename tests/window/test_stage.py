@@ -76,7 +76,7 @@ def test_samples_follow_the_policy() -> None:
     """At a temperature near 0, each code is the likeliest after those before it."""
     model = random_prior(prior_config("window", classes=2), random_autoencoder(vqvae_config()))
     labels = np.array([0, 1], np.int32)
-    grids = model.sample_grids([5, 6], 0, labels.tolist(), (4, 4), SymbolPolicy(1e-6))
+    grids = replace(model, policy=SymbolPolicy(1e-6)).sample([5, 6], 0, labels.tolist(), (4, 4)).codes
     logits = logits_of(model.stage.network, {"params": model.variables["params"]}, grids, labels)
     np.testing.assert_array_equal(np.argmax(logits, axis=-1), grids)
     assert not np.array_equal(grids[0], grids[1])

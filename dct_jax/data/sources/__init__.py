@@ -110,16 +110,22 @@ def open_sources(data: DataConfig) -> tuple[Source, Source]:
     return hold_out(source, data.held_out_every)
 
 
-def check_classes(num_classes: int, training: Source, held_out: Source) -> None:
-    """Raises ValueError unless pictures have the classes that a model needs."""
+def check_classes(num_classes: int, field: str, training: Source, held_out: Source) -> None:
+    """Raises ValueError unless pictures have the classes that a model needs.
+
+    Args:
+        num_classes: of the model.
+        field: the path of the field that says it, `RunConfig.classes_field`.
+        training, held_out: the pictures.
+    """
     found = len(training.classes)
     if not num_classes:
         return
     numbers_alone = not found and training[0].label != NO_LABEL
     if num_classes != found and not numbers_alone:
-        raise ValueError(f"num_classes is {num_classes}, but {training.name} has {found} classes")
+        raise ValueError(f"{field} is {num_classes}, but {training.name} has {found} classes")
     if held_out.classes != training.classes:
-        raise ValueError(f"{held_out.name} has other classes than {training.name}; with num_classes they must be the same")
+        raise ValueError(f"{held_out.name} has other classes than {training.name}; with {field} they must be the same")
 
 
 _reports: set[str] = set()

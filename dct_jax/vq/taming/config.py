@@ -1,5 +1,6 @@
 """The YAML files that describe a VQ-GAN of Taming Transformers or of latent diffusion."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import yaml
 
 from dct_jax.config import DataConfig
 from dct_jax.vq.config import QuantizerConfig
-from dct_jax.vq.gan.config import ConvolutionsConfig, VQGANConfig
+from dct_jax.vq.gan.config import SMALLEST, ConvolutionsConfig, LossConfig, VQGANConfig
 
 LARGEST_TEXT = 2**20
 """Bytes of a file; those of the original have some thousand."""
@@ -109,7 +110,16 @@ def make_config(values: Any, source: str) -> VQGANConfig:
         quantizer=QuantizerConfig(
             "gradient", codes=_number(params, "n_embed"), dim=_number(params, "embed_dim"), start="uniform"
         ),
+        loss=_loss(resolution),
     )
+
+
+def _loss(resolution: int) -> LossConfig:
+    """Makes losses for further training: the default ones, or what fits smaller pictures."""
+    loss = LossConfig()
+    while loss.discriminator_layers > 1 and loss.smallest_patch > resolution:
+        loss = replace(loss, discriminator_layers=loss.discriminator_layers - 1)
+    return loss if resolution >= SMALLEST[loss.perceptual] else replace(loss, perceptual="none")
 
 
 def _params(values: Any) -> dict[str, Any]:
