@@ -85,6 +85,7 @@ def test_the_batch_grows_until_it_does_not_fit(script: Script, holds: int, tried
     assert list(fits) == tried
 
 
+@pytest.mark.slow
 def test_out_of_memory_is_reported_and_a_smaller_batch_tried(
     script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -217,6 +218,7 @@ def test_a_part_that_fails_or_hangs_does_not_stop_the_others(
     assert results["hangs"]["figures"] == results["works"]["figures"] == {"x": 1}
 
 
+@pytest.mark.slow
 def test_training_is_timed(script: Script, tmp_path: Path) -> None:
     """Also that the compiled step runs, and tells its plan of memory, in the versions of JAX that
     are tested."""

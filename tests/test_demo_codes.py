@@ -85,6 +85,7 @@ def brushed(mask: np.ndarray) -> bytes:
     return png(np.where(mask[..., None], np.array([255, 0, 160, 255], np.uint8), np.uint8(0)))
 
 
+@pytest.mark.slow
 def test_states_are_those_of_the_sampler_and_other_policies_need_no_other_program() -> None:
     model: TrainedSundae = toy("sundae")
     known, labels = known_of(model, Region(picture(), MASK, False)), [0, 1, 0, 1]

@@ -306,7 +306,7 @@ def test_every_experiment_is_of_one_kind() -> None:
     assert sorted(name for kind in KINDS for name in kind) == NAMES
 
 
-@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])], ids="-".join)
 def test_a_step_of_each(kind: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run for each kind, each of whose steps has a batch of another experiment."""
     configs = []
@@ -367,7 +367,7 @@ def test_every_prior_is_of_one_kind() -> None:
     assert sorted(name for kind in PRIOR_KINDS for name in kind) == sorted(PRIORS)
 
 
-@pytest.mark.parametrize("kind", PRIOR_KINDS, ids="-".join)
+@pytest.mark.parametrize("kind", [PRIOR_KINDS[0], pytest.param(PRIOR_KINDS[1], marks=pytest.mark.slow)], ids="-".join)
 def test_a_step_of_each_prior(kind: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run for each kind, each of whose steps has a batch of another experiment. The autoencoder
     has random weights."""

@@ -22,7 +22,6 @@ REPLACED = {
     "quickstart": SMALL,
     "train_your_own": {**SMALL, "PICTURES": "folder:pictures", "FIT": "whole", "CLASSES": True, "CHUNK_SIZE": 48},
 }
-SLOW = {"quickstart": pytest.mark.slow}  # the other has nearly all of its cells
 PICTURES = {"quickstart": 5, "train_your_own": 4}  # in the outputs
 
 
@@ -85,7 +84,8 @@ def test_the_quick_start_is_the_landscapes_experiment() -> None:
     assert ours == theirs
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in REPLACED])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REPLACED)
 def test_it_runs_from_top_to_bottom(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """nbclient raises if a cell fails."""
     monkeypatch.setenv("XLA_FLAGS", "")  # one device

@@ -139,6 +139,7 @@ def test_the_test_part_is_held_out(refused: Refused) -> None:
     assert "there is no part 't10k' (data.split); there are test, train" in said
 
 
+@pytest.mark.slow
 def test_a_grey_model_learns_its_classes(tmp_path: Path) -> None:
     small = {
         "--data.source": ["fashion"],

@@ -101,7 +101,7 @@ def test_both_parts_of_a_split_know_all_classes(tmp_path: Path) -> None:
 
 def test_a_bad_source_is_named(tmp_path: Path) -> None:
     for source in ("imagenet", "folder:", "folder", "landscapes:", "fashion:", "tar:", "idx:", "tfds:"):
-        known = "'landscapes', 'fashion', 'folder:PATH', 'tar:PATH', 'csv:FILE', 'idx:FOLDER' or 'tfds:NAME"
+        known = "'landscapes', 'fashion', 'folder:PATH', 'tar:PATH', 'csv:FILE', 'idx:FOLDER', 'codes:FILE' or 'tfds:NAME"
         with pytest.raises(ValueError, match=f"data.source is '{source}'; it must be {known}"):
             open_source(source)
     with pytest.raises(ValueError, match=f"there is no folder {tmp_path}/missing"):

@@ -50,11 +50,11 @@ def test_records_are_the_image_files_in_the_order_of_their_paths(tmp_path: Path,
     assert source.name == f"tar:{path} (train)"
     assert source.classes == ("cat", "owl", "owl-2")
     assert list(source) == [
-        (b"cat", 0, f"{path}/train/cat/a.PNG"),
-        (b"owl", 1, f"{path}/train/owl/a.jpg"),
-        (b"deep owl", 1, f"{path}/train/owl/deep/b.png"),
-        (b"owl 2", 2, f"{path}/train/owl-2/a.jpg"),
-        (b"no class", NO_LABEL, f"{path}/train/top.bmp"),
+        (b"cat", 0, f"{path}/train/cat/a.PNG", None),
+        (b"owl", 1, f"{path}/train/owl/a.jpg", None),
+        (b"deep owl", 1, f"{path}/train/owl/deep/b.png", None),
+        (b"owl 2", 2, f"{path}/train/owl-2/a.jpg", None),
+        (b"no class", NO_LABEL, f"{path}/train/top.bmp", None),
     ]
 
 

@@ -85,7 +85,7 @@ def test_splits_are_those_of_tfds(folder: Path, split: str, numbers: range) -> N
     assert source.classes == ("cat", "owl", "yak")
     assert len(source) == len(numbers)
     for i, number in enumerate(numbers):
-        assert source[i] == (jpeg(number), number % 3, f"{source.name}, record {i}")
+        assert source[i] == (jpeg(number), number % 3, f"{source.name}, record {i}", None)
 
 
 @pytest.mark.parametrize("index", [-1, 90])

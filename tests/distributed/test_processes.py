@@ -134,6 +134,7 @@ def assert_same_params(ours: Path, theirs: Path, compare: Callable[[Any, Any], N
     jax.tree.map(compare, dct_jax.load(ours).variables, dct_jax.load(theirs).variables)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(runs: Runs) -> None:
     """Ten steps: most of the time goes into starting and compiling anyway."""
     short = {"steps": 10, "evaluate_every": 10, "checkpoint_every": 10}

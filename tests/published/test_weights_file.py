@@ -62,6 +62,7 @@ def test_the_model_comes_back(model: TrainedModel, tmp_path: Path, kind: str, dt
     assert read_about(tmp_path / "a.safetensors") == (ABOUT, size // np.dtype(dtype).itemsize)
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_and_no_cut_file_is_loaded(file: Path, tmp_path: Path) -> None:
     data, copy = file.read_bytes(), tmp_path / "a.safetensors"
     header = 8 + int.from_bytes(data[:8], "little")

@@ -71,6 +71,7 @@ def test_a_run_somewhere_else_is_the_run(place: Any, debug_run: Path, tmp_path: 
     assert "events.out" in there(place)
 
 
+@pytest.mark.slow
 def test_a_place_that_is_gone_for_a_while(
     place: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -160,6 +160,7 @@ def test_other_settings_need_no_other_program() -> None:
     assert traces[-2:] == [0, 0]
 
 
+@pytest.mark.slow
 def test_cold_samples_of_a_trained_toy_are_training_grids() -> None:
     """Three grids, one for each class; the samples of a class become its grid, and stay."""
     config = SundaeModelConfig(width=32, heads=2, head_size=16, before=(1,), valley=1, after=(1,))

@@ -246,6 +246,7 @@ def test_classes_must_fit_the_pictures(tmp_path: Path) -> None:
         loop.train(config, tmp_path / "run", ONE)
 
 
+@pytest.mark.slow
 def test_whole_pictures_of_several_shapes(tmp_path: Path) -> None:
     """Trained with masks on one canvas; the checkpoint knows the shapes, and samples have them."""
     (tmp_path / "pictures").mkdir()

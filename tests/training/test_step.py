@@ -123,6 +123,7 @@ def test_muon_orthogonalises_what_moves_the_matrices_of_layers() -> None:
     assert np.abs(moved["value_decoder"]["norm"]["scale"]).max() == pytest.approx(step, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_it_overfits_two_images_and_gives_one_back() -> None:
     rng = np.random.default_rng(0)
     config = tiny_config()

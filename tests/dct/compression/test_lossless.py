@@ -172,6 +172,7 @@ def test_2000_damaged_files_are_refused(model: TrainedModel, lists: list[SparseD
             decompress(model, bytes(data))
 
 
+@pytest.mark.slow
 def test_damage_that_the_first_check_misses_gives_no_wrong_list(
     model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from dct_jax.nn.modules import used_variables
 from tests.toys import TINY, apply, batch_of, random_list, random_params, tiny_model
 
 
+@pytest.mark.slow
 def test_the_papers_layout_has_401_million_parameters() -> None:
     """The LSUN model is reported with 448 M; see docs/method.md. Shapes alone: nothing of that size
     is made."""
