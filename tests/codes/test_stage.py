@@ -76,7 +76,7 @@ def assert_close(one: Any, other: Any, atol: float = 1e-5) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=atol), one, other)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["sundae", pytest.param("window", marks=pytest.mark.slow)])
 def test_codes_on_two_devices_in_two_parts_teach_as_their_pictures_on_one(kind: str) -> None:
     """What is random in training is so by picture."""
     (one, metrics_one), (other, metrics_other) = fit(kind), fit(kind, devices=2, accumulate=2, codes=True)
@@ -167,6 +167,7 @@ def nats_of(run: Path) -> float:
     return float(held_out["nats"])
 
 
+@pytest.mark.slow
 def test_a_run_on_codes_is_the_run_on_their_pictures_and_its_folder_alone_makes_pictures(
     room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

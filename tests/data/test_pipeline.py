@@ -103,6 +103,7 @@ def test_half_of_the_pictures_are_mirrored(tmp_path: Path) -> None:
         assert (dc[:, 0] > dc[:, 3]).mean() == pytest.approx(share, abs=0.12)
 
 
+@pytest.mark.slow
 def test_signals_to_a_worker_do_not_stop_it_and_it_goes_when_its_parent_is_gone(tmp_path: Path) -> None:
     """Ctrl-C goes to the whole group of processes; the run then needs some more batches to stop
     with a checkpoint."""

@@ -141,6 +141,7 @@ def test_it_overfits_two_images_and_gives_one_back() -> None:
     assert any(sparse in lists for sparse in drawn)
 
 
+@pytest.mark.slow
 def test_the_value_decoder_uses_the_current_channel_and_position() -> None:
     """In a sister project the stream of the previous decoder outgrew the embeddings that are added
     to it, and the current symbol was ignored. Here a value's magnitude depends on its channel alone

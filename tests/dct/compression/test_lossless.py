@@ -39,6 +39,7 @@ def lists(model: TrainedModel) -> list[SparseDCT]:
     return [BLANK, *(model.codec.encode(random_image(rng))[:n] for n in range(1, 100))]
 
 
+@pytest.mark.slow
 def test_100_lists_come_back_and_are_as_short_as_their_likelihood_says(model: TrainedModel, lists: list[SparseDCT]) -> None:
     nats = model.log_prob(lists)
     assert {len(sparse) // model.config.model.chunk_size for sparse in lists} == {0, 1, 2}
@@ -75,6 +76,7 @@ def test_a_walk_has_the_probabilities_of_the_parallel_pass(lists: list[SparseDCT
     assert min(np.abs(logits[0][i] - logits[0][j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-2
 
 
+@pytest.mark.slow
 def test_a_list_is_the_same_bytes_alone_and_beside_any_others(model: TrainedModel, lists: list[SparseDCT]) -> None:
     some = lists[::5]
     alone = [compress(model, sparse) for sparse in some]

@@ -138,6 +138,7 @@ def test_bad_guidance_is_named(guidance: float) -> None:
         Policy(guidance=guidance)
 
 
+@pytest.mark.slow
 def test_samples_on_a_part_of_the_canvas_have_the_likelihood_of_the_parallel_pass(model: DCTransformer, params: Any) -> None:
     """A step that attended to the encoder's tokens beyond the image went unnoticed."""
     starts = [Start(i, SparseDCT.empty((8, 12), TINY_CODEC)) for i in range(4)]
