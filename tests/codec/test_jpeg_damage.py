@@ -127,6 +127,7 @@ def test_damaged_files_give_a_list_or_an_error_and_nothing_else() -> None:
     assert 1_000 < read < 15_000
 
 
+@pytest.mark.slow
 def test_no_damaged_file_makes_compiled_code_leave_its_arrays(tmp_path: Path) -> None:
     """Compiled code does not check indices, unless Numba is told to: then leaving an array is an
     IndexError."""

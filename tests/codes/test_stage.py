@@ -76,7 +76,8 @@ def assert_close(one: Any, other: Any, atol: float = 1e-5) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=atol), one, other)
 
 
-@pytest.mark.parametrize("kind", ["sundae", pytest.param("window", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_codes_on_two_devices_in_two_parts_teach_as_their_pictures_on_one(kind: str) -> None:
     """What is random in training is so by picture."""
     (one, metrics_one), (other, metrics_other) = fit(kind), fit(kind, devices=2, accumulate=2, codes=True)

@@ -46,6 +46,7 @@ def test_what_a_url_is() -> None:
     assert [is_url(name) for name in ("runs/a", "/a//b", "C:/a", "folder:gs", "fashion")] == [False] * 5
 
 
+@pytest.mark.slow
 def test_a_run_somewhere_else_is_the_run(place: Any, debug_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stops in the middle, its copy here is lost, and it goes on; then anybody can load it."""
     with monkeypatch.context() as patch:

@@ -56,6 +56,7 @@ def test_100_lists_come_back_and_are_as_short_as_their_likelihood_says(model: Tr
     assert 11 < over / len(lists) < 15.5
 
 
+@pytest.mark.slow
 def test_a_walk_has_the_probabilities_of_the_parallel_pass(lists: list[SparseDCT]) -> None:
     """What it forgets on both sides, a class, a triple of the chunk, would only cost bits: the
     lists would still come back."""
