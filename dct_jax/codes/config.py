@@ -9,7 +9,7 @@ import tyro
 from dct_jax.config import MAY_CHANGE, RunConfig, require
 from dct_jax.data.codes_file import is_codes_file, read_codes
 from dct_jax.data.sources import source_path
-from dct_jax.vq.config import AutoencoderRunConfig, VQVAEConfig
+from dct_jax.vq.config import AutoencoderRunConfig, VQVAEConfig, check_sees_crops
 from dct_jax.vq.gan.config import VQGANConfig
 
 if TYPE_CHECKING:
@@ -53,10 +53,7 @@ class CodePriorConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.data.fit != "crop":
-            raise ValueError(f"data.fit is {self.data.fit}; a {self.system} is trained on crops of one size: crop")
-        if self.data.own_coefficients:
-            raise ValueError(f"data.own_coefficients is on; a {self.system} sees pixels: turn it off")
+        check_sees_crops(self)
         require(
             self.training.label_dropout == 0, "training.label_dropout", self.training.label_dropout, f"0 for a {self.system}"
         )

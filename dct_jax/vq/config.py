@@ -82,6 +82,14 @@ class Sizes(Protocol):
     def sides(self) -> Literal["refuse", "pad"]: ...
 
 
+def check_sees_crops(config: RunConfig) -> None:
+    """Raises ValueError unless the data of a run are crops of pixels, all of one size."""
+    if config.data.fit != "crop":
+        raise ValueError(f"data.fit is {config.data.fit}; a {config.system} is trained on crops of one size: crop")
+    if config.data.own_coefficients:
+        raise ValueError(f"data.own_coefficients is on; a {config.system} sees pixels: turn it off")
+
+
 @dataclass(frozen=True)
 class AutoencoderRunConfig(RunConfig):
     """Determines a run of an autoencoder. Each kind of autoencoder adds the room `model`."""
@@ -95,10 +103,7 @@ class AutoencoderRunConfig(RunConfig):
             raise ValueError(
                 f"data.image_size is {size}; model.downsampling is {f} and must divide both sides, unless model.sides is pad"
             )
-        if self.data.fit != "crop":
-            raise ValueError(f"data.fit is {self.data.fit}; a {self.system} is trained on crops of one size: crop")
-        if self.data.own_coefficients:
-            raise ValueError(f"data.own_coefficients is on; a {self.system} sees pixels: turn it off")
+        check_sees_crops(self)
         for name, only in (("accumulate", 1), ("optimizer", "adam"), ("label_dropout", 0.0)):
             value = getattr(self.training, name)
             require(value == only, f"training.{name}", value, f"{only} for a {self.system}")
