@@ -51,10 +51,8 @@ def train_at(config: RunConfig, run: str | Path, latest_whole: bool = False, sig
         in_turn(mirror.start)
     folder = mirror.folder if mirror else Path(run)
     config, given = config.complete(partial(_load_inner, folder / "checkpoints"))
-    if not mirror:
-        return loop.train(config, folder, None, None, latest_whole, signals, given)
-    outcome = loop.train(config, mirror.folder, None, mirror.push, latest_whole, signals, given)
-    if jax.process_index() == 0:
+    outcome = loop.train(config, folder, None, mirror.push if mirror else None, latest_whole, signals, given)
+    if mirror and jax.process_index() == 0:
         mirror.finish()
     return outcome
 

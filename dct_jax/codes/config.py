@@ -13,6 +13,8 @@ from dct_jax.vq.config import AutoencoderRunConfig, VQVAEConfig, check_sees_crop
 from dct_jax.vq.gan.config import VQGANConfig
 
 if TYPE_CHECKING:
+    import flax.linen as nn
+
     from dct_jax.codes.reader import CodesReader
     from dct_jax.training.stage import Trained
 
@@ -86,6 +88,10 @@ class CodePriorConfig(RunConfig):
         """Rows and columns of codes of a crop."""
         height, width = (-(-side // self.downsampling) for side in self.data.image_size)
         return height, width
+
+    def network(self) -> "nn.Module":
+        """The Flax module: codes int32 [B, h, w] and labels int32 [B] -> logits [B, h, w, K]."""
+        raise NotImplementedError
 
     def reader(self) -> "CodesReader":
         """From records to codes, or to pixels that the stage turns into codes."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, NamedTuple, Self
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,6 +51,11 @@ class TrainedCodePrior(Trained):
     config: CodePriorConfig
     policy: Any = None
     limit_of_known: ClassVar[str] = ""
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The Flax module."""
+        return self.config.network()
 
     def sample(
         self,

@@ -19,6 +19,7 @@ from dct_jax.codes.tokens import to_codes
 from dct_jax.distributed.parallel import local_devices, replicate
 from dct_jax.nn.initial import initial_params
 from dct_jax.nn.modules import is_hidden_matrix
+from dct_jax.training.batches import mean_in_batches
 from dct_jax.training.optimizer import make_optimizer
 from dct_jax.training.stage import Findings, HeldOutPictures, Mean, Metrics, Stage, Trained, TrainState
 from dct_jax.training.step import gradient_step
@@ -38,8 +39,8 @@ class CodePriorStage(Stage):
     unit = "codes"
     note: ClassVar[str] = ""
 
-    def __init__(self, config: CodePriorConfig, network: nn.Module) -> None:
-        self.config, self.network = config, network
+    def __init__(self, config: CodePriorConfig) -> None:
+        self.config, self.network = config, config.network()
         self._example = jnp.zeros((1, *config.grid), jnp.int32), jnp.zeros(1, jnp.int32)
 
     def losses(
@@ -105,13 +106,7 @@ class CodePriorStage(Stage):
         training, rows, device = self.config.training, len(held_out.labels), local_devices(devices)[0]
         size = min(max(training.batch_size // (training.accumulate * len(devices)), 1), rows)
         variables = jax.device_put(jax.device_get(variables), device)
-        sums: dict[str, float] = {}
-        for first in range(0, rows, size):
-            part = CodesBatch(*(x[first : first + size] for x in held_out))
-            whole = CodesBatch(*(np.resize(x, (size, *x.shape[1:])) for x in part))  # one program serves all
-            for name, x in self._judge(variables, whole).items():
-                sums[name] = sums.get(name, 0.0) + float(np.asarray(x, np.float64)[: len(part.labels)].sum())
-        return {name: total / rows for name, total in sums.items()}
+        return mean_in_batches(partial(self._judge, variables), held_out, size)
 
     def pictures(self, variables: Any, held_out: CodesBatch) -> dict[str, np.ndarray]:
         """Returns a few samples, of the classes of held-out pictures."""

@@ -7,6 +7,7 @@ from dct_jax.codes.config import CodePriorConfig
 from dct_jax.config import require
 
 if TYPE_CHECKING:
+    from dct_jax.sundae.network import SundaeNetwork
     from dct_jax.sundae.stage import SundaeStage
 
 Dtype = Literal["float32", "bfloat16"]
@@ -109,6 +110,12 @@ class SundaeConfig(CodePriorConfig):
     system = "SUNDAE"
     model: SundaeModelConfig = field(default_factory=SundaeModelConfig)
     unroll: UnrollConfig = field(default_factory=UnrollConfig)
+
+    def network(self) -> "SundaeNetwork":
+        """The Flax module."""
+        from dct_jax.sundae.network import SundaeNetwork
+
+        return SundaeNetwork(self.model, self.num_codes, self.codes.num_classes)
 
     def build(self) -> "SundaeStage":
         """The stage that trains a SUNDAE. Raises ValueError if the hourglass cannot halve the

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import jax
@@ -12,7 +11,6 @@ from dct_jax.codes.prior import Sampled, TrainedCodePrior
 from dct_jax.codes.random_keys import sample_keys
 from dct_jax.codes.stage import CodePriorStage
 from dct_jax.sundae.config import SundaeConfig
-from dct_jax.sundae.network import SundaeNetwork
 from dct_jax.sundae.policy import SundaePolicy
 from dct_jax.sundae.sampler import sample_grids, sample_start
 from dct_jax.sundae.unroll import unrolled_loss
@@ -27,9 +25,6 @@ class SundaeStage(CodePriorStage):
     note: ClassVar[str] = (
         "these are of codes that are denoised step by step, as in training; they bound no likelihood, so there are no bits"
     )
-
-    def __init__(self, config: SundaeConfig) -> None:
-        super().__init__(config, make_network(config))
 
     def losses(
         self, params: Any, codes: jax.Array, labels: jax.Array, keys: jax.Array, dropout: jax.Array | None
@@ -55,11 +50,6 @@ class TrainedSundae(TrainedCodePrior):
 
     config: SundaeConfig
     policy: SundaePolicy = field(default_factory=SundaePolicy)
-
-    @cached_property
-    def network(self) -> SundaeNetwork:
-        """The Flax module."""
-        return make_network(self.config)
 
     @property
     def states(self) -> int:
@@ -88,10 +78,5 @@ class TrainedSundae(TrainedCodePrior):
         if known is not None:
             codes, is_known = known
             start = np.where(is_known, codes, start)
-        found = sample_grids(self.network, params, keys, classes, start, self.policy, is_known, room)
+        found = sample_grids(self.config.network(), params, keys, classes, start, self.policy, is_known, room)
         return Sampled(np.asarray(found.codes), np.asarray(found.steps), np.asarray(found.history) if room else None)
-
-
-def make_network(config: SundaeConfig) -> SundaeNetwork:
-    """Makes the Flax module of a configuration."""
-    return SundaeNetwork(config.model, config.num_codes, config.codes.num_classes)

@@ -15,6 +15,13 @@ def pictures_at_a_time(number: int, height: int, width: int) -> int:
     return max(1, min(MOST_ROWS, MOST_PIXELS // (height * width), number))
 
 
+def mean_in_batches(program: Callable[[Any], dict[str, Any]], rows: Any, size: int) -> dict[str, float]:
+    """Returns the means over rows of what a program says of each, [size] by name. Arguments are
+    those of `run_in_batches`."""
+    parts = list(run_in_batches(program, rows, size))
+    return {name: float(np.concatenate([part[name] for part in parts]).mean(dtype=np.float64)) for name in parts[0]}
+
+
 def run_in_batches(program: Callable[[Any], Any], rows: Any, size: int) -> Iterator[Any]:
     """Runs a program on rows, batch by batch. The last batch is filled up, so one program serves
     all.

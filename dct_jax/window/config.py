@@ -7,6 +7,7 @@ from dct_jax.codes.config import CodePriorConfig
 from dct_jax.config import MAY_CHANGE, require
 
 if TYPE_CHECKING:
+    from dct_jax.window.network import WindowTransformer
     from dct_jax.window.stage import WindowStage
 
 LARGEST_WIDTH = 2**14
@@ -65,6 +66,12 @@ class WindowConfig(CodePriorConfig):
 
     system = "window transformer"
     model: WindowModelConfig = field(default_factory=WindowModelConfig)
+
+    def network(self) -> "WindowTransformer":
+        """The Flax module."""
+        from dct_jax.window.network import WindowTransformer
+
+        return WindowTransformer(self.model, self.num_codes, self.codes.num_classes)
 
     def build(self) -> "WindowStage":
         """The stage that trains a sliding-window transformer."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import jax
@@ -16,7 +15,6 @@ from dct_jax.nn.temperature import SymbolPolicy
 from dct_jax.training.stage import Sizes
 from dct_jax.window.config import WindowConfig
 from dct_jax.window.likelihood import log_likelihood
-from dct_jax.window.network import WindowTransformer
 from dct_jax.window.sampler import Known, sample_codes
 
 
@@ -25,9 +23,6 @@ class WindowStage(CodePriorStage):
 
     config: WindowConfig
     best = "bits_per_pixel"
-
-    def __init__(self, config: WindowConfig) -> None:
-        super().__init__(config, make_network(config))
 
     def losses(
         self, params: Any, codes: jax.Array, labels: jax.Array, keys: jax.Array, dropout: jax.Array | None
@@ -58,11 +53,6 @@ class TrainedWindow(TrainedCodePrior):
     policy: SymbolPolicy = field(default_factory=SymbolPolicy)
     limit_of_known: ClassVar[str] = "a code depends on the known codes before it in raster order alone, and on none after it"
 
-    @cached_property
-    def network(self) -> WindowTransformer:
-        """The Flax module."""
-        return make_network(self.config)
-
     def sample(
         self,
         numbers: Sequence[int],
@@ -77,8 +67,3 @@ class TrainedWindow(TrainedCodePrior):
         params, keys, classes = {"params": self.variables["params"]}, sample_keys(seed, numbers), np.asarray(labels, np.int32)
         given = None if known is None else Known(jnp.asarray(known[0], jnp.int32), jnp.asarray(known[1]))
         return Sampled(np.asarray(sample_codes(self.network, params, grid, classes, keys, self.policy, given)))
-
-
-def make_network(config: WindowConfig) -> WindowTransformer:
-    """Makes the Flax module of a configuration."""
-    return WindowTransformer(config.model, config.num_codes, config.codes.num_classes)

@@ -11,7 +11,7 @@ import optax
 
 from dct_jax.distributed.parallel import DATA_AXIS
 from dct_jax.evaluation.lpips import Lpips, load_lpips
-from dct_jax.training.batches import pictures_at_a_time, run_in_batches
+from dct_jax.training.batches import mean_in_batches, pictures_at_a_time
 from dct_jax.training.stage import Metrics, TrainState
 from dct_jax.vq.codebook import follow_vectors
 from dct_jax.vq.gan.config import VQGANConfig
@@ -149,9 +149,7 @@ class VQGANStage(AutoencoderStage):
 
     def compare(self, pictures: np.ndarray, copies: np.ndarray) -> dict[str, float]:
         """Returns the means of the reconstruction loss and its terms over pictures."""
-        size = pictures_at_a_time(*pictures.shape[:3])
-        parts = list(run_in_batches(self._compare, (copies, pictures), size))
-        return {name: float(np.concatenate([part[name] for part in parts]).mean(dtype=np.float64)) for name in parts[0]}
+        return mean_in_batches(self._compare, (copies, pictures), pictures_at_a_time(*pictures.shape[:3]))
 
     @cached_property
     def _compare(self) -> Callable[[Any], dict[str, jax.Array]]:
