@@ -4,12 +4,22 @@ from typing import Any
 
 from dct_jax.config import RunConfig
 from dct_jax.dct.config import DCTConfig
+from dct_jax.dq.config import DQVAEConfig
+from dct_jax.dq_transformer.config import DQTransformerConfig
 from dct_jax.sundae.config import SundaeConfig
 from dct_jax.vq.config import VQVAEConfig
 from dct_jax.vq.gan.config import VQGANConfig
 from dct_jax.window.config import WindowConfig
 
-SYSTEMS: tuple[type[RunConfig], ...] = (DCTConfig, VQVAEConfig, VQGANConfig, WindowConfig, SundaeConfig)
+SYSTEMS: tuple[type[RunConfig], ...] = (
+    DCTConfig,
+    VQVAEConfig,
+    VQGANConfig,
+    WindowConfig,
+    SundaeConfig,
+    DQVAEConfig,
+    DQTransformerConfig,
+)
 """A new system is one more class here."""
 
 

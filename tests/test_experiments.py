@@ -31,10 +31,13 @@ from dct_jax.dct.config import DCTConfig, ModelConfig
 from dct_jax.dct.network import DCTransformer, network
 from dct_jax.dct.paper import PAPER_MODEL, PAPER_TRAINING
 from dct_jax.dct.reader import ChunkReader
+from dct_jax.dq.config import DQVAEConfig, GrainsConfig
+from dct_jax.dq_transformer.config import DQTransformerConfig, StackConfig
 from dct_jax.experiment import FOLDER, experiments, load_experiment
 from dct_jax.sundae.config import SundaeConfig, SundaeModelConfig, UnrollConfig
 from dct_jax.training import loop
 from dct_jax.vq.config import AutoencoderConfig, QuantizerConfig, VQVAEConfig
+from dct_jax.vq.gan.config import LossConfig
 from dct_jax.window.config import WindowModelConfig
 from tests.toys import random_image
 
@@ -61,7 +64,13 @@ SIZES = {
     "tiny_imagenet_64_luma_first": ((8, 8), 192, 64, 189, 112, 64),
 }
 NAMES = sorted(SIZES)
-AUTOENCODERS = {  # rows and columns of codes, and how many codes there are
+AUTOENCODERS = {  # rows and columns of codes, of the finest grain, and how many codes there are
+    "dq_dual_imagenet": ((32, 32), 1024),
+    "dq_entropy_imagenet": ((32, 32), 1024),
+    "dq_fashion": ((14, 14), 512),
+    "dq_ffhq": ((32, 32), 1024),
+    "dq_landscapes_64": ((16, 16), 512),
+    "dq_triple_imagenet": ((32, 32), 1024),
     "vqgan_ffhq1024": ((32, 32), 8192),
     "vqgan_ffhq256": ((16, 16), 1024),
     "vqgan_imagenet256": ((16, 16), 1024),
@@ -71,6 +80,9 @@ AUTOENCODERS = {  # rows and columns of codes, and how many codes there are
     "vqvae_fashion": ((7, 7), 512),
 }
 PRIORS = {  # rows and columns of codes, and how many codes there are
+    "dq_transformer_fashion": ((14, 14), 512),
+    "dq_transformer_imagenet": ((32, 32), 1024),
+    "dq_transformer_imagenet_classes": ((32, 32), 1024),
     "sundae_celeba256": ((16, 16), 1024),
     "sundae_fashion": ((7, 7), 512),
     "sundae_fashion_pixels": ((28, 28), 256),
@@ -333,16 +345,24 @@ TINY_AUTOENCODER = VQVAEConfig(
     quantizer=QuantizerConfig(codes=8, dim=4),
     model=AutoencoderConfig(channels=8, residual_blocks=1),
 )
+TINY_DQ_VAE = DQVAEConfig(
+    data=DataConfig(image_size=(8, 8)),
+    quantizer=QuantizerConfig(codes=8, dim=4),
+    model=GrainsConfig(channels=4, groups=2, multipliers=(1, 1, 1), residual_blocks=1, attention=(), latent_channels=4),
+    loss=LossConfig(perceptual="none", discriminator_layers=1),
+)
 
 
 def shrunk_prior(name: str, folder: Path) -> CodePriorConfig:
-    """The same experiment on little data, with the smallest network on 2 x 2 codes: a window
+    """The same experiment on little data, with the smallest network on 2 x 2 codes or regions: a
     transformer on those of a tiny autoencoder, a SUNDAE on 4 x 4 pixels. Experiments of one kind
     become equal but for their data and classes, so that a kind is compiled once."""
     config = load_experiment(name)
     if isinstance(config, SundaeConfig):
         tiny = {"model": SundaeModelConfig(width=16, heads=1, head_size=8, before=(0,), valley=1, after=(0,))}
         tiny |= {"unroll": UnrollConfig(steps=2), "autoencoder": None}
+    elif isinstance(config, DQTransformerConfig):
+        tiny = {"model": StackConfig(width=8, heads=1, position_layers=1, content_layers=1), "autoencoder": TINY_DQ_VAE}
     else:
         tiny = {"model": WindowModelConfig(width=16, heads=1, layers=1, window=2), "autoencoder": TINY_AUTOENCODER}
     return replace(
@@ -360,6 +380,7 @@ PRIOR_KINDS = (
         *("sundae_imagenet256", "sundae_celeba256", "sundae_fashion", "sundae_fashion_pixels", "sundae_ffhq1024"),
         *("sundae_ffhq256", "sundae_landscapes_64", "sundae_mnist"),
     ),
+    ("dq_transformer_imagenet_classes", "dq_transformer_imagenet", "dq_transformer_fashion"),
 )  # the first has the most classes, and the run's network has these
 
 
@@ -367,7 +388,9 @@ def test_every_prior_is_of_one_kind() -> None:
     assert sorted(name for kind in PRIOR_KINDS for name in kind) == sorted(PRIORS)
 
 
-@pytest.mark.parametrize("kind", [PRIOR_KINDS[0], pytest.param(PRIOR_KINDS[1], marks=pytest.mark.slow)], ids="-".join)
+@pytest.mark.parametrize(
+    "kind", [PRIOR_KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in PRIOR_KINDS[1:])], ids="-".join
+)
 def test_a_step_of_each_prior(kind: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run for each kind, each of whose steps has a batch of another experiment. The autoencoder
     has random weights."""

@@ -101,7 +101,7 @@ def test_what_only_one_system_can_do_is_refused_in_a_line(experiment: str, tmp_p
 def test_a_checkpoint_of_no_system_is_refused() -> None:
     values = LinearConfig().to_dict()
     assert systems.read_config(json.loads(json.dumps(values))) == LinearConfig()
-    known = "DCTransformer, VQ-VAE, VQ-GAN, window transformer, SUNDAE, linear"
+    known = "DCTransformer, VQ-VAE, VQ-GAN, window transformer, SUNDAE, DQ-VAE, DQ-Transformer, linear"
     with pytest.raises(ValueError, match=f"the configuration's system is 'other'; known are {known}"):
         systems.read_config(values | {"system": "other"})
     with pytest.raises(ValueError, match="the configuration's top is list"):

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
+import numpy as np
 import tyro
 
 from dct_jax.config import MAY_CHANGE, RunConfig, require
 from dct_jax.data.codes_file import is_codes_file, read_codes
 from dct_jax.data.sources import source_path
-from dct_jax.vq.config import AutoencoderRunConfig, VQVAEConfig, check_sees_crops
+from dct_jax.vq.config import AutoencoderRunConfig, VQVAEConfig, check_range, check_sees_crops
 from dct_jax.vq.gan.config import VQGANConfig
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from dct_jax.codes.reader import CodesReader
     from dct_jax.training.stage import Trained
 
-AUTOENCODERS: tuple[type[AutoencoderRunConfig], ...] = (VQVAEConfig, VQGANConfig)
 LEVELS = 256
 """Codes of grey pixels."""
 
@@ -45,11 +45,13 @@ class CodePriorConfig(RunConfig):
     """Determines a run of a prior over grids of codes. Each kind of prior adds the room `model`.
 
     Attributes:
+        autoencoders: of which kinds the autoencoder may be.
         autoencoder: the configuration of the autoencoder, which `complete` takes from its run; None
             for pixels. An experiment that names it tells the sizes before that run exists.
     """
 
     classes_field = "codes.num_classes"
+    autoencoders: ClassVar[tuple[type[AutoencoderRunConfig], ...]] = (VQVAEConfig, VQGANConfig)
     codes: CodesConfig = field(default_factory=CodesConfig)
     autoencoder: Annotated[AutoencoderRunConfig | None, tyro.conf.Suppress] = None
 
@@ -59,9 +61,11 @@ class CodePriorConfig(RunConfig):
         require(
             self.training.label_dropout == 0, "training.label_dropout", self.training.label_dropout, f"0 for a {self.system}"
         )
-        f, sizes = self.downsampling, self.data.image_size
-        if self.autoencoder and self.autoencoder.sizes.sides == "refuse" and (sizes[0] % f or sizes[1] % f):
-            raise ValueError(f"data.image_size is {sizes}; {f} must divide both sides, unless the autoencoder pads them")
+        sizes = self.data.image_size
+        if (inner := self.autoencoder) and inner.sizes.sides == "refuse" and any(x % inner.sizes.divisor for x in sizes):
+            raise ValueError(
+                f"data.image_size is {sizes}; {inner.sizes.divisor} must divide both sides, unless the autoencoder pads them"
+            )
         if self.training.samples and self.from_file:
             raise ValueError(
                 f"training.samples is {self.training.samples}; samples are compared with pictures, and data.source has codes "
@@ -79,18 +83,44 @@ class CodePriorConfig(RunConfig):
         return self.autoencoder.quantizer.num_codes if self.autoencoder else LEVELS
 
     @property
+    def region_side(self) -> int:
+        """Cells of a side of the regions whose codes are known together, or not."""
+        return self.autoencoder.sizes.divisor // self.autoencoder.sizes.downsampling if self.autoencoder else 1
+
+    @property
+    def num_symbols(self) -> int:
+        """How many symbols a cell of a grid may have; see `AutoencoderRunConfig.num_symbols`."""
+        return self.autoencoder.num_symbols if self.autoencoder else LEVELS
+
+    @property
     def downsampling(self) -> int:
-        """f, pixels of a side of the square that a code stands for."""
+        """f, pixels of a side of a cell of the grid of codes."""
         return self.autoencoder.sizes.downsampling if self.autoencoder else 1
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of codes of a crop."""
-        height, width = (-(-side // self.downsampling) for side in self.data.image_size)
-        return height, width
+        size = self.data.image_size
+        return self.autoencoder.grid_of(size) if self.autoencoder else size
+
+    @property
+    def extent(self) -> str:
+        """How many codes a crop has, in words."""
+        return f"{self.grid[0]} x {self.grid[1]} codes"
+
+    def check_codes(self, codes: np.ndarray) -> None:
+        """Checks grids of codes from outside, int [N, h, w] of any h and w.
+
+        Raises:
+            ValueError: if no picture has them.
+        """
+        if self.autoencoder:
+            self.autoencoder.check_codes(codes)
+        else:
+            check_range(codes, LEVELS)
 
     def network(self) -> "nn.Module":
-        """The Flax module: codes int32 [B, h, w] and labels int32 [B] -> logits [B, h, w, K]."""
+        """The Flax module: of grids of codes, int32 [B, h, w], and labels, int32 [B], to logits."""
         raise NotImplementedError
 
     def reader(self) -> "CodesReader":
@@ -111,9 +141,10 @@ class CodePriorConfig(RunConfig):
             self._check_file("")
             return self, {}
         model = load(self.codes.run)
-        if not isinstance(model.config, AUTOENCODERS):
+        if not isinstance(model.config, self.autoencoders):
+            fitting = " or a ".join(one.system for one in self.autoencoders)
             raise ValueError(
-                f"codes.run is {self.codes.run}, a run of the system {model.config.system}; it must be an autoencoder"
+                f"codes.run is {self.codes.run}, a run of the system {model.config.system}; a {self.system} needs a {fitting}"
             )
         config = replace(self, autoencoder=model.config)
         config._check_file(model.fingerprint)
@@ -139,7 +170,7 @@ class CodePriorConfig(RunConfig):
         config = super().from_dict(values | {"autoencoder": None} if inner else values)
         if inner is None:
             return config
-        by_name = {one.system: one for one in AUTOENCODERS}
+        by_name = {one.system: one for one in cls.autoencoders}
         if not isinstance(inner, dict) or inner.get("system") not in by_name:
             raise ValueError("the configuration's autoencoder is of no system that is known")
         return replace(config, autoencoder=by_name[inner["system"]].from_dict(inner))

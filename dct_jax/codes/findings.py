@@ -10,29 +10,37 @@ UNIFORM = "equally likely codes"
 DIGITS = 4
 
 
-def code_findings(config: CodePriorConfig, numbers: dict[str, float], held: HeldOutPictures, note: str) -> Findings:
+def code_findings(
+    config: CodePriorConfig,
+    numbers: dict[str, float],
+    uniform: dict[str, float],
+    held: HeldOutPictures,
+    whole: str,
+    note: str,
+) -> Findings:
     """Tabulates numbers of held-out pictures; see `training.stage.Stage.findings`.
 
     Args:
         config: of the prior.
         numbers: what its stage's `evaluate` returned.
+        uniform: what its stage's `equally_likely` returned.
         held: the pictures.
+        whole: what the nats are of: "code" or "picture".
         note: what these numbers mean, or "".
 
     Returns:
         The lines, and a report of the numbers and of those of equally likely codes.
     """
-    (rows, columns), (height, width), f = config.grid, config.data.image_size, config.downsampling
-    of_uniform = uniform_numbers(config.num_codes, config.grid, config.data.image_size)
-    uniform = {name: of_uniform[name] for name in numbers}
+    (height, width), f = config.data.image_size, config.downsampling
+    uniform = {name: uniform[name] for name in numbers}
     whose = f"a {config.autoencoder.system}, f = {f}" if config.autoencoder else "grey pixels"
     table = [
-        ("", *("nats per code" if name == "nats" else words(name) for name in numbers)),
+        ("", *(f"nats per {whole}" if name == "nats" else words(name) for name in numbers)),
         ("this model", *(f"{x:.{DIGITS}f}" for x in numbers.values())),
         (f"{UNIFORM} (log2 K = {np.log2(config.num_codes):.2f} bits)", *(f"{x:.{DIGITS}f}" for x in uniform.values())),
     ]
     lines = [
-        f"{len(held.pictures)} images of {held.name}: {height} x {width} pixels, {rows} x {columns} codes of "
+        f"{len(held.pictures)} images of {held.name}: {height} x {width} pixels, {config.extent} of "
         f"K = {config.num_codes} ({whose})",
         "",
         align(table),

@@ -86,13 +86,14 @@ def random_mask(size: tuple[int, int], seed: int, blocks: int = 4, side: int | N
     return mask
 
 
-def known_codes(mask: np.ndarray, f: int) -> np.ndarray:
+def known_codes(mask: np.ndarray, f: int, cells: int = 1) -> np.ndarray:
     """Tells which codes are known: those of whose f x f pixels none is sampled anew. Pixels that
     are added to make a picture's sides multiples of f count as known.
 
     Args:
         mask: bool [H, W].
         f: pixels of a side of the square that a code stands for.
+        cells: the codes of a region of cells x cells are known together, or not.
 
     Returns:
         bool [h, w].
@@ -100,16 +101,17 @@ def known_codes(mask: np.ndarray, f: int) -> np.ndarray:
     Raises:
         ValueError: if all codes are known, or none is.
     """
-    padded = np.pad(mask, [(0, -side % f) for side in mask.shape])
-    height, width = (side // f for side in padded.shape)
-    known = np.asarray(~padded.reshape(height, f, width, f).any(axis=(1, 3)))  # [h, w]
+    side, what = f * cells, "code" if cells == 1 else "region"
+    padded = np.pad(mask, [(0, -length % side) for length in mask.shape])
+    height, width = (length // side for length in padded.shape)
+    known = np.asarray(~padded.reshape(height, side, width, side).any(axis=(1, 3)))
     if known.all() or not known.any():
-        what = "no code" if known.all() else f"all of the {height} x {width} codes"
+        covered = f"no {what}" if known.all() else f"all of the {height} x {width} {what}s"
         raise ValueError(
-            f"the mask covers {what}; it must cover a part of one code or more, and leave one or more (all of its {f} x {f} "
-            "pixels) as they are"
+            f"the mask covers {covered}; it must cover a part of one {what} or more, and leave one or more (all of its "
+            f"{side} x {side} pixels) as they are"
         )
-    return known
+    return known.repeat(cells, axis=0).repeat(cells, axis=1)
 
 
 def hide(picture: np.ndarray, mask: np.ndarray, known: np.ndarray, f: int) -> np.ndarray:

@@ -184,12 +184,13 @@ class TrainedCodePrior(Trained):
         """Turns pictures, uint8 [N, H, W, 3], into codes, int32 [N, h, w].
 
         Raises:
-            ValueError: if f does not divide H and W, and the autoencoder does not pad them.
+            ValueError: if the autoencoder's divisor does not divide H and W, and it does not pad
+                them.
         """
-        f, autoencoder = self.config.downsampling, self.config.autoencoder
-        pads = autoencoder is not None and autoencoder.sizes.sides == "pad"
-        if not pads and (pictures.shape[1] % f or pictures.shape[2] % f):
-            raise ValueError(f"the pictures have {pictures.shape[1]} x {pictures.shape[2]} pixels; {f} must divide both sides")
+        autoencoder, (_, height, width, _) = self.config.autoencoder, pictures.shape
+        divisor = autoencoder.sizes.divisor if autoencoder and autoencoder.sizes.sides == "refuse" else 1
+        if height % divisor or width % divisor:
+            raise ValueError(f"the pictures have {height} x {width} pixels; {divisor} must divide both sides")
         program = partial(_encode, self.config, self._autoencoder)
         return np.concatenate(list(run_in_batches(program, pictures, pictures_at_a_time(*pictures.shape[:3]))))
 
@@ -198,11 +199,9 @@ class TrainedCodePrior(Trained):
         crop become a picture of its size.
 
         Raises:
-            ValueError: if there is no such code.
+            ValueError: if no picture has such codes.
         """
-        k = self.config.num_codes
-        if codes.size and not (0 <= codes.min() and codes.max() < k):
-            raise ValueError(f"the codes go from {codes.min()} to {codes.max()}; this model has 0 to {k - 1}")
+        self.config.check_codes(codes)
         pictures, (height, width) = self._decode_whole(codes), self.config.data.image_size
         return pictures[:, :height, :width] if codes.shape[1:] == self.config.grid else pictures
 

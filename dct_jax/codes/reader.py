@@ -46,14 +46,17 @@ class CodesReader:
         if record.codes is None:
             return SeenCodes(seen_image(record, self.config.data, flip, rng), label)
         codes = record.codes[rng.integers(len(record.codes)) if flip else 0]
-        (height, width), k = self.config.grid, self.config.num_codes
+        height, width = self.config.grid
         if codes.size != height * width or (codes.ndim == 2 and codes.shape != (height, width)):
             raise Unusable(
                 "another grid", f"it has {' x '.join(map(str, codes.shape))} codes; the run's grid is {height} x {width}"
             )
-        if codes.min() < 0 or codes.max() >= k:
-            raise Unusable("code out of range", f"its codes go from {codes.min()} to {codes.max()}; this run has 0 to {k - 1}")
-        return SeenCodes(codes.reshape(height, width).astype(np.int32), label)
+        codes = codes.reshape(height, width).astype(np.int32)
+        try:
+            self.config.check_codes(codes[None])
+        except ValueError as error:
+            raise Unusable("codes of no picture", str(error)) from error
+        return SeenCodes(codes, label)
 
     def batch(self, seen: Sequence[SeenCodes], rngs: Sequence[np.random.Generator]) -> CodesBatch:
         """Stacks what was seen."""

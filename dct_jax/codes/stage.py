@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,7 @@ import optax
 
 from dct_jax import plots
 from dct_jax.codes.config import CodePriorConfig
-from dct_jax.codes.findings import code_findings
+from dct_jax.codes.findings import code_findings, uniform_numbers
 from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.codes.reader import CodesBatch
 from dct_jax.codes.tokens import to_codes
@@ -32,11 +32,13 @@ class CodePriorStage(Stage):
     """A prior over codes in training. The autoencoder is frozen, and a collection of its own.
 
     Attributes:
+        whole: what its number "nats" is of.
         note: what its numbers mean, for people, where the names do not say it.
     """
 
     config: CodePriorConfig
     unit = "codes"
+    whole: ClassVar[Literal["code", "picture"]] = "code"
     note: ClassVar[str] = ""
 
     def __init__(self, config: CodePriorConfig) -> None:
@@ -108,6 +110,10 @@ class CodePriorStage(Stage):
         variables = jax.device_put(jax.device_get(variables), device)
         return mean_in_batches(partial(self._judge, variables), held_out, size)
 
+    def equally_likely(self, numbers: dict[str, float]) -> dict[str, float]:
+        """Returns what the numbers of `evaluate` are if all codes are equally likely."""
+        return uniform_numbers(self.config.num_codes, self.config.grid, self.config.data.image_size)
+
     def pictures(self, variables: Any, held_out: CodesBatch) -> dict[str, np.ndarray]:
         """Returns a few samples, of the classes of held-out pictures."""
         model = cast(TrainedCodePrior, self.trained(variables, (), ()))
@@ -120,7 +126,7 @@ class CodePriorStage(Stage):
         """What the command evaluate says; see `findings.code_findings`."""
         devices = jax.local_devices()[:1]
         numbers = self.evaluate(replicate(model.variables, devices), held.content, devices)
-        return code_findings(self.config, numbers, held, self.note)
+        return code_findings(self.config, numbers, self.equally_likely(numbers), held, self.whole, self.note)
 
     @cached_property
     def _judge(self) -> Callable[..., dict[str, jax.Array]]:

@@ -20,6 +20,7 @@ from dct_jax.commands import (
     prepare,
     sample,
     steer,
+    thresholds,
     train,
 )
 from dct_jax.commands.arguments import say
@@ -48,6 +49,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "decode": pictures.decode,
     "show": pictures.show,
     "stats": pictures.stats,
+    "thresholds": thresholds.thresholds,
     "prepare": prepare.prepare,
 }
 
@@ -74,6 +76,7 @@ USAGE = """usage: python -m dct_jax COMMAND
   decode TRIPLES       turn a file of triples into an image
   show IMAGE           plot an image's DCT, the traces of its list and its stages
   stats SOURCE         tabulate list lengths and PSNR over block sizes and qualities
+  thresholds SOURCE    measure the entropy of patches, for the router of a DQ-VAE
   prepare SOURCE       make a TFDS data set: one of TFDS's own, or of a folder, a tar file or idx files
 
 COMMAND --help lists what each takes; --version says which version this is."""

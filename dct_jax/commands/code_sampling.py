@@ -33,10 +33,12 @@ class CodeSettings:
 
     Attributes:
         temperature: divides the logits; below 1, likely codes are favoured. For SUNDAE one number,
-            or two: at the first and the last step.
-        top_k: only the k likeliest codes can be sampled; 0 for all. Not for SUNDAE.
-        top_p: only the likeliest codes with this probability together can be sampled. Not for
-            SUNDAE.
+            or two: at the first and the last step. For a DQ-Transformer one, or two: of positions
+            and of codes.
+        top_k: only the k likeliest codes can be sampled; 0 for all. For a DQ-Transformer one
+            number, or two: of positions and of codes. Not for SUNDAE.
+        top_p: only the likeliest codes with this probability together can be sampled. For a
+            DQ-Transformer one number, or two: of positions and of codes. Not for SUNDAE.
         steps: of SUNDAE, the largest number of steps.
         proportion: of SUNDAE, the share of codes that a step replaces; one number, or two: at the
             first and the last step.
@@ -58,11 +60,11 @@ class AnySampling(CodeSettings, Sampling):
     Attributes:
         temperature: divides the logits; below 1, likely symbols are favoured. For a DCTransformer
             one number, or three: channel, position, value. For SUNDAE one, or two: at the first and
-            the last step.
+            the last step. For a DQ-Transformer one, or two: of positions and of codes.
         top_k: only the k likeliest symbols can be sampled; 0 for all. For a DCTransformer one
-            number or three. Not for SUNDAE.
+            number or three, for a DQ-Transformer one or two. Not for SUNDAE.
         top_p: only the likeliest symbols with this probability together can be sampled. For a
-            DCTransformer one number or three. Not for SUNDAE.
+            DCTransformer one number or three, for a DQ-Transformer one or two. Not for SUNDAE.
     """
 
 
@@ -93,6 +95,20 @@ class History(NamedTuple):
     states: list[np.ndarray]
 
 
+class CodeSamples(NamedTuple):
+    """What `sample_codes_into` has sampled.
+
+    Attributes:
+        pictures: uint8 [H, W, 3] each.
+        codes: int32 [h, w] each, the grids of these pictures.
+        history: if it was asked for.
+    """
+
+    pictures: list[np.ndarray]
+    codes: list[np.ndarray]
+    history: History | None
+
+
 def sample_codes_into(
     out: Path,
     figures: Sequence[str],
@@ -106,7 +122,7 @@ def sample_codes_into(
     history: bool = False,
     made_from: dict[str, Any] | None = None,
     finish: Callable[[np.ndarray], np.ndarray] = lambda pictures: pictures,
-) -> tuple[list[np.ndarray], History | None]:
+) -> CodeSamples:
     """Samples, and writes samples/NUMBER.png and a line in samples.jsonl for each.
 
     Args:
@@ -116,13 +132,12 @@ def sample_codes_into(
         history: whether the first ANIMATED samples have one.
         made_from: what else a sample's line says.
         finish: what becomes of pictures, uint8 [N, H, W, 3].
-
-    Returns:
-        The pictures, uint8 [H, W, 3] each; and the history, if it was asked for.
     """
     batches = model.sample_batches(num, seed, labels, batch_size, grid, known, ANIMATED if history else 0)
     has_classes = bool(model.config.codes.num_classes)
+    has_holes = model.config.num_symbols > model.config.num_codes
     pictures: list[np.ndarray] = []
+    codes: list[np.ndarray] = []
     shown: list[Sampled] = []
     with filling(out, figures) as add, tqdm(total=num, desc="samples", unit="", disable=None) as bar:
         for part, sampled in batches:
@@ -132,12 +147,15 @@ def sample_codes_into(
                 its_class = {"label": label, "class": model.class_name(label)} if has_classes else {}
                 line = {"file": f"samples/{number:04d}.png", "seed": seed, "number": number}
                 line |= model.settings | its_class | (made_from or {}) | {"size": list(picture.shape[:2]), "grid": list(grid)}
+                if has_holes:
+                    line["codes"] = int((sampled.codes[i] < model.config.num_codes).sum())
                 add(number, line if sampled.steps is None else line | {"steps_taken": int(sampled.steps[i])})
                 pictures.append(picture)
+                codes.append(sampled.codes[i])
             if sampled.history is not None:
                 shown.append(sampled)
             bar.update(len(part))
-    return pictures, _history(model, shown, finish) if history else None
+    return CodeSamples(pictures, codes, _history(model, shown, finish) if history else None)
 
 
 def write_history(history: History, out: Path) -> str:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dct_jax import plots
 from dct_jax.commands.arguments import parse, save_image, say, write_report
+from dct_jax.commands.grains import measure_lengths, write_grains
 from dct_jax.commands.runs import load_autoencoder
 from dct_jax.data.central_crops import Crop, central_crops, evenly_spaced_crops
 from dct_jax.data.codes_file import CodesHeader, is_codes_file, read_codes, read_text_codes, writing
@@ -19,6 +20,7 @@ from dct_jax.data.crops import central_crop, mirror
 from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import Source, open_source
+from dct_jax.dq.config import DQVAEConfig
 from dct_jax.published import results_folder
 from dct_jax.storage.files import replacing
 
@@ -41,7 +43,8 @@ class Tokenize:
             labels of the pictures.
         split: of the source, as data.split of an experiment.
         mirrored: put the mirrored picture after each picture.
-        text: also write FILE.txt, a line of codes for each picture.
+        text: also write FILE.txt, a line of codes for each picture. Of a DQ-VAE it has the cells of
+            the finest grid, where K, the number of codes, stands for a hole.
         batch_size: pictures at a time; the codes do not depend on it. By default 64, or as many as
             have about a million pixels.
     """
@@ -77,15 +80,16 @@ class Detokenize:
 @dataclass(frozen=True)
 class Reconstruct:
     """Shows and measures what an autoencoder leaves of pictures: PSNR, LPIPS, FD-AlexNet, and what
-    its codes cost.
+    its codes cost; of a DQ-VAE also how many codes a picture has, and where, beside the triples of
+    a DCTransformer.
 
     Attributes:
         run: folder of an autoencoder's run.
         source: a picture, or as data.source of an experiment.
         split: of the source, as data.split of an experiment.
         num: how many pictures, at even distances in the source.
-        out: folder for reconstructions.png, codes.png and reconstruction.json; by default
-            RUN/reconstructed.
+        out: folder for reconstructions.png, codes.png and reconstruction.json, of a DQ-VAE also
+            grains.png and symbols.png; by default RUN/reconstructed.
     """
 
     run: Annotated[str, tyro.conf.Positional]
@@ -106,7 +110,7 @@ def tokenize(args: Sequence[str]) -> int:
     source, size = open_source(command.source, command.split), model.config.data.image_size
     rows, columns = model.config.grid
     shape, copies = (1, rows, columns), 1 + command.mirrored
-    header = CodesHeader(model.fingerprint, model.config.quantizer.num_codes, shape, command.mirrored, source.name)
+    header = CodesHeader(model.fingerprint, model.config.num_symbols, shape, command.mirrored, source.name)
     skipped = Skipped(len(source), model.config.data.max_skipped)
     batch_size = command.batch_size or max(1, pictures_at_a_time(copies * len(source), *size) // copies)
     with writing(command.out, header, source.classes) as writer:
@@ -128,7 +132,8 @@ def tokenize(args: Sequence[str]) -> int:
     if skipped:
         print(skipped.summary())
     number, rows, columns = header.shape
-    return say(f"{command.out} has {number} pictures of {rows} x {columns} codes")
+    what = "cells" if model.config.num_symbols > model.config.quantizer.num_codes else "codes"  # some are holes
+    return say(f"{command.out} has {number} pictures of {rows} x {columns} {what}")
 
 
 def _in_parts(numbers: range, size: int) -> Iterator[range]:
@@ -196,9 +201,18 @@ def reconstruct(args: Sequence[str]) -> int:
     ):
         save_image(plots.image_grid(tiles, columns=columns, scale=scale), out / name)
     report = {"pictures": len(pictures), "fingerprint": model.fingerprint, **found.numbers, "notes": found.notes}
+    lines, files = found.lines(), ["reconstructions.png (originals above)", "codes.png"]
+    if isinstance(model.config, DQVAEConfig):
+        from dct_jax.dq.pictures import grains_of
+
+        maps = grains_of(model.config, codes)
+        lengths = measure_lengths(maps)
+        report |= {"codes_of_a_picture": lengths.numbers, "regions": lengths.shares}
+        lines += ["", *lengths.lines()]
+        files += write_grains(out, pictures, copies, maps)
     write_report(out / "reconstruction.json", report)
-    print("\n".join([f"{len(pictures)} pictures", "", *found.lines()]) + "\n")
-    return say(f"{out} has reconstructions.png (originals above), codes.png and reconstruction.json")
+    print("\n".join([f"{len(pictures)} pictures", "", *lines]) + "\n")
+    return say(f"{out} has {', '.join(files)} and reconstruction.json")
 
 
 def _pictures(model: "TrainedAutoencoder", command: Reconstruct) -> np.ndarray:
@@ -213,6 +227,10 @@ def _pictures(model: "TrainedAutoencoder", command: Reconstruct) -> np.ndarray:
 
 def _maps(codes: np.ndarray, model: "TrainedAutoencoder") -> list[np.ndarray]:
     """Makes pictures of codes, [N, h, w] -> uint8 [H, W, 3] each: a colour for each code."""
+    if isinstance(model.config, DQVAEConfig):
+        from dct_jax.dq.pictures import fill_holes
+
+        codes = fill_holes(model.config, codes)
     colours = np.random.default_rng(0).integers(40, 256, (model.config.quantizer.num_codes, 3), np.uint8)
     f = model.config.sizes.downsampling
     return [colours[one].repeat(f, axis=0).repeat(f, axis=1) for one in codes]

@@ -24,10 +24,11 @@ COLUMNS = 10
 @dataclass(frozen=True)
 class Inpaint:
     """Samples a part of a picture anew from a prior over codes. A code stays as it is only if the
-    mask covers no pixel of its square.
+    mask covers no pixel of its square; of a DQ-VAE's codes, no pixel of its region.
 
     SUNDAE takes any mask, and all known codes guide it. A code of a window transformer depends on
-    the known codes before it in raster order alone.
+    the known codes before it in raster order alone; one of a DQ-Transformer on those of coarser
+    grains, and those before it of its own grain.
 
     Attributes:
         run: folder of the run.
@@ -79,9 +80,11 @@ def inpaint(args: Sequence[str]) -> int:
     except ValueError as error:
         raise ValueError(f"{command.image}: {error}") from None
     mask = _mask(command, picture.shape[:2], size)
-    known = masks.known_codes(mask, f)  # [h, w]
+    known = masks.known_codes(mask, f, model.config.region_side)  # [h, w]
     codes = model.encode(crop[None])[0]  # [h, w]
-    images, _ = sample_codes_into(
+    is_code = codes < model.config.num_codes  # others are holes
+    number = int((known & is_code).sum())
+    found = sample_codes_into(
         out,
         (FIGURE,),
         model,
@@ -91,13 +94,13 @@ def inpaint(args: Sequence[str]) -> int:
         command.batch_size,
         codes.shape,
         (codes, known),
-        made_from={"picture": command.image.name, "mask": _name(command), "known": int(known.sum()), "paste": command.paste},
+        made_from={"picture": command.image.name, "mask": _name(command), "known": number, "paste": command.paste},
         finish=(lambda samples: masks.paste(crop, samples, mask)) if command.paste else (lambda samples: samples),
     )
-    tiles = [crop, masks.hide(crop, mask, known, f), *images]
+    tiles = [crop, masks.hide(crop, mask, known, f), *found.pictures]
     scale = max(1, 160 // max(crop.shape[:2]))
     save_image(plots.image_grid(tiles, columns=min(len(tiles), COLUMNS), scale=scale), out / FIGURE)
-    notes = [f"{known.sum()} of {known.size} codes are known"]
+    notes = [f"{number} of {is_code.sum()} codes are known"]
     if model.limit_of_known:
         notes.append(f"note: in a {model.config.system} {model.limit_of_known}")
     return say(*notes, f"{command.num} samples are in {out}: {FIGURE}, samples.jsonl, samples/")

@@ -19,8 +19,10 @@ from dct_jax.commands.code_sampling import (
     sample_codes_into,
     write_history,
 )
+from dct_jax.commands.grains import GRAINS, GROWTH, ROWS, grain_tiles, measure_lengths, with_grains_of
 from dct_jax.commands.runs import load_prior
 from dct_jax.commands.sampling import cut_note, sample_into
+from dct_jax.dq.config import DQVAEConfig
 from dct_jax.published import results_folder
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from dct_jax.codes.prior import TrainedCodePrior
     from dct_jax.dct.trained_model import TrainedModel
 
-FIGURES = ("samples.png", "progressive.png", "positions.png", "classes.png", *code_sampling.FIGURES)
+FIGURES = ("samples.png", "progressive.png", "positions.png", "classes.png", GRAINS, GROWTH, *code_sampling.FIGURES)
 MOST_CLASSES = 50
 """A grid of more classes is not plotted."""
 
@@ -46,12 +48,15 @@ class Sample:
         size: height and width in pixels; by default those of the training pictures, one of them at
             random for each sample if they differ.
         grid: of a prior over codes, rows and columns of codes, in place of a size in pixels.
+        grains_of: of a DQ-Transformer, a picture; the samples have its grains, and their codes
+            alone are sampled.
         history: of SUNDAE, show how samples become what they are: history.png has a row for each
             sample, with its states at even distances, and in history.gif all samples move.
         sampling: how to sample.
-        out: folder for samples.png (a grid), samples.jsonl and samples/, of a DCTransformer also
-            progressive.png and positions.png, in place of those of an earlier call; the run's
-            folder by default, or results/NAME of a model that has none.
+        out: folder for samples.png (a grid), samples.jsonl and samples/, in place of those of an
+            earlier call, of a DCTransformer also progressive.png and positions.png, of a
+            DQ-Transformer grains.png and growth.png; the run's folder by default, or results/NAME
+            of a model that has none.
     """
 
     run: Annotated[str, tyro.conf.Positional]
@@ -59,6 +64,7 @@ class Sample:
     label: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     grid: tuple[int, int] | None = None
+    grains_of: Path | None = None
     history: bool = False
     sampling: Annotated[AnySampling, tyro.conf.arg(name="")] = field(default_factory=AnySampling)
     out: Path | None = None
@@ -110,7 +116,7 @@ def sample(args: Sequence[str]) -> int:
 def _sample_lists(model: "TrainedModel", command: Sample, out: Path, num: int, labels: Sequence[int]) -> _Made:
     """Samples from a DCTransformer."""
     sampling = dct_sampling(command.sampling)
-    for name, value in (("grid", command.grid), ("history", command.history)):
+    for name, value in (("grid", command.grid), ("grains_of", command.grains_of), ("history", command.history)):
         if value:
             raise ValueError(f"a DCTransformer has no {name}; it is for priors over codes")
     starts = model.starts(num, sampling.seed, labels, command.size)
@@ -126,10 +132,29 @@ def _sample_codes(model: "TrainedCodePrior", command: Sample, out: Path, num: in
     model = model.with_settings(named_settings(sampling, but=("seed", "batch_size", "dtype")))
     if command.grid and command.size:
         raise ValueError("--grid and --size both say how large the samples are; give one of them")
+    made_from = None
+    if command.grains_of:
+        model, made_from = with_grains_of(model, command.grains_of), {"grains_of": command.grains_of.name}
     grid = command.grid or pixel_grid(model, command.size or model.config.data.image_size)
-    images, history = sample_codes_into(
-        out, FIGURES, model, num, sampling.seed, labels, sampling.batch_size, grid, history=command.history
+    found = sample_codes_into(
+        out,
+        FIGURES,
+        model,
+        num,
+        sampling.seed,
+        labels,
+        sampling.batch_size,
+        grid,
+        history=command.history,
+        made_from=made_from,
     )
-    if not history:
-        return _Made(images, {}, (), ("", ""))
-    return _Made(images, {}, code_sampling.FIGURES, ("", write_history(history, out)))
+    if found.history:
+        return _Made(found.pictures, {}, code_sampling.FIGURES, ("", write_history(found.history, out)))
+    if not isinstance(model.config.autoencoder, DQVAEConfig):
+        return _Made(found.pictures, {}, (), ("", ""))
+    from dct_jax.dq.pictures import grains_of
+
+    maps = grains_of(model.config.autoencoder, np.stack(found.codes))
+    save_image(grain_tiles([found.pictures], maps), out / GRAINS)
+    growth = plots.growth(found.pictures[:ROWS], maps[:ROWS])
+    return _Made(found.pictures, {GROWTH: growth}, (GRAINS,), ("", f"codes of a sample: {measure_lengths(maps).words()}"))

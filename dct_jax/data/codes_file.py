@@ -1,7 +1,7 @@
 """Files of codes: what `tokenize` writes of a whole source, and priors and `detokenize` read.
 
     a line of JSON, filled up with spaces to 4,096 bytes
-        format, fingerprint (of the model), codes (K), shape [N, h, w], dtype, mirrored, source
+        format, fingerprint (of the model), codes, shape [N, h, w], dtype, mirrored, source
     N h w codes, little-endian, in raster order, picture after picture
 
 Beside FILE, FILE.keys has a line of JSON for each picture: its key and its label (-1 without one).
@@ -37,7 +37,7 @@ class CodesHeader:
 
     Attributes:
         fingerprint: `Trained.fingerprint` of the model that made the codes.
-        codes: K; every code is below it.
+        codes: every code is below it: K, or K + 1 where K stands for a hole (see `dq.grains`).
         shape: N, h and w.
         mirrored: whether every second picture is the mirrored one before it.
         source: the name of the source of the pictures.

@@ -11,6 +11,8 @@ import numpy as np
 from dct_jax.codes.masks import GREY, hide, known_codes, paste
 from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.demo.layout import SAMPLES, Frame
+from dct_jax.dq.config import DQVAEConfig
+from dct_jax.dq.pictures import grains_of
 from dct_jax.plots import image_grid
 
 MOST_STEPS = 100
@@ -53,7 +55,8 @@ def known_of(model: TrainedCodePrior, region: Region | None) -> Known:
     if region is None:
         shape = (SAMPLES, *model.config.grid)
         return Known(np.zeros(shape, np.int32), np.zeros(shape, bool))
-    cells, codes = known_codes(region.mask, model.block_size), model.encode(region.picture[None])[0]
+    cells = known_codes(region.mask, model.block_size, model.config.region_side)
+    codes = model.encode(region.picture[None])[0]
     return Known(*(np.broadcast_to(x, (SAMPLES, *x.shape)) for x in (codes, cells)))
 
 
@@ -68,6 +71,24 @@ def sample_rows(model: TrainedCodePrior, seed: int, labels: Sequence[int], known
         pixels = cells.repeat(f, axis=0).repeat(f, axis=1)[:height, :width, None]
         yield np.where(pixels, pictures, np.uint8(GREY)), f"row {row + 1} of {grid[0]} (uncovered after all were sampled)"
     yield pictures, f"complete: {(~known.cells[0]).sum()} codes sampled in each, seed {seed}"
+
+
+def sample_squares(model: TrainedCodePrior, seed: int, labels: Sequence[int], known: Known) -> Iterator[State]:
+    """Samples a DQ-VAE's grids, and uncovers the squares of their codes from coarse to fine; see
+    `sample_rows`. States are at even distances of each picture's own number of codes."""
+    inner, shape = model.config.autoencoder, known.cells.shape
+    assert isinstance(inner, DQVAEConfig)
+    codes = model.sample(range(shape[0]), seed, labels, shape[1:], known).codes
+    pictures, grains = model.decode(codes), grains_of(inner, codes)
+    places = [one.to_pixels(one.squares(), picture.shape) for one, picture in zip(grains, pictures)]
+    is_known = [one.to_pixels(cells, picture.shape) for one, cells, picture in zip(grains, known.cells, pictures)]
+    numbers = [int(one.codes.sum()) for one in grains]
+    for state in range(1, MOST_STATES):
+        shown = [number * state // MOST_STATES for number in numbers]
+        pixels = np.stack([place < most for place, most in zip(places, shown)]) | np.stack(is_known)  # [N, H, W]
+        line = f"{', '.join(map(str, shown))} codes, from coarse to fine (uncovered after all were sampled)"
+        yield np.where(pixels[..., None], pictures, np.uint8(GREY)), line
+    yield pictures, f"complete: {', '.join(map(str, numbers))} codes, seed {seed}"
 
 
 def sample_steps(model: TrainedCodePrior, seed: int, labels: Sequence[int], known: Known) -> Iterator[State]:
@@ -109,6 +130,7 @@ def frames(model: TrainedCodePrior, seed: int, label: int | None, region: Region
 
     blank = np.full((SAMPLES, *model.config.data.image_size, 3), GREY, np.uint8)
     yield frame(blank, "starting; the first picture takes longer, as programs are compiled")
-    sample = sample_steps if model.states else sample_rows
+    has_squares = isinstance(model.config.autoencoder, DQVAEConfig)
+    sample = sample_steps if model.states else sample_squares if has_squares else sample_rows
     for pictures, line in sample(model, seed, labels, known):
         yield frame(pictures, line)

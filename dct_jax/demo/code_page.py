@@ -17,6 +17,8 @@ from dct_jax.data.pixels import decode_image
 from dct_jax.demo.code_frames import MOST_STEPS, Region, frames
 from dct_jax.demo.layout import Action, Frame, add_class, add_results, add_seed, add_upload, check_choice, messages
 from dct_jax.demo.uploads import LARGEST_MASK, MOST_PIXELS, read_upload
+from dct_jax.dq_transformer.policy import StackPolicy
+from dct_jax.dq_transformer.stage import TrainedDQTransformer
 from dct_jax.nn.temperature import SymbolPolicy
 from dct_jax.sundae.policy import SundaePolicy
 from dct_jax.window.stage import TrainedWindow
@@ -76,7 +78,7 @@ def build(model: TrainedCodePrior) -> "gradio.Blocks":
 
     from dct_jax.demo.mask_editor import add_mask_editor
 
-    size, (rows, columns) = model.config.data.image_size, model.config.grid
+    size = model.config.data.image_size
     scale = enlargement(size)
 
     def show(path: str | None) -> np.ndarray | None:
@@ -98,7 +100,7 @@ def build(model: TrainedCodePrior) -> "gradio.Blocks":
 
     with gr.Blocks(title="dct_jax", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(
-            f"# dct_jax\nPictures of {size[0]} x {size[1]} pixels, as {rows} x {columns} codes of a {model.config.system}."
+            f"# dct_jax\nPictures of {size[0]} x {size[1]} pixels, as {model.config.extent} of a {model.config.system}."
         )
         with gr.Row():
             with gr.Column():
@@ -123,12 +125,19 @@ def _add_policy(model: TrainedCodePrior) -> tuple[list["Component"], Callable[..
     import gradio as gr
 
     if isinstance(model, TrainedWindow):
-        codes = model.config.num_codes
-        return [
-            gr.Slider(0.1, 2.0, value=1.0, step=0.05, label="temperature"),
-            gr.Radio([("all", 0), *((str(k), k) for k in (10, 50, 200) if k < codes)], value=0, label="the likeliest codes"),
-            gr.Radio([("1", 1.0), ("0.95", 0.95), ("0.9", 0.9), ("0.8", 0.8)], value=1.0, label="of this probability together"),
-        ], lambda temperature, top_k, top_p: SymbolPolicy(float(temperature), top_k, top_p)  # an int is another program
+        return (
+            [gr.Slider(0.1, 2.0, value=1.0, step=0.05, label="temperature"), *_add_likeliest(model.config.num_codes)],
+            lambda temperature, top_k, top_p: SymbolPolicy(float(temperature), top_k, top_p),  # an int is another program
+        )
+    if isinstance(model, TrainedDQTransformer):
+        with gr.Row():
+            temperatures = [
+                gr.Slider(0.1, 2.0, value=1.0, step=0.05, label=f"temperature of {x}") for x in ("positions", "codes")
+            ]
+        # Which positions there are is no matter of taste: the choices are of codes.
+        return [*temperatures, *_add_likeliest(model.config.num_codes)], lambda first, last, top_k, top_p: StackPolicy(
+            (float(first), float(last)), (0, top_k), (1.0, top_p)
+        )
     default = SundaePolicy()
 
     def to_policy(steps: float, *ends: float) -> SundaePolicy:
@@ -145,6 +154,16 @@ def _add_policy(model: TrainedCodePrior) -> tuple[list["Component"], Callable[..
             for value, end in zip(values, ("first", "last")):
                 sliders.append(gr.Slider(least, most, value=value, step=0.05, label=f"{name} at the {end} step"))
     return list(sliders), to_policy
+
+
+def _add_likeliest(codes: int) -> list["Component"]:
+    """Adds the choices of the likeliest of so many codes."""
+    import gradio as gr
+
+    return [
+        gr.Radio([("all", 0), *((str(k), k) for k in (10, 50, 200) if k < codes)], value=0, label="the likeliest codes"),
+        gr.Radio([("1", 1.0), ("0.95", 0.95), ("0.9", 0.9), ("0.8", 0.8)], value=1.0, label="of this probability together"),
+    ]
 
 
 def _note(model: TrainedCodePrior) -> str:

@@ -1,7 +1,7 @@
 """Figures of samples: by class, beside what they were given, and where their triples lie."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -132,7 +132,7 @@ def positions(lists: Sequence[SparseDCT], stages: int = 6) -> Figure:
         bar = figure.colorbar(heatmap, ax=list(maps), shrink=0.9, pad=0.01)
         bar.set_label("triples a block", fontsize=8)
         bar.ax.tick_params(labelsize=8)
-        _remove_ticks([*images, *maps])
+        remove_ticks([*images, *maps])
     return figure
 
 
@@ -152,7 +152,8 @@ def block_counts(sparse: SparseDCT) -> np.ndarray:
     return counts
 
 
-def _remove_ticks(axes: Sequence[Axes]) -> None:
+def remove_ticks(axes: Iterable[Axes]) -> None:
+    """Leaves the axes of pictures without numbers."""
     for axis in axes:
         axis.set_xticks([])
         axis.set_yticks([])

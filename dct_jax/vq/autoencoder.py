@@ -34,11 +34,12 @@ class TrainedAutoencoder(Trained):
                 `pictures_at_a_time` says.
 
         Raises:
-            ValueError: if f does not divide H and W, and the configuration does not pad them.
+            ValueError: if the divisor does not divide H and W, and the configuration does not pad
+                them.
         """
-        f = self.config.sizes.downsampling
-        if self.config.sizes.sides == "refuse" and (pictures.shape[1] % f or pictures.shape[2] % f):
-            raise ValueError(f"the pictures have {pictures.shape[1]} x {pictures.shape[2]} pixels; {f} must divide both sides")
+        divisor, (_, height, width, _) = self.config.sizes.divisor, pictures.shape
+        if self.config.sizes.sides == "refuse" and (height % divisor or width % divisor):
+            raise ValueError(f"the pictures have {height} x {width} pixels; {divisor} must divide both sides")
         program = partial(_to_codes, self.network, self.variables)
         return run_in_batches(program, pictures, batch_size or pictures_at_a_time(*pictures.shape[:3]))
 
@@ -51,11 +52,9 @@ class TrainedAutoencoder(Trained):
             batch_size: as of `tokenize`.
 
         Raises:
-            ValueError: if a code is none of the table's.
+            ValueError: if codes are none of this autoencoder's.
         """
-        k = self.config.quantizer.num_codes
-        if codes.size and not (0 <= codes.min() and codes.max() < k):
-            raise ValueError(f"the codes go from {codes.min()} to {codes.max()}; this model has 0 to {k - 1}")
+        self.config.check_codes(codes)
         crop = self.config.data.image_size if codes.shape[1:] == self.config.grid else None
         return self._decode(codes, batch_size, crop)
 

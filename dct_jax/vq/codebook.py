@@ -26,14 +26,13 @@ def start_codebook(
     """
     if config.kind == "fsq" or config.start == "uniform":
         return variables
-    vectors = cast(jax.Array, network.apply(variables, pixels, method="encode"))
-    vectors = vectors.reshape(-1, config.width)
-    vectors = jax.lax.all_gather(vectors, DATA_AXIS, tiled=True)  # [N, D]
-    table = kmeans(vectors, config.num_codes, key)
+    vectors, quantized = cast(tuple[jax.Array, Quantized], network.apply(variables, pixels, method="quantize"))
+    vectors, weights = _gather(*_rows(vectors, quantized))
+    table = kmeans(vectors, config.num_codes, key, weights)
     if config.kind == "gradient":
         params = variables["params"] | {"quantizer": {"table": table}}
         return variables | {"params": params}
-    counts, sums = counts_and_sums(vectors, nearest_codes(vectors, table), config.num_codes)
+    counts, sums = counts_and_sums(vectors, nearest_codes(vectors, table), config.num_codes, weights)
     return variables | {"codebook": {"quantizer": Codebook(table, counts, sums)._asdict()}}
 
 
@@ -46,16 +45,29 @@ def follow_vectors(
         config: of the quantiser.
         variables: of the network, whose table has quantised the batch.
         vectors: before the quantiser, this device's, [b, h, w, D].
-        quantized: the vectors after it.
+        quantized: the vectors after it, which count as often as its weights say.
         key: equal on all devices.
 
     Returns:
         The variables, and how many vectors of the global batch had each code, float32 [K].
     """
-    rows = vectors.reshape(-1, config.width)  # [N, D]
-    counts, sums = jax.lax.psum(counts_and_sums(rows, quantized.codes.reshape(-1), config.num_codes), DATA_AXIS)
+    rows, weights = _rows(vectors, quantized)
+    of_device = counts_and_sums(rows, quantized.codes.reshape(-1), config.num_codes, weights)
+    counts, sums = jax.lax.psum(of_device, DATA_AXIS)
     if config.kind == "ema":
-        spare = choose_rows(jax.lax.all_gather(rows, DATA_AXIS, tiled=True), config.num_codes, key)
+        rows, weights = _gather(rows, weights)
+        spare = choose_rows(rows, config.num_codes, key, weights)
         after = update(config, Codebook(**variables["codebook"]["quantizer"]), counts, sums, spare)
         variables = variables | {"codebook": {"quantizer": after._asdict()}}
     return variables, counts
+
+
+def _rows(vectors: jax.Array, quantized: Quantized) -> tuple[jax.Array, jax.Array | None]:
+    """Lists vectors, [b, h, w, D], as [N, D], and their weights as [N]."""
+    weights = None if quantized.weights is None else quantized.weights.reshape(-1)
+    return vectors.reshape(-1, vectors.shape[-1]), weights
+
+
+def _gather(rows: jax.Array, weights: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+    """Joins the lists of all devices."""
+    return cast(tuple[jax.Array, jax.Array | None], jax.lax.all_gather((rows, weights), DATA_AXIS, tiled=True))

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import numpy as np
+
 from dct_jax.config import LATER, RunConfig, require
 
 if TYPE_CHECKING:
@@ -70,13 +72,17 @@ class Sizes(Protocol):
     """What all rooms "model" of autoencoders have.
 
     Attributes:
-        downsampling: f, pixels of a side of the square that a code stands for.
-        sides: "refuse" demands pictures whose sides f divides; "pad" repeats the last row and
-            column of others until it does.
+        downsampling: f, pixels of a side of a cell of the grid of codes.
+        divisor: what must divide the sides of pictures: f, or a multiple of it.
+        sides: "refuse" demands pictures whose sides the divisor divides; "pad" repeats the last row
+            and column of others until it does.
     """
 
     @property
     def downsampling(self) -> int: ...
+
+    @property
+    def divisor(self) -> int: ...
 
     @property
     def sides(self) -> Literal["refuse", "pad"]: ...
@@ -90,6 +96,12 @@ def check_sees_crops(config: RunConfig) -> None:
         raise ValueError(f"data.own_coefficients is on; a {config.system} sees pixels: turn it off")
 
 
+def check_range(codes: np.ndarray, num_symbols: int) -> None:
+    """Raises ValueError if a code, int [...], is negative, or not below the number of symbols."""
+    if codes.size and not (0 <= codes.min() and codes.max() < num_symbols):
+        raise ValueError(f"the codes go from {codes.min()} to {codes.max()}; this model has 0 to {num_symbols - 1}")
+
+
 @dataclass(frozen=True)
 class AutoencoderRunConfig(RunConfig):
     """Determines a run of an autoencoder. Each kind of autoencoder adds the room `model`."""
@@ -98,11 +110,9 @@ class AutoencoderRunConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        size, f = self.data.image_size, self.sizes.downsampling
-        if self.sizes.sides == "refuse" and (size[0] % f or size[1] % f):
-            raise ValueError(
-                f"data.image_size is {size}; model.downsampling is {f} and must divide both sides, unless model.sides is pad"
-            )
+        size, divisor = self.data.image_size, self.sizes.divisor
+        if self.sizes.sides == "refuse" and (size[0] % divisor or size[1] % divisor):
+            raise ValueError(f"data.image_size is {size}; {divisor} must divide both sides, unless model.sides is pad")
         check_sees_crops(self)
         for name, only in (("accumulate", 1), ("optimizer", "adam"), ("label_dropout", 0.0)):
             value = getattr(self.training, name)
@@ -114,11 +124,24 @@ class AutoencoderRunConfig(RunConfig):
         raise NotImplementedError
 
     @property
+    def num_symbols(self) -> int:
+        """How many symbols a cell of a grid may have: K, the codes."""
+        return self.quantizer.num_codes
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of codes of a crop."""
-        f = self.sizes.downsampling
-        height, width = (-(-side // f) for side in self.data.image_size)
+        return self.grid_of(self.data.image_size)
+
+    def grid_of(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Returns the rows and columns of codes of a picture of (H, W) pixels, perhaps padded."""
+        divisor, f = self.sizes.divisor, self.sizes.downsampling
+        height, width = (-(-side // divisor) * divisor // f for side in size)
         return height, width
+
+    def check_codes(self, codes: np.ndarray) -> None:
+        """Raises ValueError if codes from outside, int [N, h, w], are none of this model."""
+        check_range(codes, self.num_symbols)
 
     def network(self) -> "Autoencoder":
         """The Flax module."""
@@ -154,6 +177,11 @@ class AutoencoderConfig:
         require(self.downsampling in (2, 4, 8), "model.downsampling", self.downsampling, "2, 4 or 8")
         require(self.sides in ("refuse", "pad"), "model.sides", self.sides, "refuse or pad")
 
+    @property
+    def divisor(self) -> int:
+        """f: every square of a code is as large."""
+        return self.downsampling
+
 
 @dataclass(frozen=True)
 class VQVAEConfig(AutoencoderRunConfig):
@@ -173,7 +201,7 @@ class VQVAEConfig(AutoencoderRunConfig):
         from dct_jax.vq.quantizers import Quantizer
 
         encoder = Encoder(self.model, self.quantizer.width)
-        return Autoencoder(encoder, Quantizer(self.quantizer), Decoder(self.model), self.model.downsampling)
+        return Autoencoder(encoder, Quantizer(self.quantizer), Decoder(self.model), self.model.divisor)
 
     def build(self) -> "VQVAEStage":
         """The stage that trains a VQ-VAE."""

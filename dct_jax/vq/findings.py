@@ -3,7 +3,7 @@
 Axes: N pictures, H x W pixels, h x w codes.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from dct_jax.training.stage import Findings, HeldOutPictures, words
 from dct_jax.vq.autoencoder import TrainedAutoencoder
 from dct_jax.vq.measures import measure
 from dct_jax.vq.network import to_float
+from dct_jax.vq.stage import AutoencoderStage
 
 FEWEST = 8
 """Pictures of a Frechet distance, as of samples."""
@@ -52,7 +53,7 @@ def compare_pictures(
 
     Args:
         pictures, copies: uint8 [N, H, W, 3] with N >= 1.
-        codes: int [N, h, w].
+        codes: int [N, h, w]; the number K is no code, but a hole.
         num_codes: K.
         batch_size: pictures at a time; the numbers do not depend on it. By default, as many as
             `pictures_at_a_time` says.
@@ -145,6 +146,7 @@ def autoencoder_findings(model: TrainedAutoencoder, held: HeldOutPictures, batch
     batch_size = min(batch_size, pictures_at_a_time(*held.content.shape[:3]))
     codes, copies = model.reconstruct(held.content, batch_size)
     found = compare_pictures(held.content, copies, codes, model.config.quantizer.num_codes, batch_size)
+    found.numbers.update(cast(AutoencoderStage, model.stage).describe_codes(codes))
     rows = [("original", held.content[:SHOWN]), ("reconstruction", copies[:SHOWN])]
     figure = plots.pairs(rows, min(COLUMNS, len(copies)))
     number, different = len(held.pictures), len(set(held.pictures))

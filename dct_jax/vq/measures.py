@@ -8,7 +8,7 @@ def measure(pictures: np.ndarray, copies: np.ndarray, codes: np.ndarray, num_cod
 
     Args:
         pictures, copies: uint8 [N, H, W, 3].
-        codes: int [N, h, w].
+        codes: int [N, h, w]; the number K is no code, but a hole.
         num_codes: K.
 
     Returns:
@@ -17,7 +17,8 @@ def measure(pictures: np.ndarray, copies: np.ndarray, codes: np.ndarray, num_cod
         the entropy of their frequencies in these pictures.
     """
     errors = np.square((copies.astype(float) - pictures) / 127.5).mean(axis=(1, 2, 3))  # [N]
-    share = np.bincount(codes.reshape(-1), minlength=num_codes) / codes.size  # [K]
+    codes = codes[codes < num_codes]
+    share = np.bincount(codes, minlength=num_codes) / codes.size  # [K]
     seen = share[share > 0]
     entropy = -float(np.sum(seen * np.log2(seen)))  # bits a code
     per_pixel = codes.size / (pictures.size / 3)  # codes

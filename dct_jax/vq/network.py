@@ -68,27 +68,35 @@ class Autoencoder(nn.Module):
         encoder: [B, H, W, 3] -> [B, h, w, D].
         quantizer: of the encoder's vectors.
         decoder: [B, h, w, D] -> what `decode` turns into pixels: here, pixels.
-        downsampling: f.
+        divisor: what must divide the sides of pictures: f, or a multiple of it.
     """
 
     encoder: nn.Module
     quantizer: Quantizer
     decoder: nn.Module
-    downsampling: int
+    divisor: int
 
     def __call__(self, pixels: jax.Array) -> tuple[jax.Array, jax.Array, Quantized]:
         """[B, H, W, 3] -> the reconstruction, [B, H, W, 3]; the vectors before the quantiser,
         [B, h, w, D]; and after it."""
-        vectors = self.encode(pixels)
-        quantized = self.quantizer(vectors)
+        vectors, quantized = self.quantize(pixels)
         _, height, width, _ = pixels.shape
         return self.decode(quantized.vectors)[:, :height, :width], vectors, quantized
 
     def encode(self, pixels: jax.Array) -> jax.Array:
-        """[B, H, W, 3] -> vectors [B, h, w, D]; the last row and column are repeated until f
-        divides both sides."""
-        missing = [(0, -side % self.downsampling) for side in pixels.shape[1:3]]
-        return self.encoder(jnp.pad(pixels, [(0, 0), *missing, (0, 0)], mode="edge"))
+        """[B, H, W, 3] -> vectors [B, h, w, D]; the last row and column are repeated until the
+        divisor divides both sides."""
+        return self.encoder(self.pad(pixels))
+
+    def pad(self, pixels: jax.Array) -> jax.Array:
+        """Repeats the last row and column of [B, H, W, 3] until the divisor divides both sides."""
+        missing = [(0, -side % self.divisor) for side in pixels.shape[1:3]]
+        return jnp.pad(pixels, [(0, 0), *missing, (0, 0)], mode="edge")
+
+    def quantize(self, pixels: jax.Array) -> tuple[jax.Array, Quantized]:
+        """[B, H, W, 3] -> the vectors before the quantiser, [B, h, w, D], and after it."""
+        vectors = self.encode(pixels)
+        return vectors, self.quantizer(vectors)
 
     def decode(self, vectors: jax.Array) -> jax.Array:
         """[B, h, w, D] -> [B, f h, f w, 3]."""

@@ -25,12 +25,14 @@ class Quantized(NamedTuple):
             (the straight-through estimator: Bengio et al., 2013).
         codebook_loss: float32 [], which moves the table to the vectors; 0 without gradients.
         commitment_loss: float32 [], which moves the vectors to the table.
+        weights: how much each vector counts, float32 [...]; None if each counts once.
     """
 
     codes: jax.Array
     vectors: jax.Array
     codebook_loss: jax.Array
     commitment_loss: jax.Array
+    weights: jax.Array | None = None
 
 
 class Codebook(NamedTuple):
@@ -63,18 +65,26 @@ class Quantizer(nn.Module):
                 "sums": self.variable("codebook", "sums", jnp.zeros, (k, d)),
             }
 
-    def __call__(self, vectors: jax.Array) -> Quantized:
-        """float32 [..., D] -> codes and their vectors."""
+    def __call__(self, vectors: jax.Array, weights: jax.Array | None = None) -> Quantized:
+        """Turns vectors into codes and their vectors.
+
+        Args:
+            vectors: float32 [..., D].
+            weights: how much the squared error of each counts in the losses, float32 [...]; None
+                if each counts once. The losses are means over all vectors, whatever they count.
+        """
         if self.config.kind == "fsq":
             rounded = round_levels(vectors, self.config.levels)
             nothing = jnp.zeros(())
-            return Quantized(codes_of_levels(rounded, self.config.levels), rounded, nothing, nothing)
+            return Quantized(codes_of_levels(rounded, self.config.levels), rounded, nothing, nothing, weights)
         codes = nearest_codes(jax.lax.stop_gradient(vectors), self._table())
         chosen = self._table()[codes]  # [..., D]
         stop = jax.lax.stop_gradient
-        codebook_loss = jnp.square(stop(vectors) - chosen).mean() if self.config.kind == "gradient" else jnp.zeros(())
-        commitment_loss = jnp.square(vectors - stop(chosen)).mean()
-        return Quantized(codes, vectors + stop(chosen - vectors), codebook_loss, commitment_loss)
+        factors = jnp.ones(()) if weights is None else weights[..., None]
+        to_table, to_vectors = jnp.square(stop(vectors) - chosen), jnp.square(vectors - stop(chosen))
+        codebook_loss = (factors * to_table).mean() if self.config.kind == "gradient" else jnp.zeros(())
+        commitment_loss = (factors * to_vectors).mean()
+        return Quantized(codes, vectors + stop(chosen - vectors), codebook_loss, commitment_loss, weights)
 
     def look_up(self, codes: jax.Array) -> jax.Array:
         """int32 [...] -> [..., D]."""
@@ -132,15 +142,19 @@ def _bases(levels: tuple[int, ...]) -> np.ndarray:
     return np.cumprod([1, *levels[:-1]]).astype(np.int32)
 
 
-def counts_and_sums(vectors: jax.Array, codes: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
+def counts_and_sums(
+    vectors: jax.Array, codes: jax.Array, num_codes: int, weights: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Counts the vectors of each code, float32 [K], and adds them up, [K, D].
 
     Args:
         vectors: float32 [N, D].
         codes: int32 [N].
         num_codes: K.
+        weights: how often each vector counts, float32 [N]; None if each counts once.
     """
     chosen = jax.nn.one_hot(codes, num_codes, dtype=jnp.float32)  # [N, K]
+    chosen = chosen if weights is None else chosen * weights[:, None]
     return chosen.sum(axis=0), jnp.matmul(chosen.T, vectors, precision="highest")
 
 
@@ -168,22 +182,25 @@ def update(config: QuantizerConfig, before: Codebook, counts: jax.Array, sums: j
     return Codebook(table, counts, sums)
 
 
-def choose_rows(rows: jax.Array, number: int, key: jax.Array) -> jax.Array:
-    """Chooses rows of [N, D] at random -> [number, D]; some repeat if there are fewer."""
-    return rows[jax.random.choice(key, len(rows), (number,), replace=len(rows) < number)]
+def choose_rows(rows: jax.Array, number: int, key: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """Chooses rows of [N, D] at random -> [number, D], by their weights if there are some, [N];
+    rows repeat if there are fewer. Rows of the weight 0 are chosen only if no others are left."""
+    shares = None if weights is None else weights / weights.sum()
+    return rows[jax.random.choice(key, len(rows), (number,), replace=len(rows) < number, p=shares)]
 
 
-def kmeans(vectors: jax.Array, num_codes: int, key: jax.Array) -> jax.Array:
-    """Finds K means of vectors, [N, D] -> [K, D], from K vectors that are chosen at random.
+def kmeans(vectors: jax.Array, num_codes: int, key: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """Finds K means of vectors, [N, D] -> [K, D], from K vectors that are chosen at random. With
+    weights, [N], each vector counts as often as its weight says.
 
     A mean that is the nearest one of no vector stays where it is.
     """
 
     def move(_: Any, table: jax.Array) -> jax.Array:
-        counts, sums = counts_and_sums(vectors, nearest_codes(vectors, table), num_codes)
+        counts, sums = counts_and_sums(vectors, nearest_codes(vectors, table), num_codes, weights)
         return jnp.where(counts[:, None] > 0, sums / jnp.maximum(counts, 1)[:, None], table)
 
-    return jax.lax.fori_loop(0, KMEANS_ROUNDS, move, choose_rows(vectors, num_codes, key))
+    return jax.lax.fori_loop(0, KMEANS_ROUNDS, move, choose_rows(vectors, num_codes, key, weights))
 
 
 def perplexity(counts: jax.Array) -> jax.Array:

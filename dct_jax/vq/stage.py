@@ -58,7 +58,11 @@ class AutoencoderStage(Stage):
         model = self.trained(jax.device_get(variables), (), ())
         codes, copies = model.reconstruct(held_out)
         numbers = measure(held_out, copies, codes, self.config.quantizer.num_codes)
-        return numbers | self.compare(held_out, copies)
+        return numbers | self.describe_codes(codes) | self.compare(held_out, copies)
+
+    def describe_codes(self, codes: np.ndarray) -> dict[str, float]:
+        """Returns further numbers about the codes of crops, int [N, h, w], by name."""
+        return {}
 
     def compare(self, pictures: np.ndarray, copies: np.ndarray) -> dict[str, float]:
         """Returns further numbers about reconstructions, uint8 [N, H, W, 3] each, by name."""

@@ -11,9 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dct_jax.nn.attention import Attention, KeysValues, attend_step
+from dct_jax.nn.attention import KeysValues, attend_step
 from dct_jax.nn.embedding import NormalizedEmbed
-from dct_jax.nn.precision import Precision, precision_of
+from dct_jax.nn.gpt import Block
+from dct_jax.nn.precision import precision_of
 from dct_jax.window.attention import Form, attend_gathered, attend_masked, cheaper_form, seen_around
 from dct_jax.window.config import WindowModelConfig
 from dct_jax.window.places import Turns, turn, turns, waves
@@ -23,34 +24,14 @@ Caches = tuple[KeysValues, ...]
 last, and of those above it, with room for w - 1 columns on the left and w on the right."""
 
 
-class Block(nn.Module):
-    """Attention, then two dense layers, with a LayerNorm before each. Units drop out if there is a
-    random generator "dropout", which training alone has."""
+class TurningBlock(Block):
+    """A block whose queries and keys turn with the places of tokens."""
 
-    width: int
-    heads: int
-    dropout: float
-    precision: Precision
-
-    def setup(self) -> None:
-        self.attention = Attention(self.width, self.heads, self.precision)
-        self.attention_norm, self.dense_norm = nn.LayerNorm(), nn.LayerNorm()
-        self.widen, self.narrow = self.precision.dense(4 * self.width), self.precision.dense(self.width)
-        self.drop = nn.Dropout(self.dropout)
-
-    def look(self, x: jax.Array, by: Turns) -> tuple[jax.Array, KeysValues]:
-        """Makes queries, [B, H, S, D / H], and keys and values of tokens [B, S, D]."""
-        x = self.attention_norm(x)
-        keys, values = self.attention.remember(x)
-        turned = turn(keys.swapaxes(2, 3), by).swapaxes(2, 3)
-        return turn(self.attention.queries(x), by), KeysValues(turned, values)
-
-    def finish(self, x: jax.Array, heads: jax.Array) -> jax.Array:
-        """Adds to tokens [B, S, D] what attention found, [B, H, S, D / H], and goes on."""
-        off = not self.has_rng("dropout")
-        x = x + self.drop(self.attention.merge(heads), deterministic=off)
-        hidden = nn.gelu(self.widen(self.dense_norm(x)))  # [B, S, 4 D]
-        return x + self.drop(self.narrow(hidden), deterministic=off)
+    def look_from(self, x: jax.Array, by: Turns) -> tuple[jax.Array, KeysValues]:
+        """Makes queries, [B, H, S, D / H], and keys and values of tokens [B, S, D], turned."""
+        queries, memory = self.look(x)
+        keys = turn(memory.keys.swapaxes(2, 3), by).swapaxes(2, 3)
+        return turn(queries, by), KeysValues(keys, memory.values)
 
 
 class WindowTransformer(nn.Module):
@@ -79,7 +60,7 @@ class WindowTransformer(nn.Module):
         self.classes = NormalizedEmbed(self.num_classes + 1, c.width, float32)
         self.place = precision.dense(c.width)
         self.drop = nn.Dropout(c.dropout)
-        self.blocks = [Block(c.width, c.heads, c.dropout, precision) for _ in range(c.layers)]
+        self.blocks = [TurningBlock(c.width, c.heads, c.dropout, precision) for _ in range(c.layers)]
         self.norm = nn.LayerNorm()
         self.head = precision.head(self.num_codes)
 
@@ -104,7 +85,7 @@ class WindowTransformer(nn.Module):
         form = self.form or cheaper_form(grid, c.window)
         attend = attend_gathered if form == "gathered" else attend_masked
         for block in self.blocks:
-            queries, memory = block.look(x, by)
+            queries, memory = block.look_from(x, by)
             x = block.finish(x, attend(queries, memory, grid, c.window))
         predicting = x[:, 1:].reshape(batch, rows, cells + 1, -1)[:, :, :-1]
         return self.head(self.norm(predicting))
@@ -118,7 +99,7 @@ class WindowTransformer(nn.Module):
         x, found = self.classes(labels)[:, None], []
         nowhere = Turns(*(jnp.zeros((1, self.config.head_size // 4)),) * 2)
         for block in self.blocks:
-            _, memory = block.look(x, nowhere)
+            _, memory = block.look_from(x, nowhere)
             x = block.finish(x, memory.values.swapaxes(2, 3))  # it sees itself alone
             found.append(memory)
         return tuple(found)
@@ -145,7 +126,7 @@ class WindowTransformer(nn.Module):
         seen = jnp.broadcast_to(seen_around((1, 1), (row, column), length, w), (batch, 1 + 2 * w * w))
         new_caches = []
         for block, first, cache in zip(self.blocks, start, caches):
-            queries, new = block.look(x, by)
+            queries, new = block.look_from(x, by)
             index = (0, 0, 0, w - 1, column + w - 1)
             cache = KeysValues(*(jax.lax.dynamic_update_slice(old, one[..., None], index) for old, one in zip(cache, new)))
             sizes = (*queries.shape[:2], queries.shape[3], w, 2 * w)

@@ -247,8 +247,9 @@ def test_what_does_not_fit_together_is_refused_in_a_line(room: Path, debug_run: 
     message = f"plain.codes: these are codes of the model {fingerprint}; they must be those of "
     assert f"{message}the model {other.fingerprint[:8]} in codes.run" in refuse(plain, tmp_path / "other")
     assert f"{message}pixels, as codes.run is empty" in refuse(plain, "")
-    assert f"codes.run is {debug_run}, a run of the system DCTransformer; it must be an autoencoder" in refuse(
-        pictures, debug_run
+    assert (
+        f"codes.run is {debug_run}, a run of the system DCTransformer; a window transformer needs a VQ-VAE or a VQ-GAN"
+        in refuse(pictures, debug_run)
     )
     assert "none" in refuse(pictures, tmp_path / "none")
     # Of other sizes.
@@ -257,7 +258,7 @@ def test_what_does_not_fit_together_is_refused_in_a_line(room: Path, debug_run: 
     assert "data.image_size is (7, 8); 2 must divide both sides" in refuse(pictures, room / "run", 0, "--data.image-size", 7, 8)
     beyond = tmp_path / "beyond.txt"
     beyond.write_text(f"{' '.join(map(str, range(CODES - 15, CODES + 1)))}\n".replace("-", "") * 20)
-    assert f"this run has 0 to {CODES - 1}" in refuse(f"codes:{beyond}")
+    assert f"this model has 0 to {CODES - 1}" in refuse(f"codes:{beyond}")
     # Classes.
     assert "codes.num_classes is 3, but folder:" in (line := refuse(pictures, room / "run", 3)) and "has 2 classes" in line
     assert f"codes.num_classes is 2, but {text} has 0 classes" in refuse(text, room / "run", 2)

@@ -208,6 +208,16 @@ def test_the_perceptual_loss_is_part_of_a_step_and_of_the_score() -> None:
     assert numbers["lpips"] > 0.1
 
 
+@pytest.mark.parametrize("pixels", ["absolute", "squared"])
+def test_the_error_of_pixels_is_the_one_that_the_field_says(pixels: Any) -> None:
+    config = config_of()
+    config = replace(config, loss=replace(config.loss, pixels=pixels))
+    difference = (batches(1)[0].astype(float) - batches(2)[1]) / 127.5
+    expected = np.abs(difference).mean() if pixels == "absolute" else (difference**2).mean()
+    numbers = config.build().compare(batches(1)[0], batches(2)[1])
+    assert numbers == pytest.approx({"reconstruction_loss": expected, f"{pixels}_error": expected}, rel=1e-5)
+
+
 def test_checkpoints_from_before_the_discriminator_are_not_the_best() -> None:
     """Unless the run ends before it starts."""
     config = config_of()  # it starts at step 2 of 8
@@ -258,6 +268,7 @@ def test_a_patch_is_judged_by_its_own_pixels() -> None:
         ("loss", "discriminator_channels", 48),
         ("loss", "discriminator_layers", 0),
         ("loss", "discriminator_norm", "none"),
+        ("loss", "pixels", "cubed"),
         ("data", "image_size", (16, 17)),
         ("training", "optimizer", "muon"),
     ],

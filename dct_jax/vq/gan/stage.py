@@ -37,10 +37,28 @@ class Adversary(NamedTuple):
     discriminator: optax.OptState
 
 
+class Pass(NamedTuple):
+    """What a step makes of a device's part of the batch, before the last layer.
+
+    Attributes:
+        features: what the last layer reads, [b, f h, f w, C].
+        loss: float32 [], of all that is not of the reconstructions.
+        vectors: before the quantiser, [b, h, w, D].
+        quantized: the vectors after it.
+        terms: parts of the loss to report, float32 [] by name.
+    """
+
+    features: jax.Array
+    loss: jax.Array
+    vectors: jax.Array
+    quantized: Quantized
+    terms: dict[str, jax.Array]
+
+
 class VQGANStage(AutoencoderStage):
     """A VQ-GAN in training.
 
-    A checkpoint is compared by the mean absolute error of held-out pictures plus the weighted
+    A checkpoint is compared by the error of the pixels of held-out pictures plus the weighted
     LPIPS, without the discriminator, whose loss has no scale.
     """
 
@@ -80,12 +98,25 @@ class VQGANStage(AutoencoderStage):
     def reconstruction_loss(self, copies: jax.Array, pixels: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Compares reconstructions with pictures, float32 [b, H, W, 3] each: the loss, and its
         terms by name."""
-        terms = {"absolute_error": jnp.abs(copies - pixels).mean()}
-        loss = terms["absolute_error"]
+        if self.config.loss.pixels == "absolute":
+            loss = jnp.abs(copies - pixels).mean()
+        else:
+            loss = jnp.square(copies - pixels).mean()
+        terms = {f"{self.config.loss.pixels}_error": loss}
         if self.perceptual:
             terms["lpips"] = self.perceptual.distance(self.perceptual.variables, copies, pixels).mean()
             loss += self.config.loss.perceptual_weight * terms["lpips"]
         return loss, terms
+
+    def run_network(self, variables: Any, pixels: jax.Array, step: jax.Array) -> Pass:
+        """Runs the network on this device's part of the batch, float32 [b, H, W, 3], in a step."""
+        found = self.network.apply(variables, pixels, method="features")
+        features, vectors, quantized = cast(tuple[jax.Array, jax.Array, Quantized], found)
+        return Pass(features, self.loss_of_codes(quantized), vectors, quantized, {"commitment": quantized.commitment_loss})
+
+    def loss_of_codes(self, quantized: Quantized) -> jax.Array:
+        """Returns the loss of the table and the vectors, float32 []."""
+        return quantized.codebook_loss + self.config.quantizer.commitment * quantized.commitment_loss
 
     def step(self, state: TrainState, batch: jax.Array) -> tuple[TrainState, Metrics]:
         """Takes one step of the autoencoder and, from its start on, one of the discriminator, both
@@ -96,16 +127,14 @@ class VQGANStage(AutoencoderStage):
         rest = {name: tree for name, tree in variables.items() if name != "params"}
         _, height, width, _ = pixels.shape
 
-        def make_features(params: Any) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, Quantized]]:
-            found = self.network.apply({"params": params, **rest}, pixels, method="features")
-            features, vectors, quantized = cast(tuple[jax.Array, jax.Array, Quantized], found)
-            loss = quantized.codebook_loss + config.quantizer.commitment * quantized.commitment_loss
-            return (features, loss), (vectors, quantized)
+        def make_features(params: Any) -> tuple[tuple[jax.Array, jax.Array], Pass]:
+            found = self.run_network({"params": params, **rest}, pixels, state.step)
+            return (found.features, found.loss), found
 
         def make_copies(last: Any, features: jax.Array) -> jax.Array:
             return cast(jax.Array, self.network.to_pixels.apply({"params": last}, features))[:, :height, :width]
 
-        (features, _), pull_features, (vectors, quantized) = jax.vjp(make_features, params, has_aux=True)
+        (features, _), pull_features, forward = jax.vjp(make_features, params, has_aux=True)
         copies, pull_copies = jax.vjp(make_copies, params["to_pixels"], features)  # [b, H, W, 3]
 
         # Gradients of the two losses with respect to the copies; the last kernel weighs them.
@@ -143,8 +172,9 @@ class VQGANStage(AutoencoderStage):
         updates, generator = self.optimizer.update(gradient, adversary.generator, params)
         variables = variables | {"params": optax.apply_updates(params, updates)}
         adversary = adversary._replace(generator=generator)
-        variables, counts = follow_vectors(config.quantizer, variables, vectors, quantized, self.random_key(state.step))
-        terms |= found | {"commitment": quantized.commitment_loss}
+        key = self.random_key(state.step)
+        variables, counts = follow_vectors(config.quantizer, variables, forward.vectors, forward.quantized, key)
+        terms |= found | forward.terms
         return TrainState(state.step + 1, variables, adversary), report_step(terms, counts, len(batch), gradient)
 
     def compare(self, pictures: np.ndarray, copies: np.ndarray) -> dict[str, float]:

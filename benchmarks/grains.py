@@ -1,0 +1,99 @@
+"""What codes of several sizes are worth: how much DQ-VAEs and VQ-VAEs lose of the same pictures,
+and how many codes they take for that.
+
+    python benchmarks/grains.py RUN ... [--data fashion --split test --num 2000 --json FILE]
+
+A run that was trained on enlarged pictures gets them enlarged, and its reconstructions are reduced
+again: so a VQ-VAE can have any number of codes. Bits are log2 K for each code, and for a DQ-VAE
+log2 G for each region besides.
+"""
+
+from pathlib import Path
+from typing import Annotated, NamedTuple, cast
+
+import numpy as np
+import tyro
+from machine import Figure, machine_figures, report
+from PIL import Image
+
+from dct_jax.data.sources import open_source
+from dct_jax.dq.config import DQVAEConfig
+from dct_jax.evaluation.features import feature_network
+from dct_jax.run import load
+from dct_jax.training.batches import pictures_at_a_time
+from dct_jax.vq.autoencoder import TrainedAutoencoder
+from dct_jax.vq.findings import compare_features
+from dct_jax.vq.measures import measure
+
+
+class Cost(NamedTuple):
+    """How many codes pictures have: mean, variance, least, most; and mean bits of a picture."""
+
+    mean: float
+    variance: float
+    least: int
+    most: int
+    bits: float
+
+
+def main(
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional],
+    data: str = "fashion",
+    split: str = "test",
+    num: int = 2000,
+    json: Path | None = None,
+) -> None:
+    """Reconstructs the same pictures with all runs.
+
+    Args:
+        runs: of autoencoders.
+        data, split: the source of the pictures, all of one size.
+        num: how many of its first pictures.
+        json: where to write the figures.
+    """
+    source = open_source(data, split)
+    pictures = np.stack([to_colour(source[i].image) for i in range(min(num, len(source)))])
+    network = feature_network("alexnet")
+    figures = machine_figures()
+    for run in runs:
+        model = cast(TrainedAutoencoder, load(run))
+        size = model.config.data.image_size
+        codes, copies = model.reconstruct(resize_all(pictures, size))
+        copies = resize_all(copies, (pictures.shape[1], pictures.shape[2]))
+        cost, k = cost_of(model, codes), model.config.quantizer.num_codes
+        batch_size = pictures_at_a_time(*pictures.shape[:3])
+        distance = compare_features(network, pictures, copies, batch_size)["FD-AlexNet"]
+        psnr = measure(pictures, copies, codes, k)["psnr"]
+        name = f"{Path(run).name} ({model.config.system})"
+        figures += [
+            Figure(f"{name}: PSNR", psnr, "dB"),
+            Figure(f"{name}: FD-AlexNet", distance),
+            Figure(f"{name}: codes of a picture", cost.mean, f"variance {cost.variance:.0f}, {cost.least} to {cost.most}"),
+            Figure(f"{name}: bits of a picture", cost.bits),
+        ]
+    report(figures, json)
+
+
+def to_colour(image: np.ndarray) -> np.ndarray:
+    """Repeats grey, uint8 [H, W, 1 or 3] -> [H, W, 3]."""
+    return np.broadcast_to(image, (*image.shape[:2], 3))
+
+
+def resize_all(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes pictures as training does, uint8 [N, H, W, 3], to (H', W')."""
+    if pictures.shape[1:3] == size:
+        return pictures
+    return np.stack([np.asarray(Image.fromarray(x).resize(size[::-1], Image.Resampling.LANCZOS)) for x in pictures])
+
+
+def cost_of(model: TrainedAutoencoder, codes: np.ndarray) -> Cost:
+    """Counts the codes of grids, int [N, h, w], where a DQ-VAE's have holes."""
+    config = model.config
+    counts = (codes < config.quantizer.num_codes).sum(axis=(1, 2))  # [N]
+    of_map = np.log2(config.model.grains) * np.prod(config.regions) if isinstance(config, DQVAEConfig) else 0
+    bits = counts.mean() * np.log2(config.quantizer.num_codes) + of_map
+    return Cost(float(counts.mean()), float(counts.var()), int(counts.min()), int(counts.max()), float(bits))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

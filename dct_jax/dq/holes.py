@@ -1,0 +1,26 @@
+"""Checks grids with holes that come from outside, without JAX: readers use it. See `dq.grains`."""
+
+import numpy as np
+
+
+def check_holes(codes: np.ndarray, grains: int, num_codes: int) -> None:
+    """Checks grids from outside, int [B, n, m].
+
+    Raises:
+        ValueError: if the regions do not nest into a grid, a number is no code and no hole, or the
+            holes of a region are those of no grain.
+    """
+    side, (_, rows, columns) = 2 ** (grains - 1), codes.shape
+    if rows % side or columns % side:
+        raise ValueError(f"the grid has {rows} x {columns} cells; {side}, the cells of a region's side, must divide both sides")
+    if codes.size and not (0 <= codes.min() and codes.max() <= num_codes):
+        raise ValueError(f"the codes go from {codes.min()} to {codes.max()}; this model has 0 to {num_codes}, which is a hole")
+    is_code = (codes != num_codes).reshape(-1, rows // side, side, columns // side, side)
+    fits = np.zeros((len(is_code), rows // side, columns // side), bool)
+    for grain in range(grains):
+        step, its_codes = 2 ** (grains - 1 - grain), np.zeros((side, 1, side), bool)
+        its_codes[::step, :, ::step] = True
+        fits |= (is_code == its_codes).all(axis=(2, 4))
+    if not fits.all():
+        picture, row, column = np.argwhere(~fits)[0]
+        raise ValueError(f"the region in row {row} and column {column} of picture {picture} has codes of no grain")

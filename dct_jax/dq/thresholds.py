@@ -1,0 +1,219 @@
+"""How the entropies of patches are distributed in a data set, and the thresholds that this gives.
+
+A router that shall give a share r of regions the finest grain needs the entropy that a share r of
+patches exceeds. The percentiles are measured with the function that the model uses, and stand in a
+file beside all that they depend on.
+
+Axes: N patches, S pixels of a patch's side, H x W pixels of a crop, G grains.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dct_jax.data.central_crops import evenly_spaced_crops
+from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import Source
+from dct_jax.dq.entropy import BINS, RANGE, SIGMA, patch_entropy
+from dct_jax.storage.files import read_limited
+from dct_jax.training.batches import pictures_at_a_time, run_in_batches
+from dct_jax.vq.network import to_float
+
+FORMAT = "dct_jax entropy percentiles 1"
+
+PERCENTS = np.arange(1, 100)
+LARGEST_FILE = 2**16
+"""Bytes of a file of percentiles; it has about 3,000."""
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """The percentiles of the entropies of a data set's patches.
+
+    Attributes:
+        values: float32 [99], nats, of 1 % to 99 % of patches; see `percentiles`.
+        side: S, of the patches.
+        size: (H, W), of the central crops that the patches are of.
+        source: the name of the data set, of a folder or a file without those above it.
+        pictures: how many were cropped.
+        tied: the largest share of patches that have one entropy, as those of one level have.
+    """
+
+    values: np.ndarray
+    side: int
+    size: tuple[int, int]
+    source: str
+    pictures: int
+    tied: float
+
+    def to_json(self) -> str:
+        """Returns the text of a file of percentiles, with the bins of the entropy."""
+        fields = {"source": self.source, "pictures": self.pictures, "size": self.size, "side": self.side, "tied": self.tied}
+        text = {"format": FORMAT, **fields, **_BINS, "percentiles": self.values.tolist()}
+        return json.dumps(text, indent=1) + "\n"
+
+
+_BINS: dict[str, Any] = {"range": list(RANGE), "bins": BINS, "sigma": SIGMA}
+
+
+def percentiles(values: np.ndarray) -> np.ndarray:
+    """Returns float32 [99], of entropies [N] in any order: that of the place floor(N q / 100), from
+    0 on, among the sorted ones, for q = 1 to 99. Raises ValueError without any."""
+    if not values.size:
+        raise ValueError("there are no patches, so their entropies have no percentiles")
+    return np.sort(values.reshape(-1))[values.size * PERCENTS // 100].astype(np.float32)
+
+
+def measure_percentiles(source: Source, size: tuple[int, int], side: int, number: int, skipped: Skipped) -> Percentiles:
+    """Measures the entropies of the patches of central crops. The result depends on nothing else.
+
+    Args:
+        source: the pictures.
+        size: (H, W), of the crops.
+        side: S, of the patches. Where it does not divide H and W, the last row and column are
+            repeated, as an autoencoder does.
+        number: how many pictures, evenly spaced over the source.
+        skipped: it counts the pictures that cannot be used.
+
+    Raises:
+        ValueError: if none of the pictures can be used, or too few.
+    """
+    crops, batch = evenly_spaced_crops(source, number, size, skipped), pictures_at_a_time(number, *size)
+    program = partial(_entropies, side=side)
+    parts = [part for crops in _in_parts(crops, batch) for part in run_in_batches(program, crops, batch)]
+    entropies = np.concatenate(parts)  # [pictures, h, w]
+    _, counts = np.unique(entropies, return_counts=True)
+    tied = float(counts.max() / entropies.size)
+    return Percentiles(percentiles(entropies), side, size, _short_name(source), len(entropies), tied)
+
+
+@partial(jax.jit, static_argnames="side")
+def _entropies(pixels: jax.Array, side: int) -> jax.Array:
+    """uint8 [B, H, W, 3] -> float32 [B, h, w]."""
+    missing = [(0, -length % side) for length in pixels.shape[1:3]]
+    return patch_entropy(jnp.pad(to_float(pixels), [(0, 0), *missing, (0, 0)], mode="edge"), side)
+
+
+def _in_parts(crops: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Stacks so many crops at a time: uint8 [H, W, 3] each -> [B, H, W, 3]."""
+    while part := list(islice(crops, size)):
+        yield np.stack(part)
+
+
+def thresholds_of(values: np.ndarray, ratios: Sequence[float]) -> np.ndarray:
+    """Finds the thresholds that give each grain its share of patches.
+
+    Args:
+        values: percentiles, float32 [99].
+        ratios: the shares of each grain but the coarsest, from coarse to fine.
+
+    Returns:
+        float32 [G - 1], never descending. A region has grain g if its entropy is above g of them,
+        so a share of ratios[g - 1:] in all is above threshold g. Shares of no whole percent are
+        interpolated; below 1 % and above 99 % they are 1 % and 99 %, but 0 gives infinity, which
+        nothing exceeds, and 1 gives minus infinity.
+    """
+    shares = [sum(ratios[grain:]) for grain in range(len(ratios))]
+    found = [math.inf if r <= 0 else -math.inf if r >= 1 else np.interp(100 - 100 * r, PERCENTS, values) for r in shares]
+    return np.array(found, np.float32)
+
+
+def shares_of(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Estimates what `thresholds_of` achieves: where many entropies are equal, all of them are on
+    one side of a threshold.
+
+    Args:
+        values: percentiles, float32 [99].
+        thresholds: float32 [G - 1], never descending.
+
+    Returns:
+        The shares of patches of each grain, float64 [G], up to 1 %; they have the sum 1.
+    """
+    above = [(np.sum(values > t) + np.isfinite(t)) / 100 if t > -np.inf else 1.0 for t in thresholds]
+    return -np.diff([1.0, *above, 0.0])
+
+
+def read_percentiles(path: Path) -> Percentiles:
+    """Reads a file of percentiles, which may come from anywhere.
+
+    Raises:
+        ValueError: if it cannot be read, is damaged, or has the percentiles of an entropy with
+            other bins; the message names it.
+    """
+    data = read_limited(path)
+    try:
+        if len(data) > LARGEST_FILE:
+            raise ValueError(f"it has {len(data)} bytes; at most {LARGEST_FILE} are read")
+        return _from_json(json.loads(data))
+    except RecursionError:
+        raise ValueError(f"{path}: its JSON is nested too deeply") from None
+    except KeyError as error:
+        raise ValueError(f"{path}: these percentiles cannot be used: it does not say {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: these percentiles cannot be used: {error}") from None
+
+
+def _from_json(values: Any) -> Percentiles:
+    """Checks the values of a file. Raises ValueError, or KeyError where one is missing."""
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ValueError(f"its format is not {FORMAT!r}")
+    for name, ours in _BINS.items():
+        if values[name] != ours:
+            raise ValueError(f"its {name} is {str(values[name])[:40]}; this program's is {ours}")
+    size, found = values["size"], values["percentiles"]
+    if not (isinstance(size, list) and len(size) == 2 and all(map(_is_count, size))):
+        raise ValueError("its size is not the height and width of crops")
+    for name in ("side", "pictures"):
+        if not _is_count(values[name]):
+            raise ValueError(f"its {name} must be a whole number from 1 on")
+    if not (isinstance(values["source"], str) and _is_number(values["tied"], 1.0)):
+        raise ValueError("its source must be a name, and tied a share")
+    most = math.log(BINS) + 1e-3
+    if not (isinstance(found, list) and len(found) == len(PERCENTS) and all(_is_number(x, most) for x in found)):
+        raise ValueError(f"its percentiles must be {len(PERCENTS)} numbers from 0 to ln {BINS}")
+    if found != sorted(found):
+        raise ValueError("its percentiles descend somewhere")
+    entropies = np.array(found, np.float32)
+    return Percentiles(
+        entropies, values["side"], (size[0], size[1]), values["source"], values["pictures"], float(values["tied"])
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value < 2**31
+
+
+def _is_number(value: Any, most: float) -> bool:
+    return type(value) in (int, float) and 0 <= value <= most
+
+
+def check_fits(found: Percentiles, path: str, source: Source, size: tuple[int, int], side: int) -> None:
+    """Refuses percentiles of other patches than those of a run.
+
+    Args:
+        found, path: the percentiles, and the file that they stand in.
+        source: the run's training pictures.
+        size: (H, W), of the run's crops.
+        side: S, pixels of a side of the model's regions.
+
+    Raises:
+        ValueError: if patches, crops or the data set differ.
+    """
+    theirs, ours = (found.side, found.size, found.source), (side, size, _short_name(source))
+    for what, a, b in zip(("patches with a side", "crops", "the data set"), theirs, ours):
+        if a != b:
+            raise ValueError(f"router.thresholds is {path}, of {what} {a}; this run needs {b}: make it with `thresholds`")
+
+
+def _short_name(source: Source) -> str:
+    """Names a data set as it is also named on other machines."""
+    return Path(source.name.split(":", 1)[-1]).name

@@ -1,0 +1,60 @@
+"""Grain maps and grids with holes, by loops over regions."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dct_jax.dq.grains import code_shares, fill, has_code, map_of, punch, spread
+from dct_jax.dq.holes import check_holes
+
+K = 7
+
+
+def random_maps(grains: int, number: int = 5, rows: int = 3, columns: int = 2) -> np.ndarray:
+    """Grain maps, int32 [N, h, w]; the first is all coarse and the second all fine."""
+    maps = np.random.default_rng(grains).integers(0, grains, (number, rows, columns)).astype(np.int32)
+    maps[0], maps[1] = 0, grains - 1
+    return maps
+
+
+def make_grids(maps: np.ndarray, grains: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random codes of grain maps, square by square: with holes, and without, int32 [N, n, m]."""
+    rng, side = np.random.default_rng(9), 2 ** (grains - 1)
+    with_holes = np.full((len(maps), side * maps.shape[1], side * maps.shape[2]), K, np.int32)
+    filled = with_holes.copy()
+    for (i, y, x), grain in np.ndenumerate(maps):
+        size = side // 2**grain
+        for top in range(side * y, side * (y + 1), size):
+            for left in range(side * x, side * (x + 1), size):
+                filled[i, top : top + size, left : left + size] = with_holes[i, top, left] = rng.integers(K)
+    return with_holes, filled
+
+
+@pytest.mark.parametrize("grains", [2, 3])
+def test_a_grid_with_holes_says_the_codes_and_the_grains(grains: int) -> None:
+    maps = random_maps(grains)
+    with_holes, filled = (jnp.asarray(x) for x in make_grids(maps, grains))
+    np.testing.assert_array_equal(punch(filled, maps, grains, K), with_holes)
+    np.testing.assert_array_equal(fill(with_holes, grains, K), filled)
+    np.testing.assert_array_equal(map_of(with_holes, grains, K), maps)
+    np.testing.assert_array_equal(has_code(maps, grains), with_holes != K)
+    check_holes(np.asarray(with_holes), grains, K)
+
+
+@pytest.mark.parametrize("grains", [2, 3])
+def test_the_cells_of_a_code_share_it(grains: int) -> None:
+    maps = random_maps(grains)
+    shares = np.asarray(code_shares(maps, grains))
+    np.testing.assert_array_equal(shares.sum(axis=(1, 2)), (4.0**maps).sum(axis=(1, 2)))
+    np.testing.assert_array_equal(shares, 4.0 ** (np.asarray(spread(maps, grains)) - (grains - 1)))
+
+
+@pytest.mark.parametrize("grains", [2, 3])
+def test_holes_of_no_grain_are_refused(grains: int) -> None:
+    """A code in a hole, and a hole in the place of a code, anywhere."""
+    grids, _ = make_grids(random_maps(grains), grains)
+    for index, code in np.ndenumerate(grids[:3]):
+        wrong = grids.copy()
+        wrong[index] = 1 if code == K else K
+        with pytest.raises(ValueError, match=r"row \d and column \d of picture \d"):
+            check_holes(wrong, grains, K)

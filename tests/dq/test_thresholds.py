@@ -1,0 +1,333 @@
+"""Thresholds: percentiles of a data set's patches, their file, the command, and a run's start."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from dct_jax.commands import main
+from dct_jax.config import DataConfig
+from dct_jax.data.central_crops import evenly_spaced_crops
+from dct_jax.data.skipped import Skipped
+from dct_jax.data.sources import Part, open_source
+from dct_jax.dq import config as dq_config
+from dct_jax.dq.config import DQVAEConfig, GrainsConfig, RouterConfig
+from dct_jax.dq.entropy import patch_entropy
+from dct_jax.dq.thresholds import (
+    Percentiles,
+    measure_percentiles,
+    percentiles,
+    read_percentiles,
+    shares_of,
+    thresholds_of,
+)
+from dct_jax.training.stage import Trained
+from dct_jax.vq.gan.config import LossConfig
+from tests.conftest import Refused
+from tests.dq.test_entropy import formula, varied_noise
+
+NUMBER = 20
+
+
+def load(run: str) -> Trained:
+    raise AssertionError(f"a DQ-VAE builds on no run, such as {run}")
+
+
+def entropy_config(ratios: tuple[float, ...] = (0.5,), file: str | Path = "", **data: Any) -> DQVAEConfig:
+    """Regions of 4 x 4 pixels, of "fashion"."""
+    fashion = DataConfig(**({"source": "fashion", "split": "train", "held_out_split": "test", "image_size": (28, 28)} | data))
+    model = GrainsConfig(channels=32, multipliers=(1,) * (1 + len(ratios)), grains=1 + len(ratios), attention=())  # type: ignore[arg-type]
+    return DQVAEConfig(
+        data=fashion,
+        model=replace(model, stem=2 if len(ratios) == 1 else 1),
+        router=RouterConfig("entropy", ratios, thresholds=str(file)),
+        loss=LossConfig(perceptual="none", discriminator_layers=1),
+    )
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dq_config, "CALIBRATION_PICTURES", NUMBER)
+
+
+@pytest.fixture(scope="module")
+def values() -> np.ndarray:
+    """Entropies of 5,000 patches of noise of varied contrast; few are equal."""
+    patches = varied_noise(np.random.default_rng(0), 5_000, 8)
+    return np.asarray(patch_entropy(jnp.asarray(patches), 8)).reshape(-1)
+
+
+def grains(entropies: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """The rule of the router: how many thresholds an entropy exceeds."""
+    return (entropies[:, None] > thresholds).sum(1)
+
+
+def test_percentiles_are_at_their_places() -> None:
+    shuffled = np.random.default_rng(0).permutation(1_000).astype(np.float32)
+    np.testing.assert_array_equal(percentiles(shuffled), 10 * np.arange(1, 100))
+    np.testing.assert_array_equal(percentiles(np.array([[3.0, 1.0], [2.0, 0.0]])), np.arange(1, 100) // 25)  # floor(4 q / 100)
+    with pytest.raises(ValueError, match="there are no patches"):
+        percentiles(np.zeros(0))
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.01, 0.25, 0.29, 0.5, 0.505, 0.75, 0.99, 1.0])
+def test_a_router_marks_its_share_of_patches(values: np.ndarray, ratio: float) -> None:
+    found = thresholds_of(percentiles(values), (ratio,))
+    assert found.shape == (1,) and found.dtype == np.float32
+    share = np.mean(grains(values, found) == 1)
+    assert abs(share - ratio) < 0.001 if ratio not in (0, 1) else share == ratio
+    np.testing.assert_allclose(shares_of(percentiles(values), found), [1 - share, share], atol=0.0101)
+
+
+@pytest.mark.parametrize("ratios", [(0.3, 0.3), (0.5, 0.25), (0.125, 0.005), (0.0, 0.4), (0.4, 0.0), (0.7, 0.3), (0.0, 1.0)])
+def test_a_router_of_three_grains_marks_its_shares(values: np.ndarray, ratios: tuple[float, float]) -> None:
+    found = thresholds_of(percentiles(values), ratios)
+    assert found.shape == (2,) and found[0] <= found[1]
+    shares = np.bincount(grains(values, found), minlength=3) / len(values)
+    np.testing.assert_allclose(shares[1:], ratios, atol=0.01)
+    np.testing.assert_allclose(shares_of(percentiles(values), found), shares, atol=0.0101)
+
+
+def test_no_region_and_every_region() -> None:
+    """Whatever the entropies are: also if all of them are equal."""
+    same = np.zeros(99, np.float32)
+    np.testing.assert_array_equal(thresholds_of(same, (0.0,)), [np.inf])
+    np.testing.assert_array_equal(thresholds_of(same, (0.1, 0.9)), [-np.inf, 0])
+    np.testing.assert_array_equal(thresholds_of(same, (0.0, 1.0)), [-np.inf, -np.inf])
+    np.testing.assert_allclose(shares_of(same, np.array([-np.inf, np.inf])), [0, 1, 0])
+
+
+def test_shares_of_different_entropies_are_exact() -> None:
+    steps = np.arange(1, 100, dtype=np.float32)
+    np.testing.assert_allclose(shares_of(steps, thresholds_of(steps, (0.25,))), [0.75, 0.25], atol=1e-12)
+    np.testing.assert_allclose(shares_of(steps, thresholds_of(steps, (0.5, 0.01))), [0.49, 0.5, 0.01], atol=1e-12)
+
+
+def test_they_are_those_of_the_pictures() -> None:
+    """Against the formula, crop by crop; with sides that the patches do not divide, too."""
+    source = open_source("landscapes")
+    for size in ((16, 24), (14, 23)):
+        found = measure_percentiles(source, size, 8, 5, Skipped(5, most=0))
+        crops = np.stack(list(evenly_spaced_crops(source, 5, size, Skipped(5, most=0))))
+        whole = np.pad(crops, [(0, 0), (0, 16 - size[0]), (0, 24 - size[1]), (0, 0)], mode="edge")
+        expected = formula(whole.astype(np.float64) / 127.5 - 1, 8)
+        np.testing.assert_allclose(found.values, percentiles(expected), atol=3e-4)
+        assert (found.side, found.size, found.source, found.pictures) == (8, size, "landscapes", 5)
+
+
+def test_they_do_not_depend_on_how_many_pictures_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dct_jax.training import batches
+
+    source, skipped = open_source("fashion", "test"), Skipped(NUMBER, most=0)
+    expected = measure_percentiles(source, (28, 28), 4, NUMBER, skipped)
+    monkeypatch.setattr(batches, "MOST_ROWS", 7)
+    assert measure_percentiles(source, (28, 28), 4, NUMBER, skipped).to_json() == expected.to_json()
+    assert expected.tied > 0.1  # the background
+
+
+def made(**fields: Any) -> Percentiles:
+    steps = np.linspace(0, 3.3, 99, dtype=np.float32)
+    return replace(Percentiles(steps, 8, (64, 48), "folder:a", 10, 0.25), **fields)
+
+
+def test_a_file_there_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(made().to_json())
+    found = read_percentiles(path)
+    np.testing.assert_array_equal(found.values, made().values)
+    names = ("side", "size", "source", "pictures", "tied")
+    assert [getattr(found, name) for name in names] == [8, (64, 48), "folder:a", 10, 0.25]
+    assert found.values.dtype == np.float32
+    assert found.to_json() == made().to_json()
+    text = json.loads(path.read_text())
+    assert (text["range"], text["bins"], text["sigma"]) == ([-1, 1], 32, 0.01)
+
+
+DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "format": (lambda v: v | {"format": "x"}, "its format is not"),
+    "no object": (lambda v: [v], "its format is not"),
+    "range": (lambda v: v | {"range": [0, 1]}, r"its range is \[0, 1\]; this program's is \[-1.0, 1.0\]"),
+    "bins": (lambda v: v | {"bins": 64}, "its bins is 64; this program's is 32"),
+    "sigma": (lambda v: v | {"sigma": 0.02}, "its sigma is 0.02; this program's is 0.01"),
+    "missing": (lambda v: {k: x for k, x in v.items() if k != "sigma"}, "it does not say 'sigma'"),
+    "no source": (lambda v: {k: x for k, x in v.items() if k != "source"}, "it does not say 'source'"),
+    "source": (lambda v: v | {"source": 3}, "its source must be a name"),
+    "tied": (lambda v: v | {"tied": 1.5}, "tied a share"),
+    "side": (lambda v: v | {"side": 8.5}, "its side must be a whole number"),
+    "pictures": (lambda v: v | {"pictures": True}, "its pictures must be a whole number"),
+    "size": (lambda v: v | {"size": [8, -8]}, "its size is not the height and width"),
+    "one size": (lambda v: v | {"size": [8]}, "its size is not the height and width"),
+    "98": (lambda v: v | {"percentiles": v["percentiles"][1:]}, "must be 99 numbers"),
+    "text": (lambda v: v | {"percentiles": ["0"] * 99}, "must be 99 numbers"),
+    "nan": (lambda v: v | {"percentiles": [float("nan")] * 99}, "must be 99 numbers"),
+    "infinite": (lambda v: v | {"percentiles": [*v["percentiles"][:98], float("inf")]}, "from 0 to ln 32"),
+    "negative": (lambda v: v | {"percentiles": [-1.0, *v["percentiles"][1:]]}, "from 0 to ln 32"),
+    "large": (lambda v: v | {"percentiles": [*v["percentiles"][:98], 10**400]}, "from 0 to ln 32"),
+    "order": (lambda v: v | {"percentiles": v["percentiles"][::-1]}, "descend"),
+    "length": (lambda v: v | {"more": "x" * 2**16}, "at most 65536 are read"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_file_is_refused(tmp_path: Path, name: str) -> None:
+    change, message = DAMAGE[name]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(change(json.loads(made().to_json()))))
+    with pytest.raises(ValueError, match=message) as refused:
+        read_percentiles(path)
+    assert str(refused.value).startswith(f"{path}: ") and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"{", b"[" * 60_000, b"\x00" * 100])
+def test_what_is_no_json_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.json: ") as refused:
+        read_percentiles(path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_run_measures_its_training_pictures(caplog: pytest.LogCaptureFixture) -> None:
+    """Held-out pictures do not count, and the second time all is equal."""
+    config = entropy_config(split="", held_out_split="", held_out_every=2, source="landscapes", image_size=(32, 32))
+    completed, given = config.complete(load)
+    again = config.complete(load)[1]
+    assert completed == config and given.keys() == {"router"} and given["router"].keys() == {"thresholds"}
+    found = given["router"]["thresholds"]
+    assert found.dtype == np.float32 and found.shape == (1,) and np.isfinite(found).all()
+    np.testing.assert_array_equal(again["router"]["thresholds"], found)
+    training = Part(open_source("landscapes"), every=2, held_out=False)
+    measured = measure_percentiles(training, (32, 32), 4, NUMBER, Skipped(NUMBER, most=0))
+    np.testing.assert_array_equal(found, thresholds_of(measured.values, (0.5,)))
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("few")
+def test_a_run_with_a_file_is_one_that_measures(tmp_path: Path) -> None:
+    out = tmp_path / "fashion.json"
+    arguments = ["--split", "train", "--patch-size", "4", "--size", "28", "28", "--num", str(NUMBER)]
+    assert main(["thresholds", "fashion", *arguments, "--out", str(out)]) == 0
+    for ratios in ((0.5,), (0.3, 0.3)):
+        measured, given = (entropy_config(ratios, file).complete(load)[1]["router"]["thresholds"] for file in ("", out))
+        np.testing.assert_array_equal(measured, given)
+        assert measured.shape == (len(ratios),)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_run_says_that_equal_entropies_spoil_the_ratio(caplog: pytest.LogCaptureFixture) -> None:
+    """A third of Fashion-MNIST's patches is black: none of them can be finer than others."""
+    with caplog.at_level(logging.WARNING):
+        found = entropy_config((0.8,)).complete(load)[1]["router"]["thresholds"]
+    assert found[0] == 0
+    (record,) = caplog.records
+    measured = measure_percentiles(open_source("fashion", "train"), (28, 28), 4, NUMBER, Skipped(NUMBER, most=0))
+    share = shares_of(measured.values, found)[1]
+    assert abs(share - (1 - measured.tied)) <= 0.01 and share < 0.75
+    assert record.getMessage() == (
+        f"router.ratios is (0.8,), but above the thresholds 0.000 are the shares {share:.2f} of the patches: "
+        f"{100 * measured.tied:.0f} % have one entropy"
+    )
+
+
+def test_a_feature_router_has_no_thresholds() -> None:
+    data = DataConfig(source="folder:nowhere", image_size=(28, 28))
+    config = replace(entropy_config(), router=RouterConfig("feature"), data=data)
+    assert config.complete(load) == (config, {})
+
+
+def test_the_perceptual_loss_is_still_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its weights are not installed, as of a VQ-GAN."""
+    monkeypatch.setattr("dct_jax.evaluation.features.lpips_package.has_package", lambda: False)
+    monkeypatch.setattr(dq_config, "CALIBRATION_PICTURES", 1)
+    config = replace(entropy_config(), loss=LossConfig(perceptual="vgg16", discriminator_layers=1))
+    completed, given = config.complete(load)
+    assert completed.loss.perceptual == "none" and given.keys() == {"router"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"side": 8}, "of patches with a side 8; this run needs 4"),
+        ({"size": (32, 28)}, r"of crops \(32, 28\); this run needs \(28, 28\)"),
+        ({"source": "b"}, r"of the data set b; this run needs fashion \(train\)"),
+    ],
+)
+def test_a_file_of_other_patches_is_refused(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(made(**({"side": 4, "size": (28, 28), "source": "fashion (train)"} | fields)).to_json())
+    with pytest.raises(ValueError, match=f"router.thresholds is .*a.json, {message}"):
+        entropy_config(file=path).complete(load)
+
+
+def test_train_refuses_it_in_one_line(refused: Refused, tmp_path: Path) -> None:
+    experiment, run, file = tmp_path / "mine.py", tmp_path / "run", tmp_path / "a.json"
+    experiment.write_text("from tests.dq.test_thresholds import entropy_config\nCONFIG = entropy_config()")
+    file.write_text(made(side=4, size=(28, 28)).to_json())
+    of_others = "of the data set folder:a; this run needs fashion (train)"
+    for path, message in ((file, of_others), (experiment, "these percentiles cannot be")):
+        assert message in refused("train", experiment, "--run-dir", run, "--router.thresholds", path)
+    assert not run.exists()
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.json: there is no such file"):
+        entropy_config(file=tmp_path / "a.json").complete(load)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng, out = np.random.default_rng(0), tmp_path / "out" / "a.json"
+    (tmp_path / "pictures").mkdir()
+    for number in range(4):
+        pixels = rng.integers(0, 256, (64, 96, 3), np.uint8) if number % 2 else np.zeros((64, 96, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{number}.png")
+    (tmp_path / "pictures" / "broken.png").write_bytes(b"x")
+    source = f"folder:{tmp_path / 'pictures'}"
+    assert main(["thresholds", source, "--out", str(out), "--patch-size", "8", "--size", "64", "96"]) == 0
+    captured = capsys.readouterr()
+    found = read_percentiles(out)
+    assert captured.out.splitlines() == [
+        "4 of 5 pictures; the patches have 8 x 8 pixels",
+        "1 picture cannot be used (1 not readable)",
+        "patches  at most, nats",
+        *(f"{q} %             {found.values[q - 1]:.3f}" for q in (10, 25, 50, 75, 90)),
+        "50.0% of the patches have one and the same entropy",
+        f"the percentiles are in {out}",
+    ]
+    assert found.values[48] == 0 and found.values[49] > 1  # half of the patches are black
+    assert (found.source, found.side, found.size, found.pictures) == ("pictures", 8, (64, 96), 4)
+
+
+def test_bad_thresholds(refused: Refused, tmp_path: Path) -> None:
+    out = tmp_path / "a.json"
+    file = ("--out", out)
+    assert "num is 0; it must be 1 or more" in refused("thresholds", "fashion", *file, "--num", 0)
+    assert "--num is 'x'; it must be a whole number" in refused("thresholds", "fashion", *file, "--num", "x")
+    must = "patch_size must be positive and divide both sides"
+    assert f"size is (28, 28) and patch_size is 8; {must}" in refused(
+        "thresholds", "fashion", *file, "--size", 28, 28, "--patch-size", 8
+    )
+    assert must in refused("thresholds", "fashion", *file, "--patch-size", 0)
+    assert must in refused("thresholds", "fashion", *file, "--size", 0, 16)
+    assert must in refused("thresholds", "fashion", *file, "--size", 16, 24)
+    assert "--out is missing; see thresholds --help" in refused("thresholds", "fashion")
+    assert "SOURCE is missing; see thresholds --help" in refused("thresholds", *file)
+    assert "it must be 'landscapes', 'fashion'" in refused("thresholds", "sunsets", *file)
+    assert "there is no part 'x'" in refused("thresholds", "fashion", *file, "--split", "x")
+    assert not list(tmp_path.iterdir())
+    out.write_text("x")
+    assert "cannot be written" in refused("thresholds", "fashion", "--out", out / "b.json", "--size", 28, 28, "--patch-size", 4)
+    assert out.read_text() == "x"
+
+
+def test_no_picture_is_large_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["thresholds", "fashion", "--out", str(tmp_path / "a.json"), "--num", "2"]) == 2
+    assert "none of the 2 pictures that were tried can be used" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
