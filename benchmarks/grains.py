@@ -9,7 +9,7 @@ log2 G for each region besides.
 """
 
 from pathlib import Path
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, cast
 
 import numpy as np
 import tyro
@@ -17,23 +17,13 @@ from machine import Figure, machine_figures, report
 from PIL import Image
 
 from dct_jax.data.sources import open_source
-from dct_jax.dq.config import DQVAEConfig
 from dct_jax.evaluation.features import feature_network
 from dct_jax.run import load
 from dct_jax.training.batches import pictures_at_a_time
 from dct_jax.vq.autoencoder import TrainedAutoencoder
 from dct_jax.vq.findings import compare_features
 from dct_jax.vq.measures import measure
-
-
-class Cost(NamedTuple):
-    """How many codes pictures have: mean, variance, least, most; and mean bits of a picture."""
-
-    mean: float
-    variance: float
-    least: int
-    most: int
-    bits: float
+from dct_jax.vq.stage import AutoencoderStage
 
 
 def main(
@@ -60,16 +50,22 @@ def main(
         size = model.config.data.image_size
         codes, copies = model.reconstruct(resize_all(pictures, size))
         copies = resize_all(copies, (pictures.shape[1], pictures.shape[2]))
-        cost, k = cost_of(model, codes), model.config.quantizer.num_codes
         batch_size = pictures_at_a_time(*pictures.shape[:3])
         distance = compare_features(network, pictures, copies, batch_size)["FD-AlexNet"]
-        psnr = measure(pictures, copies, codes, k)["psnr"]
+        k = model.config.quantizer.num_codes
+        numbers = measure(pictures, copies, codes, k) | cast(AutoencoderStage, model.stage).describe_codes(codes)
+        lengths = (codes < k).sum(axis=(1, 2))  # [N]; a DQ-VAE's grids have holes
+        bits = numbers["bits_per_pixel"] * pictures[0].size / 3 + numbers.get("map_bits_per_pixel", 0) * np.prod(size)
         name = f"{Path(run).name} ({model.config.system})"
         figures += [
-            Figure(f"{name}: PSNR", psnr, "dB"),
+            Figure(f"{name}: PSNR", numbers["psnr"], "dB"),
             Figure(f"{name}: FD-AlexNet", distance),
-            Figure(f"{name}: codes of a picture", cost.mean, f"variance {cost.variance:.0f}, {cost.least} to {cost.most}"),
-            Figure(f"{name}: bits of a picture", cost.bits),
+            Figure(
+                f"{name}: codes of a picture",
+                float(lengths.mean()),
+                f"variance {lengths.var():.0f}, {lengths.min()} to {lengths.max()}",
+            ),
+            Figure(f"{name}: bits of a picture", float(bits)),
         ]
     report(figures, json)
 
@@ -84,15 +80,6 @@ def resize_all(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if pictures.shape[1:3] == size:
         return pictures
     return np.stack([np.asarray(Image.fromarray(x).resize(size[::-1], Image.Resampling.LANCZOS)) for x in pictures])
-
-
-def cost_of(model: TrainedAutoencoder, codes: np.ndarray) -> Cost:
-    """Counts the codes of grids, int [N, h, w], where a DQ-VAE's have holes."""
-    config = model.config
-    counts = (codes < config.quantizer.num_codes).sum(axis=(1, 2))  # [N]
-    of_map = np.log2(config.model.grains) * np.prod(config.regions) if isinstance(config, DQVAEConfig) else 0
-    bits = counts.mean() * np.log2(config.quantizer.num_codes) + of_map
-    return Cost(float(counts.mean()), float(counts.var()), int(counts.min()), int(counts.max()), float(bits))
 
 
 if __name__ == "__main__":

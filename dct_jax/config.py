@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_or
 
 if TYPE_CHECKING:
     from dct_jax.data.reader import Reader
+    from dct_jax.data.sources import Source
     from dct_jax.training.stage import Stage, Trained
 
 LATER: MappingProxyType[str, bool] = MappingProxyType({"later": True})
@@ -22,7 +23,8 @@ MAY_CHANGE: MappingProxyType[str, bool] = MappingProxyType({"may_change": True})
 the model learns (dropout's masks and rounding aside)."""
 
 COSTS: MappingProxyType[str, bool] = MappingProxyType({"costs": True})
-"""Metadata of a field that says what a computation costs, not what it computes."""
+"""Metadata of a field that does not say what a model computes: what that costs, or where variables
+come from."""
 
 LARGEST_IMAGE = 2**26
 """Pixels, far more than anybody trains on. A configuration may come from others, and memory is
@@ -207,6 +209,18 @@ class RunConfig:
             with in place of fresh ones.
         """
         return self, {}
+
+    def calibrate(self, training: "Source") -> dict[str, Any]:
+        """Measures what a fresh run begins with: by default, nothing. A run that goes on has it in
+        its checkpoints.
+
+        Args:
+            training: the pictures to train on.
+
+        Returns:
+            Collections of variables, in place of fresh ones.
+        """
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain numbers, strings, lists and dictionaries, for JSON."""

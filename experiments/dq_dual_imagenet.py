@@ -19,7 +19,7 @@ CONFIG = DQVAEConfig(
     quantizer=QuantizerConfig(kind="ema", codes=1024, dim=256, restart=1.0),
     model=GrainsConfig(multipliers=(1, 1, 2, 2, 4), attention=(8, 16)),
     router=RouterConfig(kind="feature", ratios=(0.5,), budget=20.0),
-    loss=LossConfig(adversarial_start=0, adversarial_weight=0.75, discriminator_norm="batch"),
+    loss=LossConfig(adversarial_start=0, adversarial_weight=1.0, adversarial_limit=0.75, discriminator_norm="batch"),
     training=TrainingConfig(
         steps=50 * PICTURES // BATCH,
         batch_size=BATCH,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dct_jax import plots
+from dct_jax import load, plots
 from dct_jax.codes import masks
 from dct_jax.codes.config import CodesConfig
 from dct_jax.commands import main
@@ -178,6 +178,9 @@ def test_samples_with_the_grains_of_a_picture(runs: Runs, tmp_path: Path, refuse
     small = refused("sample", runs.folders["prior"], "--grains-of", tmp_path / "small.png", *none)
     assert "small.png: the picture has 5 x 16 pixels" in small
     assert "samples the grid of its training" in refused("sample", runs.folders["prior"], "--grid", 4, 4, *none)
+    for size in ((15, 15), (8, 16)):
+        line = refused("sample", runs.folders["prior"], "--size", *size, *none)
+        assert f"the size is {size[0]} x {size[1]} pixels; a DQ-Transformer samples pictures of 16 x 16 pixels alone" in line
     assert "temperature has 3 numbers" in refused("sample", runs.folders["prior"], "--temperature", 1, 1, 1, *none)
     assert not (tmp_path / "none").exists()
 
@@ -205,6 +208,65 @@ def test_inpainting_keeps_the_regions_of_which_all_is_known(
     said = capsys.readouterr().out
     assert f"{number} of {of_all} codes are known\n" in said and "note: in a DQ-Transformer a code depends on" in said
     assert lines_of(tmp_path)[0]["known"] == number
+
+
+PADDED = """
+from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.dq_transformer.config import DQTransformerConfig, StackConfig
+
+CONFIG = DQTransformerConfig(
+    data=DataConfig(image_size=(14, 18), held_out_every=3, held_out_crops=2, crop=(1.0, 1.0), flip=False),
+    training=TrainingConfig(steps=2, batch_size=4, warmup_steps=1, evaluate_every=2),
+    model=StackConfig(width=16, heads=2, position_layers=1, content_layers=1),
+)
+"""
+
+
+@pytest.mark.slow
+def test_a_prior_over_padded_pictures_with_three_grains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    """Pictures of 14 x 18 pixels are padded to 4 x 5 regions of 4 x 4 pixels, of 16 x 20 cells."""
+    config = dqvae_config(3, "entropy")
+    config = replace(config, model=replace(config.model, sides="pad"), data=replace(config.data, image_size=(14, 18)))
+    dqvae = random_dqvae(config)
+    pictures = smooth_and_rough_pictures(6, config)[:, :14, :18]
+    (tmp_path / "pictures").mkdir()
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / "pictures" / f"{i}.png")
+    (tmp_path / "toy.py").write_text(PADDED)
+    dqvae_run, source = save_run(tmp_path / "dqvae", dqvae), f"folder:{tmp_path / 'pictures'}"
+    run("train", tmp_path / "toy.py", "--run-dir", tmp_path / "prior", "--codes.run", dqvae_run, "--data.source", source)
+    prior = load(tmp_path / "prior")
+    assert isinstance(prior, TrainedDQTransformer) and prior.config.grid == (16, 20)
+
+    def check(folder: Path) -> np.ndarray:
+        """Returns the pictures that a command has left."""
+        lines = lines_of(folder)
+        assert [line["size"] for line in lines] == [[14, 18]] * 2
+        return np.stack([read_image(folder / line["file"]) for line in lines])
+
+    run("sample", tmp_path / "prior", "--num", 2, "--seed", 4, "--out", tmp_path / "samples")
+    sampled = prior.sample(range(2), 4, [0] * 2, (16, 20)).codes
+    np.testing.assert_array_equal(check(tmp_path / "samples"), prior.decode(sampled))
+    assert "samples pictures of 14 x 18 pixels alone" in refused("sample", tmp_path / "prior", "--size", 16, 20)
+
+    image, box = tmp_path / "pictures" / "1.png", ["--mask", "box", "--box", 9, 13, 5, 5]
+    run("inpaint", tmp_path / "prior", image, *box, "--num", 2, "--out", tmp_path / "inpainted")
+    known = np.ones((4, 5), bool)
+    known[2:, 3:] = False
+    known = known.repeat(4, axis=0).repeat(4, axis=1)
+    (codes,) = dqvae.tokenize(pictures[1:2])
+    sampled = prior.sample(range(2), 0, [0] * 2, (16, 20), (codes.repeat(2, axis=0), np.stack([known] * 2))).codes
+    assert (sampled[:, known] == codes[0, known]).all()
+    np.testing.assert_array_equal(check(tmp_path / "inpainted"), prior.decode(sampled))
+
+    run("evaluate", tmp_path / "prior", "--own-data", "--out", tmp_path / "evaluation")
+    numbers = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["held_out"]
+    assert numbers["bits_per_picture"] == pytest.approx(14 * 18 * numbers["bits_per_pixel"])
+    held_out = next(dqvae.tokenize(pictures[[2, 5]]))
+    assert numbers["codes"] == pytest.approx((held_out < CODES).sum() / 2)
+    assert "bits per pixel" in capsys.readouterr().out
 
 
 def test_frames_of_the_demo_uncover_codes_from_coarse_to_fine(runs: Runs) -> None:

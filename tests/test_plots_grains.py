@@ -97,5 +97,9 @@ def test_codes_and_triples_have_one_scale() -> None:
     triples = np.asarray(panels[of_list].get_array())
     np.testing.assert_allclose(triples[::4, ::4], 4 * block_counts(lists[0]))  # a region has four blocks
     assert len({id(panels[title].norm) for title in panels if "DQ-VAE" in title or "DCT" in title}) == 1
+    most = triples.max()
+    assert most > 16 and panels[of_list].norm.vmax == most
+    plain = plots.symbols_beside(pictures[1:], grains[1:], lists[1:])
+    assert [axis.images[0].norm.vmax for axis in plain.findobj(Axes)[2:4]] == [16, 16]  # the most codes of a region
     bar = next(axis for axis in figure.findobj(Axes) if axis.get_ylabel())
     assert bar.get_ylabel() == "symbols per 8 x 8 pixels"

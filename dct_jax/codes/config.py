@@ -62,7 +62,9 @@ class CodePriorConfig(RunConfig):
             self.training.label_dropout == 0, "training.label_dropout", self.training.label_dropout, f"0 for a {self.system}"
         )
         sizes = self.data.image_size
-        if (inner := self.autoencoder) and inner.sizes.sides == "refuse" and any(x % inner.sizes.divisor for x in sizes):
+        if (inner := self.autoencoder) and type(inner) not in self.autoencoders:
+            raise ValueError(f"autoencoder is a {inner.system}; a {self.system} needs a {self._fitting()}")
+        if inner and inner.sizes.sides == "refuse" and any(x % inner.sizes.divisor for x in sizes):
             raise ValueError(
                 f"data.image_size is {sizes}; {inner.sizes.divisor} must divide both sides, unless the autoencoder pads them"
             )
@@ -141,14 +143,17 @@ class CodePriorConfig(RunConfig):
             self._check_file("")
             return self, {}
         model = load(self.codes.run)
-        if not isinstance(model.config, self.autoencoders):
-            fitting = " or a ".join(one.system for one in self.autoencoders)
-            raise ValueError(
-                f"codes.run is {self.codes.run}, a run of the system {model.config.system}; a {self.system} needs a {fitting}"
-            )
-        config = replace(self, autoencoder=model.config)
+        inner = model.config
+        if not isinstance(inner, AutoencoderRunConfig) or type(inner) not in self.autoencoders:
+            what = f"codes.run is {self.codes.run}, a run of the system {inner.system}"
+            raise ValueError(f"{what}; a {self.system} needs a {self._fitting()}")
+        config = replace(self, autoencoder=inner)
         config._check_file(model.fingerprint)
         return config, {"autoencoder": model.variables}
+
+    def _fitting(self) -> str:
+        """Names the kinds of autoencoders. A kind that derives from one of them is another one."""
+        return " or a ".join(one.system for one in self.autoencoders)
 
     def _check_file(self, fingerprint: str) -> None:
         """Refuses a file of another model's codes; a text file does not say whose codes it has."""

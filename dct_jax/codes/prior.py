@@ -46,11 +46,13 @@ class TrainedCodePrior(Trained):
     Attributes:
         policy: how grids are sampled, a policy of the prior's kind; see `with_settings`.
         limit_of_known: what known codes cannot do, in words; "" if they guide all others.
+        has_one_grid: whether all samples have the grid of training.
     """
 
     config: CodePriorConfig
     policy: Any = None
     limit_of_known: ClassVar[str] = ""
+    has_one_grid: ClassVar[bool] = False
 
     @cached_property
     def network(self) -> nn.Module:

@@ -179,12 +179,18 @@ def pixel_grid(model: "TrainedCodePrior", size: tuple[int, int]) -> tuple[int, i
     """Returns the grid of codes of a picture of (H, W) pixels.
 
     Raises:
-        ValueError: if f does not divide a side, unless it is the size of the training crops; or if
-            the picture is too large.
+        ValueError: if it is not the size of the training crops, and the model has that one alone,
+            or f does not divide a side, or the picture is too large.
     """
     f, (height, width) = model.config.downsampling, size
     if size == model.config.data.image_size:
         return model.config.grid
+    if model.has_one_grid:
+        one = " x ".join(map(str, model.config.data.image_size))
+        raise ValueError(
+            f"the size is {height} x {width} pixels; a {model.config.system} samples pictures of {one} pixels alone, those of "
+            "its training"
+        )
     if min(size) < 1 or height % f or width % f or height * width > LARGEST_IMAGE:
         raise ValueError(
             f"the size is {height} x {width} pixels; this model's codes stand for {f} x {f} pixels, so {f} must divide both "

@@ -24,14 +24,17 @@ class Crop(NamedTuple):
     pixels: np.ndarray | None
 
 
-def central_crops(source: Source, numbers: Iterable[int], size: tuple[int, int] | None, skipped: Skipped) -> Iterator[Crop]:
+def central_crops(
+    source: Source, numbers: Iterable[int], size: tuple[int, int] | None, skipped: Skipped, enlarge: float = 1.0
+) -> Iterator[Crop]:
     """Reads pictures of a source.
 
     Args:
         source: the pictures.
         numbers: of the pictures to read.
-        size: (H, W), to which central crops are reduced; None leaves pictures as they are.
+        size: (H, W), to which central crops are resized; None leaves pictures as they are.
         skipped: it counts the pictures that cannot be used.
+        enlarge: how many times larger a crop may become; pictures that need more cannot be used.
 
     Raises:
         ValueError: when too many pictures cannot be used.
@@ -42,7 +45,7 @@ def central_crops(source: Source, numbers: Iterable[int], size: tuple[int, int] 
             record = source[number]
             key, label = record.key, record.label
             image = pixels(record)
-            image = image if size is None else central_crop(image, size)
+            image = image if size is None else central_crop(image, size, enlarge)
         except ValueError as error:
             skipped.note(0, [skip_of(key, error)])
             yield Crop(key, label, None)
@@ -51,17 +54,19 @@ def central_crops(source: Source, numbers: Iterable[int], size: tuple[int, int] 
         yield Crop(key, label, image)
 
 
-def evenly_spaced_crops(source: Source, number: int, size: tuple[int, int] | None, skipped: Skipped) -> Iterator[np.ndarray]:
+def evenly_spaced_crops(
+    source: Source, number: int, size: tuple[int, int] | None, skipped: Skipped, enlarge: float = 1.0
+) -> Iterator[np.ndarray]:
     """Yields central crops of pictures at even distances in a source, uint8 [H, W, 3].
 
     Args:
-        source, size, skipped: as of `central_crops`.
+        source, size, skipped, enlarge: as of `central_crops`.
         number: how many pictures, from 1 to all.
 
     Raises:
         ValueError: if none of the pictures can be used, or too few.
     """
-    for crop in central_crops(source, held_out_pictures(len(source), number), size, skipped):
+    for crop in central_crops(source, held_out_pictures(len(source), number), size, skipped, enlarge):
         if crop.pixels is not None:
             yield crop.pixels
     if len(skipped) == number:

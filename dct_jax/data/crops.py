@@ -81,13 +81,13 @@ def random_crop(
     return _resize(image[top : top + tall, left : left + wide], size)
 
 
-def central_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Crops the largest part of the shape of `size` from the middle, and reduces it to `size`.
+def central_crop(image: np.ndarray, size: tuple[int, int], enlarge: float = 1.0) -> np.ndarray:
+    """Crops the largest part of the shape of `size` from the middle, and resizes it to `size`.
     Arguments and errors are those of `random_crop`."""
     (height, width), (rows, cols) = image.shape[:2], size
     largest = min(height / rows, width / cols)
-    if largest < 1:
-        raise _too_small(image, rows, cols)
+    if largest * enlarge < 1:
+        raise _too_small(image, -(-rows // enlarge), -(-cols // enlarge))
     tall, wide = min(round(rows * largest), height), min(round(cols * largest), width)
     top, left = (height - tall) // 2, (width - wide) // 2
     return _resize(image[top : top + tall, left : left + wide], size)

@@ -3,7 +3,8 @@
 Axes: N samples, H x W pixels, h x w codes, f pixels of a code's side.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -73,13 +74,15 @@ def sample_rows(model: TrainedCodePrior, seed: int, labels: Sequence[int], known
     yield pictures, f"complete: {(~known.cells[0]).sum()} codes sampled in each, seed {seed}"
 
 
-def sample_squares(model: TrainedCodePrior, seed: int, labels: Sequence[int], known: Known) -> Iterator[State]:
-    """Samples a DQ-VAE's grids, and uncovers the squares of their codes from coarse to fine; see
-    `sample_rows`. States are at even distances of each picture's own number of codes."""
-    inner, shape = model.config.autoencoder, known.cells.shape
-    assert isinstance(inner, DQVAEConfig)
+def sample_squares(
+    dq_vae: DQVAEConfig, model: TrainedCodePrior, seed: int, labels: Sequence[int], known: Known
+) -> Iterator[State]:
+    """Samples grids of the DQ-VAE of a prior, and uncovers the squares of their codes from coarse
+    to fine; see `sample_rows`. States are at even distances of each picture's own number of
+    codes."""
+    shape = known.cells.shape
     codes = model.sample(range(shape[0]), seed, labels, shape[1:], known).codes
-    pictures, grains = model.decode(codes), grains_of(inner, codes)
+    pictures, grains = model.decode(codes), grains_of(dq_vae, codes)
     places = [one.to_pixels(one.squares(), picture.shape) for one, picture in zip(grains, pictures)]
     is_known = [one.to_pixels(cells, picture.shape) for one, cells, picture in zip(grains, known.cells, pictures)]
     numbers = [int(one.codes.sum()) for one in grains]
@@ -130,7 +133,10 @@ def frames(model: TrainedCodePrior, seed: int, label: int | None, region: Region
 
     blank = np.full((SAMPLES, *model.config.data.image_size, 3), GREY, np.uint8)
     yield frame(blank, "starting; the first picture takes longer, as programs are compiled")
-    has_squares = isinstance(model.config.autoencoder, DQVAEConfig)
-    sample = sample_steps if model.states else sample_squares if has_squares else sample_rows
+    inner = model.config.autoencoder
+    if isinstance(inner, DQVAEConfig):
+        sample: Callable[..., Iterator[State]] = partial(sample_squares, inner)
+    else:
+        sample = sample_steps if model.states else sample_rows
     for pictures, line in sample(model, seed, labels, known):
         yield frame(pictures, line)

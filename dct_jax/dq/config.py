@@ -1,21 +1,20 @@
 """The configuration of a DQ-VAE's run."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dct_jax.config import require
-from dct_jax.dq.holes import check_holes
+from dct_jax.config import COSTS, MAY_CHANGE, require
+from dct_jax.dq.holes import check_grid, check_holes
 from dct_jax.vq.gan.config import ConvolutionsConfig, VQGANConfig
 
 if TYPE_CHECKING:
+    from dct_jax.data.sources import Source
     from dct_jax.dq.network import DQVAE
     from dct_jax.dq.stage import DQVAEStage
-    from dct_jax.training.stage import Trained
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +39,9 @@ class GrainsConfig(ConvolutionsConfig):
     stem: Literal[1, 2] = 1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(self.grains in (2, 3), "model.grains", self.grains, "2 or 3")
         require(self.stem in (1, 2), "model.stem", self.stem, "1 or 2")
+        super().__post_init__()
         if len(self.multipliers) < self.grains:
             raise ValueError(
                 f"model.multipliers is {self.multipliers} and model.grains is {self.grains}; each grain needs a level"
@@ -71,13 +70,14 @@ class RouterConfig:
         budget: of "feature", the weight of the squared differences between the shares of a batch
             and `ratios`.
         thresholds: of "entropy", the file that the command `thresholds` wrote; if it is empty, the
-            run computes thresholds of its training pictures at its start.
+            run computes thresholds of its training pictures at its start. A run that goes on reads
+            no file: its thresholds are in its checkpoints.
     """
 
     kind: Literal["feature", "entropy"] = "feature"
     ratios: tuple[float, ...] = (0.5,)
     budget: float = 20.0
-    thresholds: str = ""
+    thresholds: str = field(default="", metadata=MAY_CHANGE | COSTS)
 
     def __post_init__(self) -> None:
         require(self.kind in ("feature", "entropy"), "router.kind", self.kind, "feature or entropy")
@@ -117,28 +117,25 @@ class DQVAEConfig(VQGANConfig):
         side = 2 ** (self.model.grains - 1)
         return self.grid[0] // side, self.grid[1] // side
 
-    def complete(self, load: Callable[[str], "Trained"]) -> tuple[Self, dict[str, Any]]:
+    def calibrate(self, training: "Source") -> dict[str, Any]:
         """Takes the thresholds of the router "entropy" from their file, or measures them of the
         training pictures. Measured again, they are equal.
 
         Raises:
             ValueError: if the file is damaged, or of other patches than those of the run.
         """
-        config, given = super().complete(load)
         if self.router.kind != "entropy":
-            return config, given
+            return {}
         from dct_jax.data.skipped import Skipped
-        from dct_jax.data.sources import open_sources
         from dct_jax.dq.thresholds import check_fits, measure_percentiles, read_percentiles, shares_of, thresholds_of
 
-        training, _ = open_sources(self.data)
-        size, side, path = self.data.image_size, self.model.divisor, self.router.thresholds
+        data, side, path = self.data, self.model.divisor, self.router.thresholds
         if path:
             found = read_percentiles(Path(path))
-            check_fits(found, path, training, size, side)
+            check_fits(found, path, training, data, side)
         else:
             number = min(CALIBRATION_PICTURES, len(training))
-            found = measure_percentiles(training, size, side, number, Skipped(number, most=1.0))
+            found = measure_percentiles(training, data.image_size, side, number, Skipped(number, most=1.0), data.enlarge)
         thresholds = thresholds_of(found.values, self.router.ratios)
         shares = shares_of(found.values, thresholds)
         if max(abs(share - ratio) for share, ratio in zip(shares[1:], self.router.ratios)) > 0.01 + 1e-6:
@@ -149,14 +146,12 @@ class DQVAEConfig(VQGANConfig):
                 ", ".join(f"{share:.2f}" for share in shares[1:]),
                 100 * found.tied,
             )
-        return config, {**given, "router": {"thresholds": thresholds}}
+        return {"router": {"thresholds": thresholds}}
 
     def check_codes(self, codes: np.ndarray) -> None:
         """Raises ValueError if grids with holes from outside, int [N, n, m], are none of this
         model's pictures; see `holes.check_holes`."""
-        if codes.shape[1:] != self.grid:
-            (rows, columns), (height, width) = codes.shape[1:], self.grid
-            raise ValueError(f"the grid has {rows} x {columns} cells; it must have {height} x {width}, those of training")
+        check_grid(codes.shape[1:], self.grid)
         check_holes(codes, self.model.grains, self.quantizer.num_codes)
 
     def network(self) -> "DQVAE":

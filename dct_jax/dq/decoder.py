@@ -58,6 +58,6 @@ class Decoder(nn.Module):
         x = convolve(c.channels * c.multipliers[last], (3, 3), name="from_latent")(x)
         x = Middle(c.groups, name="middle")(x)
         for i, multiplier in reversed(list(enumerate(c.multipliers[: last + 1]))):
-            x = Level(c.channels * multiplier, c.residual_blocks + 1, 2**i in c.attention, c.groups, name=f"level{i}")(x)
+            x = Level(c.channels * multiplier, c.residual_blocks + 1, c.levels[i] in c.attention, c.groups, name=f"level{i}")(x)
             x = Double(name=f"double{i - 1}")(x) if i else x
         return nn.swish(Normalize(c.groups, name="norm")(x))

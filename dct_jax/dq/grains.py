@@ -32,12 +32,6 @@ def has_code(grain_map: jax.Array, grains: int) -> jax.Array:
     return (rows % side == 0) & (columns % side == 0)
 
 
-def code_shares(grain_map: jax.Array, grains: int) -> jax.Array:
-    """Returns which share of its code each cell is, so that each code counts once: int32 [B, h, w]
-    -> float32 [B, n, m], 1 / s^2."""
-    return 1 / jnp.square(cells_of_side(spread(grain_map, grains), grains).astype(jnp.float32))
-
-
 def punch(codes: jax.Array, grain_map: jax.Array, grains: int, num_codes: int) -> jax.Array:
     """Makes holes of all cells but the upper left ones of squares: int32 [B, n, m] -> [B, n, m]."""
     return jnp.where(has_code(grain_map, grains), codes, num_codes)

@@ -3,6 +3,14 @@
 import numpy as np
 
 
+def check_grid(grid: tuple[int, ...], expected: tuple[int, int]) -> None:
+    """Raises ValueError if a grid's rows and columns are others than those of training's pictures,
+    which the decoder's positions are of."""
+    if grid != expected:
+        (rows, columns), (height, width) = grid, expected
+        raise ValueError(f"the grid has {rows} x {columns} cells; it must have {height} x {width}, those of training")
+
+
 def check_holes(codes: np.ndarray, grains: int, num_codes: int) -> None:
     """Checks grids from outside, int [B, n, m].
 

@@ -15,6 +15,7 @@ from dct_jax.dq.config import DQVAEConfig, GrainsConfig
 from dct_jax.dq.decoder import Decoder
 from dct_jax.dq.entropy import patch_entropy
 from dct_jax.dq.grains import fill, has_code, punch, spread
+from dct_jax.dq.holes import check_grid
 from dct_jax.dq.router import FeatureRouter, choose_grains, compare_with_thresholds
 from dct_jax.nn.convolution import DoublingConvolution, convolve
 from dct_jax.vq.gan.blocks import Halve, Middle, Normalize
@@ -48,7 +49,7 @@ class Encoder(nn.Module):
         x = convolve(c.channels, kernel, strides=strides, padding=padding, name="from_pixels")(pixels)
         for i, multiplier in enumerate(c.multipliers):
             x = Halve(name=f"halve{i - 1}")(x) if i else x
-            x = Level(c.channels * multiplier, c.residual_blocks, 2**i in c.attention, c.groups, name=f"level{i}")(x)
+            x = Level(c.channels * multiplier, c.residual_blocks, c.levels[i] in c.attention, c.groups, name=f"level{i}")(x)
             grain = len(c.multipliers) - 1 - i
             if grain < c.grains:
                 heads.append(Head(c.latent_channels, c.groups, name=f"head{i}")(x))
@@ -81,18 +82,18 @@ class DQVAE(VQGAN):
     Attributes:
         router: features of the grains -> logits of the grains; without it, thresholds decide.
         to_vectors: [B, n, m, C] -> [B, n, m, D].
-        count: G.
+        grains: G.
         grid: n, m, of training's pictures, which the decoder's positions are of.
     """
 
     router: nn.Module | None
     to_vectors: nn.Module
-    count: int
+    grains: int
     grid: tuple[int, int]
 
     def setup(self) -> None:
         if self.router is None:
-            self.thresholds = self.variable("router", "thresholds", jnp.full, (self.count - 1,), jnp.inf)
+            self.thresholds = self.variable("router", "thresholds", jnp.full, (self.grains - 1,), jnp.inf)
 
     def route(self, pixels: jax.Array, noise: jax.Array | None = None) -> Routed:
         """Encodes pictures, and chooses the grains.
@@ -105,7 +106,7 @@ class DQVAE(VQGAN):
             ValueError: if the grid is another one than that of training's pictures.
         """
         pixels = self.pad(pixels)
-        check_grid(self.grid, tuple(side * 2 ** (self.count - 1) // self.divisor for side in pixels.shape[1:3]))
+        check_grid(tuple(side * 2 ** (self.grains - 1) // self.divisor for side in pixels.shape[1:3]), self.grid)
         heads = self.encoder(pixels)
         if self.router is None:
             gates = compare_with_thresholds(patch_entropy(pixels, self.divisor), self.thresholds.value)
@@ -128,28 +129,24 @@ class DQVAE(VQGAN):
         quantized = self._quantize(routed)
         return self.decoder(quantized.vectors), routed, quantized
 
-    def grains(self, pixels: jax.Array) -> jax.Array:
-        """[B, H, W, 3] -> the grain map, int32 [B, h, w]."""
-        return self.route(pixels).grain_map
-
     def to_codes(self, pixels: jax.Array) -> jax.Array:
         """[B, H, W, 3] -> a grid with holes, int32 [B, n, m]."""
         routed = self.route(pixels)
-        return punch(self._quantize(routed).codes, routed.grain_map, self.count, self.quantizer.config.num_codes)
+        return punch(self._quantize(routed).codes, routed.grain_map, self.grains, self.quantizer.config.num_codes)
 
     def from_codes(self, codes: jax.Array) -> jax.Array:
         """A grid with holes, int32 [B, n, m] -> [B, f n, f m, 3]."""
-        return self.decode(self.quantizer.look_up(fill(codes, self.count, self.quantizer.config.num_codes)))
+        return self.decode(self.quantizer.look_up(fill(codes, self.grains, self.quantizer.config.num_codes)))
 
     def decode(self, vectors: jax.Array) -> jax.Array:
         """[B, n, m, D] -> [B, f n, f m, 3]. Raises ValueError if the grid is another one than that
         of training's pictures."""
-        check_grid(self.grid, vectors.shape[1:3])
+        check_grid(vectors.shape[1:3], self.grid)
         return super().decode(vectors)
 
     def _quantize(self, routed: Routed) -> Quantized:
         """Counts each code once, however many cells it has."""
-        return self.quantizer(routed.vectors, has_code(routed.grain_map, self.count).astype(jnp.float32))
+        return self.quantizer(routed.vectors, has_code(routed.grain_map, self.grains).astype(jnp.float32))
 
 
 def assemble(heads: tuple[jax.Array, ...], gates: jax.Array) -> jax.Array:
@@ -172,13 +169,6 @@ def assemble(heads: tuple[jax.Array, ...], gates: jax.Array) -> jax.Array:
     return jnp.stack([x * of_cells[..., g, None] for g, x in enumerate(on_finest)]).sum(axis=0)
 
 
-def check_grid(expected: tuple[int, int], grid: tuple[int, ...]) -> None:
-    """Raises ValueError if the rows and columns of a grid are not what the decoder expects."""
-    if grid != expected:
-        (rows, columns), (height, width) = grid, expected
-        raise ValueError(f"the grid has {rows} x {columns} cells; it must have {height} x {width}, those of training")
-
-
 def make_network(config: DQVAEConfig) -> DQVAE:
     """Makes the module of a run's configuration."""
     model = config.model
@@ -191,6 +181,6 @@ def make_network(config: DQVAEConfig) -> DQVAE:
         to_pixels=cast(nn.Module, to_pixels),
         router=FeatureRouter(model.groups) if config.router.kind == "feature" else None,
         to_vectors=convolve(config.quantizer.width, (1, 1)),
-        count=model.grains,
+        grains=model.grains,
         grid=config.grid,
     )

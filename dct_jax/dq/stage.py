@@ -12,10 +12,11 @@ from dct_jax.dq.config import DQVAEConfig
 from dct_jax.dq.grains import map_of
 from dct_jax.dq.network import DQVAE, Routed
 from dct_jax.dq.router import budget_loss, count_shares
+from dct_jax.plots import GRAIN_NAMES
 from dct_jax.vq.gan.stage import Pass, VQGANStage
 from dct_jax.vq.quantizers import Quantized
 
-SHARES = {2: ("fine_share",), 3: ("median_share", "fine_share")}
+SHARES = {grains: tuple(f"{name}_share" for name in names[1:]) for grains, names in GRAIN_NAMES.items()}
 """The names of the shares of regions of each grain but the coarsest, by the number of grains."""
 
 

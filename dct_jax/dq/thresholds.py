@@ -9,6 +9,7 @@ Axes: N patches, S pixels of a patch's side, H x W pixels of a crop, G grains.
 
 import json
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dct_jax.config import DataConfig
 from dct_jax.data.central_crops import evenly_spaced_crops
 from dct_jax.data.skipped import Skipped
-from dct_jax.data.sources import Source
+from dct_jax.data.sources import Part, Source
 from dct_jax.dq.entropy import BINS, RANGE, SIGMA, patch_entropy
 from dct_jax.storage.files import read_limited
 from dct_jax.training.batches import pictures_at_a_time, run_in_batches
@@ -43,7 +45,9 @@ class Percentiles:
         values: float32 [99], nats, of 1 % to 99 % of patches; see `percentiles`.
         side: S, of the patches.
         size: (H, W), of the central crops that the patches are of.
+        enlarge: how many times larger a crop could become.
         source: the name of the data set, of a folder or a file without those above it.
+        source_pictures: how many pictures the data set has, held-out ones among them.
         pictures: how many were cropped.
         tied: the largest share of patches that have one entropy, as those of one level have.
     """
@@ -51,17 +55,20 @@ class Percentiles:
     values: np.ndarray
     side: int
     size: tuple[int, int]
+    enlarge: float
     source: str
+    source_pictures: int
     pictures: int
     tied: float
 
     def to_json(self) -> str:
         """Returns the text of a file of percentiles, with the bins of the entropy."""
-        fields = {"source": self.source, "pictures": self.pictures, "size": self.size, "side": self.side, "tied": self.tied}
+        fields = {name: getattr(self, name) for name in _FIELDS}
         text = {"format": FORMAT, **fields, **_BINS, "percentiles": self.values.tolist()}
         return json.dumps(text, indent=1) + "\n"
 
 
+_FIELDS = ("source", "source_pictures", "pictures", "size", "enlarge", "side", "tied")
 _BINS: dict[str, Any] = {"range": list(RANGE), "bins": BINS, "sigma": SIGMA}
 
 
@@ -73,7 +80,9 @@ def percentiles(values: np.ndarray) -> np.ndarray:
     return np.sort(values.reshape(-1))[values.size * PERCENTS // 100].astype(np.float32)
 
 
-def measure_percentiles(source: Source, size: tuple[int, int], side: int, number: int, skipped: Skipped) -> Percentiles:
+def measure_percentiles(
+    source: Source, size: tuple[int, int], side: int, number: int, skipped: Skipped, enlarge: float = 1.0
+) -> Percentiles:
     """Measures the entropies of the patches of central crops. The result depends on nothing else.
 
     Args:
@@ -83,17 +92,19 @@ def measure_percentiles(source: Source, size: tuple[int, int], side: int, number
             repeated, as an autoencoder does.
         number: how many pictures, evenly spaced over the source.
         skipped: it counts the pictures that cannot be used.
+        enlarge: how many times larger a crop may become, as data.enlarge of a run.
 
     Raises:
         ValueError: if none of the pictures can be used, or too few.
     """
-    crops, batch = evenly_spaced_crops(source, number, size, skipped), pictures_at_a_time(number, *size)
+    crops, batch = evenly_spaced_crops(source, number, size, skipped, enlarge), pictures_at_a_time(number, *size)
     program = partial(_entropies, side=side)
     parts = [part for crops in _in_parts(crops, batch) for part in run_in_batches(program, crops, batch)]
     entropies = np.concatenate(parts)  # [pictures, h, w]
     _, counts = np.unique(entropies, return_counts=True)
     tied = float(counts.max() / entropies.size)
-    return Percentiles(percentiles(entropies), side, size, _short_name(source), len(entropies), tied)
+    name, total = _identity(source)
+    return Percentiles(percentiles(entropies), side, size, enlarge, name, total, len(entropies), tied)
 
 
 @partial(jax.jit, static_argnames="side")
@@ -120,11 +131,18 @@ def thresholds_of(values: np.ndarray, ratios: Sequence[float]) -> np.ndarray:
         float32 [G - 1], never descending. A region has grain g if its entropy is above g of them,
         so a share of ratios[g - 1:] in all is above threshold g. Shares of no whole percent are
         interpolated; below 1 % and above 99 % they are 1 % and 99 %, but 0 gives infinity, which
-        nothing exceeds, and 1 gives minus infinity.
+        nothing exceeds, and 1 gives minus infinity. They are rounded up to what bfloat16 holds: so
+        weights in it have them, too, and patches of one entropy stay on one side.
     """
     shares = [sum(ratios[grain:]) for grain in range(len(ratios))]
     found = [math.inf if r <= 0 else -math.inf if r >= 1 else np.interp(100 - 100 * r, PERCENTS, values) for r in shares]
-    return np.array(found, np.float32)
+    return _round_up(np.array(found, np.float32))
+
+
+def _round_up(values: np.ndarray) -> np.ndarray:
+    """Rounds float32 [...] up to numbers of bfloat16, whose lower 16 bits are 0. No number is
+    negative, but for minus infinity."""
+    return ((values.view(np.uint32) + 0xFFFF) & 0xFFFF0000).view(np.float32)
 
 
 def shares_of(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -172,20 +190,19 @@ def _from_json(values: Any) -> Percentiles:
     size, found = values["size"], values["percentiles"]
     if not (isinstance(size, list) and len(size) == 2 and all(map(_is_count, size))):
         raise ValueError("its size is not the height and width of crops")
-    for name in ("side", "pictures"):
+    for name in ("side", "source_pictures", "pictures"):
         if not _is_count(values[name]):
             raise ValueError(f"its {name} must be a whole number from 1 on")
     if not (isinstance(values["source"], str) and _is_number(values["tied"], 1.0)):
         raise ValueError("its source must be a name, and tied a share")
+    if not (_is_number(values["enlarge"], math.inf) and values["enlarge"] >= 1):
+        raise ValueError("its enlarge must be a number from 1 on")
     most = math.log(BINS) + 1e-3
     if not (isinstance(found, list) and len(found) == len(PERCENTS) and all(_is_number(x, most) for x in found)):
         raise ValueError(f"its percentiles must be {len(PERCENTS)} numbers from 0 to ln {BINS}")
     if found != sorted(found):
         raise ValueError("its percentiles descend somewhere")
-    entropies = np.array(found, np.float32)
-    return Percentiles(
-        entropies, values["side"], (size[0], size[1]), values["source"], values["pictures"], float(values["tied"])
-    )
+    return Percentiles(np.array(found, np.float32), **{name: values[name] for name in _FIELDS} | {"size": (size[0], size[1])})
 
 
 def _is_count(value: Any) -> bool:
@@ -196,24 +213,41 @@ def _is_number(value: Any, most: float) -> bool:
     return type(value) in (int, float) and 0 <= value <= most
 
 
-def check_fits(found: Percentiles, path: str, source: Source, size: tuple[int, int], side: int) -> None:
+def check_fits(found: Percentiles, path: str, source: Source, data: DataConfig, side: int) -> None:
     """Refuses percentiles of other patches than those of a run.
 
     Args:
         found, path: the percentiles, and the file that they stand in.
         source: the run's training pictures.
-        size: (H, W), of the run's crops.
+        data: of the run.
         side: S, pixels of a side of the model's regions.
 
     Raises:
         ValueError: if patches, crops or the data set differ.
     """
-    theirs, ours = (found.side, found.size, found.source), (side, size, _short_name(source))
-    for what, a, b in zip(("patches with a side", "crops", "the data set"), theirs, ours):
-        if a != b:
-            raise ValueError(f"router.thresholds is {path}, of {what} {a}; this run needs {b}: make it with `thresholds`")
+    name, total = _identity(source)
+    for what, theirs, ours in (
+        ("patches with a side", found.side, side),
+        ("crops", found.size, data.image_size),
+        ("crops enlarged at most", found.enlarge, data.enlarge),
+        ("the data set", found.source, name),
+        ("a data set whose number of pictures is", found.source_pictures, total),
+    ):
+        if theirs != ours:
+            make = f"make it with `{_command(data, side)}`"
+            raise ValueError(f"router.thresholds is {path}, of {what} {theirs}; this run needs {ours}: {make}")
 
 
-def _short_name(source: Source) -> str:
-    """Names a data set as it is also named on other machines."""
-    return Path(source.name.split(":", 1)[-1]).name
+def _command(data: DataConfig, side: int) -> str:
+    """Returns the command that measures the percentiles that a run needs."""
+    split = ["--split", data.split] if data.split else []
+    enlarge = ["--enlarge", str(data.enlarge)] if data.enlarge != 1 else []
+    size = ["--size", *map(str, data.image_size)]
+    return shlex.join(["thresholds", data.source, *split, *size, *enlarge, "--patch-size", str(side), "--out", "FILE"])
+
+
+def _identity(source: Source) -> tuple[str, int]:
+    """Names a data set as it is also named on other machines; and says how many pictures it has, of
+    which a run may hold out some."""
+    whole = source.source if isinstance(source, Part) else source
+    return Path(whole.name.split(":", 1)[-1]).name, len(whole)

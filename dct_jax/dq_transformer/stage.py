@@ -81,6 +81,7 @@ class TrainedDQTransformer(TrainedCodePrior):
     limit_of_known: ClassVar[str] = (
         "a code depends on the known codes before it alone, and all codes of a grain come before those of finer ones"
     )
+    has_one_grid: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.grain_map is None:

@@ -145,8 +145,8 @@ def symbols_beside(pictures: Sequence[np.ndarray], grains: Sequence[Grains], lis
         triples = block_counts(sparse) * (side / block) ** 2  # [h', w'] of blocks, per area of a region
         of_blocks = triples.repeat(block, axis=0).repeat(block, axis=1)[: picture.shape[0], : picture.shape[1]]
         maps.append((one.to_pixels(one.codes, picture.shape), of_blocks))
-    most = max(float(values.max()) for pair in maps for values in pair)
-    scale = LogNorm(0.5, max(most, 4.0**number), clip=True)
+    most = max(4.0 ** (number - 1), *(float(triples.max()) for _, triples in maps))
+    scale = LogNorm(0.5, most, clip=True)
     aspect = max(picture.shape[0] / picture.shape[1] for picture in pictures)
     figure = Figure(figsize=(11, (2.4 * aspect + 0.3) * len(pictures) + 0.5), dpi=110, layout="constrained")
     axes = figure.subplots(len(pictures), 4, squeeze=False)

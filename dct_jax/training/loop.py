@@ -121,8 +121,10 @@ def _train(
         state, sizes = checkpoints.restore(latest, jax.eval_shape(stage.init)), checkpoints.sizes(latest)
         check_same_given(folder, state.variables, given)
     else:
+        given = {**given, **config.calibrate(training)}
         fresh = stage.init()
-        state, sizes = fresh._replace(variables={**fresh.variables, **given}), training_sizes(training, config.data)
+        state = fresh._replace(variables={**fresh.variables, **given})
+        sizes = training_sizes(training, config.data)
     done = int(state.step)
     state = replicate(state, devices)
     step = parallel(stage.step, devices, donate_first=True)

@@ -9,7 +9,10 @@ import pytest
 from dct_jax import systems
 from dct_jax.codes.config import CodePriorConfig, CodesConfig
 from dct_jax.config import DataConfig, changed_fields, with_fields
-from tests.codes.toys import KINDS, prior_config, vqgan_config, vqvae_config, with_autoencoder
+from dct_jax.dq_transformer.config import DQTransformerConfig
+from dct_jax.training.stage import Trained
+from tests.codes.toys import KINDS, SIDE, prior_config, vqgan_config, vqvae_config, with_autoencoder
+from tests.dq.toys import dqvae_config
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -29,6 +32,36 @@ def test_an_autoencoder_that_is_none_is_refused(inside: Any) -> None:
     values = prior_config("window").to_dict() | {"autoencoder": inside}
     with pytest.raises(ValueError, match=r"^the configuration's (autoencoder is|field .* is missing)"):
         systems.read_config(values)
+
+
+def trained(config: Any) -> Trained:
+    """A model without variables."""
+    return Trained(config, {}, ())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prior_of_whole_grids_refuses_a_dq_vae(kind: str) -> None:
+    """Its configuration derives from that of a VQ-GAN, whose run is taken."""
+    config = replace(prior_config(kind), codes=CodesConfig("runs/a"), data=DataConfig(image_size=(SIDE, SIDE)))
+    message = f"a {config.system} needs a VQ-VAE or a VQ-GAN"
+    with pytest.raises(ValueError, match=rf"^codes\.run is runs/a, a run of the system DQ-VAE; {message}$"):
+        config.complete(lambda run: trained(dqvae_config()))
+    with pytest.raises(ValueError, match=f"^autoencoder is a DQ-VAE; {message}$"):
+        with_autoencoder(config, dqvae_config())
+    for inside in (vqvae_config(), vqgan_config()):
+        assert config.complete(lambda run, inside=inside: trained(inside))[0].autoencoder == inside
+
+
+def test_a_dq_transformer_takes_a_dq_vae_alone() -> None:
+    config = DQTransformerConfig(data=DataConfig(image_size=(SIDE, SIDE)), codes=CodesConfig("runs/a"))
+    message = "a DQ-Transformer needs a DQ-VAE"
+    for inside in (vqvae_config(), vqgan_config()):
+        with pytest.raises(ValueError, match=rf"^codes\.run is runs/a, a run of the system {inside.system}; {message}$"):
+            config.complete(lambda run, inside=inside: trained(inside))
+        with pytest.raises(ValueError, match=f"^autoencoder is a {inside.system}; {message}$"):
+            with_autoencoder(config, inside)
+    fitting = dqvae_config(image_size=(SIDE, SIDE))
+    assert config.complete(lambda run: trained(fitting))[0].autoencoder == fitting
 
 
 def test_fields_by_name_are_the_priors_own() -> None:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dct_jax.dq.grains import code_shares, fill, has_code, map_of, punch, spread
+from dct_jax.dq.grains import fill, has_code, map_of, punch
 from dct_jax.dq.holes import check_holes
 
 K = 7
@@ -39,14 +39,6 @@ def test_a_grid_with_holes_says_the_codes_and_the_grains(grains: int) -> None:
     np.testing.assert_array_equal(map_of(with_holes, grains, K), maps)
     np.testing.assert_array_equal(has_code(maps, grains), with_holes != K)
     check_holes(np.asarray(with_holes), grains, K)
-
-
-@pytest.mark.parametrize("grains", [2, 3])
-def test_the_cells_of_a_code_share_it(grains: int) -> None:
-    maps = random_maps(grains)
-    shares = np.asarray(code_shares(maps, grains))
-    np.testing.assert_array_equal(shares.sum(axis=(1, 2)), (4.0**maps).sum(axis=(1, 2)))
-    np.testing.assert_array_equal(shares, 4.0 ** (np.asarray(spread(maps, grains)) - (grains - 1)))
 
 
 @pytest.mark.parametrize("grains", [2, 3])

@@ -141,7 +141,7 @@ def test_the_router_of_entropies_compares_regions_with_its_thresholds(grains: in
     np.testing.assert_array_equal(variables["router"]["thresholds"], np.full(grains - 1, np.inf, np.float32))
     entropies = np.asarray(patch_entropy(pixels, 2**grains))
     thresholds = np.sort(np.unique(entropies))[[2, 5][: grains - 1]]
-    run = jax.jit(lambda variables: network.apply(variables, pixels, method="grains"))
+    run = jax.jit(lambda variables: network.apply(variables, pixels, method="route").grain_map)
     np.testing.assert_array_equal(run(variables), np.zeros((4, *config.regions)))
     maps = np.asarray(run(variables | {"router": {"thresholds": jnp.asarray(thresholds)}}))
     np.testing.assert_array_equal(maps, sum((entropies > threshold).astype(int) for threshold in thresholds))
@@ -192,6 +192,22 @@ def test_sides_that_the_regions_do_not_divide_are_padded_if_the_field_says_so() 
     assert codes.shape == (2, 8, 8) and copies.shape == pictures.shape
     padded = np.pad(pictures, [(0, 0), (0, 1), (0, 3), (0, 0)], mode="edge")
     np.testing.assert_array_equal(np.concatenate(list(model.tokenize(padded))), codes)
+
+
+@pytest.mark.parametrize(("stem", "attention", "levels"), [(1, (2,), [1]), (2, (2,), [0]), (2, (2, 4), [0, 1])])
+def test_levels_have_attention_by_their_pixels(stem: int, attention: tuple[int, ...], levels: list[int]) -> None:
+    """A cell of the first level has as many as the stem makes of it, in both halves."""
+    config = dqvae_config(2, stem=stem)
+    model = replace(config.model, multipliers=(1, 1, 1), attention=attention)
+    network = replace(config, model=model).network()
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    for half, number in (("encoder", 3), ("decoder", 2)):
+        assert [i for i in range(number) if "attention0" in shapes[half][f"level{i}"]] == levels
+
+
+def test_a_level_that_the_stem_leaves_out_has_no_attention() -> None:
+    with pytest.raises(ValueError, match=r"model.attention is \(1,\); it must be some of 2, 4, 8"):
+        GrainsConfig(multipliers=(1, 1, 1), attention=(1,), stem=2)
 
 
 @pytest.mark.parametrize(

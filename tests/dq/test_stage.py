@@ -166,6 +166,28 @@ def test_each_code_counts_once_in_losses_and_statistics(kind: Any) -> None:
         np.testing.assert_allclose(after["codebook"]["quantizer"]["sums"], sums, rtol=1e-4, atol=1e-5)
 
 
+def test_a_dead_code_becomes_a_vector_that_counts() -> None:
+    """All five codes are restarted, by the five vectors of two devices that count. The others are
+    far away."""
+    config = QuantizerConfig("ema", codes=5, dim=3, decay=0.0, restart=100.0)
+    vectors = np.random.default_rng(2).normal(size=(2, 4, 6, 3)).astype(np.float32)
+    weights = np.zeros((2, 4, 6), np.float32)
+    weights[0, :2, 3] = weights[1, 1, 2:5] = 1
+    vectors[weights == 0] += 50
+    codes = np.random.default_rng(3).integers(0, 5, (2, 4, 6)).astype(np.int32)
+    inner = {"table": np.zeros((5, 3)), "counts": np.zeros(5), "sums": np.zeros((5, 3))}
+
+    def follow(variables: Any, part: Any) -> Any:
+        found = Quantized(part[1], part[0], NOTHING, NOTHING, part[2])
+        return follow_vectors(config, variables, part[0], found, jax.random.key(0))
+
+    two = jax.local_devices()[:2]
+    variables = replicate({"codebook": {"quantizer": inner}}, two)
+    after, _ = parallel(follow, two)(variables, place((vectors, codes, weights), two))
+    table, expected = np.asarray(after["codebook"]["quantizer"]["table"]), vectors[weights == 1]
+    np.testing.assert_allclose(table[np.lexsort(table.T)], expected[np.lexsort(expected.T)], rtol=1e-4)
+
+
 def test_the_first_table_has_each_code_once() -> None:
     """As many means as codes are these codes, whose cells would otherwise be chosen again."""
     grain_map, vectors = coarse_and_fine()
@@ -259,13 +281,12 @@ def test_two_devices_give_the_weights_and_the_codebook_of_one() -> None:
 def test_a_stopped_run_equals_one_that_was_not(tmp_path: Path, kind: str) -> None:
     """Noise, budget, codebook and thresholds, bit for bit."""
     config = replace(dqvae_config(2, kind, 2), loss=config_of(pixels="squared").loss)
-    _, given = config.complete(dct_jax.load)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert loop.train(config, whole, ONE, given=given).step == 8
+    assert loop.train(config, whole, ONE).step == 8
     with stop_while_placing(4):
-        outcome = loop.train(config, parts, ONE, given=given)
+        outcome = loop.train(config, parts, ONE)
     assert outcome.signal == "SIGTERM" and 2 < outcome.step < 8
-    assert loop.train(config, parts, ONE, given=given).step == 8
+    assert loop.train(config, parts, ONE).step == 8
     like = jax.eval_shape(config.build().init)
     one, other = (Checkpoints(run / "checkpoints").restore(8, like) for run in (whole, parts))
     jax.tree.map(np.testing.assert_array_equal, one, other)

@@ -2,21 +2,26 @@
 
 import json
 import logging
+import math
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from PIL import Image
 
+import dct_jax
 from dct_jax.commands import main
 from dct_jax.config import DataConfig
 from dct_jax.data.central_crops import evenly_spaced_crops
 from dct_jax.data.skipped import Skipped
-from dct_jax.data.sources import Part, open_source
+from dct_jax.data.sources import Part, open_source, open_sources
 from dct_jax.dq import config as dq_config
 from dct_jax.dq.config import DQVAEConfig, GrainsConfig, RouterConfig
 from dct_jax.dq.entropy import patch_entropy
@@ -28,16 +33,32 @@ from dct_jax.dq.thresholds import (
     shares_of,
     thresholds_of,
 )
+from dct_jax.run import train_at
 from dct_jax.training.stage import Trained
 from dct_jax.vq.gan.config import LossConfig
+from dct_jax.vq.network import to_float
+from tests.codes.toys import save_run
 from tests.conftest import Refused
 from tests.dq.test_entropy import formula, varied_noise
+from tests.dq.toys import SIDE, dqvae_config
+from tests.toys import stop_while_placing
 
 NUMBER = 20
+PICTURES = 10_000
+"""Of the training part of Fashion-MNIST."""
 
 
 def load(run: str) -> Trained:
     raise AssertionError(f"a DQ-VAE builds on no run, such as {run}")
+
+
+def calibrate(config: DQVAEConfig) -> np.ndarray:
+    """The thresholds with which a fresh run begins."""
+    given = config.calibrate(open_sources(config.data)[0])
+    assert given.keys() == {"router"} and given["router"].keys() == {"thresholds"}
+    found = given["router"]["thresholds"]
+    assert isinstance(found, np.ndarray)
+    return found
 
 
 def entropy_config(ratios: tuple[float, ...] = (0.5,), file: str | Path = "", **data: Any) -> DQVAEConfig:
@@ -64,7 +85,7 @@ def values() -> np.ndarray:
     return np.asarray(patch_entropy(jnp.asarray(patches), 8)).reshape(-1)
 
 
-def grains(entropies: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def grains_of(entropies: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """The rule of the router: how many thresholds an entropy exceeds."""
     return (entropies[:, None] > thresholds).sum(1)
 
@@ -81,8 +102,8 @@ def test_percentiles_are_at_their_places() -> None:
 def test_a_router_marks_its_share_of_patches(values: np.ndarray, ratio: float) -> None:
     found = thresholds_of(percentiles(values), (ratio,))
     assert found.shape == (1,) and found.dtype == np.float32
-    share = np.mean(grains(values, found) == 1)
-    assert abs(share - ratio) < 0.001 if ratio not in (0, 1) else share == ratio
+    share = np.mean(grains_of(values, found) == 1)
+    assert abs(share - ratio) < 0.01 if ratio not in (0, 1) else share == ratio
     np.testing.assert_allclose(shares_of(percentiles(values), found), [1 - share, share], atol=0.0101)
 
 
@@ -90,7 +111,7 @@ def test_a_router_marks_its_share_of_patches(values: np.ndarray, ratio: float) -
 def test_a_router_of_three_grains_marks_its_shares(values: np.ndarray, ratios: tuple[float, float]) -> None:
     found = thresholds_of(percentiles(values), ratios)
     assert found.shape == (2,) and found[0] <= found[1]
-    shares = np.bincount(grains(values, found), minlength=3) / len(values)
+    shares = np.bincount(grains_of(values, found), minlength=3) / len(values)
     np.testing.assert_allclose(shares[1:], ratios, atol=0.01)
     np.testing.assert_allclose(shares_of(percentiles(values), found), shares, atol=0.0101)
 
@@ -134,7 +155,7 @@ def test_they_do_not_depend_on_how_many_pictures_fit_at_once(monkeypatch: pytest
 
 def made(**fields: Any) -> Percentiles:
     steps = np.linspace(0, 3.3, 99, dtype=np.float32)
-    return replace(Percentiles(steps, 8, (64, 48), "folder:a", 10, 0.25), **fields)
+    return replace(Percentiles(steps, 8, (64, 48), 1.5, "a", 12, 10, 0.25), **fields)
 
 
 def test_a_file_there_and_back(tmp_path: Path) -> None:
@@ -142,8 +163,8 @@ def test_a_file_there_and_back(tmp_path: Path) -> None:
     path.write_text(made().to_json())
     found = read_percentiles(path)
     np.testing.assert_array_equal(found.values, made().values)
-    names = ("side", "size", "source", "pictures", "tied")
-    assert [getattr(found, name) for name in names] == [8, (64, 48), "folder:a", 10, 0.25]
+    names = ("side", "size", "enlarge", "source", "source_pictures", "pictures", "tied")
+    assert [getattr(found, name) for name in names] == [8, (64, 48), 1.5, "a", 12, 10, 0.25]
     assert found.values.dtype == np.float32
     assert found.to_json() == made().to_json()
     text = json.loads(path.read_text())
@@ -162,6 +183,9 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "tied": (lambda v: v | {"tied": 1.5}, "tied a share"),
     "side": (lambda v: v | {"side": 8.5}, "its side must be a whole number"),
     "pictures": (lambda v: v | {"pictures": True}, "its pictures must be a whole number"),
+    "number": (lambda v: v | {"source_pictures": 0}, "its source_pictures must be a whole number from 1"),
+    "enlarge": (lambda v: v | {"enlarge": 0.5}, "its enlarge must be a number from 1 on"),
+    "no number": (lambda v: v | {"enlarge": "2"}, "its enlarge must be a number from 1 on"),
     "size": (lambda v: v | {"size": [8, -8]}, "its size is not the height and width"),
     "one size": (lambda v: v | {"size": [8]}, "its size is not the height and width"),
     "98": (lambda v: v | {"percentiles": v["percentiles"][1:]}, "must be 99 numbers"),
@@ -198,12 +222,9 @@ def test_what_is_no_json_is_refused(tmp_path: Path, data: bytes) -> None:
 def test_a_run_measures_its_training_pictures(caplog: pytest.LogCaptureFixture) -> None:
     """Held-out pictures do not count, and the second time all is equal."""
     config = entropy_config(split="", held_out_split="", held_out_every=2, source="landscapes", image_size=(32, 32))
-    completed, given = config.complete(load)
-    again = config.complete(load)[1]
-    assert completed == config and given.keys() == {"router"} and given["router"].keys() == {"thresholds"}
-    found = given["router"]["thresholds"]
+    found = calibrate(config)
     assert found.dtype == np.float32 and found.shape == (1,) and np.isfinite(found).all()
-    np.testing.assert_array_equal(again["router"]["thresholds"], found)
+    np.testing.assert_array_equal(calibrate(config), found)
     training = Part(open_source("landscapes"), every=2, held_out=False)
     measured = measure_percentiles(training, (32, 32), 4, NUMBER, Skipped(NUMBER, most=0))
     np.testing.assert_array_equal(found, thresholds_of(measured.values, (0.5,)))
@@ -216,7 +237,7 @@ def test_a_run_with_a_file_is_one_that_measures(tmp_path: Path) -> None:
     arguments = ["--split", "train", "--patch-size", "4", "--size", "28", "28", "--num", str(NUMBER)]
     assert main(["thresholds", "fashion", *arguments, "--out", str(out)]) == 0
     for ratios in ((0.5,), (0.3, 0.3)):
-        measured, given = (entropy_config(ratios, file).complete(load)[1]["router"]["thresholds"] for file in ("", out))
+        measured, given = (calibrate(entropy_config(ratios, file)) for file in ("", out))
         np.testing.assert_array_equal(measured, given)
         assert measured.shape == (len(ratios),)
 
@@ -225,7 +246,7 @@ def test_a_run_with_a_file_is_one_that_measures(tmp_path: Path) -> None:
 def test_a_run_says_that_equal_entropies_spoil_the_ratio(caplog: pytest.LogCaptureFixture) -> None:
     """A third of Fashion-MNIST's patches is black: none of them can be finer than others."""
     with caplog.at_level(logging.WARNING):
-        found = entropy_config((0.8,)).complete(load)[1]["router"]["thresholds"]
+        found = calibrate(entropy_config((0.8,)))
     assert found[0] == 0
     (record,) = caplog.records
     measured = measure_percentiles(open_source("fashion", "train"), (28, 28), 4, NUMBER, Skipped(NUMBER, most=0))
@@ -238,48 +259,160 @@ def test_a_run_says_that_equal_entropies_spoil_the_ratio(caplog: pytest.LogCaptu
 
 
 def test_a_feature_router_has_no_thresholds() -> None:
-    data = DataConfig(source="folder:nowhere", image_size=(28, 28))
-    config = replace(entropy_config(), router=RouterConfig("feature"), data=data)
-    assert config.complete(load) == (config, {})
+    config = replace(entropy_config(), router=RouterConfig("feature"))
+    assert config.calibrate(open_source("fashion")) == {}
 
 
 def test_the_perceptual_loss_is_still_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its weights are not installed, as of a VQ-GAN."""
     monkeypatch.setattr("dct_jax.evaluation.features.lpips_package.has_package", lambda: False)
-    monkeypatch.setattr(dq_config, "CALIBRATION_PICTURES", 1)
     config = replace(entropy_config(), loss=LossConfig(perceptual="vgg16", discriminator_layers=1))
     completed, given = config.complete(load)
-    assert completed.loss.perceptual == "none" and given.keys() == {"router"}
+    assert completed.loss.perceptual == "none" and given == {}
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"side": 8}, "of patches with a side 8; this run needs 4"),
-        ({"size": (32, 28)}, r"of crops \(32, 28\); this run needs \(28, 28\)"),
-        ({"source": "b"}, r"of the data set b; this run needs fashion \(train\)"),
+        ({"size": (32, 28)}, "of crops (32, 28); this run needs (28, 28)"),
+        ({"enlarge": 2.0}, "of crops enlarged at most 2.0; this run needs 1.0"),
+        ({"source": "b"}, "of the data set b; this run needs fashion (train)"),
+        ({"source_pictures": 9}, f"of a data set whose number of pictures is 9; this run needs {PICTURES}"),
     ],
 )
 def test_a_file_of_other_patches_is_refused(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    path, ours = tmp_path / "a.json", {"side": 4, "size": (28, 28), "enlarge": 1.0, "source": "fashion (train)"}
+    path.write_text(made(**(ours | {"source_pictures": PICTURES} | fields)).to_json())
+    command = "thresholds fashion --split train --size 28 28 --patch-size 4 --out FILE"
+    with pytest.raises(ValueError, match=r"^router\.thresholds is") as refused:
+        calibrate(entropy_config(file=path))
+    assert str(refused.value) == f"router.thresholds is {path}, {message}: make it with `{command}`"
+
+
+def write_noise(folder: Path, number: int, side: int) -> str:
+    """Writes square pictures; returns the name of the source."""
+    folder.mkdir(parents=True)
+    for i, picture in enumerate(np.random.default_rng(number).integers(0, 256, (number, side, side, 3), np.uint8)):
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    return f"folder:{folder}"
+
+
+def test_the_command_that_a_refusal_names_makes_the_file(tmp_path: Path) -> None:
+    """Of another folder of that name; with pictures that are held out, and too small ones, as in
+    training."""
+    source, other = (write_noise(tmp_path / name / "my train", number, 20) for name, number in (("a", 6), ("b", 5)))
     path = tmp_path / "a.json"
-    path.write_text(made(**({"side": 4, "size": (28, 28), "source": "fashion (train)"} | fields)).to_json())
-    with pytest.raises(ValueError, match=f"router.thresholds is .*a.json, {message}"):
-        entropy_config(file=path).complete(load)
+    config = entropy_config((0.3, 0.3), path, source=source, split="", held_out_split="", held_out_every=3, enlarge=1.5)
+    assert main(["thresholds", other, "--out", str(path), "--size", "28", "28", "--enlarge", "1.5", "--patch-size", "4"]) == 0
+    with pytest.raises(ValueError, match="number of pictures is 5; this run needs 6: make it with `") as refused:
+        calibrate(config)
+    command = shlex.split(str(refused.value).split("`")[1])
+    assert main([str(path) if word == "FILE" else word for word in command]) == 0
+    found = calibrate(config)
+    assert np.isfinite(found).all() and len(found) == 2
+
+
+def test_pictures_are_enlarged_as_in_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = write_noise(tmp_path / "small", 10, 20)
+    config = entropy_config((0.3, 0.3), source=source, split="", held_out_split="", held_out_every=2, enlarge=1.4)
+    assert np.isfinite(calibrate(config)).all()
+    assert not caplog.records
+    smaller = replace(config, data=replace(config.data, enlarge=1.39))
+    with pytest.raises(ValueError, match=r"none of the 5 pictures that were tried can be used; .* at least 21 x 21"):
+        calibrate(smaller)
+
+
+def test_thresholds_are_numbers_of_bfloat16_not_below_those_of_the_percentiles() -> None:
+    """Weights in bfloat16 have them, too; and patches of one entropy stay on one side."""
+    for value in [0.0, 2.0**-12, 0.69311523, 1.0, 3.3, math.log(32), *np.random.default_rng(0).uniform(0, 3.47, 200)]:
+        (found,) = thresholds_of(np.full(99, value, np.float32), (0.5,))
+        for dtype in (ml_dtypes.bfloat16, np.float16):
+            assert found.astype(dtype).astype(np.float32) == found
+        assert np.float32(value) <= found <= value * (1 + 2**-7)
+        assert found == np.float32(value) or np.float32(value) > np.nextafter(ml_dtypes.bfloat16(found), ml_dtypes.bfloat16(0))
+
+
+@pytest.mark.parametrize("grains", [2, 3])
+def test_the_grains_of_a_run_are_those_of_its_file(tmp_path: Path, grains: int) -> None:
+    """Flat regions of 32 levels have entropies up to ln 2, many of them equal. Thresholds are at
+    such entropies, which the nearest numbers of bfloat16 are below."""
+    config = dqvae_config(grains, "entropy")
+    side, (rows, columns) = config.model.divisor, config.regions
+    rng = np.random.default_rng(28)
+    levels = rng.choice(rng.integers(0, 256, 32), 16 * rows * columns)
+    squares = levels.reshape(16, rows, 1, columns, 1, 1).repeat(side, axis=2).repeat(side, axis=4)
+    pixels = to_float(jnp.asarray(squares.reshape(16, SIDE, SIDE, 1).repeat(3, axis=3).astype(np.uint8)))
+    entropies = np.asarray(patch_entropy(pixels, side))
+    values = percentiles(entropies)
+    inner = values[1:-1]
+    tied = (values[:-2] == values[2:]) & (inner.astype(ml_dtypes.bfloat16) < inner) & (inner < values[-1])
+    places = 1 + np.flatnonzero(tied)[[0, -1]][: grains - 1]
+    shares = [1 - (place + 1) / 100 for place in places] + [0]
+    assert len(set(values[places])) == grains - 1
+    found = thresholds_of(values, [float(share) for share in -np.diff(shares)])
+    variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), config.build().shapes())  # grains are of pixels alone
+    save_run(tmp_path / "run", Trained(config, {**variables, "router": {"thresholds": found}}, ((SIDE, SIDE, 1),)))
+
+    def maps(one: Trained) -> np.ndarray:
+        network = config.network()
+        return np.asarray(jax.jit(lambda x, y: network.apply(x, y, method="route").grain_map)(one.variables, pixels))  # type: ignore[union-attr]
+
+    expected = maps(dct_jax.load(tmp_path / "run"))
+    assert set(expected.reshape(-1)) == set(range(grains))
+    np.testing.assert_array_equal(expected, grains_of(entropies.reshape(-1), values[places]).reshape(expected.shape))
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "a.safetensors")]) == 0
+    for run, dtype in ((tmp_path / "a.safetensors", None), (tmp_path / "run", "bfloat16")):
+        np.testing.assert_array_equal(maps(dct_jax.load(run, dtype)), expected)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_the_thresholds_of_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is gone; and it measures nothing again."""
+    config = dqvae_config(2, "entropy", 2)
+    config = replace(config, training=replace(config.training, steps=4, evaluate_every=4, checkpoint_every=1))
+    thresholds = []
+    for name in ("file", "measured"):
+        folder, path = tmp_path / name, tmp_path / "a.json"
+        if name == "file":
+            flags = ["--size", "16", "16", "--patch-size", "4", "--out", str(path)]
+            assert main(["thresholds", "landscapes", *flags]) == 0
+            config = replace(config, router=replace(config.router, thresholds=str(path)))
+        with stop_while_placing(1):
+            assert train_at(config, folder).step < 4
+        fresh = calibrate(config)
+        path.unlink(missing_ok=True)
+        with monkeypatch.context() as patch:
+            for function in ("measure_percentiles", "read_percentiles"):
+                patch.setattr(f"dct_jax.dq.thresholds.{function}", None)
+            moved = replace(config, router=replace(config.router, thresholds="moved.json" if name == "file" else ""))
+            assert train_at(moved, folder).step == 4
+        model = dct_jax.load(folder)
+        np.testing.assert_array_equal(model.variables["router"]["thresholds"], fresh)
+        thresholds.append(fresh)
+        config = replace(config, router=replace(config.router, thresholds=""))
+    assert np.isfinite(thresholds).all()
+
+
+def test_the_place_of_the_file_is_no_part_of_a_model() -> None:
+    configs = [entropy_config((0.5,), file) for file in ("", "a.json")] + [entropy_config((0.4,))]
+    one, moved, other = (Trained(config, {}, ()).fingerprint for config in configs)
+    assert one == moved != other
 
 
 def test_train_refuses_it_in_one_line(refused: Refused, tmp_path: Path) -> None:
     experiment, run, file = tmp_path / "mine.py", tmp_path / "run", tmp_path / "a.json"
     experiment.write_text("from tests.dq.test_thresholds import entropy_config\nCONFIG = entropy_config()")
-    file.write_text(made(side=4, size=(28, 28)).to_json())
-    of_others = "of the data set folder:a; this run needs fashion (train)"
+    file.write_text(made(side=4, size=(28, 28), enlarge=1.0).to_json())
+    of_others = "of the data set a; this run needs fashion (train)"
     for path, message in ((file, of_others), (experiment, "these percentiles cannot be")):
         assert message in refused("train", experiment, "--run-dir", run, "--router.thresholds", path)
-    assert not run.exists()
+    assert [path.name for path in run.iterdir()] == [".lock"]
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.json: there is no such file"):
-        entropy_config(file=tmp_path / "a.json").complete(load)
+        calibrate(entropy_config(file=tmp_path / "a.json"))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,6 +436,17 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ]
     assert found.values[48] == 0 and found.values[49] > 1  # half of the patches are black
     assert (found.source, found.side, found.size, found.pictures) == ("pictures", 8, (64, 96), 4)
+    assert (found.source_pictures, found.enlarge) == (5, 1.0)
+
+
+@pytest.mark.usefixtures("few")
+def test_the_command_measures_for_a_run_that_pads(tmp_path: Path) -> None:
+    out, data = tmp_path / "a.json", replace(entropy_config().data, image_size=(26, 27))
+    config = replace(entropy_config(), data=data, model=replace(entropy_config().model, sides="pad"))
+    flags = ["--split", "train", "--size", "26", "27", "--patch-size", "4", "--num", str(NUMBER), "--out", str(out)]
+    assert main(["thresholds", "fashion", *flags]) == 0
+    with_file = replace(config, router=replace(config.router, thresholds=str(out)))
+    np.testing.assert_array_equal(calibrate(with_file), calibrate(config))
 
 
 def test_bad_thresholds(refused: Refused, tmp_path: Path) -> None:
@@ -310,13 +454,10 @@ def test_bad_thresholds(refused: Refused, tmp_path: Path) -> None:
     file = ("--out", out)
     assert "num is 0; it must be 1 or more" in refused("thresholds", "fashion", *file, "--num", 0)
     assert "--num is 'x'; it must be a whole number" in refused("thresholds", "fashion", *file, "--num", "x")
-    must = "patch_size must be positive and divide both sides"
-    assert f"size is (28, 28) and patch_size is 8; {must}" in refused(
-        "thresholds", "fashion", *file, "--size", 28, 28, "--patch-size", 8
-    )
-    assert must in refused("thresholds", "fashion", *file, "--patch-size", 0)
+    must = "all three must be 1 or more"
+    assert f"size is (256, 256) and patch_size is 0; {must}" in refused("thresholds", "fashion", *file, "--patch-size", 0)
     assert must in refused("thresholds", "fashion", *file, "--size", 0, 16)
-    assert must in refused("thresholds", "fashion", *file, "--size", 16, 24)
+    assert "enlarge is 0.5; it must be 1 or more" in refused("thresholds", "fashion", *file, "--enlarge", 0.5)
     assert "--out is missing; see thresholds --help" in refused("thresholds", "fashion")
     assert "SOURCE is missing; see thresholds --help" in refused("thresholds", *file)
     assert "it must be 'landscapes', 'fashion'" in refused("thresholds", "sunsets", *file)

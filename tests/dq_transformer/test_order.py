@@ -133,6 +133,15 @@ def test_there_is_one_sequence_of_positions_of_each_grain_map(order: Order, numb
     assert {tuple(one) for one in sequences} == expected
 
 
+def test_every_region_of_a_large_grid_is_reachable() -> None:
+    """At the start, and after the last region but one (SYSTEMS 2.11 never reaches the last)."""
+    order = Order((16, 16), 2)
+    nothing = start_map(order, 1)
+    after = {last: np.flatnonzero(possible(order, jnp.asarray([last]), nothing, None)) for last in (-1, 254)}
+    np.testing.assert_array_equal(after[-1], np.arange(256 + 1))  # and the end: all are fine
+    np.testing.assert_array_equal(after[254], [255, 256])
+
+
 def test_what_is_known_is_in_all_sequences_and_the_rest_is_free() -> None:
     order = Order((1, 3), 3)
     grains = set()

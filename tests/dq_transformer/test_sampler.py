@@ -66,7 +66,9 @@ def maps_of(order: Order, grids: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("order", "kernels"), [(DUAL, True), (DUAL, False), (TRIPLE, True)], ids=["kernels", "plain", "triple"]
+    ("order", "kernels"),
+    [(DUAL, True), pytest.param(DUAL, False, marks=pytest.mark.slow), (TRIPLE, True)],
+    ids=["kernels", "plain", "triple"],
 )
 def test_the_logits_of_steps_are_those_of_the_whole_pass(order: Order, kernels: bool) -> None:
     network, variables = toy(order)

@@ -17,9 +17,10 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 import dct_jax
+from dct_jax.config import DataConfig, TrainingConfig
 from dct_jax.data.crops import held_out_pictures
 from dct_jax.data.pictures import SeenPictures
-from dct_jax.data.sources import LANDSCAPES, open_sources
+from dct_jax.data.sources import LANDSCAPES, Source, open_sources
 from dct_jax.dct.chunks import Chunk
 from dct_jax.dct.config import DCTConfig
 from dct_jax.evaluation.features import feature_network
@@ -28,7 +29,8 @@ from dct_jax.training import loop, signals
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.signals import stop_signals
 from dct_jax.training.stage import TrainState
-from tests.toys import SMALLEST, tiny_config
+from tests.linear import LinearConfig
+from tests.toys import SMALLEST, stop_while_placing, tiny_config
 
 ONE = jax.local_devices()[:1]
 
@@ -75,6 +77,28 @@ def plotted(folder: Path) -> dict[tuple[str, int], float]:
                 points[value.tag, event.step] = value.simple_value
         at += 16 + length
     return points
+
+
+def test_a_run_is_calibrated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its training pictures, at its start; and with what that gives, it trains."""
+    config = LinearConfig(
+        DataConfig(image_size=(8, 8), held_out_crops=4),
+        TrainingConfig(steps=4, batch_size=4, warmup_steps=1, checkpoint_every=1, track=()),
+    )
+    sources = []
+
+    def calibrate(_: LinearConfig, training: Source) -> dict[str, Any]:
+        sources.append(training)
+        return {"params": np.zeros((192, 8), np.float32)}  # whose gradient is 0
+
+    monkeypatch.setattr(LinearConfig, "calibrate", calibrate)
+    with stop_while_placing(1):
+        assert 0 < loop.train(config, tmp_path, ONE).step < 4
+    (training,) = sources
+    assert len(training) == len(open_sources(config.data)[0])
+    monkeypatch.setattr(LinearConfig, "calibrate", None)
+    assert loop.train(config, tmp_path, ONE).step == 4
+    assert not latest_state(tmp_path)[1][0]["params"].any()
 
 
 def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from dct_jax.training.stage import Metrics, TrainState
 from dct_jax.vq.config import QuantizerConfig
 from dct_jax.vq.gan.config import ConvolutionsConfig, LossConfig, VQGANConfig
 from dct_jax.vq.gan.discriminator import Discriminator
+from dct_jax.vq.gan.losses import adaptive_weight
 from tests.toys import stop_while_placing
 
 ONE = jax.local_devices()[:1]
@@ -141,6 +142,20 @@ def test_a_step_follows_two_losses_that_the_last_kernel_weighs() -> None:
     updates, _ = stage.optimizer.update(gradient, before.optimizer.discriminator, d_params)
     for ours, theirs in zip(kernels(optax.apply_updates(d_params, updates)), kernels(after.optimizer.params)):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_weight_is_at_most_its_limit() -> None:
+    """The gradients are 5 and 2 long."""
+    kernels = jnp.array([3.0, -4.0]), jnp.array([0.0, 2.0])
+    assert [float(adaptive_weight(*kernels, limit)) for limit in (1e4, 2.6, 0.75)] == pytest.approx([2.5, 2.5, 0.75], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_step_multiplies_the_limit_by_the_weight() -> None:
+    config = config_of()
+    limited = replace(config, loss=replace(config.loss, adversarial_weight=0.5, adversarial_limit=1e-3))
+    weights = [metrics.means["adversarial_weight"] for _, metrics in run(limited)[2:]]
+    assert [float(x.sum / x.divisor) for x in weights] == pytest.approx([5e-4, 5e-4])
 
 
 def test_the_discriminator_neither_learns_nor_teaches_before_its_start() -> None:
@@ -265,6 +280,7 @@ def test_a_patch_is_judged_by_its_own_pixels() -> None:
         ("loss", "perceptual_weight", -1.0),
         ("loss", "adversarial_weight", float("nan")),
         ("loss", "adversarial_start", -1),
+        ("loss", "adversarial_limit", -1.0),
         ("loss", "discriminator_channels", 48),
         ("loss", "discriminator_layers", 0),
         ("loss", "discriminator_norm", "none"),

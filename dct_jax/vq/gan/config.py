@@ -57,9 +57,8 @@ class ConvolutionsConfig:
         in_range = 1 <= len(self.multipliers) <= 8 and 1 <= min(self.multipliers) and max(self.multipliers) <= 64
         require(in_range, "model.multipliers", self.multipliers, "1 to 8 numbers, each from 1 to 64")
         require(1 <= self.residual_blocks <= 64, "model.residual_blocks", self.residual_blocks, "from 1 to 64")
-        levels = [2**level for level in range(len(self.multipliers))]
-        are_levels = set(self.attention) <= set(levels)
-        require(are_levels, "model.attention", self.attention, f"some of {', '.join(map(str, levels))}")
+        are_levels = set(self.attention) <= set(self.levels)
+        require(are_levels, "model.attention", self.attention, f"some of {', '.join(map(str, self.levels))}")
         in_range = 1 <= self.latent_channels <= LARGEST_WIDTH
         require(in_range, "model.latent_channels", self.latent_channels, f"from 1 to {LARGEST_WIDTH}")
         require(self.sides in ("refuse", "pad"), "model.sides", self.sides, "refuse or pad")
@@ -73,6 +72,11 @@ class ConvolutionsConfig:
     def divisor(self) -> int:
         """What must divide the sides of pictures: the coarsest level's downsampling."""
         return int(2 ** (len(self.multipliers) - 1))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The downsampling of each level."""
+        return tuple(self.divisor // 2**level for level in reversed(range(len(self.multipliers))))
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ class LossConfig:
         discriminator_norm: "group" for group normalisation; "batch" for that of the batch, which is
             normalised over all devices, real pictures and reconstructions apart.
         pixels: the error of pixels from -1 to 1, a mean: "absolute" or "squared".
+        adversarial_limit: the largest ratio of the two gradients, which `adversarial_weight`
+            multiplies.
     """
 
     perceptual: Literal["none", "alexnet", "vgg16"] = "vgg16"
@@ -102,11 +108,12 @@ class LossConfig:
     discriminator_layers: int = 3
     discriminator_norm: Literal["group", "batch"] = "group"
     pixels: Literal["absolute", "squared"] = field(default="absolute", metadata=LATER)
+    adversarial_limit: float = field(default=1e4, metadata=LATER)
 
     def __post_init__(self) -> None:
         choices = ("none", "alexnet", "vgg16")
         require(self.perceptual in choices, "loss.perceptual", self.perceptual, "none, alexnet or vgg16")
-        for name in ("perceptual_weight", "adversarial_weight", "adversarial_start"):
+        for name in ("perceptual_weight", "adversarial_weight", "adversarial_start", "adversarial_limit"):
             require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "0 or more")
         channels, layers = self.discriminator_channels, self.discriminator_layers
         in_range = 1 <= channels <= LARGEST_WIDTH and (channels < GROUPS or channels % GROUPS == 0)

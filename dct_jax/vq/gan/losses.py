@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import optax
 
 SMALLEST_NORM = 1e-4
-LARGEST_WEIGHT = 1e4
 
 
 def hinge_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
@@ -19,8 +18,9 @@ def adversarial_loss(fake: jax.Array) -> jax.Array:
     return -fake.mean()
 
 
-def adaptive_weight(reconstruction: jax.Array, adversarial: jax.Array) -> jax.Array:
+def adaptive_weight(reconstruction: jax.Array, adversarial: jax.Array, limit: float) -> jax.Array:
     """Returns the weight that makes the gradient of the adversarial loss as long as that of the
-    reconstruction loss; both are gradients of the decoder's last kernel, of the global batch."""
+    reconstruction loss, but at most `limit`; both are gradients of the decoder's last kernel, of
+    the global batch."""
     ratio = optax.tree.norm(reconstruction) / (optax.tree.norm(adversarial) + SMALLEST_NORM)
-    return jnp.clip(ratio, 0, LARGEST_WEIGHT)
+    return jnp.clip(ratio, 0, limit)

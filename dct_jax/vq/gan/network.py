@@ -46,7 +46,7 @@ class Encoder(nn.Module):
         x = convolve(c.channels, (3, 3), name="from_pixels")(pixels)
         for i, multiplier in enumerate(c.multipliers):
             x = Halve(name=f"halve{i - 1}")(x) if i else x
-            x = Level(c.channels * multiplier, c.residual_blocks, 2**i in c.attention, c.groups, name=f"level{i}")(x)
+            x = Level(c.channels * multiplier, c.residual_blocks, c.levels[i] in c.attention, c.groups, name=f"level{i}")(x)
         x = Middle(c.groups, name="middle")(x)
         x = convolve(c.latent_channels, (3, 3), name="to_latent")(nn.swish(Normalize(c.groups, name="norm")(x)))
         return convolve(self.width, (1, 1), name="to_vectors")(x)
@@ -65,7 +65,7 @@ class Decoder(nn.Module):
         x = convolve(c.channels * c.multipliers[-1], (3, 3), name="from_latent")(x)
         x = Middle(c.groups, name="middle")(x)
         for i, multiplier in reversed(list(enumerate(c.multipliers))):
-            x = Level(c.channels * multiplier, c.residual_blocks + 1, 2**i in c.attention, c.groups, name=f"level{i}")(x)
+            x = Level(c.channels * multiplier, c.residual_blocks + 1, c.levels[i] in c.attention, c.groups, name=f"level{i}")(x)
             x = Double(name=f"double{i - 1}")(x) if i else x
         return nn.swish(Normalize(c.groups, name="norm")(x))
 

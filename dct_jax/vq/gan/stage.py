@@ -145,7 +145,8 @@ class VQGANStage(AutoencoderStage):
             fool = jax.value_and_grad(lambda x: adversarial_loss(judge(self.discriminator, before.params, x)))
             adversarial, to_fool = fool(copies)
             kernels = [pull_copies(gradient)[0]["kernel"] for gradient in (to_reconstruct, to_fool)]
-            weight = adaptive_weight(*jax.lax.pmean(kernels, DATA_AXIS)) * config.loss.adversarial_weight
+            first, second = jax.lax.pmean(kernels, DATA_AXIS)
+            weight = adaptive_weight(first, second, config.loss.adversarial_limit) * config.loss.adversarial_weight
 
             def discriminate(params: Any) -> jax.Array:
                 real, fake = (judge(self.discriminator, params, x) for x in (pixels, copies))
