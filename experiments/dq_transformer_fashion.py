@@ -16,15 +16,15 @@ CONFIG = DQTransformerConfig(
     data=AUTOENCODER.data,
     codes=CodesConfig(run="runs/dq_fashion", num_classes=10),
     autoencoder=AUTOENCODER,
-    model=StackConfig(width=192, heads=6, position_layers=1, content_layers=3, dropout=0.1, products="bfloat16"),
+    model=StackConfig(width=192, heads=6, position_layers=1, content_layers=3, products="bfloat16"),
     training=TrainingConfig(
-        steps=1000,
+        steps=1500,
         batch_size=32,
         optimizer="muon",
         learning_rate=2e-3,
         muon_learning_rate=1e-2,
         warmup_steps=100,
-        evaluate_every=250,
+        evaluate_every=500,
         checkpoint_every=250,
     ),
 )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dct_jax.codes.prior import TrainedCodePrior
 
 GRAINS, SYMBOLS, GROWTH = "grains.png", "symbols.png", "growth.png"
+BLOCK = 8
+"""Pixels of a side of a block of the lists of triples, at most; regions may be smaller."""
 COLUMNS, ROWS = 8, 4
 """Pictures of grains.png, and of symbols.png and growth.png, at most."""
 
@@ -76,7 +78,7 @@ def write_grains(out: Path, pictures: np.ndarray, copies: np.ndarray, grains: Se
     """Writes grains.png and symbols.png of pictures and their reconstructions, uint8 [N, H, W, 3].
     Returns the names of the files."""
     save_image(grain_tiles([list(pictures), list(copies)], grains), out / GRAINS)
-    lists = DCTCodec().encode_batch(pictures[:ROWS])
+    lists = DCTCodec(block_size=min(BLOCK, grains[0].side)).encode_batch(pictures[:ROWS])
     with figure_file(out / SYMBOLS) as path:
         plots.symbols_beside(list(pictures[:ROWS]), grains[:ROWS], lists).savefig(path)
     return GRAINS, SYMBOLS
@@ -93,8 +95,9 @@ def with_grains_of(model: "TrainedCodePrior", file: Path) -> "TrainedCodePrior":
 
     if not isinstance(model, TrainedDQTransformer):
         raise ValueError(f"a {model.config.system} has no grains_of; it is for a DQ-Transformer")
+    picture = read_image(file)
     try:
-        crop = central_crop(read_image(file), model.config.data.image_size)
+        crop = central_crop(picture, model.config.data.image_size)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     return replace(model, grain_map=grains_of(model.config.dq_vae, model.encode(crop[None]))[0].map)
