@@ -90,7 +90,7 @@ def test_codes_on_two_devices_in_two_parts_teach_as_their_pictures_on_one(kind: 
     assert (nats[0] == pytest.approx(nats[1], rel=1e-6)) == (kind == "window")  # SUNDAE corrupts each step anew
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["window", pytest.param("sundae", marks=pytest.mark.slow)])
 def test_the_autoencoder_is_frozen(kind: str) -> None:
     """It does not move, not even by weight decay, and the optimiser has no room for it. The norm of
     the gradient is that of the prior's parameters alone."""
