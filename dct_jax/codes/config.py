@@ -86,8 +86,8 @@ class CodePriorConfig(RunConfig):
 
     @property
     def region_side(self) -> int:
-        """Cells of a side of the regions whose codes are known together, or not."""
-        return self.autoencoder.sizes.divisor // self.autoencoder.sizes.downsampling if self.autoencoder else 1
+        """See `AutoencoderRunConfig.region_side`."""
+        return self.autoencoder.region_side if self.autoencoder else 1
 
     @property
     def num_symbols(self) -> int:

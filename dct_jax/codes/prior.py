@@ -15,7 +15,7 @@ from dct_jax.codes.tokens import from_codes, to_codes
 from dct_jax.config import LARGEST_IMAGE, meaning
 from dct_jax.data.pictures import Pictures
 from dct_jax.evaluation.prior import GuidedSamples
-from dct_jax.training.batches import pictures_at_a_time, run_in_batches
+from dct_jax.training.batches import pictures_at_a_time, run_in_batches, split
 from dct_jax.training.classes import find_class
 from dct_jax.training.stage import Trained
 
@@ -260,11 +260,6 @@ def _shape_like(old: Any, name: str, value: Any) -> Any:
     if len(values) not in (1, number):
         raise ValueError(f"{name} has {len(values)} numbers; it must have one" + (f", or {number}" if number > 1 else ""))
     return values * (number // len(values)) if isinstance(old, tuple) else values[0]
-
-
-def split(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """Yields parts of a sequence, of `size` numbers each but the last."""
-    return (numbers[i : i + size] for i in range(0, len(numbers), size))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,7 +1,7 @@
 """Commands of autoencoders: tokenize, detokenize and reconstruct."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,7 +104,7 @@ def tokenize(args: Sequence[str]) -> int:
     command = parse(Tokenize, args, "tokenize")
     if command.batch_size is not None and command.batch_size < 1:
         raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
-    from dct_jax.training.batches import pictures_at_a_time
+    from dct_jax.training.batches import pictures_at_a_time, split
 
     model = load_autoencoder(command.run, "tokenize")
     source, size = open_source(command.source, command.split), model.config.data.image_size
@@ -116,7 +116,7 @@ def tokenize(args: Sequence[str]) -> int:
     with writing(command.out, header, source.classes) as writer:
         rest = range(writer.done // copies, len(source))
         bar = tqdm(total=len(source), initial=rest.start, unit=" pictures", disable=None)
-        for part in _in_parts(rest, batch_size):
+        for part in split(rest, batch_size):
             crops = _read(source, part, size, command.mirrored, skipped)
             pictures = [crop.pixels for crop in crops if crop.pixels is not None]
             codes = [np.zeros((0, rows, columns), np.int32)]
@@ -134,10 +134,6 @@ def tokenize(args: Sequence[str]) -> int:
     number, rows, columns = header.shape
     what = "cells" if model.config.num_symbols > model.config.quantizer.num_codes else "codes"  # some are holes
     return say(f"{command.out} has {number} pictures of {rows} x {columns} {what}")
-
-
-def _in_parts(numbers: range, size: int) -> Iterator[range]:
-    return (numbers[i : i + size] for i in range(0, len(numbers), size))
 
 
 def _read(source: Source, part: Iterable[int], size: tuple[int, int], mirrored: bool, skipped: Skipped) -> list[Crop]:

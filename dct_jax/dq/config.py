@@ -114,8 +114,7 @@ class DQVAEConfig(VQGANConfig):
     @property
     def regions(self) -> tuple[int, int]:
         """(h, w), the regions of a crop."""
-        side = 2 ** (self.model.grains - 1)
-        return self.grid[0] // side, self.grid[1] // side
+        return self.grid[0] // self.region_side, self.grid[1] // self.region_side
 
     def calibrate(self, training: "Source") -> dict[str, Any]:
         """Takes the thresholds of the router "entropy" from their file, or measures them of the

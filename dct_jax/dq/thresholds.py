@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.config import DataConfig
@@ -28,7 +27,7 @@ from dct_jax.data.sources import Part, Source
 from dct_jax.dq.entropy import BINS, RANGE, SIGMA, patch_entropy
 from dct_jax.storage.files import read_limited
 from dct_jax.training.batches import pictures_at_a_time, run_in_batches
-from dct_jax.vq.network import to_float
+from dct_jax.vq.network import pad_sides, to_float
 
 FORMAT = "dct_jax entropy percentiles 1"
 
@@ -110,8 +109,7 @@ def measure_percentiles(
 @partial(jax.jit, static_argnames="side")
 def _entropies(pixels: jax.Array, side: int) -> jax.Array:
     """uint8 [B, H, W, 3] -> float32 [B, h, w]."""
-    missing = [(0, -length % side) for length in pixels.shape[1:3]]
-    return patch_entropy(jnp.pad(to_float(pixels), [(0, 0), *missing, (0, 0)], mode="edge"), side)
+    return patch_entropy(pad_sides(to_float(pixels), side), side)
 
 
 def _in_parts(crops: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:

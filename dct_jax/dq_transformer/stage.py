@@ -130,7 +130,7 @@ class TrainedDQTransformer(TrainedCodePrior):
         grain_map = np.broadcast_to(grain_map, (batch, height, width))
         codes = np.full((batch, *self.config.grid), k)
         if known is not None:
-            side = 2 ** (grains - 1)
+            side = self.config.region_side
             is_known = known[1].reshape(batch, height, side, width, side).all(axis=(2, 4))  # [B, h, w]
             grain_map = np.where(is_known, map_of(jnp.asarray(known[0]), grains, k), grain_map)
             codes = np.where(is_known.repeat(side, axis=1).repeat(side, axis=2), known[0], k)

@@ -15,6 +15,11 @@ def pictures_at_a_time(number: int, height: int, width: int) -> int:
     return max(1, min(MOST_ROWS, MOST_PIXELS // (height * width), number))
 
 
+def split(numbers: range, size: int) -> Iterator[range]:
+    """Yields parts of a range, of `size` numbers each but the last."""
+    return (numbers[i : i + size] for i in range(0, len(numbers), size))
+
+
 def mean_in_batches(program: Callable[[Any], dict[str, Any]], rows: Any, size: int) -> dict[str, float]:
     """Returns the means over rows of what a program says of each, [size] by name. Arguments are
     those of `run_in_batches`."""

@@ -59,7 +59,7 @@ class Checkpoints:
         """The steps of the checkpoints, in order."""
         try:
             names = [path.name for path in self.folder.iterdir()]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter for a folder below a file
             return []
         return sorted(int(name) for name in names if name.isdecimal() and self.exists(int(name)))
 

@@ -89,10 +89,11 @@ def train(
     _check_batch(config.training, len(devices))
     check_installed(config.training.track)
     stage = config.build()
-    data = _open_data(stage)  # before anything is written
+    data = _open_data(stage)  # before anything is written, as is the next line
+    measured = config.calibrate(data.training) if Checkpoints(folder / "checkpoints").latest() is None else None
     lock = nullcontext() if jax.process_index() else lock_folder(folder)
     with nullcontext(signals) if signals is not None else stop_signals() as signals, lock:
-        return _train(stage, folder, data, devices, on_save, latest_whole, signals, given)
+        return _train(stage, folder, data, devices, on_save, latest_whole, signals, given, measured)
 
 
 def _train(
@@ -104,8 +105,10 @@ def _train(
     latest_whole: bool,
     signals: list[str],
     given: Mapping[str, Any],
+    measured: Mapping[str, Any] | None,
 ) -> Outcome:
-    """As `train`, in a folder that nobody else trains in."""
+    """As `train`, in a folder that nobody else trains in. `measured` is what a fresh run begins
+    with; None if there were checkpoints, which may all be damaged."""
     config, training, skipped = stage.config, data.training, data.skipped
     shard = Shard(jax.process_index(), jax.process_count())
     writes = shard.index == 0
@@ -121,9 +124,9 @@ def _train(
         state, sizes = checkpoints.restore(latest, jax.eval_shape(stage.init)), checkpoints.sizes(latest)
         check_same_given(folder, state.variables, given)
     else:
-        given = {**given, **config.calibrate(training)}
+        measured = config.calibrate(training) if measured is None else measured
         fresh = stage.init()
-        state = fresh._replace(variables={**fresh.variables, **given})
+        state = fresh._replace(variables={**fresh.variables, **given, **measured})
         sizes = training_sizes(training, config.data)
     done = int(state.step)
     state = replicate(state, devices)

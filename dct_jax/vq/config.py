@@ -133,6 +133,11 @@ class AutoencoderRunConfig(RunConfig):
         """Rows and columns of codes of a crop."""
         return self.grid_of(self.data.image_size)
 
+    @property
+    def region_side(self) -> int:
+        """Cells of a side of the regions whose codes are known together, or not."""
+        return self.sizes.divisor // self.sizes.downsampling
+
     def grid_of(self, size: tuple[int, int]) -> tuple[int, int]:
         """Returns the rows and columns of codes of a picture of (H, W) pixels, perhaps padded."""
         divisor, f = self.sizes.divisor, self.sizes.downsampling

@@ -90,8 +90,7 @@ class Autoencoder(nn.Module):
 
     def pad(self, pixels: jax.Array) -> jax.Array:
         """Repeats the last row and column of [B, H, W, 3] until the divisor divides both sides."""
-        missing = [(0, -side % self.divisor) for side in pixels.shape[1:3]]
-        return jnp.pad(pixels, [(0, 0), *missing, (0, 0)], mode="edge")
+        return pad_sides(pixels, self.divisor)
 
     def quantize(self, pixels: jax.Array) -> tuple[jax.Array, Quantized]:
         """[B, H, W, 3] -> the vectors before the quantiser, [B, h, w, D], and after it."""
@@ -114,6 +113,12 @@ class Autoencoder(nn.Module):
 def halvings(config: AutoencoderConfig) -> int:
     """How many convolutions have a stride of 2."""
     return config.downsampling.bit_length() - 1
+
+
+def pad_sides(pixels: jax.Array, divisor: int) -> jax.Array:
+    """Repeats the last row and column of [B, H, W, 3] until a divisor divides both sides."""
+    missing = [(0, -side % divisor) for side in pixels.shape[1:3]]
+    return jnp.pad(pixels, [(0, 0), *missing, (0, 0)], mode="edge")
 
 
 def to_float(pixels: jax.Array) -> jax.Array:
