@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from dct_jax import plots
 from dct_jax.commands.arguments import parse, save_image, say, write_report
-from dct_jax.commands.grains import measure_lengths, write_grains
+from dct_jax.commands.grains import write_grains
 from dct_jax.commands.runs import load_autoencoder
 from dct_jax.data.central_crops import Crop, central_crops, evenly_spaced_crops
 from dct_jax.data.codes_file import CodesHeader, is_codes_file, read_codes, read_text_codes, writing
@@ -199,7 +199,7 @@ def reconstruct(args: Sequence[str]) -> int:
     report = {"pictures": len(pictures), "fingerprint": model.fingerprint, **found.numbers, "notes": found.notes}
     lines, files = found.lines(), ["reconstructions.png (originals above)", "codes.png"]
     if isinstance(model.config, DQVAEConfig):
-        from dct_jax.dq.pictures import grains_of
+        from dct_jax.dq.pictures import grains_of, measure_lengths
 
         maps = grains_of(model.config, codes)
         lengths = measure_lengths(maps)

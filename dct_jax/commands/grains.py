@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from dct_jax.codec import DCTCodec
 from dct_jax.commands.arguments import figure_file, save_image
 from dct_jax.data.crops import central_crop
 from dct_jax.data.pixels import read_image
-from dct_jax.tables import align
 
 if TYPE_CHECKING:
     from dct_jax.codes.prior import TrainedCodePrior
@@ -22,38 +21,6 @@ BLOCK = 8
 """Pixels of a side of a block of the lists of triples, at most; regions may be smaller."""
 COLUMNS, ROWS = 8, 4
 """Pictures of grains.png, and of symbols.png and growth.png, at most."""
-
-
-class Lengths(NamedTuple):
-    """How many codes pictures have.
-
-    Attributes:
-        numbers: mean, variance (of these pictures), least and most codes of a picture.
-        shares: of the regions of each grain, by its name.
-    """
-
-    numbers: dict[str, float]
-    shares: dict[str, float]
-
-    def words(self) -> str:
-        """Returns the numbers in a line."""
-        return ", ".join(
-            f"{name} {number:{'.2f' if isinstance(number, float) else ''}}" for name, number in self.numbers.items()
-        )
-
-    def lines(self) -> list[str]:
-        """Makes a line for the codes, and one for the regions."""
-        regions = ", ".join(f"{name} {share:.1%}" for name, share in self.shares.items())
-        return align([("codes of a picture", self.words()), ("regions", regions)], names=2).splitlines()
-
-
-def measure_lengths(grains: Sequence[plots.Grains]) -> Lengths:
-    """Measures the lengths of one picture or more."""
-    lengths, maps = np.array([one.codes.sum() for one in grains]), np.stack([one.map for one in grains])
-    numbers = {"mean": float(lengths.mean()), "variance": float(lengths.var())}
-    numbers |= {"least": int(lengths.min()), "most": int(lengths.max())}
-    names = plots.GRAIN_NAMES[grains[0].number]
-    return Lengths(numbers, {name: float((maps == grain).mean()) for grain, name in enumerate(names)})
 
 
 def grain_tiles(rows: Sequence[Sequence[np.ndarray]], grains: Sequence[plots.Grains]) -> np.ndarray:

@@ -19,7 +19,7 @@ from dct_jax.commands.code_sampling import (
     sample_codes_into,
     write_history,
 )
-from dct_jax.commands.grains import GRAINS, GROWTH, ROWS, grain_tiles, measure_lengths, with_grains_of
+from dct_jax.commands.grains import GRAINS, GROWTH, ROWS, grain_tiles, with_grains_of
 from dct_jax.commands.runs import load_prior
 from dct_jax.commands.sampling import cut_note, sample_into
 from dct_jax.dq.config import DQVAEConfig
@@ -152,7 +152,7 @@ def _sample_codes(model: "TrainedCodePrior", command: Sample, out: Path, num: in
         return _Made(found.pictures, {}, code_sampling.FIGURES, ("", write_history(found.history, out)))
     if not isinstance(model.config.autoencoder, DQVAEConfig):
         return _Made(found.pictures, {}, (), ("", ""))
-    from dct_jax.dq.pictures import grains_of
+    from dct_jax.dq.pictures import grains_of, measure_lengths
 
     maps = grains_of(model.config.autoencoder, np.stack(found.codes))
     save_image(grain_tiles([found.pictures], maps), out / GRAINS)

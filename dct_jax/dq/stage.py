@@ -1,5 +1,6 @@
 """A DQ-VAE as a stage: a VQ-GAN's steps on the features of the grains that the router chooses."""
 
+import math
 from functools import partial
 from typing import Any, cast
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from dct_jax.distributed.parallel import DATA_AXIS
 from dct_jax.dq.config import DQVAEConfig
-from dct_jax.dq.grains import map_of
 from dct_jax.dq.network import DQVAE, Routed
+from dct_jax.dq.pictures import grains_of, measure_lengths
 from dct_jax.dq.router import budget_loss, count_shares
 from dct_jax.plots import GRAIN_NAMES
 from dct_jax.vq.gan.stage import Pass, VQGANStage
@@ -60,10 +61,9 @@ class DQVAEStage(VQGANStage):
         """Returns the shares of regions of each grain but the coarsest; the mean number of codes of
         a picture; and the bits per pixel of the grain map at log2 G a region. Codes are grids with
         holes of crops, int [N, n, m]."""
-        grains, num_codes = self.config.model.grains, self.config.quantizer.num_codes
-        grain_map = np.asarray(map_of(jnp.asarray(codes), grains, num_codes))  # [N, h, w]
-        height, width = self.config.data.image_size
-        numbers = {name: float(np.mean(grain_map == grain)) for grain, name in enumerate(SHARES[grains], 1)}
-        numbers["codes_per_picture"] = float(np.sum(codes < num_codes) / len(codes))
-        numbers["map_bits_per_pixel"] = float(grain_map[0].size * np.log2(grains) / (height * width))
+        lengths, (height, width) = measure_lengths(grains_of(self.config, codes)), self.config.data.image_size
+        grains, regions = self.config.model.grains, math.prod(self.config.regions)
+        numbers = dict(zip(SHARES[grains], list(lengths.shares.values())[1:]))
+        numbers["codes_per_picture"] = lengths.numbers["mean"]
+        numbers["map_bits_per_pixel"] = regions * math.log2(grains) / (height * width)
         return numbers
