@@ -89,11 +89,15 @@ class VQGANStage(AutoencoderStage):
         adversary = Adversary(self.optimizer.init(variables["params"]), params, self.optimizer.init(params))
         return TrainState(jnp.zeros((), jnp.int32), variables, adversary)
 
+    @property
+    def has_adversary(self) -> bool:
+        """Whether the discriminator ever starts in this run."""
+        return self.config.loss.adversarial_start < self.config.training.steps
+
     def can_be_best(self, step: int) -> bool:
         """Whether the discriminator has taught at this step, if it ever does in this run: with it,
         reconstructions are sharper, and their reconstruction loss is larger."""
-        start = self.config.loss.adversarial_start
-        return step > start or start >= self.config.training.steps
+        return step > self.config.loss.adversarial_start or not self.has_adversary
 
     def reconstruction_loss(self, copies: jax.Array, pixels: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Compares reconstructions with pictures, float32 [b, H, W, 3] each: the loss, and its
@@ -163,9 +167,10 @@ class VQGANStage(AutoencoderStage):
         def wait(before: Adversary) -> tuple[jax.Array, Adversary, dict[str, jax.Array]]:
             return to_reconstruct, before, dict.fromkeys(("adversarial", "discriminator", "adversarial_weight"), jnp.zeros(()))
 
-        # All devices take the same branch, so the sums over devices within it meet.
+        # All devices take the same branch, so the sums over devices within it meet. What no step of
+        # the run takes is not compiled.
         is_on = state.step >= config.loss.adversarial_start
-        to_copies, adversary, found = jax.lax.cond(is_on, contend, wait, adversary)
+        to_copies, adversary, found = jax.lax.cond(is_on, contend, wait, adversary) if self.has_adversary else wait(adversary)
         last, to_features = pull_copies(to_copies)
         (gradient,) = pull_features((to_features, jnp.ones(())))
         gradient = jax.lax.pmean(gradient | {"to_pixels": last}, DATA_AXIS)
