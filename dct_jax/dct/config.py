@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from dct_jax.dct.reader import ChunkReader
     from dct_jax.dct.stage import DCTStage
 
-Dtype = Literal["float32", "bfloat16"]
+Dtype = Literal["float32", "bfloat16", "float64"]
 
 LARGEST_WIDTH = 2**14
 """This bound and the next ones are far above what anybody trains; see
@@ -45,6 +45,7 @@ class ModelConfig:
             class.
         dropout: probability of dropping a unit of a residual branch in training.
         dtype: the type of the activations. Parameters, softmax and loss of training are float32.
+            float64 needs JAX's 64-bit mode, and is not for training.
         products: the type of the operands of matrix products; their sums are always float32. With
             activations in float32, "bfloat16" makes training faster on processors that have units
             for it (AMX, AVX512-BF16); others use float32.
@@ -68,7 +69,7 @@ class ModelConfig:
     num_classes: int = 0
     dropout: float = 0.0
     dtype: Dtype = "float32"
-    products: Dtype = field(default="float32", metadata={**LATER, **MAY_CHANGE})
+    products: Literal["float32", "bfloat16"] = field(default="float32", metadata={**LATER, **MAY_CHANGE})
     rematerialise: bool = field(default=False, metadata={**LATER, **MAY_CHANGE, **COSTS})
 
     def __post_init__(self) -> None:
@@ -85,7 +86,7 @@ class ModelConfig:
             allowed = f"from {least} to {LARGEST_COUNT}"
             require(least <= getattr(self, name) <= LARGEST_COUNT, f"model.{name}", getattr(self, name), allowed)
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
-        require(self.dtype in ("float32", "bfloat16"), "model.dtype", self.dtype, "float32 or bfloat16")
+        require(self.dtype in ("float32", "bfloat16", "float64"), "model.dtype", self.dtype, "float32, bfloat16 or float64")
         require(self.products in ("float32", "bfloat16"), "model.products", self.products, "float32 or bfloat16")
 
     @property

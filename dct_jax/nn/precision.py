@@ -7,6 +7,9 @@ products become float32 ones. Products that its simplifier turns round only afte
 when they run. So each product takes place in the branch of a condition, into which the simplifier
 does not look. The gradient of a kernel, which sums over the rows of both matrices, gets a
 transposed copy, which is made in a branch, too.
+
+In JAX's 64-bit mode a network can be float64 altogether. Compression needs it: machines that order
+sums in different ways agree to 13 digits then, and not to five.
 """
 
 import functools
@@ -23,7 +26,7 @@ import jax.numpy as jnp
 from dct_jax.nn.initial import Initializer, fan_in, normal
 from dct_jax.nn.modules import SymbolHead
 
-FLOAT32, BFLOAT16 = jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)
+FLOAT32, BFLOAT16, FLOAT64 = jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float64)
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Precision:
     """The types of a layer.
 
     Attributes:
-        activations: what goes from layer to layer. Parameters, softmax and loss are always float32.
-        operands: the type of the operands of matrix products, whose sums are float32: bfloat16, or
+        activations: what goes from layer to layer. Parameters, softmax and loss are `sums`.
+        operands: the type of the operands of matrix products, whose sums are `sums`: bfloat16, or
             that of the activations.
     """
 
@@ -44,9 +47,15 @@ class Precision:
         return nn.Dense(features, use_bias, self.activations, kernel_init=kernel_init, dot_general=self._product)
 
     def head(self, symbols: int) -> SymbolHead:
-        """Returns a layer from the stream to the float32 logits of so many symbols."""
-        precision = Precision(FLOAT32, self.operands)
-        return SymbolHead(symbols, dtype=FLOAT32, kernel_init=normal(0.02), dot_general=precision._product)
+        """Returns a layer from the stream to the logits of so many symbols, of the type of sums."""
+        precision = Precision(self.sums, self.operands)
+        return SymbolHead(symbols, dtype=self.sums, kernel_init=normal(0.02), dot_general=precision._product)
+
+    @property
+    def sums(self) -> jnp.dtype:
+        """Returns the type of sums: float64 in a network that is float64 altogether, else
+        float32."""
+        return sums_of(self.activations)
 
     @property
     def _product(self) -> Callable[..., jax.Array] | None:
@@ -55,8 +64,15 @@ class Precision:
 
 def precision_of(dtype: str, products: str) -> Precision:
     """Returns what a configuration's `dtype` and `products` mean on this machine: without units for
-    bfloat16, operands have the type of the activations."""
+    bfloat16, operands have the type of the activations.
+
+    Raises:
+        ValueError: if the dtype is float64 outside JAX's 64-bit mode, which would compute in
+            float32.
+    """
     activations = jnp.dtype(dtype)
+    if activations != jax.dtypes.canonicalize_dtype(activations):
+        raise ValueError("the dtype is float64, and JAX computes in 32 bits here; set JAX_ENABLE_X64=1")
     return Precision(activations, BFLOAT16 if products == "bfloat16" and has_bfloat16_units() else activations)
 
 
@@ -72,17 +88,23 @@ def has_bfloat16_units() -> bool:
     return device.platform == "tpu" or float(getattr(device, "compute_capability", 0) or 0) >= 8
 
 
+def sums_of(dtype: jnp.dtype) -> jnp.dtype:
+    """Returns the type in which products of a type are added up."""
+    return FLOAT64 if dtype == FLOAT64 else FLOAT32
+
+
 def product(form: str, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Computes an einsum that adds up in float32, and has a float32 result.
+    """Computes an einsum that adds up in float32, and has a float32 result; float64 stays float64.
 
     For bfloat16 its form must be that of a plain matrix product: a sum over a's last axis, and b's
     last one or its first after the batch."""
+    sums = sums_of(a.dtype)
     if jax.default_backend() != "cpu":
-        return jnp.einsum(form, a, b, preferred_element_type=jnp.float32)
+        return jnp.einsum(form, a, b, preferred_element_type=sums)
     if a.dtype == b.dtype == BFLOAT16 and has_bfloat16_units():
         return _box(lambda a, b: jnp.einsum(form, a, b, preferred_element_type=jnp.float32), a, b)
     # XLA's CPU backend has no products of some bfloat16 matrices, and is no faster with them.
-    return jnp.einsum(form, a.astype(jnp.float32), b.astype(jnp.float32))
+    return jnp.einsum(form, a.astype(sums), b.astype(sums))
 
 
 def _dense_product(x: jax.Array, kernel: jax.Array, dimensions: Any, precision: Any = None, **_: Any) -> jax.Array:

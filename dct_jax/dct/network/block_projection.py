@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from dct_jax.nn.initial import fan_in
-from dct_jax.nn.precision import Precision, product, transposed_product
+from dct_jax.nn.precision import Precision, product, sums_of, transposed_product
 
 GROUP = 192
 """At least so many channels are left out together: all of 8 x 8 blocks in colour, a sixteenth of
@@ -72,7 +72,7 @@ def _forward(operands: jnp.dtype, blocks: jax.Array, kernel: jax.Array) -> tuple
 
         return jax.lax.cond(jnp.any(group[0] != 0), add_group, lambda *_: sums, *group), None
 
-    nothing = jnp.zeros((blocks.shape[1], kernel.shape[-1]), jnp.float32)
+    nothing = jnp.zeros((blocks.shape[1], kernel.shape[-1]), sums_of(operands))
     return jax.lax.scan(add, nothing, (blocks, jnp.arange(len(blocks))))[0], (blocks, kernel)
 
 
@@ -99,5 +99,5 @@ _sparse_product.defvjp(_forward, _backward)
 def _inputs(blocks: jax.Array, operands: jnp.dtype) -> tuple[jax.Array, jax.Array]:
     """Returns the signed logarithms and the magnitudes of int16 [T, s^2, G], [T, s^2 G] each."""
     blocks = blocks.reshape(blocks.shape[0], -1)
-    magnitudes = jnp.log1p(jnp.abs(blocks.astype(jnp.float32)))
+    magnitudes = jnp.log1p(jnp.abs(blocks.astype(sums_of(operands))))
     return (jnp.sign(blocks) * magnitudes).astype(operands), magnitudes.astype(operands)

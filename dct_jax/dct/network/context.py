@@ -42,7 +42,7 @@ class ValueContext(nn.Module):
         # It makes the large coefficients of low frequencies about as small as the others.
         scale = np.append(1 + diagonals(v), [0, 0]).astype(np.float32) / 16  # [C + 2]
         sums = []
-        for name, numbers in (("signed", values * jnp.asarray(scale)[channel]), ("sizes", _sizes(values))):
+        for name, numbers in (("signed", values * jnp.asarray(scale)[channel]), ("sizes", _sizes(values, self.precision))):
             weights = self.param(name, normal(0.05), (rows, values.shape[2] * VALUE_NUMBERS))
             weights = rows_of(weights, channels).reshape(*values.shape, VALUE_NUMBERS)
             sums.append(jnp.einsum("BSK,BSKH->BSH", numbers, weights))
@@ -72,7 +72,7 @@ class PositionContext(nn.Module):
         v = self.vocabulary
         rows = jnp.minimum(channels, v.num_channels - 1)  # tokens have no positions
         last = jnp.where(channels == last_channels, last_positions, -1)  # [B, S]
-        own = jnp.take_along_axis(_sizes(image), rows[..., None], axis=1)  # [B, S, P]
+        own = jnp.take_along_axis(_sizes(image, self.precision), rows[..., None], axis=1)  # [B, S, P]
         own = jnp.where(jnp.arange(v.num_positions) <= last[..., None], own, 0)
         near = _before(v, own, channels)  # [B, S, 4, P]
 
@@ -80,7 +80,7 @@ class PositionContext(nn.Module):
             table = self.param(name, normal(deviation), (v.num_channels, int(np.prod(shape))))
             return rows_of(table, rows).reshape(*rows.shape, *shape)
 
-        hidden = self._of_lower(_sizes(image), rows)  # [B, S, H, P]
+        hidden = self._of_lower(_sizes(image, self.precision), rows)  # [B, S, H, P]
         of_own = of_channel("own", POSITION_NUMBERS, 4)
         hidden = hidden + sum(of_own[..., k : k + 1] * near[:, :, None, k] for k in range(4))
         hidden = nn.gelu(hidden + of_channel("bias", POSITION_NUMBERS, 1, deviation=0.0))
@@ -106,8 +106,8 @@ class PositionContext(nn.Module):
         return sums[rows[:, :, None], jnp.arange(POSITION_NUMBERS), jnp.arange(batch)[:, None, None]]
 
 
-def _sizes(values: jax.Array) -> jax.Array:
-    return jnp.log1p(jnp.abs(values.astype(jnp.float32)))
+def _sizes(values: jax.Array, precision: Precision) -> jax.Array:
+    return jnp.log1p(jnp.abs(values.astype(precision.sums)))
 
 
 def _known_neighbours(
