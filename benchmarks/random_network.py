@@ -46,5 +46,5 @@ def random_batch(config: DCTConfig, size: int) -> Chunk:
     rng, model = np.random.default_rng(0), config.model
     length = 2 * model.chunk_size
     lists = [random_list(rng, length, config.codec, config.data.image_size) for _ in range(size)]
-    vocabulary = config.codec.vocabulary(config.data.image_size)
+    vocabulary = config.vocabulary
     return make_chunks(lists, [1] * size, [0] * size, vocabulary, model.chunk_size, model.overlap)

@@ -45,6 +45,7 @@ SIZES = {
     "imagenet": ((48, 48), 192, 2304, 377, 1024, 2304),
     "imagenet_upsampling": ((48, 48), 192, 2304, 377, 1024, 2304),
     "landscapes": ((8, 8), 192, 64, 189, 112, 64),
+    "landscapes_qualities": ((8, 8), 192, 64, 943, 112, 64),
     "lsun_bedrooms": ((48, 48), 192, 2304, 377, 1024, 2304),
     "lsun_churches": ((48, 48), 192, 2304, 377, 1024, 2304),
     "lsun_towers": ((48, 48), 192, 2304, 377, 1024, 2304),
@@ -95,7 +96,9 @@ ORIGINAL = {  # millions of parameters of the original's networks, in the order 
     "sundae_mnist": (156, 177),
 }
 PAGE = Path(__file__).parent.parent / "docs" / "experiments.md"
-NOT_IN_THE_PAPER = {"debug", "fashion", "landscapes"} | {name for name in NAMES if name.startswith("tiny")}
+NOT_IN_THE_PAPER = {"debug", "fashion", "landscapes", "landscapes_qualities"} | {
+    name for name in NAMES if name.startswith("tiny")
+}
 
 
 def test_these_are_the_experiments() -> None:
@@ -286,6 +289,7 @@ def shrunk(config: DCTConfig) -> DCTConfig:
     smallest = ModelConfig(width=16, heads=2, encoder=(0,), channel_decoder=(0,), position_decoder=(0,), value_decoder=(1,))
     has_classes = config.model.num_classes and config.codec.channel_order == "banded"
     kept = {"encoder_stride": config.model.encoder_stride, "num_classes": 1000 if has_classes else 0}
+    kept["qualities"] = config.model.qualities
     return replace(
         config,
         codec=replace(config.codec, block_size=4, quality=50, chroma_subsampling="4:2:0"),
@@ -303,6 +307,7 @@ KINDS = (
     ("diabetic_retinopathy", "ffhq", "plant_leaves"),  # encoder_stride 2
     ("imagenet", "fashion", "tiny_imagenet", "tiny_imagenet_64_classes"),  # classes
     ("openimages_colorization", "tiny_imagenet_64_luma_first"),  # luma_first
+    ("landscapes_qualities",),  # qualities
 )
 
 

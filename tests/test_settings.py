@@ -219,6 +219,7 @@ SETTINGS = {
     "model.dtype": Setting("bfloat16", program),
     "model.products": Setting("bfloat16", program),
     "model.rematerialise": Setting(True, program),
+    "model.qualities": Setting((20, 60), program),
     "training.steps": Setting(12, updates),
     "training.batch_size": Setting(8, shape),
     "training.accumulate": Setting(2, parts),

@@ -47,6 +47,8 @@ class Sample:
             chosen at random by default. Of several, up to 50, classes.png shows a row each.
         size: height and width in pixels; by default those of the training pictures, one of them at
             random for each sample if they differ.
+        quality: of a DCTransformer with model.qualities, the one that the samples have; by default
+            codec.quality.
         grid: of a prior over codes, rows and columns of codes, in place of a size in pixels.
         grains_of: of a DQ-Transformer, a picture; the samples have its grains, and their codes
             alone are sampled.
@@ -63,6 +65,7 @@ class Sample:
     num: int | None = None
     label: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
+    quality: int | None = None
     grid: tuple[int, int] | None = None
     grains_of: Path | None = None
     history: bool = False
@@ -119,7 +122,7 @@ def _sample_lists(model: "TrainedModel", command: Sample, out: Path, num: int, l
     for name, value in (("grid", command.grid), ("grains_of", command.grains_of), ("history", command.history)):
         if value:
             raise ValueError(f"a DCTransformer has no {name}; it is for priors over codes")
-    starts = model.starts(num, sampling.seed, labels, command.size)
+    starts = model.starts(num, sampling.seed, labels, command.size, quality=command.quality)
     samples, images = sample_into(out, FIGURES, model, starts, sampling)
     lists = [one.sparse for one in samples]
     figures = {"progressive.png": plots.progressive(lists[:4]), "positions.png": plots.positions(lists[:2])}
@@ -129,6 +132,8 @@ def _sample_lists(model: "TrainedModel", command: Sample, out: Path, num: int, l
 def _sample_codes(model: "TrainedCodePrior", command: Sample, out: Path, num: int, labels: Sequence[int]) -> _Made:
     """Samples from a prior over codes."""
     sampling = command.sampling
+    if command.quality is not None:
+        raise ValueError("a prior over codes has no quality; it is for DCTransformers")
     model = model.with_settings(named_settings(sampling, but=("seed", "batch_size", "dtype")))
     if command.grid and command.size:
         raise ValueError("--grid and --size both say how large the samples are; give one of them")

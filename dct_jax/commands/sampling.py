@@ -96,7 +96,8 @@ def sample_into(
     """
     if sampling.format == "jpg" and model.codec.block_size != 8:
         raise ValueError(f"the model's blocks have {model.codec.block_size} pixels; a JPEG file's have 8: use --format png")
-    if sampling.format == "jpg" and model.network.vocabulary.largest_value > 1023:
+    largest = max(model.network.vocabulary_of(start.given.codec).largest_value for start in starts)
+    if sampling.format == "jpg" and largest > 1023:
         raise ValueError("the model's values can be larger than a JPEG file has room for (quality above 97): use --format png")
     policy, limit = sampling.policy(), sampling.limit(model.config.model.chunk_size)
     chunks = model.sample_from(starts, sampling.seed, policy, sampling.batch_size, limit)
@@ -107,7 +108,7 @@ def sample_into(
             ended_samples = [sample for sample in batch if sample.state != "growing"]
             for sample in ended_samples:
                 triples += len(sample.sparse) - len(sample.start.given)
-                picture = model.codec.decode(sample.sparse)
+                picture = sample.sparse.codec.decode(sample.sparse)
                 _save(out / "samples" / _file(sample, sampling), sample, picture)
                 results[sample.start.number] = sample, picture
                 add(sample.start.number, _line(sample, sampling, model, made_from))
@@ -180,11 +181,13 @@ def _save(out: Path, sample: "Sample", picture: np.ndarray) -> None:
 
 def _line(sample: "Sample", sampling: Sampling, model: "TrainedModel", made_from: Callable) -> dict[str, Any]:
     start, classes = sample.start, model.config.model.num_classes
-    of_class: dict[str, Any] = {}
+    conditions: dict[str, Any] = {}
     if classes:
         hidden = start.label == classes
-        of_class["label"] = None if hidden else start.label
-        of_class["class"] = model.class_name(start.label)
+        conditions["label"] = None if hidden else start.label
+        conditions["class"] = model.class_name(start.label)
+    if model.config.model.qualities:
+        conditions["quality"] = sample.sparse.codec.quality
     return {
         "file": f"samples/{_file(sample, sampling)}",
         "seed": sampling.seed,
@@ -193,7 +196,7 @@ def _line(sample: "Sample", sampling: Sampling, model: "TrainedModel", made_from
         "top_k": sampling.top_k,
         "top_p": sampling.top_p,
         "guidance": sampling.guidance,
-        **of_class,
+        **conditions,
         **made_from(start),
         "size": list(sample.sparse.size),
         "given": len(start.given),

@@ -171,12 +171,13 @@ def _part_of_file(model: "TrainedModel", path: Path) -> "Given":
     if file.whole:
         raise ValueError(f"{path}: this JPEG file is whole; say what to keep of it, with --keep or --keep-bands")
     model.check_size(file.sparse.size)
-    prefix, useless = scans(file, model.codec)
+    own = file.sparse.codec
+    prefix, useless = scans(file, own if model.config.takes(own) else model.codec)
     print(
         f"{path.name}: scans that arrived: {file.scans}; given are {prefix.next_rank} of {len(file.missing_bits)} channels, "
         f"{len(prefix.given)} triples" + (f"; {useless} more arrived, but a channel before them lacks bits" if useless else "")
     )
-    return Given(prefix, model.codec.decode(prefix.given))
+    return Given(prefix, prefix.given.codec.decode(prefix.given))
 
 
 def _files(paths: Sequence[Path], make_given: Callable[["TrainedModel", Path], "Given"]) -> Pictures:

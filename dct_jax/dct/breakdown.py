@@ -55,7 +55,7 @@ def break_down(
     """Adds up the log-likelihoods of the symbols of N lists.
 
     Args:
-        lists: at least one, all of one codec.
+        lists: at least one; their codecs differ in their tables alone.
         nats: the results of `likelihood.element_log_prob`: [L + 1] for a list of L triples.
         chunk_size: C.
         pictures: [N], the picture that each list shows; by default each shows another one.

@@ -35,6 +35,7 @@ class Chunk(NamedTuple, Generic[Array]):
         chunk_index: int32 [B], k.
         grid: int32 [B, 2], the rows and columns of blocks of the image.
         label: int32 [B], the class, or the number of classes if it is hidden; 0 without classes.
+        quality: int32 [B], the quality of the list's codec; 0 if that has tables of its own.
     """
 
     dct_image: Array
@@ -45,6 +46,7 @@ class Chunk(NamedTuple, Generic[Array]):
     chunk_index: Array
     grid: Array
     label: Array
+    quality: Array
 
 
 def num_chunks(length: int, chunk_size: int) -> int:
@@ -107,6 +109,7 @@ def make_chunks(
         dct_image.reshape(batch, vocabulary.num_channels, height, width),
         *(channels, positions, values, is_target),
         *(np.asarray(indices, np.int32), grids, np.asarray(labels, np.int32)),
+        np.array([sparse.codec.quality or 0 for sparse in lists], np.int32),
     )
 
 

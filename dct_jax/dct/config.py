@@ -1,9 +1,11 @@
 """The configuration of a DCTransformer's run."""
 
+import dataclasses
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from dct_jax.codec import DCTCodec
+from dct_jax.codec import DCTCodec, Vocabulary
 from dct_jax.config import COSTS, LATER, MAY_CHANGE, RunConfig, require
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class ModelConfig:
         rematerialise: whether the backward pass keeps the inputs of each block alone and computes
             the rest again. A step takes about a third longer, and what it keeps needs a tenth of
             the memory. On CPUs XLA plans as much memory as without.
+        qualities: the lowest and the highest quality that the model knows, each with the tables of
+            libjpeg; a picture is encoded with any of them. Without, all lists have the codec's.
     """
 
     width: int = 192
@@ -71,6 +75,7 @@ class ModelConfig:
     dtype: Dtype = "float32"
     products: Literal["float32", "bfloat16"] = field(default="float32", metadata={**LATER, **MAY_CHANGE})
     rematerialise: bool = field(default=False, metadata={**LATER, **MAY_CHANGE, **COSTS})
+    qualities: tuple[int, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         require(1 <= self.width <= LARGEST_WIDTH, "model.width", self.width, f"from 1 to {LARGEST_WIDTH}")
@@ -88,6 +93,8 @@ class ModelConfig:
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
         require(self.dtype in ("float32", "bfloat16", "float64"), "model.dtype", self.dtype, "float32, bfloat16 or float64")
         require(self.products in ("float32", "bfloat16"), "model.products", self.products, "float32 or bfloat16")
+        known = not self.qualities or (len(self.qualities) == 2 and 1 <= self.qualities[0] < self.qualities[1] <= 100)
+        require(known, "model.qualities", self.qualities, "empty, or a low and a higher quality from 1 to 100")
 
     @property
     def window(self) -> int:
@@ -111,6 +118,9 @@ class DCTConfig(RunConfig):
                 f"training.label_dropout is {self.training.label_dropout} and model.num_classes is 0; without classes nothing "
                 "can be hidden"
             )
+        if self.model.qualities:
+            allowed = "one of model.qualities, from {} to {}".format(*self.model.qualities)
+            require(self.knows(self.codec.quality), "codec.quality", self.codec.quality, allowed)
         if not self.data.own_coefficients:
             return
         if self.codec.block_size != 8:
@@ -121,6 +131,39 @@ class DCTConfig(RunConfig):
                 "data.flip is on; own coefficients can only be mirrored in crops (data.fit) whose width (data.image_size) "
                 f"is a multiple of {steps} pixels: turn it off with --data.no-flip"
             )
+
+    def knows(self, quality: int | None) -> bool:
+        """Tells whether a quality is one of model.qualities; None, of other tables, is none."""
+        if quality is None or not self.model.qualities:
+            return False
+        low, high = self.model.qualities
+        return low <= quality <= high
+
+    def takes(self, codec: DCTCodec) -> bool:
+        """Tells whether the model knows lists of this codec: the run's, or one that differs from it
+        by a known quality alone."""
+        return codec == (self.codec_of(codec.quality) if self.knows(codec.quality) else self.codec)
+
+    def codec_of(self, quality: int | None = None) -> DCTCodec:
+        """Returns the codec of a quality, and without one the run's own.
+
+        Raises:
+            ValueError: if the model does not know this quality.
+        """
+        if quality is None or quality == self.codec.quality:
+            return self.codec
+        if not self.knows(quality):
+            known = f"the codec {self.codec} alone"
+            if self.model.qualities:
+                known = f"qualities {self.model.qualities[0]} to {self.model.qualities[1]}"
+            raise ValueError(f"the quality is {quality}; the model knows {known}")
+        return _with_quality(self.codec, quality)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Returns the symbols of the model, on the canvas: those of the highest quality, whose
+        values are the largest."""
+        return self.codec_of(max(self.model.qualities, default=None)).vocabulary(self.data.image_size)
 
     def reader(self) -> "ChunkReader":
         """Returns the reader that makes chunks of records."""
@@ -133,3 +176,9 @@ class DCTConfig(RunConfig):
         from dct_jax.dct.stage import DCTStage  # JAX starts there
 
         return DCTStage(self)
+
+
+@lru_cache(maxsize=256)
+def _with_quality(codec: DCTCodec, quality: int) -> DCTCodec:
+    """Returns a codec of another quality, which keeps the tables that it made."""
+    return dataclasses.replace(codec, quality=quality)

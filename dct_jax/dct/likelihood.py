@@ -85,7 +85,7 @@ def element_log_prob(
     """
     for i, sparse in enumerate(lists):
         try:
-            sparse.validate(model.vocabulary)
+            sparse.validate(model.vocabulary_of(sparse.codec))
         except ValueError as error:
             raise ValueError(f"list {i}: {error}") from None
     devices = tuple(devices or jax.local_devices()[:1])

@@ -19,10 +19,12 @@ TOGETHER = 2**18
 
 
 class SeenPicture(NamedTuple):
-    """A picture, uint8 [H, W, 3], or a list with `data.own_coefficients`; and its class."""
+    """A picture, uint8 [H, W, 3], or a list with `data.own_coefficients`; its class; and the codec
+    of its list."""
 
     content: np.ndarray | SparseDCT
     label: int
+    codec: DCTCodec
 
 
 class HeldOut(NamedTuple):
@@ -37,15 +39,18 @@ class ChunkReader:
 
     def __init__(self, config: DCTConfig) -> None:
         self.config, self.num_classes = config, config.model.num_classes
-        self._canvas = config.codec.vocabulary(config.data.image_size)
+        self._canvas = config.vocabulary
 
     def see(self, record: Record, rng: np.random.Generator, train: bool) -> SeenPicture:
         """Takes a crop, or the whole picture, before it is encoded; or a part of the file's own
-        list. Raises ValueError if it cannot be used."""
+        list. With `model.qualities` it chooses one of them. Raises ValueError if the picture cannot
+        be used."""
         label, flip = label_of(record, self.num_classes, self.config.classes_field), train and self.config.data.flip
         if self.config.data.own_coefficients:
-            return SeenPicture(own_list(record, self.config, flip, rng), label)
-        return SeenPicture(seen_image(record, self.config.data, flip, rng), label)
+            sparse = own_list(record, self.config, flip, rng)
+            return SeenPicture(sparse, label, sparse.codec)
+        image = seen_image(record, self.config.data, flip, rng)
+        return SeenPicture(image, label, choose_codec(self.config, rng))
 
     def batch(self, seen: Sequence[SeenPicture], rngs: Sequence[np.random.Generator]) -> Chunk[np.ndarray]:
         """Makes a chunk of each list; early chunks come more often. Some classes are hidden."""
@@ -62,7 +67,7 @@ class ChunkReader:
 
     def picture(self, seen: SeenPicture) -> np.ndarray:
         """Returns the picture before the codec quantises it, uint8 [H, W, 3]."""
-        return self.config.codec.decode(seen.content) if isinstance(seen.content, SparseDCT) else seen.content
+        return seen.codec.decode(seen.content) if isinstance(seen.content, SparseDCT) else seen.content
 
     def label(self, seen: SeenPicture) -> int:
         """Returns the picture's class; 0 without classes."""
@@ -75,8 +80,15 @@ class ChunkReader:
         return make_chunks(blanks, zeros, zeros, self._canvas, model.chunk_size, model.overlap)
 
     def _lists(self, seen: Sequence[SeenPicture]) -> list[SparseDCT]:
-        lists = [one.content for one in seen if isinstance(one.content, SparseDCT)]
-        return lists or encode_all(self.config.codec, [one.content for one in seen if isinstance(one.content, np.ndarray)])
+        """Returns the list of each picture. Pictures of one codec are encoded together."""
+        lists = {i: one.content for i, one in enumerate(seen) if isinstance(one.content, SparseDCT)}
+        images: dict[DCTCodec, dict[int, np.ndarray]] = {}
+        for i, one in enumerate(seen):
+            if isinstance(one.content, np.ndarray):
+                images.setdefault(one.codec, {})[i] = one.content
+        for codec, of_codec in images.items():
+            lists |= zip(of_codec, encode_all(codec, list(of_codec.values())))
+        return [lists[i] for i in range(len(seen))]
 
     def _perhaps_hidden(self, label: int, rng: np.random.Generator) -> int:
         """Returns the label, or hides it with the probability `training.label_dropout`."""
@@ -84,8 +96,19 @@ class ChunkReader:
         return self.num_classes if dropout and rng.random() < dropout else label
 
 
+def choose_codec(config: DCTConfig, rng: np.random.Generator) -> DCTCodec:
+    """Chooses one of the qualities that the model knows at random. Without qualities it returns the
+    run's codec, and nothing is random."""
+    if not config.model.qualities:
+        return config.codec
+    low, high = config.model.qualities
+    return config.codec_of(int(rng.integers(low, high + 1)))
+
+
 def own_list(record: Record, config: DCTConfig, flip: bool, rng: np.random.Generator) -> SparseDCT:
-    """Takes a JPEG file's own coefficients, in the codec's tables: a crop of whole blocks, or all.
+    """Takes a JPEG file's own coefficients: a crop of whole blocks, or all. The list has the tables
+    of the codec; with `model.qualities` those of the file's own quality if the model knows it, else
+    those of a random one.
 
     Raises:
         ValueError: if the file cannot be read, is no JPEG file, has another subsampling than the
@@ -103,9 +126,11 @@ def own_list(record: Record, config: DCTConfig, flip: bool, rng: np.random.Gener
         rows, cols = smallest_steps(sparse)
         top, left = rng.integers((height - size[0]) // rows + 1) * rows, rng.integers((width - size[1]) // cols + 1) * cols
         sparse = sparse if sparse.size == tuple(size) else crop(sparse, int(top), int(left), size)
-    largest = config.codec.vocabulary(sparse.size).largest_value
-    if sparse.codec != config.codec or (np.abs(sparse.values) > largest).any():  # which some encoders write
-        sparse = config.codec.requantize(sparse)
+    quality = sparse.codec.quality
+    codec = config.codec_of(quality) if config.knows(quality) else choose_codec(config, rng)
+    largest = codec.vocabulary(sparse.size).largest_value
+    if sparse.codec != codec or (np.abs(sparse.values) > largest).any():  # which some encoders write
+        sparse = codec.requantize(sparse)
     return mirror(sparse) if flip and rng.random() < 0.5 else sparse
 
 

@@ -64,7 +64,7 @@ def to_colorize(model: "TrainedModel", image: np.ndarray) -> Given:
     picture = fit_to_model(image, model.config.data)
     prefix = luma(model.codec.encode(picture))
     is_grey = (picture == picture[..., :1]).all()
-    return Given(prefix, model.codec.decode(prefix.given), None if is_grey else picture)
+    return Given(prefix, prefix.given.codec.decode(prefix.given), None if is_grey else picture)
 
 
 def to_continue(model: "TrainedModel", image: np.ndarray, keep: Callable[[SparseDCT], Prefix]) -> Given:
@@ -72,7 +72,7 @@ def to_continue(model: "TrainedModel", image: np.ndarray, keep: Callable[[Sparse
     list. Raises ValueError if the picture does not fit."""
     picture = fit_to_model(image, model.config.data)
     prefix = keep(model.codec.encode(picture))
-    return Given(prefix, model.codec.decode(prefix.given), picture)
+    return Given(prefix, prefix.given.codec.decode(prefix.given), picture)
 
 
 def starts_of(model: "TrainedModel", prefixes: Sequence[Prefix], num: int, seed: int, label: int | None = None) -> list[Start]:

@@ -62,8 +62,10 @@ class TrainedModel(Trained):
         batch_size: int = 16,
         size: tuple[int, int] | None = None,
         first: int = 0,
+        quality: int | None = None,
     ) -> list[SparseDCT]:
-        """Samples lists; `codec.decode` turns them into images. `sample_from` has more to choose.
+        """Samples lists; `decode` of a list's `codec` turns it into an image. `sample_from` has
+        more to choose.
 
         Args:
             num: how many lists.
@@ -74,13 +76,14 @@ class TrainedModel(Trained):
             batch_size: how many lists grow at a time.
             size: (H, W) of the images; None chooses a random one of the training pictures' sizes.
             first: the number i of the first sample.
+            quality: one of the qualities that the model knows; None stands for the codec's.
 
         Raises:
-            ValueError: if num or the batch size is not positive, the model has no such class, or
-                the size does not fit.
+            ValueError: if num or the batch size is not positive, the model has no such class or
+                quality, or the size does not fit.
         """
         labels = None if label is None else np.atleast_1d(np.asarray(label, np.int32)).tolist()
-        starts = self.starts(num, seed, labels, size, first)
+        starts = self.starts(num, seed, labels, size, first, quality)
         samples = ended_samples(self.sample_from(starts, seed, policy, batch_size))
         return [one.sparse for one in sorted(samples, key=lambda one: one.start.number)]
 
@@ -91,6 +94,7 @@ class TrainedModel(Trained):
         labels: Sequence[int] | None = None,
         size: tuple[int, int] | None = None,
         first: int = 0,
+        quality: int | None = None,
     ) -> list[Start]:
         """Returns the starts of samples to which nothing is given.
 
@@ -100,9 +104,11 @@ class TrainedModel(Trained):
             labels: those of the samples by turns; None chooses random ones, if there are classes.
             size: (H, W) of the images; None chooses a random one of the training pictures' sizes.
             first: the number of the first sample.
+            quality: one of the qualities that the model knows; None stands for the codec's.
 
         Raises:
-            ValueError: if num is not positive, the seed is out of range, or the size does not fit.
+            ValueError: if num is not positive, the seed is out of range, the size does not fit, or
+                the model does not know the quality.
         """
         if num < 1:
             raise ValueError(f"num is {num}; it must be 1 or more")
@@ -110,7 +116,7 @@ class TrainedModel(Trained):
         return [
             Start(
                 i,
-                self.blank(size or self._random_size(seed, i)),
+                self.blank(size or self._random_size(seed, i), quality),
                 labels[i % len(labels)] if labels else self.any_label(seed, i),
             )
             for i in range(first, first + num)
@@ -172,7 +178,7 @@ class TrainedModel(Trained):
     def sample_pictures(self, num: int, seed: int, labels: Sequence[int], batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yields plain samples as they end: the number of each, and uint8 [H, W, 3]."""
         for one in ended_samples(self.sample_from(self.starts(num, seed, labels), seed, batch_size=batch_size)):
-            yield one.start.number, self.codec.decode(one.sparse)
+            yield one.start.number, one.sparse.codec.decode(one.sparse)
 
     def reconstruct(self, picture: np.ndarray) -> np.ndarray:
         """Returns what the codec leaves of a picture, uint8 [H, W, 3]."""
@@ -188,7 +194,7 @@ class TrainedModel(Trained):
         samples = ended_samples(self.sample_from(starts, seed, batch_size=batch_size))
         return GuidedSamples(
             "upsampled",
-            ((one.start.number, self.codec.decode(one.sparse), one.keeps_given) for one in samples),
+            ((one.start.number, one.sparse.codec.decode(one.sparse), one.keeps_given) for one in samples),
             ("their input, enlarged", [one.shown for one in given]),
             "upsampled_with_the_given_coefficients",
         )
@@ -211,7 +217,7 @@ class TrainedModel(Trained):
         """Computes the log-likelihood of each whole list, over all of its chunks.
 
         Args:
-            lists: N lists of this model's codec and image size.
+            lists: N lists of this model's codec and image size, or of other known qualities.
             labels: the class of each, if the model has classes; their number hides it.
 
         Returns:
@@ -228,14 +234,14 @@ class TrainedModel(Trained):
         if given.shape != (len(lists),) or not ((given >= 0) & (given <= self._last_label)).all():
             raise ValueError(f"labels are {given.tolist()}; there must be {len(lists)} from 0 to {self._last_label}")
         for i, sparse in enumerate(lists):
-            self._check_codec(sparse, f"list {i}")
+            self.check_codec(sparse.codec, f"list {i}")
         return list_log_prob(self.network, self.variables, lists, given)._asdict()
 
-    def blank(self, size: tuple[int, int]) -> SparseDCT:
-        """Returns the list without triples of an image of (H, W) pixels. Raises ValueError if the
-        model has no such images."""
+    def blank(self, size: tuple[int, int], quality: int | None = None) -> SparseDCT:
+        """Returns the list without triples of an image of (H, W) pixels, of a known quality or the
+        codec's. Raises ValueError if the model has no such images."""
         self.check_size(size)
-        return SparseDCT.empty(size, self.codec)
+        return SparseDCT.empty(size, self.config.codec_of(quality))
 
     def check_size(self, size: tuple[int, int]) -> None:
         """Raises ValueError if (H, W) does not fit on the canvas, or the model has not seen that
@@ -257,15 +263,19 @@ class TrainedModel(Trained):
 
     def check_list(self, sparse: SparseDCT, name: str = "the list") -> None:
         """Raises ValueError, which names the list, if the model cannot sample it."""
-        self._check_codec(sparse, name)
+        self.check_codec(sparse.codec, name)
         try:
-            sparse.validate(self.network.vocabulary)
+            sparse.validate(self.network.vocabulary_of(sparse.codec))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 
-    def _check_codec(self, sparse: SparseDCT, name: str) -> None:
-        if sparse.codec != self.codec:
-            raise ValueError(f"{name} has the codec {sparse.codec}, the model {self.codec}; see DCTCodec.requantize")
+    def check_codec(self, codec: DCTCodec, name: str = "the list") -> None:
+        """Raises ValueError, which names the list, unless the model knows lists of this codec."""
+        if not self.config.takes(codec):
+            ours, qualities = f"the model {self.codec}", self.config.model.qualities
+            if qualities:
+                ours = f"the model knows qualities {qualities[0]} to {qualities[1]} of the codec {self.codec}"
+            raise ValueError(f"{name} has the codec {codec}, {ours}; see DCTCodec.requantize")
 
     def class_name(self, label: int) -> str:
         """Returns the name of a class, its number if it has none, "none" for the hidden one."""

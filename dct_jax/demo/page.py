@@ -41,7 +41,7 @@ def grow(
     latest = {start.number: start.given for start in starts}
 
     def frame(line: str) -> Frame:
-        images = before + [model.codec.decode(sparse) for sparse in latest.values()] + after
+        images = before + [sparse.codec.decode(sparse) for sparse in latest.values()] + after
         scale = max(1, 192 // max(max(image.shape[:2]) for image in images))
         return image_grid(images, columns=3 if before else 2, scale=scale), line
 

@@ -59,8 +59,8 @@ def test_batches_have_fixed_shapes_and_depend_on_the_seed(tmp_path: Path) -> Non
     batches = take(batches_of(pictures, config), 3)
     for batch in batches:
         shapes = [field.shape for field in batch]
-        assert shapes == [(4, 48, 4, 4), (4, 33), (4, 33), (4, 33), (4, 32), (4,), (4, 2), (4,)]
-        assert [field.dtype for field in batch] == [np.int16, *[np.int32] * 3, np.bool_, *[np.int32] * 3]
+        assert shapes == [(4, 48, 4, 4), (4, 33), (4, 33), (4, 33), (4, 32), (4,), (4, 2), (4,), (4,)]
+        assert [field.dtype for field in batch] == [np.int16, *[np.int32] * 3, np.bool_, *[np.int32] * 4]
         assert np.all(batch.is_target[:, 8:].any(axis=1)) and not batch.is_target[:, :8].any()
     assert_same(take(batches_of(pictures, config), 3), batches)
     other = take(batches_of(pictures, dataclasses.replace(config, seed=1)), 3)
@@ -370,7 +370,7 @@ def test_all_chunks_covers_every_chunk_once_and_fills_the_last_batch(tmp_path: P
     for jobs, batch in all_chunks(
         lists, labels, config.codec.vocabulary((16, 16)), config.model.chunk_size, config.model.overlap, 5
     ):
-        assert [len(field) for field in (jobs, *batch)] == [5] * 9
+        assert [len(field) for field in (jobs, *batch)] == [5] * 10
         for (owner, k), index, label, is_target in zip(jobs, batch.chunk_index, batch.label, batch.is_target):
             assert k == index
             if is_target.any():

@@ -92,8 +92,8 @@ def test_the_targets_of_all_chunks_are_the_list_and_one_stopping_token(length: i
     n = num_chunks(length, 10)
     batch = make_chunks([sparse] * n, range(n), [0] * n, vocabulary, 10, overlap)
     window = (n, overlap + 11)
-    assert [field.shape for field in batch] == [(n, 12, 5, 5), *[window] * 3, (n, overlap + 10), (n,), (n, 2), (n,)]
-    assert [field.dtype for field in batch] == [np.int16, *[np.int32] * 3, np.bool_, *[np.int32] * 3]
+    assert [field.shape for field in batch] == [(n, 12, 5, 5), *[window] * 3, (n, overlap + 10), (n,), (n, 2), (n,), (n,)]
+    assert [field.dtype for field in batch] == [np.int16, *[np.int32] * 3, np.bool_, *[np.int32] * 4]
     assert np.count_nonzero(batch.dct_image, axis=(1, 2, 3)).tolist() == [10 * k for k in range(n)]
     for name, end in (("channels", vocabulary.stop), ("positions", 0), ("values", 0)):
         targets = getattr(batch, name)[:, 1:][batch.is_target]

@@ -77,6 +77,9 @@ def _final_position(vocabulary: Vocabulary, grid: jax.Array, steps: tuple[int, i
     return row * vocabulary.grid[1] + column
 
 
-def value_support(vocabulary: Vocabulary) -> jax.Array:
-    """Returns bool [2 V + 1]: every value but 0 can come."""
-    return jnp.arange(-vocabulary.largest_value, vocabulary.largest_value + 1) != 0
+def value_support(vocabulary: Vocabulary, largest: jax.Array | None = None) -> jax.Array:
+    """Finds the values that can come: all but 0, up to the largest of each list, int32 [B], if
+    these are given. Returns bool [2 V + 1] or [B, 1, 2 V + 1]."""
+    values = np.arange(-vocabulary.largest_value, vocabulary.largest_value + 1)  # [2 V + 1]
+    is_value = jnp.asarray(values != 0)
+    return is_value if largest is None else is_value & (np.abs(values) <= largest[:, None, None])

@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dct_jax.codec import Vocabulary
+from dct_jax.codec import DCTCodec, Vocabulary
 from dct_jax.dct.chunks import Array, Chunk
 from dct_jax.dct.config import DCTConfig, ModelConfig
 from dct_jax.dct.network.block_projection import BlockProjection
 from dct_jax.dct.network.context import PositionContext, ValueContext
+from dct_jax.dct.network.quality import QualityEmbedding, largest_values, vocabulary_of
 from dct_jax.dct.network.support import channel_support, on_image, position_support, value_support
 from dct_jax.nn.blocks import Caches, Decoder, EncoderBlock, Memory, Window
 from dct_jax.nn.embedding import NormalizedEmbed
@@ -59,11 +60,12 @@ class Encoding(NamedTuple):
 
     grid: jax.Array  # int32 [B, 2], the blocks that each image has of the canvas
     features: jax.Array  # [B, h', w', D], the encoder's output
-    context: jax.Array  # [B, 1, D], the chunk index, the grid (and the class)
+    context: jax.Array  # [B, 1, D], the chunk index, the grid (the class, and the quality)
     pointers: jax.Array | None  # [B, T, D], what the position decoder points at, if it does
     image: jax.Array | None  # int16 [B, C, P], every triple so far, for contexts; `with_elements` adds to it
     memory: DecoderCaches  # what the decoders' cross-attention reads
     visible: jax.Array  # bool [B, T], which of the encoder's tokens belong to the image
+    largest: jax.Array | None  # int32 [B], the largest value of each list, if qualities differ
 
 
 def with_elements(image: jax.Array | None, elements: Triples[jax.Array]) -> jax.Array | None:
@@ -126,6 +128,8 @@ class DCTransformer(nn.Module):
         self.grid_height, self.grid_width = embed(v.grid[0] + 1), embed(v.grid[1] + 1)
         if c.num_classes:
             self.label = embed(c.num_classes + 1)  # the last row: of a hidden class
+        if c.qualities:
+            self.quality = QualityEmbedding(v, c.width, precision)
 
         self.last_channel, self.last_position, self.last_value = embed(v.start + 1), embed(v.num_positions), embed(v.num_values)
         self.channel_decoder = decoder(c.channel_decoder)
@@ -146,9 +150,15 @@ class DCTransformer(nn.Module):
             self.position_context = again(PositionContext)(v, precision)
             self.value_context = again(ValueContext)(v, c.width, precision)
 
+    @nn.nowrap
+    def vocabulary_of(self, codec: DCTCodec) -> Vocabulary:
+        """Returns the symbols of lists of a codec that the model knows: of a lower quality, the
+        values are smaller."""
+        return vocabulary_of(self.vocabulary, codec.quality) if self.config.qualities else self.vocabulary
+
     def encode(self, batch: Chunk[jax.Array]) -> Encoding:
-        """Reads what is before the target chunk: dct_image, chunk_index, grid and (with classes)
-        label."""
+        """Reads what is before the target chunk: dct_image, chunk_index, grid, (with classes) label
+        and (with qualities) quality."""
         stride = self.config.encoder_stride
         height, width = (-(-side // stride) for side in self.vocabulary.grid)  # h', w'
         visible = on_image((height, width), -(-batch.grid // stride))  # [B, T]
@@ -157,6 +167,10 @@ class DCTransformer(nn.Module):
         context = context + self.grid_height(batch.grid[:, 0]) + self.grid_width(batch.grid[:, 1])
         if self.config.num_classes:
             context = context + self.label(batch.label)
+        largest = None
+        if self.config.qualities:
+            context = context + self.quality(batch.quality)
+            largest = jnp.asarray(largest_values(self.vocabulary))[batch.quality]  # [B]
         rows = features.reshape(features.shape[0], -1, features.shape[-1])  # [B, T, D]
         pointers = self.pointer_key(rows) if self.config.position_pointer else None
         decoders = (self.channel_decoder, self.position_decoder, self.value_decoder)
@@ -165,7 +179,7 @@ class DCTransformer(nn.Module):
         if self.config.contexts:
             image = batch.dct_image.reshape(*batch.dct_image.shape[:2], -1)  # [B, C, P]
             image = jnp.where(on_image(self.vocabulary.grid, batch.grid)[:, None], image, 0)
-        return Encoding(batch.grid, features, context[:, None], pointers, image, memory, visible)
+        return Encoding(batch.grid, features, context[:, None], pointers, image, memory, visible, largest)
 
     def predict_channel(
         self, last: Triples[jax.Array], encoding: Encoding, window: Window | None = None
@@ -252,7 +266,7 @@ class DCTransformer(nn.Module):
             x = x + self.value_context(encoding.image, channels, positions)
         x, caches = self.value_decoder(x, Memory(encoding.memory.value, encoding.visible), window)
         logits = self.value_head(x)
-        return jnp.where(value_support(self.vocabulary), logits, IMPOSSIBLE), caches
+        return jnp.where(value_support(self.vocabulary, encoding.largest), logits, IMPOSSIBLE), caches
 
     def decode(self, elements: Triples[jax.Array], encoding: Encoding) -> tuple[Logits, DecoderCaches]:
         """Computes all logits of a window at once.
@@ -279,4 +293,4 @@ class DCTransformer(nn.Module):
 
 def network(config: DCTConfig) -> DCTransformer:
     """Returns the module of a run's configuration."""
-    return DCTransformer(config.codec.vocabulary(config.data.image_size), config.model)
+    return DCTransformer(config.vocabulary, config.model)

@@ -21,7 +21,7 @@ NOT_READ = {"is_target"}
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["stride 1", "stride 2"])
 def model(request: pytest.FixtureRequest) -> DCTransformer:
-    return tiny_model(dataclasses.replace(TINY, encoder_stride=request.param, num_classes=3))
+    return tiny_model(dataclasses.replace(TINY, encoder_stride=request.param, num_classes=3, qualities=(10, 90)))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,8 @@ def chunk(model: DCTransformer) -> Chunk:
     rng = np.random.default_rng(0)
     part = TINY_CODEC.vocabulary((8, 12))
     lists = [random_list(rng, model.vocabulary, 100), random_list(rng, part, 60)]
-    return make_chunks(lists, [3, 1], [2, 0], model.vocabulary, model.config.chunk_size, model.config.overlap)
+    batch = make_chunks(lists, [3, 1], [2, 0], model.vocabulary, model.config.chunk_size, model.config.overlap)
+    return batch._replace(quality=np.array([30, 60], np.int32))
 
 
 def changed(chunk: Chunk, name: str) -> Chunk:
@@ -48,7 +49,7 @@ def changed(chunk: Chunk, name: str) -> Chunk:
     elif name == "values":
         array[0, 5] *= -1
     else:
-        array[0] = {"chunk_index": 2, "grid": (3, 4), "label": 1}[name]
+        array[0] = {"chunk_index": 2, "grid": (3, 4), "label": 1, "quality": 31}[name]
     assert not np.array_equal(array, getattr(chunk, name)), name
     return chunk._replace(**{name: array})
 
