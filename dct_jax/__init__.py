@@ -5,7 +5,7 @@ from typing import Any
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.dct.config import DCTConfig
 
-__all__ = ["DCTCodec", "DCTConfig", "SparseDCT", "TrainedModel", "load", "train"]
+__all__ = ["DCTCodec", "DCTConfig", "SparseDCT", "TrainedModel", "compress", "decompress", "load", "train"]
 
 Config = DCTConfig
 """The name of DCTConfig in experiment files from when DCTransformer was the only system."""
@@ -17,6 +17,10 @@ def __getattr__(name: str) -> Any:
         from dct_jax import run
 
         return getattr(run, name)
+    if name in ("compress", "decompress"):
+        from dct_jax.dct import compression
+
+        return getattr(compression, name)
     if name == "TrainedModel":
         from dct_jax.dct.trained_model import TrainedModel
 

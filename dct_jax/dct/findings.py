@@ -75,7 +75,7 @@ def _compare(
     ideal, rate = bits.bits_per_image.mean / 8, bits.bits_per_pixel
     scans = {"bytes": ideal, "bits_per_pixel": rate.mean, "standard_error": rate.standard_error}
     # What `compress` adds: the header, and on average half of the range coder's last word.
-    header = header_bytes(None, model.config.model.num_classes) + 2
+    header = header_bytes(model.config.model.num_classes) + 2
     files = scans | {"bytes": ideal + header, "bits_per_pixel": rate.mean + 8 * header / pixels.mean()}
     return [*rows, {"coder": "this model (files: estimated)", "scans": scans, "files": files}]
 

@@ -1,83 +1,88 @@
 """Turns lists into bytes and back, with a model's probabilities and a range coder.
 
-A list becomes the same bytes whatever else is compressed with it. Who writes knows all symbols, so
-the chunks of all lists go through the model side by side; who reads has one row for each list. Two
-batches are under way at a time: while the device works on one, the range coder works on the other.
+A picture becomes tiles (`tiles.py`), a tile's list decisions (`decisions.py`, `writing.py`), the
+decisions of a few tiles the words of one range coder (`paths.py`), and these a file (`stream.py`).
 """
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from typing import Literal, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-import numpy as np
+import jax
 
-from dct_jax.codec import SparseDCT
-from dct_jax.dct.chunks import extend, num_chunks
-from dct_jax.dct.compression.coder import Decoder, Encoder
-from dct_jax.dct.compression.steps import Walker, symbols
-from dct_jax.dct.compression.stream import VERSION, Stream, list_check, short
+from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.codec.sparse import MAX_PIXELS
+from dct_jax.dct.compression.decisions import all_log_odds, round_all
+from dct_jax.dct.compression.double import double_network
+from dct_jax.dct.compression.exact import ROWS, WeightReader, integer_weights, usable_rows
+from dct_jax.dct.compression.paths import PathReader, write_paths
+from dct_jax.dct.compression.reading import Reading, SymbolReader, read_lists
+from dct_jax.dct.compression.steps import Walker
+from dct_jax.dct.compression.stream import Group, Stream, list_check, short
+from dct_jax.dct.compression.tiles import Tiling, cut, join, tile_picture
+from dct_jax.dct.compression.writing import Decisions, find_decisions, merge
 from dct_jax.dct.trained_model import TrainedModel
 
-MOST_BYTES_A_TRIPLE = 12
-"""Three symbols of at most 24 bits each need 9 bytes. For longer data the model is not run."""
+TOLERANCE = 24
+"""Logits may differ by 2^-24 = 6e-8 in what is written. Measured differences are 1e-13."""
 
-ROWS = {1: 1, 2: 8}
-"""R by the format's version. On CPUs a step with 8 rows takes hardly longer than with one. With
-more rows it takes longer for a list alone, and no less for many."""
+GROUP = 8
+"""So many tiles share a range coder, which costs some 4 bytes. It is part of the format."""
+
+MOST_BYTES_A_TRIPLE = 96
+"""Three symbols of at most some 30 decisions, of at most 24 bits each. For longer data the model is
+not run."""
 
 DIFFERENT = (
-    "the list does not come out as it went in: either the file is damaged, or this machine or its versions of JAX give other "
-    "probabilities than those that it was compressed with"
+    "the list does not come out as it went in: the file is damaged, or this machine gives other probabilities than those that "
+    "it was compressed with, by more than its tolerance"
 )
 
-BATCHES = 2
-"""So many batches are under way at a time."""
-
 T = TypeVar("T")
-Row = TypeVar("Row", bound="_Part | _Reading")
-Result = TypeVar("Result")
 
 
-def compress(model: TrainedModel, sparse: SparseDCT, label: int = 0) -> bytes:
-    """Returns the bytes from which `decompress` makes this list again, with the same model.
+def compress(model: TrainedModel, pictures: Sequence[SparseDCT | bytes], labels: Sequence[int] | None = None) -> list[bytes]:
+    """Returns, for each picture, the bytes from which `decompress` makes its list again, with the
+    same model, on any machine.
 
-    They are as many as the log-likelihood says, and at most 1 % and 16 more; 3 more for classes and
-    for images smaller than the canvas.
+    They are as many as the log-likelihood says, and at most 1 % and 17 more; a few more for classes
+    and for pictures of another size than the canvas.
 
     Args:
         model: it gives the probabilities.
-        sparse: a list of the model's codec, whose image fits on its canvas.
-        label: the class, for a class-conditional model.
+        pictures: lists of the model's codec, or JPEG files of its tables and subsampling. Those
+            that are larger than the model's canvas are cut into tiles.
+        labels: the class of each, for a class-conditional model; 0 by default.
 
     Raises:
-        ValueError: if the model cannot sample such a list, or has no such label.
+        ValueError: if a picture cannot be compressed, which the message numbers.
     """
-    return _only(compress_many(model, [sparse], [label]))
+    lists = (one if isinstance(one, SparseDCT) else SparseDCT.from_jpeg(one, model.codec.channel_order) for one in pictures)
+    return _in_order(compress_many(model, lists, itertools.repeat(0) if labels is None else labels))
 
 
-def decompress(model: TrainedModel, data: bytes) -> SparseDCT:
-    """Returns the list that `compress` was given.
+def decompress(model: TrainedModel, files: Sequence[bytes]) -> list[SparseDCT]:
+    """Returns the lists that `compress` was given.
 
     Args:
-        model: the model that compressed it, on the same kind of machine with the same versions of
-            JAX and XLA. Otherwise its probabilities may differ in their last bits, and this fails.
-        data: what `compress` returned.
+        model: the model that compressed them.
+        files: what `compress` returned.
 
     Raises:
-        ValueError: if the data is not of this format, damaged, or compressed with another model; or
-            if the probabilities differ.
+        ValueError: if a file, which the message numbers, is not of this format, damaged, or
+            compressed with another model; or if the probabilities of this machine differ by more
+            than its tolerance. Files of versions 1 and 2 of the format have none: they are read on
+            the same kind of machine with the same versions of JAX and XLA alone.
     """
-    return _only(decompress_many(model, [data]))
+    return _in_order(decompress_many(model, files))
 
 
 def compress_many(
     model: TrainedModel, lists: Iterable[SparseDCT], labels: Iterable[int] = itertools.repeat(0)
 ) -> Iterator[tuple[int, bytes | ValueError]]:
-    """Compresses many lists. Each becomes the bytes that it becomes alone (see `compress`).
+    """Compresses many lists (see `compress`).
 
     Args:
         model: it gives the probabilities.
@@ -88,29 +93,25 @@ def compress_many(
         The number of a list and its bytes, as they are ready. At the end the numbers of the lists
         that cannot be compressed, and the error that `compress` would raise.
     """
-    walker = Walker(model.network, model.variables, ROWS[VERSION])
     errors: list[tuple[int, ValueError]] = []
+    waiting: deque[_Writing] = deque()
 
-    def parts() -> Iterator[_Part]:
+    def tiles() -> Iterator[tuple[SparseDCT, int]]:
         for number, (sparse, label) in enumerate(zip(lists, labels)):
             try:
-                model.check_list(sparse)
-                model.check_size(sparse.size)
+                parts = _cut(model, sparse)
                 model.check_label(label)
             except ValueError as error:
                 errors.append((number, error))
                 continue
-            writing = _Writing(number, sparse, label, symbols(sparse, model.network), Encoder())
-            yield from (_Part(writing, index) for index in range(num_chunks(len(sparse), model.config.model.chunk_size)))
+            waiting.append(_Writing(number, sparse, label, len(parts)))
+            yield from ((part, label) for part in parts)
 
-    def settle(part: _Part) -> Iterator[tuple[int, bytes]]:
-        writing = part.writing
-        for symbol, weights in zip(part.symbols(walker).tolist(), part.weights):
-            writing.encoder.write(symbol, weights)
-        if part.index == len(writing.sparse) // model.config.model.chunk_size:
-            yield writing.number, _file(model, writing)
-
-    yield from _by_turns(parts(), walker.usable_rows(_canvas(model)), partial(_weigh, walker), settle)
+    for decisions in find_decisions(*double_network(model), tiles()):
+        writing = waiting[0]
+        writing.add(decisions)
+        if not writing.tiles_left:
+            yield writing.number, _file(model, waiting.popleft())
     yield from errors
 
 
@@ -124,139 +125,79 @@ def decompress_many(model: TrainedModel, files: Iterable[bytes]) -> Iterator[tup
     Yields:
         The number of a file and its list, or the error of `decompress`, as they are ready.
     """
-    readings: dict[int, list[_Reading]] = {version: [] for version in ROWS}
+    opened: dict[int, _Opened] = {}
     for number, data in enumerate(files):
         try:
-            stream = _parse(model, data)
-            blank = model.blank(stream.size or model.config.data.image_size)
+            opened[number] = _open(model, data)
         except ValueError as error:
             yield number, error
-        else:
-            readings[stream.version].append(_Reading(number, stream, blank, Decoder(stream.words)))
-
-    def settle(reading: _Reading) -> Iterator[tuple[int, SparseDCT | ValueError]]:
-        is_right = reading.state == "complete" and list_check(reading.sparse) == reading.stream.list_check
-        yield reading.number, reading.sparse if is_right else ValueError(DIFFERENT)
-
-    for version, waiting in readings.items():
-        if waiting:
-            walker = Walker(model.network, model.variables, ROWS[version])
-            yield from _by_turns(iter(waiting), walker.usable_rows(_canvas(model)), partial(_read, walker), settle)
+    for version in sorted({one.stream.version for one in opened.values()}):
+        waiting = {number: one for number, one in opened.items() if one.stream.version == version}
+        for reading in read_lists(*_walker(model, version), _readings(waiting)):
+            if (file := waiting.get(reading.file)) is None:
+                continue  # another group of it has failed
+            file.groups[reading.group] = reading
+            if reading.failed or len(file.groups) == len(file.stream.groups):
+                yield reading.file, _picture(waiting.pop(reading.file))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Writing:
-    """A list that is being written."""
+    """A picture that is being written."""
 
     number: int
     sparse: SparseDCT
     label: int
-    symbols: np.ndarray  # int32 [3 L + 1]
-    encoder: Encoder
+    tiles_left: int
+    groups: list[Group] = field(default_factory=list)
+    _group: list[Decisions] = field(default_factory=list)
+
+    def add(self, decisions: Decisions) -> None:
+        """Adds the next tile."""
+        self.tiles_left -= 1
+        self._group.append(decisions)
+        if len(self._group) == GROUP or not self.tiles_left:
+            _, sides, log_odds = merge(self._group)
+            words, hints = write_paths(sides, log_odds, 2.0**-TOLERANCE)
+            self.groups.append(Group(words, tuple(hints)))
+            self._group = []
 
 
-@dataclass(eq=False)
-class _Part:
-    """One chunk of a list that is being written, and its symbols' weights, float64 [N] each."""
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A file that is being read."""
 
-    writing: _Writing
-    index: int
-    weights: Sequence[np.ndarray] = ()
-    state: Literal["growing", "complete"] = "complete"
-
-    def symbols(self, walker: Walker) -> np.ndarray:
-        """Returns int32 [3 n] or, with the stopping token, [3 n + 1]."""
-        size = 3 * walker.model.config.chunk_size
-        return self.writing.symbols[self.index * size : (self.index + 1) * size]
-
-
-@dataclass(eq=False)
-class _Reading:
-    """A list that is being read, as far as it is known."""
-
-    number: int
     stream: Stream
-    sparse: SparseDCT
-    decoder: Decoder
-    state: Literal["growing", "complete", "impossible"] = "growing"
+    tiling: Tiling
+    blanks: list[SparseDCT]
+    groups: dict[int, Reading] = field(default_factory=dict)
 
 
-def _weigh(walker: Walker, parts: list[_Part]) -> list[_Part]:
-    """Fills in the parts' weights. The symbols are known, so no step waits for the range coder."""
-    symbols_of = [part.symbols(walker) for part in parts]
-    longest = max(map(len, symbols_of))
-    rows = np.zeros((walker.rows, longest), np.int32)  # [R, S]
-    for row, known in zip(rows, symbols_of):
-        row[: len(known)] = known
-    walk = walker.walk(*zip(*((part.writing.sparse, part.index, part.writing.label) for part in parts)))
-    outputs = [next(walk), *(walk.send(rows[:, i]) for i in range(longest - 1))]
-    steps = [np.asarray(weights, np.float64) for weights in outputs]  # [R, N] each
-    for i, part in enumerate(parts):
-        part.weights = [weights[i] for weights in steps[: len(symbols_of[i])]]
-    return parts
+def _tiling(model: TrainedModel, size: tuple[int, int], codec: DCTCodec) -> Tiling:
+    data = model.config.data
+    return tile_picture(size, data.image_size, codec, one_size=data.fit == "crop")
 
 
-def _read(walker: Walker, readings: list[_Reading]) -> list[_Reading]:
-    """Reads a chunk of each list."""
-    vocabulary, size = walker.model.vocabulary, walker.model.config.chunk_size
-    walk = walker.walk(*zip(*((one.sparse, len(one.sparse) // size, one.stream.label) for one in readings)))
-    symbols_of: list[list[int]] = [[] for _ in readings]
-    growing, last = list(range(len(readings))), np.zeros(walker.rows, np.int32)  # [R]
-    output = next(walk)
-    for step in range(3 * size):
-        weights = np.asarray(output, np.float64)  # [R, N]
-        for i in growing:
-            symbol = readings[i].decoder.read(weights[i])
-            if symbol is None:
-                readings[i].state = "impossible"
-            elif step % 3 == 0 and symbol == vocabulary.stop:
-                readings[i].state = "complete"
-            else:
-                symbols_of[i].append(symbol)
-                last[i] = symbol
-        growing = [i for i in growing if readings[i].state == "growing"]
-        if not growing:
-            break
-        if step + 1 < 3 * size:
-            output = walk.send(last)
-    for one, row in zip(readings, symbols_of):
-        triples = np.array(row[: len(row) // 3 * 3], np.int32).reshape(-1, 3) - [0, 0, vocabulary.largest_value]
-        channels, positions, values = triples.T.astype(np.int32)
-        one.sparse = extend(one.sparse, channels, positions, values, vocabulary.grid)
-    return readings
+def _cut(model: TrainedModel, sparse: SparseDCT) -> list[SparseDCT]:
+    """Returns the tiles of a picture. Raises ValueError if the model cannot sample one of them."""
+    model.check_codec(sparse.codec, "the list")
+    sparse.codec.check(sparse)
+    tiles = cut(sparse, _tiling(model, sparse.size, sparse.codec))
+    for tile in tiles:
+        model.check_list(tile)
+    return tiles
 
 
-def _by_turns(
-    waiting: Iterator[Row],
-    rows: int,
-    advance: Callable[[list[Row]], list[Row]],
-    settle: Callable[[Row], Iterator[Result]],
-) -> Iterator[Result]:
-    """Leads lists through the model, in BATCHES batches. A list that ends makes room for the next.
-
-    Args:
-        waiting: the lists, or their parts.
-        rows: the size of a batch.
-        advance: goes through a chunk with each row of a batch, while another batch does so, too.
-        settle: gives the result, if there is one, of a row that has ended; row after row.
-    """
-    running: deque[Future[list[Row]]] = deque()
-    staying: list[Row] = []
-    ended: list[Row] = []
-    with ThreadPoolExecutor(BATCHES) as pool:
-        while True:
-            while len(running) < BATCHES and (batch := [*staying, *itertools.islice(waiting, rows - len(staying))]):
-                running.append(pool.submit(advance, batch))
-                staying = []
-            for row in ended:
-                yield from settle(row)
-            if not running:
-                return
-            batch = running.popleft().result()
-            staying, ended = ([row for row in batch if (row.state == "growing") == grows] for grows in (True, False))
+def _file(model: TrainedModel, writing: _Writing) -> bytes:
+    """Returns the whole file of a picture that is written."""
+    sparse = writing.sparse
+    size = None if sparse.size == model.config.data.image_size else sparse.size
+    quality = None if sparse.codec == model.codec else sparse.codec.quality
+    start = short(model.fingerprint), size, writing.label, quality, list_check(sparse)
+    return Stream(*start, TOLERANCE, tuple(writing.groups)).to_bytes()
 
 
-def _parse(model: TrainedModel, data: bytes) -> Stream:
+def _open(model: TrainedModel, data: bytes) -> _Opened:
     """Reads a file of this model. Raises ValueError if it is none."""
     stream = Stream.from_bytes(data)
     if stream.fingerprint != (ours := short(model.fingerprint)):
@@ -264,28 +205,66 @@ def _parse(model: TrainedModel, data: bytes) -> Stream:
             f"the file was compressed with another model: {stream.fingerprint.hex()}, and this one is {ours.hex()}"
         )
     model.check_label(stream.label)
-    most = MOST_BYTES_A_TRIPLE * (model.network.vocabulary.longest_list + 1)
-    if 4 * len(stream.words) > most:
-        raise ValueError(f"the file has {4 * len(stream.words)} bytes of data; a list of this model has at most {most}")
-    return stream
+    codec, size = model.config.codec_of(stream.quality), stream.size or model.config.data.image_size
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(f"the file's picture has {size[0]} x {size[1]} pixels; it must have at most {MAX_PIXELS}")
+    if stream.version < 3:
+        model.check_size(size)
+    tiling = _tiling(model, size, codec)
+    groups = -(-len(tiling.sizes) // GROUP)
+    if len(stream.groups) != groups:
+        raise ValueError(
+            f"groups of tiles are missing or too many: the file has {len(stream.groups)}, and a picture of {size[0]} x "
+            f"{size[1]} pixels has {groups}"
+        )
+    most = GROUP * MOST_BYTES_A_TRIPLE * (model.network.vocabulary.longest_list + 1)
+    if (longest := max(4 * len(group.words) for group in stream.groups)) > most:
+        raise ValueError(f"the file has a group of {longest} bytes; a group of this model has at most {most}")
+    return _Opened(stream, tiling, [SparseDCT.empty(size, codec) for size in tiling.sizes])
 
 
-def _file(model: TrainedModel, writing: _Writing) -> bytes:
-    """Returns the whole file of a list that is written."""
-    sparse = writing.sparse
-    size = None if sparse.size == model.config.data.image_size else sparse.size
-    check, words = list_check(sparse), writing.encoder.words()
-    return Stream(short(model.fingerprint), size, writing.label, check, words).to_bytes()
+def _walker(model: TrainedModel, version: int) -> tuple[Walker, int]:
+    """Returns what tells the readers of a version's symbols, and how many rows of it are used."""
+    if version >= 3:
+        return Walker(*double_network(model), GROUP, _decisions), GROUP
+    walker = Walker(model.network, model.variables, ROWS[version], integer_weights)
+    return walker, usable_rows(walker, model.blank(model.config.data.image_size))
 
 
-def _canvas(model: TrainedModel) -> SparseDCT:
-    """Returns the list without triples of the model's own size."""
-    return model.blank(model.config.data.image_size)
+def _decisions(logits: jax.Array) -> jax.Array:
+    """Tells a `PathReader` of the decisions of symbols."""
+    return round_all(all_log_odds(logits))
 
 
-def _only(results: Iterator[tuple[int, T | ValueError]]) -> T:
-    """Returns the only result, or raises it if it is an error."""
-    ((_, result),) = results
-    if isinstance(result, ValueError):
-        raise result
-    return result
+def _readings(files: dict[int, _Opened]) -> Iterator[Reading]:
+    """Yields the groups of files. Those of files that are no more there, as another group failed,
+    are left out."""
+    for number in list(files):
+        for i, group in enumerate(files[number].stream.groups):
+            if (file := files.get(number)) is None:
+                break
+            version_3 = file.stream.version >= 3
+            reader: SymbolReader = PathReader(group.words, group.hints) if version_3 else WeightReader(group.words)
+            yield Reading(number, i, reader, file.blanks[i * GROUP : (i + 1) * GROUP], file.stream.label)
+
+
+def _picture(file: _Opened) -> SparseDCT | ValueError:
+    """Returns the list of a file whose groups are read."""
+    if any(reading.failed for reading in file.groups.values()):
+        return ValueError(DIFFERENT)
+    tiles = [tile for _, reading in sorted(file.groups.items()) for tile in reading.lists]
+    try:
+        sparse = join(tiles, file.tiling)
+    except ValueError:
+        return ValueError(DIFFERENT)
+    return sparse if list_check(sparse) == file.stream.list_check else ValueError(DIFFERENT)
+
+
+def _in_order(results: Iterable[tuple[int, T | ValueError]]) -> list[T]:
+    """Returns the results by their numbers, or raises the first error."""
+    found: dict[int, T] = {}
+    for number, result in results:
+        if isinstance(result, ValueError):
+            raise ValueError(f"number {number}: {result}")
+        found[number] = result
+    return [found[number] for number in sorted(found)]

@@ -1,60 +1,42 @@
-"""Gives a model's probabilities of symbols as integers, for a few chunks of lists at once.
-
-An entropy coder needs the same probabilities, to the last bit, when it writes and when it reads. So
-both walk through a chunk one symbol at a time, with the same compiled programs on the same shapes.
-The number of rows is fixed, and the probabilities leave the programs as integers. A row depends
-neither on the other rows nor on its place among them. So the chunks of a list can be written side
-by side, and the list can be read beside others or alone.
+"""Walks through chunks of lists symbol by symbol, a few chunks at once, as a reader must.
 
 Axes: R rows, one chunk each; C chunk; N symbols.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.codec import SparseDCT
-from dct_jax.dct.chunks import Chunk, make_chunks, move
+from dct_jax.dct.chunks import Chunk, make_chunks
 from dct_jax.dct.network import DCTransformer, Triples
 from dct_jax.dct.network.transformer import with_elements
 from dct_jax.dct.sampling.prefill import prefill
 from dct_jax.nn.blocks import Caches, Window
-from dct_jax.nn.masks import IMPOSSIBLE
 from dct_jax.nn.modules import used_variables
 
-RESOLUTION = 2**22
-"""Probabilities are multiples of about 1 / RESOLUTION. An alphabet of a thousand symbols loses less
-than 2e-4 bits a symbol."""
-
-PROBED = 8
-"""All rows must agree for so many elements before more than one row is used."""
-
 Walk = Generator[jax.Array, np.ndarray, None]
-"""It yields the weights of the rows' next symbols, int32 [R, N], and gets the symbols, [R]."""
-
-
-def integer_weights(logits: jax.Array) -> jax.Array:
-    """Turns float32 logits [..., N] into int32 weights [..., N] in proportion to the probabilities:
-    0 for impossible symbols, at least 1 for all others."""
-    weights = jnp.round(jax.nn.softmax(logits) * RESOLUTION).astype(jnp.int32)
-    return jnp.where(logits > IMPOSSIBLE / 2, jnp.maximum(weights, 1), 0)
+"""It yields what a `Walker` tells of the rows' next symbols, [R, ...], and gets the symbols,
+[R]."""
 
 
 _begin = jax.jit(prefill, static_argnums=0)
 _with_elements = jax.jit(with_elements, donate_argnums=0)
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
-def _step(model: DCTransformer, method: str, params: Any, caches: Caches, row: int, *args: Any) -> tuple[Any, ...]:
-    """Calls the model's method for one symbol of each row, and turns its logits into weights, int32
-    [R, N]. The caches are written where they lie: a copy takes as long as a step of 8 rows."""
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
+def _step(
+    model: DCTransformer, tell: Callable[[jax.Array], jax.Array], method: str, params: Any, caches: Caches, row: int, *args: Any
+) -> tuple[Any, ...]:
+    """Calls the model's method for one symbol of each row, and tells of its logits [R, N] what the
+    reader needs. The caches are written where they lie: a copy takes as long as a step of 8
+    rows."""
     logits, *rest = model.apply(params, *args, Window(caches, row), method=method)
-    return integer_weights(logits[:, 0]), *rest
+    return tell(logits[:, 0]), *rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +46,13 @@ class Walker:
     Attributes:
         model, params: they give the probabilities.
         rows: R. With another R the program is another one, and its last bits may differ.
+        tell: what the reader needs of logits [R, N], an array [R, ...].
     """
 
     model: DCTransformer
     params: Any
     rows: int
+    tell: Callable[[jax.Array], jax.Array]
     _used: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def walk(self, lists: Sequence[SparseDCT], indices: Sequence[int], labels: Sequence[int]) -> Walk:
@@ -80,7 +64,7 @@ class Walker:
             labels: the class of each; 0 without classes.
 
         Yields:
-            int32 [R, N], 3 C times: the weights of the next symbols. Send it the symbols. Positions
+            [R, ...], 3 C times: what is told of the next symbols. Send it the symbols. Positions
             are those of the model's canvas; values have the vocabulary's largest value added. For a
             row whose list has ended any symbol can be sent.
         """
@@ -108,29 +92,4 @@ class Walker:
         step."""
         if method not in self._used:
             self._used[method] = used_variables(self.model, self.params, *args, method=method)
-        return _step(self.model, method, self._used[method], caches, row, *args)
-
-    def usable_rows(self, blank: SparseDCT) -> int:
-        """Returns R if this machine computes all rows alike, as far as a few elements of equal
-        lists show it. Otherwise returns 1.
-
-        XLA does not promise it. Without it, lists have to be written and read in the first row.
-
-        Args:
-            blank: a list without triples.
-        """
-        walk = self.walk([blank], [0], [0])
-        weights = np.asarray(next(walk))  # [R, N]
-        for _ in range(3 * min(PROBED, self.model.config.chunk_size) - 1):
-            if (weights != weights[:1]).any():
-                return 1
-            weights = np.asarray(walk.send(weights.argmax(axis=1)))
-        return self.rows
-
-
-def symbols(sparse: SparseDCT, model: DCTransformer) -> np.ndarray:
-    """Returns the symbols that a walk gets for a list of L triples, int32 [3 L + 1]."""
-    vocabulary = model.vocabulary
-    positions = move(sparse.positions, sparse.grid, vocabulary.grid)
-    triples = np.stack([sparse.channels, positions, sparse.values + vocabulary.largest_value], axis=1)  # [L, 3]
-    return np.append(triples.reshape(-1), vocabulary.stop).astype(np.int32)
+        return _step(self.model, self.tell, method, self._used[method], caches, row, *args)

@@ -1,4 +1,4 @@
-"""The bytes of a compressed list.
+"""The bytes of a compressed picture.
 
     0xDC and the format's version        2 bytes
     fingerprint of the model             3 bytes, the first of TrainedModel.fingerprint
@@ -6,15 +6,24 @@
                                          looked at last, so a wrong list is never given
     check of the file                    2 bytes of the CRC-32 of all other bytes; it finds
                                          damage before the model is run
-    what follows                         1 byte: 1 for a size, 2 for a label, 3 for both
-    height, width                        variable; without them the model's own canvas
-    label                                variable; without it 0
-    the range coder's words              big-endian, without zeros at the end
+    what follows                         1 byte, a sum: 1 for a size, 2 for a label, 4 for a
+                                         quality, 8 for hints, 16 for several groups
+    tolerance                            1 byte, n of 2^-n; since version 3
+    height, width                        without them the model's own canvas
+    label                                without it 0
+    quality                              of the tables; without it those of the model's codec
+    groups, and the bytes of words of
+        each group but the last          without them there is one group
+    hints: of each group their number,
+        the first, and the gaps between  without them there are none
+    the words of each group              big-endian, without zeros at the end
 
-Small images need some hundred bytes, so every byte of the header counts. Numbers of variable length
-have 7 bits a byte, the lowest first; the highest bit says that more follow.
+Versions 1 and 2 have neither tolerance nor what follows the label. Small images need some hundred
+bytes, so every byte of the header counts. Numbers without a given size have 7 bits a byte, the
+lowest first; the highest bit says that more follow.
 """
 
+import itertools
 import zlib
 from dataclasses import dataclass
 
@@ -22,13 +31,32 @@ import numpy as np
 
 from dct_jax.codec import SparseDCT
 
-MAGIC, VERSION = 0xDC, 2
-READABLE = (1, 2)
-"""These versions can be read. They have one layout. In version 1 the probabilities are those of one
-list alone in the model, in version 2 those of a row of a batch."""
+MAGIC, VERSION = 0xDC, 3
+READABLE = (1, 2, 3)
+"""These versions can be read. In version 1 the probabilities are those of one list alone in the
+model, in version 2 those of a row of a batch; readers must find them to the last bit. Version 3 has
+decisions, of which readers need not."""
 
-_SIZE, _LABEL = 1, 2
+TOLERANCES = range(8, 49)
+"""The n of the tolerances 2^-n that can be read. A smaller one means nothing in float64, and a
+larger one would need a hint for every decision."""
+
+_SIZE, _LABEL, _QUALITY, _HINTS, _GROUPS = 1, 2, 4, 8, 16
+_FOLLOWS = {1: _SIZE | _LABEL, 2: _SIZE | _LABEL, 3: 31}
 _LARGEST = 2**31  # of a number of variable length
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one range coder wrote.
+
+    Attributes:
+        words: uint32 [W].
+        hints: the numbers of the decisions with a hint, in order.
+    """
+
+    words: np.ndarray
+    hints: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,24 +67,39 @@ class Stream:
         fingerprint: that of the model, `short`.
         size: (H, W) in pixels; None for the model's own canvas.
         label: the image's class; 0 without classes.
+        quality: of the list's tables; None for those of the model's codec.
         list_check: `list_check` of the list.
-        words: uint32 [N], the words of the range coder.
+        tolerance: n, by at most 2^-n the logits of readers differ; 0 in versions 1 and 2.
+        groups: one or more.
         version: the version of the format.
     """
 
     fingerprint: bytes
     size: tuple[int, int] | None
     label: int
+    quality: int | None
     list_check: int
-    words: np.ndarray
+    tolerance: int
+    groups: tuple[Group, ...]
     version: int = VERSION
 
     def to_bytes(self) -> bytes:
         """Returns the bytes of the file."""
         start = bytes([MAGIC, self.version]) + self.fingerprint + self.list_check.to_bytes(4, "big")
-        follows = (_SIZE if self.size else 0) | (_LABEL if self.label else 0)
-        words = self.words.astype(">u4").tobytes().rstrip(b"\0")
-        rest = bytes([follows]) + _numbers(self.size, self.label) + words
+        words = [group.words.astype(">u4").tobytes().rstrip(b"\0") for group in self.groups]
+        follows, numbers = 0, list[int]()
+        for bit, present in (
+            (_SIZE, self.size),
+            (_LABEL, (self.label,) if self.label else ()),
+            (_QUALITY, (self.quality,) if self.quality else ()),
+            (_GROUPS, (len(words), *map(len, words[:-1])) if len(words) > 1 else ()),
+            (_HINTS, _of_hints(self.groups)),
+        ):
+            if present:
+                follows |= bit
+                numbers += present
+        tolerance = bytes([self.tolerance]) if self.version >= 3 else b""
+        rest = bytes([follows]) + tolerance + b"".join(map(_number, numbers)) + b"".join(words)
         return start + _damage_check(start + rest) + rest
 
     @classmethod
@@ -64,30 +107,75 @@ class Stream:
         """Reads a file.
 
         Raises:
-            ValueError: if it is not of this format, of another version, damaged or truncated.
+            ValueError: if it is not of this format, of another version, damaged or truncated, or of
+                a tolerance that this version does not know.
         """
         if data[:1] != bytes([MAGIC]):
             raise ValueError(f"this is no compressed list (it does not begin with the byte {MAGIC:#x})")
-        version = data[1] if len(data) > 1 else "missing"
+        version = data[1] if len(data) > 1 else 0
         if version not in READABLE:
-            raise ValueError(
-                f"the format's version is {version}; this version of dct_jax reads {' and '.join(map(str, READABLE))}"
-            )
+            readable = f"{', '.join(map(str, READABLE[:-1]))} and {READABLE[-1]}"
+            raise ValueError(f"the format's version is {version or 'missing'}; this version of dct_jax reads {readable}")
         start, check, rest = data[:9], data[9:11], data[11:]
         if not rest or check != _damage_check(start + rest):
             raise ValueError("the file is damaged or truncated (its checksum is wrong)")
-        follows, rest = rest[0], rest[1:]
-        if follows > _SIZE | _LABEL:
-            raise ValueError(f"the file is damaged (its header says that {follows} follows; it must be 0 to {_SIZE | _LABEL})")
-        height = width = label = 0
-        if follows & _SIZE:
-            height, rest = _read_number(rest)
-            width, rest = _read_number(rest)
-        if follows & _LABEL:
-            label, rest = _read_number(rest)
-        words = np.frombuffer(rest + bytes(-len(rest) % 4), ">u4").astype(np.uint32)
-        size = (height, width) if follows & _SIZE else None
-        return cls(start[2:5], size, label, int.from_bytes(start[5:9], "big"), words, version)
+        numbers = _Numbers(rest)
+        follows, most = numbers.byte(), _FOLLOWS[version]
+        if follows & ~most:
+            raise ValueError(f"the file is damaged (its header says that {follows} follows; it must be 0 to {most})")
+        tolerance = numbers.byte() if version >= 3 else 0
+        if version >= 3 and tolerance not in TOLERANCES:
+            known = f"2^-{TOLERANCES[-1]} to 2^-{TOLERANCES[0]}"
+            raise ValueError(f"the file's tolerance is 2^-{tolerance}; this version of dct_jax knows {known}")
+        size = (numbers.next(), numbers.next()) if follows & _SIZE else None
+        label = numbers.next() if follows & _LABEL else 0
+        quality = numbers.next() if follows & _QUALITY else None
+        lengths = numbers.several(numbers.next() - 1) if follows & _GROUPS else []
+        hints = [numbers.hints() if follows & _HINTS else () for _ in range(len(lengths) + 1)]
+        groups = tuple(map(Group, numbers.words(lengths), hints))
+        return cls(start[2:5], size, label, quality, int.from_bytes(start[5:9], "big"), tolerance, groups, version)
+
+
+class _Numbers:
+    """Takes a header's numbers one after another. All raise ValueError where the file ends."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._place = data, 0
+
+    def byte(self) -> int:
+        """Takes one byte."""
+        if self._place == len(self._data):
+            raise ValueError("the file is damaged or truncated (its header has no end)")
+        self._place += 1
+        return self._data[self._place - 1]
+
+    def next(self) -> int:
+        """Takes a number of variable length."""
+        number = 0
+        for i in range(5):
+            digit = self.byte()
+            number += (digit % 128) << 7 * i
+            if digit < 128 and number < _LARGEST:
+                return number
+        raise ValueError("the file is damaged or truncated (a number in its header has no end)")
+
+    def several(self, count: int) -> list[int]:
+        """Takes so many numbers. They need as many bytes or more, so no count takes more memory
+        than the file."""
+        return [self.next() for _ in range(count)]
+
+    def hints(self) -> tuple[int, ...]:
+        """Takes the hints of a group."""
+        return tuple(itertools.accumulate(self.several(self.next())))
+
+    def words(self, lengths: list[int]) -> list[np.ndarray]:
+        """Takes all that is left, cut into parts: uint32 [W] each, one part more than lengths."""
+        rest = self._data[self._place :]
+        if sum(lengths) > len(rest):
+            raise ValueError(f"the file is damaged or truncated (its groups have {sum(lengths)} bytes, it has {len(rest)})")
+        ends = [0, *itertools.accumulate(lengths), len(rest)]
+        parts = (rest[first:end] for first, end in itertools.pairwise(ends))
+        return [np.frombuffer(part + bytes(-len(part) % 4), ">u4").astype(np.uint32) for part in parts]
 
 
 def short(fingerprint: str) -> bytes:
@@ -102,14 +190,17 @@ def list_check(sparse: SparseDCT) -> int:
     return zlib.crc32(numbers.astype("<i4").tobytes())
 
 
-def header_bytes(size: tuple[int, int] | None, label: int) -> int:
-    """Returns how many bytes of a file come before the range coder's words."""
-    return 12 + len(_numbers(size, label))
+def header_bytes(label: int) -> int:
+    """Returns how many bytes of a file come before the words, for a picture of the model's own
+    size and quality."""
+    return 13 + (len(_number(label)) if label else 0)
 
 
-def _numbers(size: tuple[int, int] | None, label: int) -> bytes:
-    """Returns what follows the fixed part of the header."""
-    return b"".join(map(_number, (*(size or ()), *((label,) if label else ()))))
+def _of_hints(groups: tuple[Group, ...]) -> list[int]:
+    """Returns the numbers that tell of hints; none if there are no hints."""
+    if not any(group.hints for group in groups):
+        return []
+    return [x for group in groups for x in (len(group.hints), *np.diff(group.hints, prepend=0).tolist())]
 
 
 def _damage_check(data: bytes) -> bytes:
@@ -123,13 +214,3 @@ def _number(number: int) -> bytes:
         digits.append(number % 128 + 128)
         number //= 128
     return bytes(digits + bytes([number]))
-
-
-def _read_number(data: bytes) -> tuple[int, bytes]:
-    """Returns the number that `data` begins with, and what follows it."""
-    number = 0
-    for i, digit in enumerate(data[:5]):
-        number += (digit % 128) << 7 * i
-        if digit < 128 and number < _LARGEST:
-            return number, data[i + 1 :]
-    raise ValueError("the file is damaged or truncated (a number in its header has no end)")

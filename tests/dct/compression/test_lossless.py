@@ -3,28 +3,33 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import dct_jax
+from benchmarks.exact_format import symbols_of, write_exactly
 from dct_jax import TrainedModel
-from dct_jax.codec import SparseDCT
-from dct_jax.dct.chunks import make_chunks
-from dct_jax.dct.compression import coder, compress, compress_many, decompress, decompress_many, steps
-from dct_jax.dct.compression.coder import Encoder
-from dct_jax.dct.compression.lossless import ROWS
-from dct_jax.dct.compression.steps import RESOLUTION, Walker, integer_weights, symbols
-from dct_jax.dct.compression.stream import VERSION, Stream, list_check, short
+from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.dct.compression import compress, compress_many, decompress, decompress_many, lossless, steps
+from dct_jax.dct.compression.decisions import all_log_odds, round_all
+from dct_jax.dct.compression.double import double_network
+from dct_jax.dct.compression.steps import Walker
+from dct_jax.dct.compression.stream import Group, Stream, short
+from dct_jax.dct.compression.writing import find_decisions
+from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.reader import ChunkReader
-from dct_jax.nn.masks import IMPOSSIBLE
-from tests.toys import BLANK, apply, random_image, random_params, tiny_config
+from tests.toys import BLANK, random_image, random_params, tiny_config
 
 
-def toy(seed: int = 0, **model: object) -> TrainedModel:
-    config = tiny_config()
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, **model))
+def trained(config: DCTConfig, seed: int = 0) -> TrainedModel:
     network = TrainedModel(config, None, ()).network
     return TrainedModel(config, random_params(network, ChunkReader(config).example(), seed), ((16, 16, 1),))
+
+
+def toy(seed: int = 0, fit: str = "crop", **model: object) -> TrainedModel:
+    config = tiny_config()
+    data = dataclasses.replace(config.data, fit=fit)
+    return trained(dataclasses.replace(config, data=data, model=dataclasses.replace(config.model, **model)), seed)
 
 
 @pytest.fixture(scope="module")
@@ -49,94 +54,158 @@ def test_100_lists_come_back_and_are_as_short_as_their_likelihood_says(model: Tr
     for i, sparse in enumerate(lists):
         assert read[i] == sparse
         ideal = -sum(nats[symbol][i] for symbol in nats) / np.log(2) / 8
-        assert len(files[i]) <= 1.01 * ideal + 16, (len(files[i]), ideal)
-    # Whatever the walk forgets to tell the network costs bits: of all together, 14 bytes a file and
+        assert len(files[i]) <= 1.01 * ideal + 17, (len(files[i]), ideal)
+    # Whatever the walk forgets to tell the network costs bits: of all together, 15 bytes a file and
     # rounding are all.
     over = sum(map(len, files.values())) - sum(-x.sum() for x in nats.values()) / np.log(2) / 8
-    assert 11 < over / len(lists) < 15.5
+    assert 12 < over / len(lists) < 16.5
 
 
 @pytest.mark.slow
-def test_a_walk_has_the_probabilities_of_the_parallel_pass(lists: list[SparseDCT]) -> None:
-    """What it forgets on both sides, a class, a triple of the chunk, would only cost bits: the
-    lists would still come back."""
-    model = toy(num_classes=3)
-    config, sparse, index = model.config.model, lists[70], 1
-    chunks = make_chunks([sparse] * 3, [index] * 3, [0, 1, 2], model.network.vocabulary, config.chunk_size, config.overlap)
-    logits = [np.asarray(x[:, config.overlap :]) for x in apply(model.network, model.variables, chunks)]  # [3, C, N] each
-    walk = Walker(model.network, model.variables, 3).walk([sparse] * 3, [index] * 3, [0, 1, 2])
-    weights, compared = np.asarray(next(walk)), 0
-    for number, symbol in enumerate(
-        symbols(sparse, model.network)[3 * index * config.chunk_size :][: 3 * config.chunk_size - 1]
-    ):
-        expected = np.asarray(integer_weights(jnp.asarray(logits[number % 3][:, number // 3])))
-        assert np.abs(weights - expected).max() < 1e-4 * RESOLUTION, number
-        compared += 1
-        weights = np.asarray(walk.send(np.full(3, symbol)))
-    assert compared > 60
-    assert min(np.abs(logits[0][i] - logits[0][j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-2
+def test_who_reads_finds_the_log_odds_of_who_writes(lists: list[SparseDCT]) -> None:
+    """Steps with caches against the parallel pass: float64 agrees far within the tolerance. What
+    both forget, a class, a triple of the chunk, would only cost bits; so classes must differ."""
+    model, sparse = toy(num_classes=3), lists[70]
+    network, variables = double_network(model)
+    written = list(find_decisions(network, variables, [(sparse, label) for label in range(3)]))
+    size, index, compared = model.config.model.chunk_size, 1, 0
+    with jax.enable_x64(True):
+        walk = Walker(network, variables, 3, all_log_odds).walk([sparse] * 3, [index] * 3, [0, 1, 2])
+        told = np.asarray(next(walk))  # [3, 2^D - 1]
+        sent = symbols_of(sparse, model)
+        for number in range(3 * index * size, 3 * (index + 1) * size - 1):
+            decisions, node, found = (told.shape[1] + 1).bit_length() - 1, 0, []
+            for shift in range(decisions)[::-1]:
+                found.append(told[:, node])
+                node = 2 * node + 1 + (sent[number] >> shift & 1)
+            is_open = np.abs(found)[:, 0] < 1e29
+            expected = np.array([one.log_odds[one.symbols == number] for one in written])  # [3, decisions]
+            np.testing.assert_allclose(np.array(found)[is_open].T, expected, atol=1e-10)
+            compared += is_open.sum()
+            told = np.asarray(walk.send(np.full(3, sent[number])))
+    assert compared > 200
+    assert min(np.abs(written[i].log_odds - written[j].log_odds).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-2
 
 
 @pytest.mark.slow
 def test_a_list_is_the_same_bytes_alone_and_beside_any_others(model: TrainedModel, lists: list[SparseDCT]) -> None:
     some = lists[::5]
-    alone = [compress(model, sparse) for sparse in some]
+    alone = [compress(model, [sparse])[0] for sparse in some]
     assert dict(compress_many(model, some)) == dict(enumerate(alone))
     order = np.random.default_rng(0).permutation(len(some)).tolist()
     assert dict(compress_many(model, [some[i] for i in order])) == {n: alone[i] for n, i in enumerate(order)}
-    assert [decompress(model, data) for data in alone] == some
+    assert [decompress(model, [data])[0] for data in alone] == some
     assert dict(decompress_many(model, [alone[i] for i in order])) == {n: some[i] for n, i in enumerate(order)}
 
 
-def test_no_row_depends_on_the_others_or_on_its_place(model: TrainedModel, lists: list[SparseDCT]) -> None:
-    """XLA does not promise it. The list in question is in its second chunk, the others in any."""
-    rows = ROWS[VERSION]
-    walker, sparse, rng = Walker(model.network, model.variables, rows), lists[60], np.random.default_rng(0)
-    sent = symbols(sparse, model.network)[72:144]
-    seen = []
-    for place in range(rows):
-        others = [lists[i] for i in rng.integers(100, size=rows)]
-        others[place] = sparse
-        walk = walker.walk(others, [1 if i == place else len(o) // 24 for i, o in enumerate(others)], [0] * rows)
-        weights = [np.asarray(next(walk))[place]]
-        for i in range(len(sent) - 1):
-            given = rng.integers(16, size=rows)
-            given[place] = sent[i]
-            weights.append(np.asarray(walk.send(given))[place])
-        seen.append(np.concatenate(weights))
-    assert all((weights == seen[0]).all() for weights in seen)
+@pytest.mark.parametrize("exponent", [24, 8])
+def test_lists_come_back_where_logits_differ_by_the_tolerance(
+    model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch, exponent: int
+) -> None:
+    """As on another machine, but far worse. With a tolerance of 2^-8 every fourth decision needs a
+    hint."""
+    monkeypatch.setattr(lossless, "TOLERANCE", exponent)
+    files = compress(model, lists[20:60:4])
+
+    def elsewhere(logits: jax.Array) -> jax.Array:
+        signs = jax.numpy.where(jax.numpy.sin(1e4 * logits) > 0, 1, -1)
+        return round_all(all_log_odds(logits + signs * 2.0**-exponent / 2))
+
+    monkeypatch.setattr(lossless, "_decisions", elsewhere)
+    assert decompress(model, files) == lists[20:60:4]
+    if exponent == 8:
+        assert all(Stream.from_bytes(data).groups[0].hints for data in files)
 
 
+def test_a_drift_of_the_probabilities_is_noticed(
+    model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same model, but logits that differ by more than the tolerance."""
+    data = compress(model, [lists[30]])
+    monkeypatch.setattr(lossless, "_decisions", lambda logits: round_all(all_log_odds(1.01 * logits)))
+    with pytest.raises(ValueError, match="gives other probabilities"):
+        decompress(model, data)
+
+
+def test_files_do_not_depend_on_the_types_of_training(model: TrainedModel, lists: list[SparseDCT]) -> None:
+    """A run in bfloat16, with or without units for it, writes what float32 writes."""
+    data = compress(model, lists[30:32])
+    for types in ({"products": "bfloat16"}, {"dtype": "bfloat16"}):
+        config = dataclasses.replace(model.config, model=dataclasses.replace(model.config.model, **types))
+        other = dataclasses.replace(model, config=config)
+        assert [one[11:] for one in compress(other, lists[30:32])] == [one[11:] for one in data]
+
+
+@pytest.mark.parametrize("version", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_files_of_versions_1_and_2_are_read(model: TrainedModel, lists: list[SparseDCT], version: int) -> None:
+    """They were written chunk after chunk, with one row, or eight of which one is looked at."""
+    data, newer = write_exactly(model, lists[70], version), compress(model, [lists[70]])[0]
+    assert dict(decompress_many(model, [newer, data, newer])) == dict.fromkeys(range(3), lists[70])
+
+
+@pytest.mark.slow
 def test_where_rows_differ_only_the_first_is_used(
     model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact, some = steps._step, lists[40:90:10]
-    alone = [compress(model, sparse) for sparse in some[:1]]
+    exact, some = steps._step, lists[40:90:20]
+    files = [write_exactly(model, sparse, 2) for sparse in some]
 
     def uneven(*args: object) -> tuple[jax.Array, ...]:
         weights, *rest = exact(*args)
         return weights.at[3:].multiply(2), *rest
 
     monkeypatch.setattr(steps, "_step", uneven)
-    files = dict(compress_many(model, some))
-    assert files[0] == alone[0]
-    assert dict(decompress_many(model, files.values())) == dict(enumerate(some))
+    assert decompress(model, files) == some
 
 
-def test_files_of_version_1_are_read(model: TrainedModel, lists: list[SparseDCT]) -> None:
-    """They were written with one row, chunk after chunk."""
-    walker, sparse, encoder = Walker(model.network, model.variables, 1), lists[70], Encoder()
-    sent = symbols(sparse, model.network)
-    for index in range(3):
-        part = sent[72 * index : 72 * (index + 1)]
-        walk = walker.walk([sparse], [index], [0])
-        weights = next(walk)
-        for i, symbol in enumerate(part):
-            encoder.write(int(symbol), np.asarray(weights[0], np.float64))
-            weights = walk.send(part[i : i + 1]) if i + 1 < len(part) else weights
-    data = Stream(short(model.fingerprint), None, 0, list_check(sparse), encoder.words(), version=1).to_bytes()
-    newer = compress(model, sparse)
-    assert dict(decompress_many(model, [newer, data])) == {0: sparse, 1: sparse}
+@pytest.mark.parametrize("fit", ["crop", pytest.param("whole", marks=pytest.mark.slow)])
+def test_pictures_of_any_size_come_back(model: TrainedModel, fit: str) -> None:
+    """12 tiles of 16 x 16 in two groups, some at the ends smaller; one tile; and one canvas."""
+    model, rng = model if fit == "crop" else toy(fit=fit), np.random.default_rng(0)
+    sizes = [(41, 59), (9, 13), (16, 16), (17, 16)]
+    pictures = [model.codec.encode(random_image(rng, *size)) for size in sizes]
+    files = compress(model, pictures)
+    assert [len(Stream.from_bytes(data).groups) for data in files] == [2, 1, 1, 1]
+    assert [Stream.from_bytes(data).size for data in files] == [(41, 59), (9, 13), None, (17, 16)]
+    assert decompress(model, files) == pictures
+
+
+def test_missing_tiles_are_refused(model: TrainedModel) -> None:
+    picture = model.codec.encode(random_image(np.random.default_rng(0), 41, 59))
+    stream = Stream.from_bytes(compress(model, [picture])[0])
+    for groups in (stream.groups[:1], stream.groups * 2):
+        data = dataclasses.replace(stream, groups=groups).to_bytes()
+        with pytest.raises(ValueError, match=f"the file has {len(groups)}, and a picture of 41 x 59 pixels has 2"):
+            decompress(model, [data])
+    data = dataclasses.replace(stream, groups=stream.groups[::-1]).to_bytes()
+    with pytest.raises(ValueError, match="does not come out as it went in"):
+        decompress(model, [data])
+    data = dataclasses.replace(stream, size=(2**30, 2**30)).to_bytes()
+    with pytest.raises(ValueError, match="it must have at most"):
+        decompress(model, [data])
+
+
+@pytest.mark.slow
+def test_qualities_travel_along() -> None:
+    config = tiny_config()
+    model = trained(dataclasses.replace(config, model=dataclasses.replace(config.model, qualities=(20, 60))))
+    image = random_image(np.random.default_rng(0))
+    pictures = [dataclasses.replace(model.codec, quality=quality).encode(image) for quality in (20, 30, 60)]
+    files = compress(model, pictures)
+    assert [Stream.from_bytes(data).quality for data in files] == [20, None, 60]
+    assert decompress(model, files) == pictures
+    with pytest.raises(ValueError, match="qualities 20 to 60"):
+        compress(model, [dataclasses.replace(model.codec, quality=61).encode(image)])
+
+
+@pytest.mark.slow
+def test_jpeg_files_are_taken_as_bytes() -> None:
+    config = dataclasses.replace(tiny_config(), codec=DCTCodec(quality=30))
+    model, rng = trained(config), np.random.default_rng(0)
+    pictures = [model.codec.encode(random_image(rng, *size)) for size in ((16, 16), (40, 24))]
+    files = dct_jax.compress(model, [sparse.to_jpeg() for sparse in pictures])
+    assert dct_jax.decompress(model, files) == pictures
+    assert files == dct_jax.compress(model, pictures)
 
 
 def test_what_cannot_be_done_does_not_stop_the_others(model: TrainedModel, lists: list[SparseDCT]) -> None:
@@ -144,15 +213,17 @@ def test_what_cannot_be_done_does_not_stop_the_others(model: TrainedModel, lists
     files = dict(compress_many(model, [lists[2], foreign, lists[3]]))
     assert isinstance(files[1], ValueError)
     assert "the list has the codec" in str(files[1])
-    read = dict(decompress_many(model, [files[0], b"\xdc\x02", files[2]]))
+    read = dict(decompress_many(model, [files[0], b"\xdc\x03", files[2]]))
     assert (read[0], read[2]) == (lists[2], lists[3])
     assert "damaged or truncated" in str(read[1])
 
 
 def test_a_model_without_an_overlap_compresses(lists: list[SparseDCT]) -> None:
-    """Its empty caches are given away like all others."""
-    model = toy(overlap=0)
-    assert decompress(model, compress(model, lists[60])) == lists[60]
+    """Its empty caches are given away like all others. And every symbol comes from the same three
+    programs, those of the first chunk's first element and of all others."""
+    model, before = toy(overlap=0), steps._step._cache_size()
+    assert decompress(model, compress(model, [lists[60]])) == [lists[60]]
+    assert steps._step._cache_size() == before + 3
 
 
 def test_2000_damaged_files_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
@@ -172,7 +243,7 @@ def test_2000_damaged_files_are_refused(model: TrainedModel, lists: list[SparseD
         if bytes(data) in files:
             continue
         with pytest.raises(ValueError, match=r"^[^\n]*$"):
-            decompress(model, bytes(data))
+            decompress(model, [bytes(data)])
 
 
 @pytest.mark.slow
@@ -181,12 +252,12 @@ def test_damage_that_the_first_check_misses_gives_no_wrong_list(
 ) -> None:
     """Two bytes let one in 65,536 damaged files through; here they let through all. The last bits
     may mean nothing."""
-    data, refused = compress(model, lists[-1]), 0
+    data, refused = compress(model, [lists[-1]])[0], 0
     monkeypatch.setattr("dct_jax.dct.compression.stream._damage_check", lambda _: data[9:11])
-    for place in (places := range(12, len(data), 4)):
+    for place in (places := range(13, len(data), 4)):
         damaged = data[:place] + bytes([data[place] ^ 32]) + data[place + 1 :]
         try:
-            assert decompress(model, damaged) == lists[-1]
+            assert decompress(model, [damaged]) == [lists[-1]]
         except ValueError as error:
             assert "does not come out as it went in" in str(error)
             refused += 1
@@ -195,58 +266,36 @@ def test_damage_that_the_first_check_misses_gives_no_wrong_list(
 
 def test_bits_that_are_no_symbol_are_refused(model: TrainedModel) -> None:
     """constriction says so with an AssertionError, which nothing caught."""
-    words = np.full(4, 2**32 - 1, np.uint32)
-    data = Stream(short(model.fingerprint), None, 0, 0, words).to_bytes()
-    with pytest.raises(ValueError, match="does not come out as it went in"):
-        decompress(model, data)
-
-
-def test_every_symbol_comes_from_the_same_three_programs(model: TrainedModel, lists: list[SparseDCT]) -> None:
-    """Those of the first chunk's first element, which follows a start token, and of all others."""
-    placed = dataclasses.replace(model, variables=jax.device_put(model.variables, jax.local_devices()[0]))
-    before = steps._step._cache_size()
-    compress(placed, lists[60])
-    assert steps._step._cache_size() == before + 3
+    stream = Stream(short(model.fingerprint), None, 0, None, 0, 24, (Group(np.full(4, 2**32 - 1, np.uint32)),))
+    for version in (3, 1):
+        data = dataclasses.replace(stream, version=version).to_bytes()
+        with pytest.raises(ValueError, match="does not come out as it went in"):
+            decompress(model, [data])
 
 
 def test_other_models_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
-    data, other = compress(model, lists[1]), toy(seed=1)
+    data, other = compress(model, [lists[1]]), toy(seed=1)
     with pytest.raises(ValueError, match="compressed with another model"):
         decompress(other, data)
     assert toy().fingerprint == model.fingerprint != other.fingerprint
 
 
-def test_a_drift_of_the_probabilities_is_noticed(
-    model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on another machine: the same model, but weights that differ a little."""
-    data, exact = compress(model, lists[1]), coder._distribution
-    monkeypatch.setattr(coder, "_distribution", lambda weights: exact(weights + (weights > 0) * np.arange(len(weights))))
-    with pytest.raises(ValueError, match="other probabilities"):
-        decompress(model, data)
+@pytest.mark.slow
+def test_classes_travel_along() -> None:
+    model = toy(num_classes=200)
+    sparse = model.codec.encode(random_image(np.random.default_rng(0)))
+    data = compress(model, [sparse] * 2, [150, 0])
+    assert decompress(model, data) == [sparse] * 2
+    assert [Stream.from_bytes(one).label for one in data] == [150, 0]
+    assert data[0][14:] != data[1][13:]
+    with pytest.raises(ValueError, match="number 1: label is 200; the model has 200 classes"):
+        compress(model, [sparse] * 2, [150, 200])
 
 
-def test_classes_and_smaller_images_travel_along() -> None:
-    config = tiny_config()
-    data = dataclasses.replace(config.data, fit="whole")
-    config = dataclasses.replace(config, data=data, model=dataclasses.replace(config.model, num_classes=200))
-    network = TrainedModel(config, None, ()).network
-    model = TrainedModel(config, random_params(network, ChunkReader(config).example()), ((16, 16, 1),))
-    sparse = model.codec.encode(random_image(np.random.default_rng(0), 9, 13))
-    data = compress(model, sparse, label=150)
-    assert decompress(model, data) == sparse
-    with pytest.raises(ValueError, match="label is 200; the model has 200 classes"):
-        compress(model, sparse, label=200)
-
-
-def test_lists_that_the_model_cannot_draw_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
-    coarse = dataclasses.replace(model.codec, quality=5)
+def test_lists_that_the_model_cannot_sample_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
+    coarse, sparse = dataclasses.replace(model.codec, quality=5), lists[5]
     with pytest.raises(ValueError, match="the list has the codec"):
-        compress(model, coarse.requantize(lists[1]))
-    with pytest.raises(ValueError, match="must fit into"):
-        compress(model, SparseDCT.empty((24, 16), model.codec))
-
-
-def test_weights_are_in_proportion_and_never_0_for_what_is_possible() -> None:
-    logits = np.array([[0.0, np.log(3), IMPOSSIBLE, -90]], np.float32)
-    assert np.asarray(integer_weights(logits)).tolist() == [[RESOLUTION // 4, 3 * RESOLUTION // 4, 0, 1]]
+        compress(model, [coarse.requantize(lists[1])])
+    for positions in (sparse.positions + 16, sparse.positions - 16, sparse.positions[::-1]):
+        with pytest.raises(ValueError, match="number 0: "):
+            compress(model, [dataclasses.replace(sparse, positions=positions)])

@@ -1,0 +1,59 @@
+"""Codes the decisions of symbols as words of a range coder, and reads them again."""
+
+from collections.abc import Sequence
+
+import constriction
+import numpy as np
+
+from dct_jax.dct.compression.decisions import CERTAIN, LARGEST, probability, round_path
+
+_EVERY = [constriction.stream.model.Bernoulli(float(p), perfect=False) for p in probability(np.arange(-LARGEST, LARGEST + 1))]
+
+
+def write_paths(sides: np.ndarray, log_odds: np.ndarray, tolerance: float) -> tuple[np.ndarray, list[int]]:
+    """Codes M decisions, one after another.
+
+    Args:
+        sides: int32 [M], 0 for left and 1 for right.
+        log_odds: float64 [M], none of certain decisions.
+        tolerance: t, see `decisions`.
+
+    Returns:
+        The words, uint32 [W], and the numbers of the decisions that need a hint, in order.
+    """
+    steps, needs_hint = round_path(log_odds, tolerance)
+    encoder = constriction.stream.queue.RangeEncoder()
+    encoder.encode(sides, constriction.stream.model.Bernoulli(perfect=False), probability(steps))
+    return encoder.get_compressed(), np.flatnonzero(needs_hint).tolist()
+
+
+class PathReader:
+    """Reads symbols, decision by decision."""
+
+    def __init__(self, words: np.ndarray, hints: Sequence[int] = ()) -> None:
+        """Opens words, uint32 [W], and the numbers of the decisions with hints, in order."""
+        self._decoder = constriction.stream.queue.RangeDecoder(words)
+        self._number, self._hints = 0, iter(hints)
+        self._hint = next(self._hints, None)
+
+    def read(self, rounded: np.ndarray) -> int | None:
+        """Reads a symbol. Returns None if no symbol has these bits: they are not such words.
+
+        Args:
+            rounded: int16 [2^D - 1, 2], from `round_all`.
+        """
+        node, nodes = 0, len(rounded)
+        while node < nodes:
+            steps = int(rounded[node, 0])
+            if abs(steps) == CERTAIN:
+                side = steps > 0
+            else:
+                if self._number == self._hint:
+                    steps, self._hint = int(rounded[node, 1]), next(self._hints, None)
+                self._number += 1
+                try:
+                    side = self._decoder.decode(_EVERY[steps + LARGEST])
+                except AssertionError:  # that is how constriction says that no side has these bits
+                    return None
+            node = 2 * node + 1 + int(side)
+        return node - nodes
