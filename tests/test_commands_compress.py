@@ -2,18 +2,26 @@
 of bad input."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from dct_jax import commands
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.commands import main
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
+from dct_jax.dct import compression
+from dct_jax.dct.coders import available_coders
+from dct_jax.dct.config import DCTConfig, ModelConfig
 from tests.conftest import Refused
 
 
@@ -26,13 +34,22 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def table_bytes(said: str) -> dict[str, int]:
+    """Returns the name and the bytes of each row of the table in a command's output."""
+    lines = [re.split(r"  +", line) for line in said.splitlines()]
+    header = next(i for i, line in enumerate(lines) if line[0] == "lossless coding of these")
+    return {line[0]: int(line[1].replace(",", "")) for line in lines[header + 1 :] if len(line) == 5}
+
+
 @pytest.mark.slow
 def test_another_process_gives_the_coefficients_back(
     debug_run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     coded = tmp_path / "photo.dct"
     assert main(["compress", str(debug_run), str(photo), "-o", str(coded)]) == 0
-    assert f"{photo.stat().st_size} bytes became {coded.stat().st_size} (" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{photo.stat().st_size} bytes became {coded.stat().st_size} (" in said
+    assert table_bytes(said)["this model"] == coded.stat().st_size
     command = [sys.executable, "-m", "dct_jax", "decompress", str(debug_run), str(coded)]
     # It compiles the programs anew, with the same options.
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs")}
@@ -43,21 +60,19 @@ def test_another_process_gives_the_coefficients_back(
 
 
 def test_bad_input(debug_run: Path, photo: Path, tmp_path: Path, refused: Refused) -> None:
-    png, fine, large = tmp_path / "a.png", tmp_path / "fine.jpg", tmp_path / "large.jpg"
+    png, fine = tmp_path / "a.png", tmp_path / "fine.jpg"
     image = Image.open(photo)
     image.save(png)
     image.save(fine, quality=90)
-    large.write_bytes(DCTCodec(quality=20).encode(read_image(LANDSCAPES / "canyon4.jpg")).to_jpeg())
     assert f"{png}: " in refused("compress", debug_run, png)
-    assert "the list has the codec" in refused("compress", debug_run, fine)
-    assert f"{large}: " in refused("compress", debug_run, large)
+    assert f"{fine}: the quantisation tables are not the model's" in refused("compress", debug_run, fine)
     assert "the label is 3; this model was trained without classes" in refused("compress", debug_run, photo, "--label", 3)
     assert "missing.jpg" in refused("compress", debug_run, tmp_path / "missing.jpg")
     assert "no run here" in refused("compress", tmp_path, photo)
     assert "does not begin with the byte 0xdc" in refused("decompress", debug_run, photo)
     assert "there is no such file" in refused("decompress", debug_run, tmp_path / "missing.dct")
     assert "must end in .jpg" in refused("decompress", debug_run, photo, "-o", tmp_path / "a.png")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "fine.jpg", "large.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "fine.jpg"]
 
 
 def test_a_folder_becomes_the_files_that_each_becomes_alone(
@@ -70,11 +85,16 @@ def test_a_folder_becomes_the_files_that_each_becomes_alone(
         Image.fromarray(image[8 * i :][:32, 40:72]).save(folder / name, "JPEG", quality=20)
     (folder / ".hidden.jpg").write_bytes(b"")
     before = sum((folder / name).stat().st_size for name in ("a.jpg", "b.JPEG", "deeper/a.jpg"))
-    assert main(["compress", str(debug_run), str(folder), "--out", str(coded)]) == 0
+    assert main(["compress", str(debug_run), str(folder), "--out", str(coded), "--verify"]) == 0
     written = [coded / name for name in ("a.dct", "b.dct", "deeper/a.dct")]
     assert sorted(path for path in coded.rglob("*") if path.is_file()) == written
     after = sum(path.stat().st_size for path in written)
-    assert f"3 files compressed: {before:,} bytes became {after:,} (" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"3 files compressed: {before:,} bytes became {after:,} (" in said
+    bare = sum(len(SparseDCT.from_jpeg(folder / name).to_jpeg()) for name in ("a.jpg", "b.JPEG", "deeper/a.jpg"))
+    sizes = table_bytes(said)
+    assert list(sizes) == ["JPEG files before", *(coder.name for coder in available_coders(DCTCodec())), "this model"]
+    assert (sizes["JPEG files before"], sizes["optimised Huffman"], sizes["this model"]) == (before, bare, after)
     assert main(["compress", str(debug_run), str(folder / "b.JPEG"), "-o", str(tmp_path / "alone.dct")]) == 0
     assert (tmp_path / "alone.dct").read_bytes() == (coded / "b.dct").read_bytes()
     assert main(["decompress", str(debug_run), str(coded), "--out", str(back)]) == 0
@@ -91,24 +111,88 @@ def test_in_a_folder_the_others_are_done(
         image.save(tmp_path / name, quality=90 + int(name[4]))
     image.save(tmp_path / "full.jpg", quality=20, subsampling="4:4:4")
     image.save(tmp_path / "picture.png")
-    image.resize((40, 32)).save(tmp_path / "wide.jpg", quality=20)
+    image.resize((40, 32)).save(tmp_path / "wide.jpg", quality=20)  # larger than the model's canvas
     (tmp_path / "broken.jpg").write_bytes(photo.read_bytes()[:-300])
     assert main(["compress", str(debug_run), str(tmp_path)]) == 2
     said = capsys.readouterr()
-    assert said.out.startswith("1 file compressed: ")
+    assert said.out.startswith("2 files compressed: ")
     lines = [
         "1 file was left out (picture.png): the name does not end in .jpg or .jpeg",
         "2 files were left out (fine1.jpg, fine2.jpg): the quantisation tables are not the model's",
         "1 file was left out (full.jpg): the chroma subsampling is 4:4:4, and the model's 4:2:0",
-        "1 file was left out (wide.jpg): the model has no pictures of this size; its canvas has 32 x 32 pixels",
         "1 file was left out (broken.jpg): ",
     ]
     assert all(f"dct_jax: {line}" in said.err for line in lines), said.err
     (tmp_path / "other.dct").write_bytes(b"something")
     assert main(["decompress", str(debug_run), str(tmp_path)]) == 2
     assert "1 file was left out (other.dct): this is no compressed list" in capsys.readouterr().err
-    assert SparseDCT.from_jpeg(tmp_path / "good-decompressed.jpg") == SparseDCT.from_jpeg(photo)
+    for name in ("good", "wide"):
+        assert SparseDCT.from_jpeg(tmp_path / f"{name}-decompressed.jpg") == SparseDCT.from_jpeg(tmp_path / f"{name}.jpg")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_file_that_does_not_come_back_is_left_out(
+    debug_run: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        shutil.copy(photo, tmp_path / name)
+    compress_many = compression.compress_many
+
+    def damaging(*args: Any) -> Iterator[tuple[int, bytes | ValueError]]:
+        for number, data in compress_many(*args):
+            assert isinstance(data, bytes)
+            yield number, data[:-1] if number == 1 else data
+
+    monkeypatch.setattr(compression, "compress_many", damaging)
+    assert main(["compress", str(debug_run), str(tmp_path), "--out", str(tmp_path / "bad"), "--no-coders"]) == 0
+    assert sorted(path.name for path in (tmp_path / "bad").iterdir()) == ["a.dct", "b.dct", "c.dct"]
+    capsys.readouterr()
+    assert main(["compress", str(debug_run), str(tmp_path), "--out", str(tmp_path / "good"), "--no-coders", "--verify"]) == 2
+    assert sorted(path.name for path in (tmp_path / "good").iterdir()) == ["a.dct", "c.dct"]
+    said = capsys.readouterr()
+    assert said.out.startswith(f"2 files compressed: {2 * photo.stat().st_size:,} bytes became ")
+    assert "1 file was left out (b.jpg): the compressed file does not come back: " in said.err
+    assert table_bytes(said.out) == {
+        "JPEG files before": 2 * photo.stat().st_size,
+        "this model": sum(path.stat().st_size for path in (tmp_path / "good").iterdir()),
+    }
+    monkeypatch.setattr(compression, "compress_many", lambda *args: ((0, data[:-1]) for _, data in compress_many(*args)))
+    assert main(["compress", str(debug_run), str(photo), "-o", str(tmp_path / "photo.dct"), "--verify"]) == 2
+    assert f"{photo}: the compressed file does not come back: " in capsys.readouterr().err
+    assert not (tmp_path / "photo.dct").exists()
+
+
+def test_pictures_of_any_size_reach_the_model(
+    debug_run: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, seen = Image.open(photo), []
+    for size in ((40, 32), (8, 8), (100, 200)):
+        image.resize(size).save(tmp_path / f"{size[0]}.jpg", quality=20)
+
+    def record(model: object, lists: Iterable[SparseDCT], labels: object) -> Iterator[tuple[int, bytes]]:
+        for number, sparse in enumerate(lists):
+            seen.append(sparse.size)
+            yield number, b"file"
+
+    monkeypatch.setattr(compression, "compress_many", record)
+    assert main(["compress", str(debug_run), str(tmp_path)]) == 0
+    assert seen == [(200, 100), (32, 40), (8, 8)]
+    pixels = 200 * 100 + 32 * 40 + 8 * 8
+    assert f"  12  {8 * 12 / pixels:.3f}  " in re.sub("  +", "  ", capsys.readouterr().out)
+
+
+def test_a_model_of_many_qualities_takes_files_of_these(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for quality in (34, 35, 60, 90, 91):
+        Image.open(photo).save(tmp_path / f"{quality}.jpg", quality=quality)
+    config = DCTConfig(codec=DCTCodec(quality=50), model=ModelConfig(qualities=(35, 90)))
+    monkeypatch.setattr(commands.compress, "load_dct", lambda *args: SimpleNamespace(config=config, codec=config.codec))
+    monkeypatch.setattr(compression, "compress_many", lambda model, lists, labels: ((i, b"") for i, _ in enumerate(lists)))
+    assert main(["compress", "run", str(tmp_path), "--no-coders"]) == 2
+    assert sorted(path.name for path in tmp_path.glob("*.dct")) == ["35.dct", "60.dct", "90.dct"]
+    line = "2 files were left out (34.jpg, 91.jpg): the quantisation tables are not those of qualities 35 to 90"
+    assert line in capsys.readouterr().err
 
 
 def test_a_folder_without_files_or_with_two_of_one_name_is_refused(

@@ -1,10 +1,10 @@
 """Commands of lossless compression: compress and decompress."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -12,7 +12,11 @@ from dct_jax.codec import SparseDCT
 from dct_jax.commands.arguments import JPEG_SUFFIXES, parse, say
 from dct_jax.commands.folder import Folder
 from dct_jax.commands.runs import load_dct
+from dct_jax.commands.sizes import SizeTable
 from dct_jax.storage.files import read_limited, replacing
+
+if TYPE_CHECKING:
+    from dct_jax.dct.trained_model import TrainedModel
 
 SUFFIX = ".dct"
 
@@ -22,7 +26,8 @@ class Compress:
     """Compresses a JPEG file, or all in a folder, without loss, with a model's probabilities.
 
     What comes back is a JPEG file with the file's coefficients, but other bytes: comments and
-    profiles are left out, and a picture that an Exif tag turns comes back upright.
+    profiles are left out, and a picture that an Exif tag turns comes back upright. A table compares
+    the sizes with those that established coders need for these coefficients.
 
     Attributes:
         run: folder of the run whose best checkpoint is used; `decompress` needs this run, too.
@@ -30,6 +35,9 @@ class Compress:
             was trained with; or a folder, whose tree is searched for JPEG files.
         label: the class by name or number, for a class-conditional model.
         strict: refuse files with bytes after their last block, which do not come back.
+        verify: decompress each file before it is written. One that does not come back is left out.
+        coders: whether to run the other coders that are installed, which takes a moment for each
+            picture.
         out: the file to write; the image's name with the suffix .dct by default. For a folder: the
             folder to write to, with a tree like the images'; by default the files stand beside the
             images.
@@ -39,6 +47,8 @@ class Compress:
     image: Annotated[Path, tyro.conf.Positional]
     label: str = ""
     strict: bool = True
+    verify: bool = False
+    coders: bool = True
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
 
 
@@ -64,20 +74,24 @@ def compress(args: Sequence[str]) -> int:
     command = parse(Compress, args, "compress")
     if command.image.is_dir():
         return _compress_folder(command)
-    from dct_jax.dct import compression
-
+    jpeg = read_limited(command.image)
     model = load_dct(command.run, "compress")
-    sparse = SparseDCT.from_jpeg(command.image, model.codec.channel_order, strict=command.strict)
+    label = model.label(command.label) if command.label else 0
     try:
-        data = compression.compress(model, sparse, model.label(command.label) if command.label else 0)
+        sparse = _read_list(model, jpeg, command.strict)
+        ((_, data),) = _compress_many(model, [sparse], label, command.verify)
+        if isinstance(data, ValueError):
+            raise data
     except ValueError as error:
         raise ValueError(f"{command.image}: {error}") from None
     out = command.out or command.image.with_suffix(SUFFIX)
     with replacing(out) as path:
         path.write_bytes(data)
-    before, pixels = command.image.stat().st_size, sparse.size[0] * sparse.size[1]
-    rate = f"{8 * len(data) / pixels:.3f} bits per pixel"
-    return say(f"{before} bytes became {len(data)} ({rate}, {100 * len(data) / before:.1f} %) in {out}")
+    table = _size_table(model, command)
+    table.measure(jpeg, sparse)
+    rate = f"{8 * len(data) / (sparse.size[0] * sparse.size[1]):.3f} bits per pixel"
+    share = f"{100 * len(data) / len(jpeg):.1f} %"
+    return say(f"{len(jpeg)} bytes became {len(data)} ({rate}, {share}) in {out}", *table.lines({0: len(data)}))
 
 
 def decompress(args: Sequence[str]) -> int:
@@ -92,10 +106,9 @@ def decompress(args: Sequence[str]) -> int:
 
     data = read_limited(command.file)
     model = load_dct(command.run, "decompress")
-    try:
-        sparse = compression.decompress(model, data)
-    except ValueError as error:
-        raise ValueError(f"{command.file}: {error}") from None
+    ((_, sparse),) = compression.decompress_many(model, [data])
+    if isinstance(sparse, ValueError):
+        raise ValueError(f"{command.file}: {sparse}")
     with replacing(out) as path:
         path.write_bytes(sparse.to_jpeg())
     return say(f"{len(sparse)} triples, {sparse.size[0]} x {sparse.size[1]} pixels, are in {out}")
@@ -110,28 +123,18 @@ def _compress_folder(command: Compress) -> int:
         else:
             folder.leave_out(file, "the name does not end in .jpg or .jpeg")
     folder.check()
-    from dct_jax.dct import compression
-    from dct_jax.dct.trained_model import TrainedModel
-
-    def read_list(model: TrainedModel, file: Path) -> SparseDCT:
-        """Reads a file's list if it fits the model; reasons are grouped, so they name no file."""
-        sparse = SparseDCT.from_jpeg(file, model.codec.channel_order, strict=command.strict)
-        ours, theirs = model.codec.chroma_subsampling, sparse.codec.chroma_subsampling
-        if theirs != ours:
-            raise ValueError(f"the chroma subsampling is {theirs}, and the model's {ours}")
-        if sparse.codec != model.codec:
-            raise ValueError("the quantisation tables are not the model's")
-        try:
-            model.check_size(sparse.size)
-        except ValueError:
-            height, width = model.config.data.image_size
-            raise ValueError(f"the model has no pictures of this size; its canvas has {height} x {width} pixels") from None
-        return sparse
-
     model = load_dct(command.run, "compress")
     label = model.label(command.label) if command.label else 0
-    lists = folder.contents(lambda file: read_list(model, file))
-    return folder.write(compression.compress_many(model, lists, itertools.repeat(label)), lambda data: data)
+    table = _size_table(model, command)
+
+    def read(jpeg: bytes) -> SparseDCT:
+        sparse = _read_list(model, jpeg, command.strict)
+        table.measure(jpeg, sparse)  # while the model works on other files
+        return sparse
+
+    results = _compress_many(model, folder.contents(read), label, command.verify)
+    written = folder.write(results, bytes)
+    return folder.report(written, table.lines(written))
 
 
 def _decompress_folder(command: Decompress) -> int:
@@ -143,4 +146,34 @@ def _decompress_folder(command: Decompress) -> int:
     from dct_jax.dct import compression
 
     model = load_dct(command.run, "decompress")
-    return folder.write(compression.decompress_many(model, folder.contents(read_limited)), SparseDCT.to_jpeg)
+    results = compression.decompress_many(model, folder.contents(bytes))
+    return folder.report(folder.write(results, SparseDCT.to_jpeg))
+
+
+def _read_list(model: "TrainedModel", jpeg: bytes, strict: bool) -> SparseDCT:
+    """Reads a file's list if the model knows its codec. In a folder equal reasons are grouped, so
+    the errors say what holds for many files."""
+    sparse = SparseDCT.from_jpeg(jpeg, model.codec.channel_order, strict=strict)
+    ours, theirs = model.codec.chroma_subsampling, sparse.codec.chroma_subsampling
+    if theirs != ours:
+        raise ValueError(f"the chroma subsampling is {theirs}, and the model's {ours}")
+    if not model.config.takes(sparse.codec):
+        qualities = " to ".join(map(str, model.config.model.qualities))
+        known = f"those of qualities {qualities}" if qualities else "the model's"
+        raise ValueError(f"the quantisation tables are not {known}")
+    return sparse
+
+
+def _compress_many(
+    model: "TrainedModel", lists: Iterable[SparseDCT], label: int, verify: bool
+) -> Iterator[tuple[int, bytes | ValueError]]:
+    """Compresses lists of one class."""
+    from dct_jax.dct.compression import compress_many
+    from dct_jax.dct.compression.verification import verified
+
+    results = compress_many(model, lists, itertools.repeat(label))
+    return verified(model, results) if verify else results
+
+
+def _size_table(model: "TrainedModel", command: Compress) -> SizeTable:
+    return SizeTable.of_installed(model.codec) if command.coders else SizeTable()

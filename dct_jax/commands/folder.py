@@ -1,14 +1,14 @@
 """A command's work on the files of a folder; a file that cannot be used stops no others."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from dct_jax.commands.arguments import say
-from dct_jax.storage.files import replacing
+from dct_jax.storage.files import read_limited, replacing
 from dct_jax.tables import printable
 
 LISTED = 5
@@ -21,7 +21,8 @@ Result = TypeVar("Result")
 class Folder:
     """The files of a folder: where their results go, which could not be used, and why.
 
-    Use it in this order: `files`, `take` or `leave_out` each, `check`, `contents`, `write`.
+    Use it in this order: `files`, `take` or `leave_out` each, `check`, `contents`, `write`,
+    `report`.
     """
 
     def __init__(self, folder: Path, out: Path | None, done: str) -> None:
@@ -31,7 +32,7 @@ class Folder:
         self._is_beside = out is None or out.resolve() == folder.resolve()
         self._out = folder if out is None else out
         self._outputs: dict[Path, Path] = {}
-        self._read: list[Path] = []
+        self._read: list[tuple[Path, int]] = []  # and the file's bytes
         self._left_out: dict[str, list[Path]] = {}
 
     def files(self, is_wanted: Callable[[str], bool]) -> list[Path]:
@@ -59,27 +60,31 @@ class Folder:
             if (other := first.setdefault(out, file)) != file:
                 raise ValueError(f"{other} and {file} would both become {out}; rename one of them")
 
-    def contents(self, read: Callable[[Path], Content]) -> Iterator[Content]:
-        """Yields what `read` makes of each file; leaves a file out if it raises ValueError."""
+    def contents(self, parse: Callable[[bytes], Content]) -> Iterator[Content]:
+        """Yields what `parse` makes of each file's bytes. Leaves a file out if it cannot be read,
+        or `parse` raises ValueError."""
         for file in self._outputs:
             try:
-                content = read(file)
+                data = read_limited(file)
+                content = parse(data)
             except ValueError as error:
                 self.leave_out(file, str(error))
             else:
-                self._read.append(file)
+                self._read.append((file, len(data)))
                 yield content
 
-    def write(self, results: Iterable[tuple[int, Result | ValueError]], to_bytes: Callable[[Result], bytes]) -> int:
-        """Writes a file for each result, numbered as the `contents`; says what was done.
+    def write(
+        self, results: Iterable[tuple[int, Result | ValueError]], to_bytes: Callable[[Result], bytes]
+    ) -> Mapping[int, int]:
+        """Writes a file for each result, numbered as the `contents`.
 
         Returns:
-            The command's exit code: 2 if a file was left out.
+            By number, the bytes of each file that was written.
         """
-        done = before = after = 0
+        written: dict[int, int] = {}
         with tqdm(total=len(self._outputs), unit=" files", disable=None) as bar:
             for number, result in results:
-                file = self._read[number]
+                file, _ = self._read[number]
                 bar.update()
                 try:
                     if isinstance(result, ValueError):
@@ -90,9 +95,19 @@ class Folder:
                     continue
                 with replacing(self._outputs[file]) as path:
                     path.write_bytes(data)
-                done, before, after = done + 1, before + file.stat().st_size, after + len(data)
+                written[number] = len(data)
+        return written
+
+    def report(self, written: Mapping[int, int], lines: Sequence[str] = ()) -> int:
+        """Says what was done, then `lines`, and for each reason which files were left out.
+
+        Returns:
+            The command's exit code: 2 if a file was left out.
+        """
+        done, before, after = len(written), sum(self._read[number][1] for number in written), sum(written.values())
         share = f" ({100 * after / before:.1f} %)" if before else ""
-        say(f"{done} file{'s' * (done != 1)} {self._done}: {before:,} bytes became {after:,}{share} in {self._out}")
+        count = f"{done} file{'s' * (done != 1)} {self._done}"
+        say(f"{count}: {before:,} bytes became {after:,}{share} in {self._out}", *lines)
         for reason, files in self._left_out.items():
             names = ", ".join(str(file.relative_to(self._folder)) for file in files[:LISTED])
             more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""

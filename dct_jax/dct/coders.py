@@ -5,7 +5,8 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +20,20 @@ class Coder:
 
     Attributes:
         name: for tables.
-        program: the program that it needs; empty if it needs none.
         code: makes the bytes of the coded file from those of a JPEG file.
+        find: looks for the program or the module that the coder needs, and returns None where it is
+            not installed; None if the coder needs neither.
         has_scans: whether the result is a JPEG file, whose scans can be told from its headers.
     """
 
     name: str
-    program: str
     code: Callable[[bytes], bytes]
+    find: Callable[[], object] | None = None
     has_scans: bool = True
 
     @property
     def is_installed(self) -> bool:
-        return not self.program or shutil.which(self.program) is not None
+        return self.find is None or self.find() is not None
 
 
 def _jpegtran(*options: str) -> Callable[[bytes], bytes]:
@@ -59,6 +61,17 @@ def _cjxl(jpeg: bytes) -> bytes:
         return after.read_bytes()
 
 
+def _lepton(jpeg: bytes) -> bytes:
+    """Runs Lepton, which keeps a file whole, so its headers, too."""
+    from lepton_jpeg_python import compress_bytes
+
+    try:
+        return compress_bytes(jpeg)
+    except RuntimeError as error:
+        message, *_ = str(error).split("\n")
+        raise ValueError(f"Lepton failed: {message[:200]}") from None
+
+
 def _run(command: Sequence[str], data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     process = subprocess.run(command, input=data, capture_output=True)
     if process.returncode:
@@ -67,11 +80,12 @@ def _run(command: Sequence[str], data: bytes = b"") -> subprocess.CompletedProce
     return process
 
 
-HUFFMAN = Coder("optimised Huffman", "", bytes)
-ARITHMETIC = Coder("arithmetic", "jpegtran", _jpegtran("-arithmetic"))
-PROGRESSIVE = Coder("progressive arithmetic", "jpegtran", _jpegtran("-arithmetic", "-progressive"))
-JPEG_XL = Coder("JPEG XL (lossless transcoding)", "cjxl", _cjxl, has_scans=False)
-CODERS = (HUFFMAN, ARITHMETIC, PROGRESSIVE, JPEG_XL)
+HUFFMAN = Coder("optimised Huffman", bytes)
+ARITHMETIC = Coder("arithmetic", _jpegtran("-arithmetic"), partial(shutil.which, "jpegtran"))
+PROGRESSIVE = Coder("progressive arithmetic", _jpegtran("-arithmetic", "-progressive"), ARITHMETIC.find)
+LEPTON = Coder("Lepton", _lepton, partial(find_spec, "lepton_jpeg_python"), has_scans=False)
+JPEG_XL = Coder("JPEG XL (lossless transcoding)", _cjxl, partial(shutil.which, "cjxl"), has_scans=False)
+CODERS = (HUFFMAN, ARITHMETIC, PROGRESSIVE, LEPTON, JPEG_XL)
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,30 @@
 them."""
 
 import io
+import shutil
 import subprocess
+from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.codec.color import ChromaSubsampling
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
-from dct_jax.dct.coders import ARITHMETIC, HUFFMAN, JPEG_XL, PROGRESSIVE, Coder, available_coders, coded_sizes, scan_bytes
+from dct_jax.dct.coders import (
+    ARITHMETIC,
+    HUFFMAN,
+    JPEG_XL,
+    LEPTON,
+    PROGRESSIVE,
+    Coder,
+    available_coders,
+    coded_sizes,
+    scan_bytes,
+)
 
 IMAGE = read_image(LANDSCAPES / "canyon4.jpg")
 
@@ -57,6 +71,9 @@ def test_established_coders_come_in_their_known_order() -> None:
     for better, worse, least in ((ARITHMETIC, HUFFMAN, 0.85), (PROGRESSIVE, ARITHMETIC, 0.95)):
         if better.name in sizes:
             assert least < sizes[better.name].scans[0] / sizes[worse.name].scans[0] < 1
+    if LEPTON.name in sizes:
+        assert sizes[LEPTON.name].scans is None
+        assert 0.8 < sizes[LEPTON.name].files[0] / huffman.files[0] < 1
     if JPEG_XL.name in sizes:
         assert sizes[JPEG_XL.name].scans is None
         assert 0.7 < sizes[JPEG_XL.name].files[0] / huffman.files[0] < 1
@@ -73,7 +90,29 @@ def test_arithmetic_coding_keeps_the_coefficients() -> None:
 
 def test_what_cannot_be_coded_has_no_coders() -> None:
     assert available_coders(DCTCodec(block_size=16)) == []
-    assert not Coder("missing", "no-such-program", bytes).is_installed
+
+
+def test_a_program_or_a_module_may_be_missing() -> None:
+    for find in (partial(shutil.which, "no-such-program"), partial(find_spec, "no_such_module")):
+        assert not Coder("missing", bytes, find).is_installed
+    for find in (partial(shutil.which, "sh"), partial(find_spec, "json"), None):
+        assert Coder("here", bytes, find).is_installed
+
+
+@pytest.mark.skipif(not LEPTON.is_installed, reason="lepton_jpeg_python is not installed")
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
+def test_lepton_keeps_the_file(subsampling: ChromaSubsampling) -> None:
+    from lepton_jpeg_python import decompress_bytes
+
+    jpeg = DCTCodec(chroma_subsampling=subsampling).encode(IMAGE[:50, :77]).to_jpeg()
+    assert decompress_bytes(LEPTON.code(jpeg)) == jpeg
+
+
+@pytest.mark.skipif(not LEPTON.is_installed, reason="lepton_jpeg_python is not installed")
+@pytest.mark.parametrize("file", [b"", b"no JPEG file", DCTCodec().encode(IMAGE).to_jpeg()[:100]])
+def test_lepton_refuses_other_files_in_one_line(file: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^Lepton failed: [^\n]+$"):
+        LEPTON.code(file)
 
 
 @pytest.mark.skipif(not ARITHMETIC.is_installed, reason="jpegtran is not installed")
