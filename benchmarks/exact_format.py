@@ -36,5 +36,5 @@ def write_exactly(model: TrainedModel, sparse: SparseDCT, version: int) -> bytes
             encoder.encode(symbol, constriction.stream.model.Categorical(weights, perfect=False))
             if i + 1 < len(part):
                 told = walk.send(np.full(walker.rows, symbol))
-    start = short(model.fingerprint), None, 0, None, list_check(sparse)
+    start = short(model.fingerprint), None, 0, None, list_check(sparse, version)
     return Stream(*start, 0, (Group(encoder.get_compressed()),), version).to_bytes()

@@ -4,6 +4,7 @@ A picture becomes tiles (`tiles.py`), a tile's list decisions (`decisions.py`, `
 decisions of a few tiles the words of one range coder (`paths.py`), and these a file (`stream.py`).
 """
 
+import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,10 +58,13 @@ def compress(model: TrainedModel, pictures: Sequence[SparseDCT | bytes], labels:
         labels: the class of each, for a class-conditional model; 0 by default.
 
     Raises:
-        ValueError: if a picture cannot be compressed, which the message numbers.
+        ValueError: if a picture cannot be compressed, which the message numbers; or the numbers of
+            pictures and labels differ.
     """
-    lists = (one if isinstance(one, SparseDCT) else SparseDCT.from_jpeg(one, model.codec.channel_order) for one in pictures)
-    return _in_order(compress_many(model, lists, itertools.repeat(0) if labels is None else labels))
+    if labels is not None and len(labels) != len(pictures):
+        raise ValueError(f"there are {len(pictures)} pictures and {len(labels)} labels; each picture needs one")
+    lists = (_list(model, one, number) for number, one in enumerate(pictures))
+    return _in_order(compress_many(model, lists, labels or itertools.repeat(0)))
 
 
 def decompress(model: TrainedModel, files: Sequence[bytes]) -> list[SparseDCT]:
@@ -163,13 +167,13 @@ class _Writing:
             self._group = []
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Opened:
     """A file that is being read."""
 
     stream: Stream
     tiling: Tiling
-    blanks: list[SparseDCT]
+    codec: DCTCodec
     groups: dict[int, Reading] = field(default_factory=dict)
 
 
@@ -178,14 +182,21 @@ def _tiling(model: TrainedModel, size: tuple[int, int], codec: DCTCodec) -> Tili
     return tile_picture(size, data.image_size, codec, one_size=data.fit == "crop")
 
 
+def _list(model: TrainedModel, picture: SparseDCT | bytes, number: int) -> SparseDCT:
+    """Returns a picture's list. Raises ValueError, which numbers it, if it is no JPEG file."""
+    if isinstance(picture, SparseDCT):
+        return picture
+    try:
+        return SparseDCT.from_jpeg(picture, model.codec.channel_order)
+    except ValueError as error:
+        raise ValueError(f"number {number}: {error}") from None
+
+
 def _cut(model: TrainedModel, sparse: SparseDCT) -> list[SparseDCT]:
     """Returns the tiles of a picture. Raises ValueError if the model cannot sample one of them."""
     model.check_codec(sparse.codec, "the list")
-    sparse.codec.check(sparse)
-    tiles = cut(sparse, _tiling(model, sparse.size, sparse.codec))
-    for tile in tiles:
-        model.check_list(tile)
-    return tiles
+    sparse.validate(dataclasses.replace(model.network.vocabulary_of(sparse.codec), grid=sparse.grid))
+    return cut(sparse, _tiling(model, sparse.size, sparse.codec))
 
 
 def _file(model: TrainedModel, writing: _Writing) -> bytes:
@@ -211,7 +222,7 @@ def _open(model: TrainedModel, data: bytes) -> _Opened:
     if stream.version < 3:
         model.check_size(size)
     tiling = _tiling(model, size, codec)
-    groups = -(-len(tiling.sizes) // GROUP)
+    groups = -(-tiling.count // GROUP)
     if len(stream.groups) != groups:
         raise ValueError(
             f"groups of tiles are missing or too many: the file has {len(stream.groups)}, and a picture of {size[0]} x "
@@ -220,7 +231,7 @@ def _open(model: TrainedModel, data: bytes) -> _Opened:
     most = GROUP * MOST_BYTES_A_TRIPLE * (model.network.vocabulary.longest_list + 1)
     if (longest := max(4 * len(group.words) for group in stream.groups)) > most:
         raise ValueError(f"the file has a group of {longest} bytes; a group of this model has at most {most}")
-    return _Opened(stream, tiling, [SparseDCT.empty(size, codec) for size in tiling.sizes])
+    return _Opened(stream, tiling, codec)
 
 
 def _walker(model: TrainedModel, version: int) -> tuple[Walker, int]:
@@ -228,7 +239,8 @@ def _walker(model: TrainedModel, version: int) -> tuple[Walker, int]:
     if version >= 3:
         return Walker(*double_network(model), GROUP, _decisions), GROUP
     walker = Walker(model.network, model.variables, ROWS[version], integer_weights)
-    return walker, usable_rows(walker, model.blank(model.config.data.image_size))
+    with jax.enable_x64(False):
+        return walker, usable_rows(walker, model.blank(model.config.data.image_size))
 
 
 def _decisions(logits: jax.Array) -> jax.Array:
@@ -239,13 +251,14 @@ def _decisions(logits: jax.Array) -> jax.Array:
 def _readings(files: dict[int, _Opened]) -> Iterator[Reading]:
     """Yields the groups of files. Those of files that are no more there, as another group failed,
     are left out."""
-    for number in list(files):
-        for i, group in enumerate(files[number].stream.groups):
-            if (file := files.get(number)) is None:
+    for number, file in list(files.items()):
+        sizes, stream = file.tiling.sizes(), file.stream
+        for i, group in enumerate(stream.groups):
+            if number not in files:
                 break
-            version_3 = file.stream.version >= 3
-            reader: SymbolReader = PathReader(group.words, group.hints) if version_3 else WeightReader(group.words)
-            yield Reading(number, i, reader, file.blanks[i * GROUP : (i + 1) * GROUP], file.stream.label)
+            reader: SymbolReader = PathReader(group.words, group.hints) if stream.version >= 3 else WeightReader(group.words)
+            blanks = [SparseDCT.empty(size, file.codec) for size in sizes[i * GROUP : (i + 1) * GROUP]]
+            yield Reading(number, i, reader, blanks, stream.label)
 
 
 def _picture(file: _Opened) -> SparseDCT | ValueError:
@@ -257,7 +270,8 @@ def _picture(file: _Opened) -> SparseDCT | ValueError:
         sparse = join(tiles, file.tiling)
     except ValueError:
         return ValueError(DIFFERENT)
-    return sparse if list_check(sparse) == file.stream.list_check else ValueError(DIFFERENT)
+    is_right = list_check(sparse, file.stream.version) == file.stream.list_check
+    return sparse if is_right else ValueError(DIFFERENT)
 
 
 def _in_order(results: Iterable[tuple[int, T | ValueError]]) -> list[T]:

@@ -7,6 +7,10 @@ import numpy as np
 
 from dct_jax.dct.compression.decisions import CERTAIN, LARGEST, probability, round_path
 
+SPARE = 64
+"""Bits. What is coded has at most so many more than its words; measured: 0.1."""
+
+_COSTS = [(-float(np.log2(1 - p)), -float(np.log2(p))) for p in probability(np.arange(-LARGEST, LARGEST + 1))]
 _EVERY = [constriction.stream.model.Bernoulli(float(p), perfect=False) for p in probability(np.arange(-LARGEST, LARGEST + 1))]
 
 
@@ -33,11 +37,13 @@ class PathReader:
     def __init__(self, words: np.ndarray, hints: Sequence[int] = ()) -> None:
         """Opens words, uint32 [W], and the numbers of the decisions with hints, in order."""
         self._decoder = constriction.stream.queue.RangeDecoder(words)
+        self._bits = 32.0 * len(words) + SPARE  # a coder gives zeros after its words, without end
         self._number, self._hints = 0, iter(hints)
         self._hint = next(self._hints, None)
 
     def read(self, rounded: np.ndarray) -> int | None:
-        """Reads a symbol. Returns None if no symbol has these bits: they are not such words.
+        """Reads a symbol. Returns None if no symbol has these bits, or more was read than the words
+        can hold: they are not such words.
 
         Args:
             rounded: int16 [2^D - 1, 2], from `round_all`.
@@ -54,6 +60,9 @@ class PathReader:
                 try:
                     side = self._decoder.decode(_EVERY[steps + LARGEST])
                 except AssertionError:  # that is how constriction says that no side has these bits
+                    return None
+                self._bits -= _COSTS[steps + LARGEST][side]
+                if self._bits < 0:
                     return None
             node = 2 * node + 1 + int(side)
         return node - nodes

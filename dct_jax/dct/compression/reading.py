@@ -4,7 +4,6 @@ Two batches are under way at a time: while the device works on one, a range code
 other.
 """
 
-import itertools
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -73,13 +72,13 @@ def read_lists(walker: Walker, rows: int, waiting: Iterator[Reading]) -> Iterato
     """
     running: deque[Future[list[Reading]]] = deque()
     staying: list[Reading] = []
+    held: deque[Reading] = deque()
     with ThreadPoolExecutor(BATCHES) as pool:
         while True:
             while len(running) < BATCHES:
-                batch, waiting = _fill(staying, rows, waiting)
-                staying = []
-                if not batch:
+                if not (batch := _fill(staying, rows, held, waiting)):
                     break
+                staying = []
                 running.append(pool.submit(_read_chunk, walker, batch))
             if not running:
                 return
@@ -90,14 +89,16 @@ def read_lists(walker: Walker, rows: int, waiting: Iterator[Reading]) -> Iterato
                     staying.append(one)
 
 
-def _fill(batch: list[Reading], rows: int, waiting: Iterator[Reading]) -> tuple[list[Reading], Iterator[Reading]]:
-    """Fills a batch up to so many lists. Returns it, and what still waits."""
-    room = rows - sum(len(one.growing) for one in batch)
-    for one in waiting:
-        if len(one.growing) > room:
-            return batch, itertools.chain([one], waiting)
-        batch, room = [*batch, one], room - len(one.growing)
-    return batch, waiting
+def _fill(batch: list[Reading], rows: int, held: deque[Reading], waiting: Iterator[Reading]) -> list[Reading]:
+    """Fills a batch up to so many lists. The first for which there is no room is held back."""
+    batch, room = list(batch), rows - sum(len(one.growing) for one in batch)
+    while True:
+        if not held and (one := next(waiting, None)):
+            held.append(one)
+        if not held or len(held[0].growing) > room:
+            return batch
+        batch.append(held.popleft())
+        room -= len(batch[-1].growing)
 
 
 def _read_chunk(walker: Walker, batch: list[Reading]) -> list[Reading]:

@@ -2,8 +2,8 @@
 
     0xDC and the format's version        2 bytes
     fingerprint of the model             3 bytes, the first of TrainedModel.fingerprint
-    check of the list                    4 bytes, the CRC-32 of its triples and size; it is
-                                         looked at last, so a wrong list is never given
+    check of the list                    4 bytes, the CRC-32 of its triples, size and quality;
+                                         it is looked at last, so a wrong list is never given
     check of the file                    2 bytes of the CRC-32 of all other bytes; it finds
                                          damage before the model is run
     what follows                         1 byte, a sum: 1 for a size, 2 for a label, 4 for a
@@ -16,11 +16,12 @@
         each group but the last          without them there is one group
     hints: of each group their number,
         the first, and the gaps between  without them there are none
-    the words of each group              big-endian, without zeros at the end
+    the words of each group              big-endian, the last without zeros at the end
 
-Versions 1 and 2 have neither tolerance nor what follows the label. Small images need some hundred
-bytes, so every byte of the header counts. Numbers without a given size have 7 bits a byte, the
-lowest first; the highest bit says that more follow.
+Versions 1 and 2 have neither tolerance nor what follows the label; their check of the list leaves
+out the quality, and all zero bytes at the end of their words are left out. Small images need some
+hundred bytes, so every byte of the header counts. Numbers without a given size have 7 bits a byte,
+the lowest first; the highest bit says that more follow.
 """
 
 import itertools
@@ -86,7 +87,7 @@ class Stream:
     def to_bytes(self) -> bytes:
         """Returns the bytes of the file."""
         start = bytes([MAGIC, self.version]) + self.fingerprint + self.list_check.to_bytes(4, "big")
-        words = [group.words.astype(">u4").tobytes().rstrip(b"\0") for group in self.groups]
+        words = [_of_words(group.words, self.version) for group in self.groups]
         follows, numbers = 0, list[int]()
         for bit, present in (
             (_SIZE, self.size),
@@ -184,9 +185,10 @@ def short(fingerprint: str) -> bytes:
     return bytes.fromhex(fingerprint)[:3]
 
 
-def list_check(sparse: SparseDCT) -> int:
-    """Returns the CRC-32 of a list's size and triples."""
-    numbers = np.concatenate([sparse.size, sparse.channels, sparse.positions, sparse.values])
+def list_check(sparse: SparseDCT, version: int = VERSION) -> int:
+    """Returns the CRC-32 of a list's size, quality (0 for tables of its own) and triples."""
+    start = sparse.size if version < 3 else (*sparse.size, sparse.codec.quality or 0)
+    numbers = np.concatenate([start, sparse.channels, sparse.positions, sparse.values])
     return zlib.crc32(numbers.astype("<i4").tobytes())
 
 
@@ -201,6 +203,15 @@ def _of_hints(groups: tuple[Group, ...]) -> list[int]:
     if not any(group.hints for group in groups):
         return []
     return [x for group in groups for x in (len(group.hints), *np.diff(group.hints, prepend=0).tolist())]
+
+
+def _of_words(words: np.ndarray, version: int) -> bytes:
+    """Returns the bytes of words. Since version 3 their number can be told from them, which bounds
+    what they hold."""
+    data = words.astype(">u4").tobytes()
+    if version < 3 or not data:
+        return data.rstrip(b"\0")
+    return data[:-4] + (data[-4:].rstrip(b"\0") or b"\0")
 
 
 def _damage_check(data: bytes) -> bytes:

@@ -22,14 +22,22 @@ class Tiling:
     Attributes:
         picture: (H, W) in pixels.
         blocks: the rows and columns of blocks from one tile to the next.
-        columns: how many tiles stand in a row.
-        sizes: (H, W) of each tile's list in pixels, T of them.
+        heights, widths: of the lists of a column of tiles and of a row, in pixels.
     """
 
     picture: tuple[int, int]
     blocks: tuple[int, int]
-    columns: int
-    sizes: tuple[tuple[int, int], ...]
+    heights: tuple[int, ...]
+    widths: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Returns T."""
+        return len(self.heights) * len(self.widths)
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Returns (H, W) of each tile's list in pixels, T of them."""
+        return [(height, width) for height in self.heights for width in self.widths]
 
 
 def tile_picture(picture: tuple[int, int], canvas: tuple[int, int], codec: DCTCodec, one_size: bool) -> Tiling:
@@ -46,7 +54,8 @@ def tile_picture(picture: tuple[int, int], canvas: tuple[int, int], codec: DCTCo
     """
     grid, ours, steps = codec.grid(picture), codec.grid(canvas), codec.component_steps[-1]
     if grid[0] <= ours[0] and grid[1] <= ours[1]:
-        return Tiling(picture, grid, 1, (canvas if one_size else picture,))
+        height, width = canvas if one_size else picture
+        return Tiling(picture, grid, (height,), (width,))
     rows, cols = (most // step * step for most, step in zip(ours, steps))
     if not (rows and cols):
         least = " x ".join(str(step * codec.block_size) for step in steps)
@@ -58,21 +67,22 @@ def tile_picture(picture: tuple[int, int], canvas: tuple[int, int], codec: DCTCo
         [min(blocks * codec.block_size, side - first) for first in range(0, side, blocks * codec.block_size)]
         for side, blocks in zip(picture, (rows, cols))
     )
-    sizes = tuple(canvas if one_size else (height, width) for height in heights for width in widths)
-    return Tiling(picture, (rows, cols), len(widths), sizes)
+    if one_size:
+        heights, widths = ([side] * len(parts) for side, parts in zip(canvas, (heights, widths)))
+    return Tiling(picture, (rows, cols), tuple(heights), tuple(widths))
 
 
 def cut(sparse: SparseDCT, tiling: Tiling) -> list[SparseDCT]:
     """Returns the lists of the T tiles of a valid list's picture."""
     row, col = np.divmod(sparse.positions, sparse.grid[1])  # [L] each
     (down, row), (along, col) = (np.divmod(x, blocks) for x, blocks in zip((row, col), tiling.blocks))
-    tile = down * tiling.columns + along  # [L]
-    widths = np.array([sparse.codec.grid(size)[1] for size in tiling.sizes])  # [T]
+    tile, sizes = down * len(tiling.widths) + along, tiling.sizes()  # [L]
+    widths = np.array([sparse.codec.grid(size)[1] for size in sizes])  # [T]
     order = np.argsort(tile, kind="stable")  # within a tile it is that of the list
-    ends = np.cumsum(np.bincount(tile, minlength=len(tiling.sizes)))[:-1]
+    ends = np.cumsum(np.bincount(tile, minlength=len(sizes)))[:-1]
     positions = (row * widths[tile] + col).astype(np.int32)
     channels, positions, values = (np.split(x[order], ends) for x in (sparse.channels, positions, sparse.values))
-    return [SparseDCT(*parts, sparse.codec) for parts in zip(channels, positions, values, tiling.sizes)]
+    return [SparseDCT(*parts, sparse.codec) for parts in zip(channels, positions, values, sizes)]
 
 
 def join(tiles: Sequence[SparseDCT], tiling: Tiling) -> SparseDCT:
@@ -84,7 +94,7 @@ def join(tiles: Sequence[SparseDCT], tiling: Tiling) -> SparseDCT:
     codec = tiles[0].codec
     grid, parts = codec.grid(tiling.picture), []
     for number, tile in enumerate(tiles):
-        down, along = divmod(number, tiling.columns)
+        down, along = divmod(number, len(tiling.widths))
         row, col = np.divmod(tile.positions, tile.grid[1])
         row, col = row + down * tiling.blocks[0], col + along * tiling.blocks[1]
         if len(row) and (row.max() >= grid[0] or col.max() >= grid[1]):

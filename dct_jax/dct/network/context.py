@@ -40,7 +40,7 @@ class ValueContext(nn.Module):
         v, rows = self.vocabulary, self.vocabulary.num_channels + 2
         values, channel = _known_neighbours(v, image, channels, positions)  # [B, S, K] each
         # It makes the large coefficients of low frequencies about as small as the others.
-        scale = np.append(1 + diagonals(v), [0, 0]).astype(np.float32) / 16  # [C + 2]
+        scale = np.append(1 + diagonals(v), [0, 0]).astype(self.precision.sums) / 16  # [C + 2]
         sums = []
         for name, numbers in (("signed", values * jnp.asarray(scale)[channel]), ("sizes", _sizes(values, self.precision))):
             weights = self.param(name, normal(0.05), (rows, values.shape[2] * VALUE_NUMBERS))

@@ -1,6 +1,8 @@
 """Compression gives back every list, as short as the likelihood says, and never a wrong one."""
 
 import dataclasses
+from collections import deque
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -13,11 +15,14 @@ from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.dct.compression import compress, compress_many, decompress, decompress_many, lossless, steps
 from dct_jax.dct.compression.decisions import all_log_odds, round_all
 from dct_jax.dct.compression.double import double_network
+from dct_jax.dct.compression.exact import RESOLUTION, WeightReader, integer_weights
+from dct_jax.dct.compression.reading import Reading, _fill
 from dct_jax.dct.compression.steps import Walker
 from dct_jax.dct.compression.stream import Group, Stream, short
 from dct_jax.dct.compression.writing import find_decisions
 from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.reader import ChunkReader
+from dct_jax.nn.masks import IMPOSSIBLE
 from tests.toys import BLANK, random_image, random_params, tiny_config
 
 
@@ -134,6 +139,29 @@ def test_files_do_not_depend_on_the_types_of_training(model: TrainedModel, lists
         config = dataclasses.replace(model.config, model=dataclasses.replace(model.config.model, **types))
         other = dataclasses.replace(model, config=config)
         assert [one[11:] for one in compress(other, lists[30:32])] == [one[11:] for one in data]
+
+
+def test_a_value_may_have_the_number_of_the_stopping_token(model: TrainedModel) -> None:
+    vocabulary = model.network.vocabulary
+    one, value = np.zeros(1, np.int32), np.array([vocabulary.stop - vocabulary.largest_value], np.int32)
+    sparse = SparseDCT(one, one, value, BLANK.size, BLANK.codec)
+    assert decompress(model, compress(model, [sparse])) == [sparse]
+
+
+def test_integer_weights_are_in_proportion_and_never_0_for_what_is_possible() -> None:
+    logits = np.array([[0.0, np.log(3), IMPOSSIBLE, -90]], np.float32)
+    assert np.asarray(integer_weights(logits)).tolist() == [[RESOLUTION // 4, 3 * RESOLUTION // 4, 0, 1]]
+
+
+def test_what_waits_is_not_wrapped_once_for_each_batch() -> None:
+    """Each batch without room wrapped the iterator once more, until Python's stack overflowed."""
+    waiting: Iterator[Reading] = iter([Reading(i, 0, WeightReader(np.zeros(1, np.uint32)), [BLANK] * 2, 0) for i in range(3)])
+    held: deque[Reading] = deque()
+    batch = _fill([], 3, held, waiting)
+    for _ in range(200_000):
+        batch = _fill(batch, 3, held, waiting)
+    assert [one.file for one in batch] == [0]
+    assert [one.file for one in _fill([], 4, held, waiting)] == [1, 2]
 
 
 @pytest.mark.parametrize("version", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -299,3 +327,10 @@ def test_lists_that_the_model_cannot_sample_are_refused(model: TrainedModel, lis
     for positions in (sparse.positions + 16, sparse.positions - 16, sparse.positions[::-1]):
         with pytest.raises(ValueError, match="number 0: "):
             compress(model, [dataclasses.replace(sparse, positions=positions)])
+    beyond = np.full_like(sparse.values, model.network.vocabulary.largest_value + 1)
+    with pytest.raises(ValueError, match="number 0: triple 0 "):
+        compress(model, [dataclasses.replace(sparse, values=beyond)])
+    with pytest.raises(ValueError, match="number 1: this is no JPEG file"):
+        compress(model, [sparse, b"something"])
+    with pytest.raises(ValueError, match="there are 2 pictures and 1 labels"):
+        compress(model, [sparse] * 2, [0])

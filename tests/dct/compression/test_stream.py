@@ -1,5 +1,6 @@
 """The format of compressed files, against literal bytes."""
 
+import dataclasses
 import zlib
 
 import numpy as np
@@ -41,6 +42,14 @@ def test_the_bytes_are_the_documented_ones(fields: tuple, groups: tuple[Group, .
     assert (read.fingerprint.hex(), read.list_check, read.tolerance, read.version) == ("001122", 0xABCD, 24, 3)
     assert (read.size, read.label, read.quality) == fields
     assert [(one.words.tolist(), one.hints) for one in read.groups] == [(one.words.tolist(), one.hints) for one in groups]
+
+
+@pytest.mark.parametrize("words", [[], [0], [0, 0, 0], [1 << 24, 0], [0, 1]])
+def test_the_number_of_words_stays(words: list[int]) -> None:
+    """It bounds how much can be read from them."""
+    data = Stream(b"abc", None, 0, None, 1, 24, (Group(np.array(words, np.uint32)),)).to_bytes()
+    assert Stream.from_bytes(data).groups[0].words.tolist() == words
+    assert len(data) <= 13 + 4 * len(words)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -94,3 +103,6 @@ def test_the_check_of_a_list_sees_every_number() -> None:
         triples([0, 1], [2, 3], [4, 5], size=(16, 15)),
     ]
     assert len({list_check(sparse) for sparse in different}) == len(different)
+    finer = dataclasses.replace(different[0], codec=dataclasses.replace(TINY_CODEC, quality=31))
+    assert list_check(finer) != list_check(different[0])
+    assert list_check(finer, 2) == list_check(different[0], 2)  # as older files have it

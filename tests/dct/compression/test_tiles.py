@@ -31,18 +31,19 @@ def test_tiles_of_one_size_are_padded_with_empty_blocks(size: tuple[int, int]) -
     tiling = tile_picture(size, (16, 16), codec, one_size=True)
     tiles = cut(sparse, tiling)
     assert {tile.size for tile in tiles} == {(16, 16)}
-    rows, cols = codec.grid(size)
-    images = np.block([[codec.to_dct_image(x).transpose(2, 0, 1) for x in tiles[i : i + tiling.columns]]
-                       for i in range(0, len(tiles), tiling.columns)])  # fmt: skip
+    (rows, cols), columns = codec.grid(size), len(tiling.widths)
+    images = np.block([[codec.to_dct_image(x).transpose(2, 0, 1) for x in tiles[i : i + columns]]
+                       for i in range(0, len(tiles), columns)])  # fmt: skip
     np.testing.assert_array_equal(images[:, :rows, :cols], codec.to_dct_image(sparse).transpose(2, 0, 1))
     assert not images[:, rows:].any() and not images[:, :, cols:].any()
     assert join(tiles, tiling) == sparse
 
 
-def test_a_coefficient_beyond_the_picture_is_refused() -> None:
+@pytest.mark.parametrize("size", [(9, 16), (16, 9)])
+def test_a_coefficient_beyond_the_picture_is_refused(size: tuple[int, int]) -> None:
     codec, rng = CODECS[0], np.random.default_rng(0)
-    tiling = tile_picture((9, 13), (16, 16), codec, one_size=True)
-    with pytest.raises(ValueError, match="tile 0 has a coefficient beyond the picture of 9 x 13"):
+    tiling = tile_picture(size, (16, 16), codec, one_size=True)
+    with pytest.raises(ValueError, match=f"tile 0 has a coefficient beyond the picture of {size[0]} x {size[1]}"):
         join([codec.encode(random_image(rng))], tiling)
 
 
