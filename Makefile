@@ -10,7 +10,7 @@ ANEW := anew
 endif
 endif
 
-.PHONY: quickstart test test-all bench torture mutants lint anew
+.PHONY: quickstart test test-all docs bench torture mutants lint anew
 
 quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsample and measure: runs/fashion/
 	$(RUN) -m dct_jax train fashion
@@ -23,6 +23,9 @@ test: lint  ## the linters and the tests, but for the slowest
 
 test-all: lint  ## the linters and all tests
 	$(RUN) -m pytest -q -n 2 --dist worksteal
+
+docs: $(VENV)/installed  ## the documentation site, from docs/ and the docstrings: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 bench: $(VENV)/installed  ## times, beside this machine's limits, of all that needs no trained model: runs/bench/*.json
 	mkdir -p runs/bench
