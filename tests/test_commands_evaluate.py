@@ -72,16 +72,16 @@ def test_two_folders(
     real, same, dark = (save_noise(tmp_path / str(i), 12, i, spread) for i, spread in enumerate((256, 256, 80)))
     values = []
     for fake in (same, dark):
-        arguments = ["compare", real, fake, "--features", "alexnet", "--out", tmp_path / "out"]
+        arguments = ["distance", real, fake, "--features", "alexnet", "--out", tmp_path / "out"]
         assert main([str(argument) for argument in arguments]) == 0
         assert "value: 12 samples against 12 pictures" in capsys.readouterr().out
         report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
         values.append(report["samples"]["measures"]["FD-AlexNet"]["value"])
     assert 0 < 3 * values[0] < values[1]
     few = save_noise(tmp_path / "few", 2, 3)
-    assert "there are 2 fake pictures" in refused("compare", real, few, "--features", "alexnet")
+    assert "there are 2 fake pictures" in refused("distance", real, few, "--features", "alexnet")
     (same / "broken.png").write_bytes(b"no picture")
-    assert "broken.png" in refused("compare", same, real, "--features", "alexnet")
+    assert "broken.png" in refused("distance", same, real, "--features", "alexnet")
 
 
 @needs_alexnet
@@ -127,11 +127,11 @@ def test_samples_of_a_run(
 def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no run here" in refused("evaluate", tmp_path)
     assert "RUN is missing; see evaluate --help" in refused("evaluate")
-    assert "FAKE is missing" in refused("compare", tmp_path)
-    assert "batch_size is 0" in refused("compare", tmp_path, tmp_path, "--batch-size", 0)
+    assert "FAKE is missing" in refused("distance", tmp_path)
+    assert "batch_size is 0" in refused("distance", tmp_path, tmp_path, "--batch-size", 0)
     assert "samples is -1" in refused("evaluate", debug_run, "--samples", -1)
     assert "references is 7" in refused("evaluate", debug_run, "--references", 7)
-    assert "Unrecognized options: --num" in refused("compare", tmp_path, tmp_path, "--num", 3)
+    assert "Unrecognized options: --num" in refused("distance", tmp_path, tmp_path, "--num", 3)
     assert "num is 0" in refused("evaluate", debug_run, "--num", 0)
     assert "batch_size is 0" in refused("evaluate", debug_run, "--batch-size", 0)
     assert "data names no pictures" in refused("evaluate", debug_run, "--split", "train")

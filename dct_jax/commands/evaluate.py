@@ -95,12 +95,12 @@ def evaluate(args: Sequence[str]) -> int:
     if network:
         if not isinstance(model, Prior):
             raise ValueError(f"samples is {command.samples}, but a {model.config.system} samples nothing")
-        sources = _compared_sources(model.config.data, command)
+        sources = compared_sources(model.config.data, command)
     if isinstance(model, TrainedCodePrior):
         model = model.with_settings(settings)
     elif settings:
         raise ValueError(f"evaluate takes no {', '.join(settings)} for a {model.config.system}; it is for priors over codes")
-    held = _held_out(model, command)
+    held = measured_pictures(model, command)
     records = read_records(results_folder(command.run) / "metrics.jsonl")
     findings = model.stage.findings(model, held, records, command.batch_size, command.coders)
     print("\n".join(findings.lines) + "\n")
@@ -121,7 +121,7 @@ def evaluate(args: Sequence[str]) -> int:
     return say(f"{out} has {', '.join(['evaluation.json', *figures])}")
 
 
-def _compared_sources(data: "DataConfig", command: Evaluate) -> "tuple[Source, Source]":
+def compared_sources(data: "DataConfig", command: Evaluate) -> "tuple[Source, Source]":
     """Opens the pictures to compare samples with, and held-out ones: the run's own. Where its
     source has codes alone, those of --data take their place, divided as the run divided its source.
 
@@ -140,7 +140,7 @@ def _compared_sources(data: "DataConfig", command: Evaluate) -> "tuple[Source, S
     return hold_out(open_source(command.data, command.split), data.held_out_every)
 
 
-def _held_out(model: "Trained", command: Evaluate) -> "HeldOutPictures":
+def measured_pictures(model: "Trained", command: Evaluate) -> "HeldOutPictures":
     """The pictures to measure."""
     from dct_jax.data.crops import held_out_pictures
     from dct_jax.data.pipeline import read_held_out

@@ -1,0 +1,63 @@
+"""What the command compare has measured of runs, in files beside them."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dct_jax.commands.arguments import write_report
+from dct_jax.comparison.measures import from_plain, to_plain
+from dct_jax.storage.files import read_limited
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Parts of what is measured of a model, a file each.
+
+    Attributes:
+        folder: of these files.
+        key: all that every part depends on, as plain values.
+        again: whether to measure anew what is there.
+    """
+
+    folder: Path
+    key: dict[str, Any]
+    again: bool
+
+    def find(self, part: str, key: dict[str, Any], kind: type[T], measure: Callable[[], T]) -> T:
+        """Returns a part as its file tells it. The file is written first if it is not there.
+
+        Args:
+            part: its name, with which that of the file begins.
+            key: all else that the part depends on, as plain values.
+            kind: the dataclass of the part.
+            measure: returns the part.
+        """
+        key = json.loads(json.dumps(self.key | key))  # tuples become lists, as in the file
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        path = self.folder / f"{part}-{digest[:16]}.json"
+        if path.exists() and not self.again:
+            try:
+                return _read(path, key, kind)
+            except ValueError as error:
+                log.warning("%s cannot be used (%s); this part is measured again", path, error)
+        write_report(path, {"key": key, "measured": to_plain(measure())})
+        return _read(path, key, kind)
+
+
+def _read(path: Path, key: dict[str, Any], kind: type[T]) -> T:
+    """Reads a part. Raises ValueError if the file has none of this key."""
+    try:
+        values = json.loads(read_limited(path))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(values, dict) or values.get("key") != key:
+        raise ValueError("it is of something else")
+    return from_plain(kind, values.get("measured"))

@@ -1,0 +1,252 @@
+"""What the command compare does in processes of their own: it looks at runs and measures them."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from dct_jax.commands.evaluate import Evaluate, compared_sources, measured_pictures
+from dct_jax.commands.kept import Kept
+from dct_jax.commands.own_data import own_sources
+from dct_jax.comparison.measures import Cost, Distortion, HeldOut, Measures, Recognition, SampleSet, Training
+from dct_jax.published import results_folder
+
+if TYPE_CHECKING:
+    from dct_jax.comparison.samples import Judges
+    from dct_jax.data.pictures import SeenPictures
+    from dct_jax.data.sources import Source
+    from dct_jax.evaluation.features import FeatureNetwork
+    from dct_jax.evaluation.recognition import Classifier
+    from dct_jax.training.stage import HeldOutPictures, Trained
+
+FOLDER = "comparison"
+"""Folder of results in which what is measured of a run is kept."""
+PICTURES = ("source", "split", "held_out_split", "held_out_every")
+VIEW = ("image_size", "fit", "crop", "enlarge", "own_coefficients")
+"""Fields of `data` that say which pictures there are, and what a model sees of them."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What has to be known of a run before it is measured.
+
+    Attributes:
+        data: the fields PICTURES and VIEW of its room `data`.
+        held_out_crops: how many pictures it is evaluated on by default.
+    """
+
+    data: dict[str, Any]
+    held_out_crops: int
+
+
+def describe_runs(options: Sequence[Evaluate]) -> list[Description]:
+    """Looks at runs, and tries what can fail before the long work: models, weights of feature
+    networks, and pictures. Raises ValueError as `evaluate`."""
+    return [_Run(one).describe() for one in options]
+
+
+def measure_run(options: Evaluate, name: str, seeds: Sequence[int], again: bool) -> Measures:
+    """Measures a run, but for what is kept of earlier calls.
+
+    Args:
+        options: what `evaluate` would be told; its own seed is not used.
+        name: of the run.
+        seeds: of the samples; none to measure no samples.
+        again: whether to measure anew what is kept.
+
+    Raises:
+        ValueError: as `evaluate`.
+    """
+    return _Run(options).measure(name, seeds, again)
+
+
+class _Run:
+    """A run that is measured. What takes long to make is made when it is first asked for."""
+
+    def __init__(self, options: Evaluate) -> None:
+        from dct_jax.evaluation.prior import Prior
+        from dct_jax.run import load
+
+        self.options, self.model = options, load(options.run)
+        self.config = self.model.config
+        self.data = {name: getattr(self.config.data, name) for name in PICTURES + VIEW}
+        self.training_key = self.data | {"seed": self.config.seed, "batch_size": options.batch_size}
+        self.prior = self.model if isinstance(self.model, Prior) else None
+
+    def describe(self) -> Description:
+        """Opens the pictures and the feature networks, and says which pictures they are."""
+        from dct_jax.evaluation.sample_metrics import check_counts
+
+        if self.prior and self.options.samples:
+            check_counts(len(self.training_pictures), self.options.samples)
+            _ = self.networks
+        _ = self.held_out_source
+        return Description(self.data, self.config.data.held_out_crops)
+
+    def measure(self, name: str, seeds: Sequence[int], again: bool) -> Measures:
+        """Measures all parts; see `measure_run`."""
+        import jax
+
+        from dct_jax.comparison.cost import CALLS, TOGETHER, measure_cost, read_training
+        from dct_jax.comparison.held_out import measure_held_out
+        from dct_jax.training.metrics_log import read_records
+
+        options, model, (height, width) = self.options, self.model, self.config.data.image_size
+        source, split = (options.data, options.split) if options.data else (self.config.data.source, self.config.data.split)
+        folder = results_folder(options.run)
+        kept = Kept(folder / FOLDER, {"fingerprint": model.fingerprint}, again)
+        machine = {"device": jax.local_devices()[0].device_kind, "cores": os.cpu_count(), "samples": TOGETHER, "calls": CALLS}
+        # The first of all, as memory is what the process had so far.
+        cost = kept.find("cost", machine, Cost, partial(measure_cost, model, self.config.reader().num_classes))
+        pictures = self.training_key | {"data": [options.data, options.split], "num": options.num}
+        held_out = kept.find("held_out", pictures, HeldOut, lambda: measure_held_out(model, self.held_out, options.batch_size))
+        samples, recognition = self._measure_samples(kept, pictures, seeds)
+        inner = self.inner
+        return Measures(
+            run=name,
+            system=self.config.system,
+            fingerprint=model.fingerprint,
+            data=" ".join(part for part in (f"{source},", split and f"{split},", f"{height} x {width}") if part),
+            held_out=held_out,
+            distortion=self._measure_distortion(kept, pictures, held_out),
+            samples=samples,
+            recognition=recognition,
+            cost=cost,
+            training=read_training(read_records(folder / "metrics.jsonl"), self.config.training.batch_size),
+            inner=inner.fingerprint if inner else None,
+            inner_training=self._find_inner_training(),
+        )
+
+    def _measure_distortion(self, kept: Kept, pictures: dict[str, Any], held_out: HeldOut) -> Distortion | None:
+        from dct_jax.comparison.representation import measure_prior_distortion, read_distortion
+        from dct_jax.evaluation.lpips import has_lpips
+        from dct_jax.vq.autoencoder import TrainedAutoencoder
+
+        if isinstance(self.model, TrainedAutoencoder):
+            return read_distortion(held_out.report["held_out"], held_out.pictures)
+        if self.prior is None or self.has_codes_alone or self.config.data.fit == "whole":
+            return None
+        measure = partial(measure_prior_distortion, self.prior, self.held_out_pictures, self.options.batch_size)
+        return kept.find("representation", pictures | {"lpips": has_lpips()}, Distortion, measure)
+
+    def _measure_samples(
+        self, kept: Kept, pictures: dict[str, Any], seeds: Sequence[int]
+    ) -> tuple[tuple[SampleSet, ...], Recognition | None]:
+        from dct_jax.comparison.samples import label_pictures, measure_recognition, measure_samples
+
+        if self.prior is None or not seeds:
+            return (), None
+        prior, options = self.prior, self.options
+        key = self.training_key | {"samples": options.samples, "references": options.references}
+        key |= {"features": {network.name: network.fingerprint for network in self.networks}}
+        if self.config.data.source.startswith("codes:"):  # then samples are compared with the pictures of --data
+            key["data"] = pictures["data"]
+
+        def sample(seed: int) -> SampleSet:
+            return measure_samples(prior, self.judges, options.samples, seed, options.batch_size)
+
+        samples = tuple(kept.find("samples", key | {"seed_of_samples": x}, SampleSet, partial(sample, x)) for x in seeds)
+        if not self.has_recognisable_classes:
+            return samples, None
+
+        def recognise() -> Recognition:
+            return measure_recognition(prior, self.classifier, label_pictures(self.held_out_pictures))
+
+        key = pictures | {"references": options.references}
+        return samples, kept.find("recognition", key, Recognition, recognise)
+
+    def _find_inner_training(self) -> Training | None:
+        """Reads how long the autoencoder was trained, if its run may be looked for and is there."""
+        from dct_jax.codes.prior import TrainedCodePrior
+        from dct_jax.comparison.cost import read_training
+        from dct_jax.run import load
+        from dct_jax.training.metrics_log import read_records
+
+        if not isinstance(self.model, TrainedCodePrior) or not self.options.own_data or not self.inner:
+            return None
+        run = self.model.config.codes.run
+        with suppress(ValueError):  # it is no more
+            records = read_records(results_folder(run) / "metrics.jsonl")
+            if load(run).fingerprint == self.inner.fingerprint:
+                return read_training(records, self.inner.config.training.batch_size)
+        return None
+
+    @cached_property
+    def inner(self) -> "Trained | None":
+        """The autoencoder of a prior."""
+        from dct_jax.codes.prior import TrainedCodePrior
+
+        return self.model.inner() if isinstance(self.model, TrainedCodePrior) else None
+
+    @property
+    def has_codes_alone(self) -> bool:
+        """Whether the pictures to measure have codes in place of pixels."""
+        return (self.options.data or self.config.data.source).startswith("codes:")
+
+    @property
+    def has_recognisable_classes(self) -> bool:
+        """Whether a classifier can learn the run's classes: it needs pictures of one size."""
+        return self.config.reader().num_classes > 1 and self.config.data.fit == "crop" and not self.has_codes_alone
+
+    @cached_property
+    def held_out_source(self) -> "Source":
+        """The source of the held-out pictures, as `evaluate` opens it."""
+        from dct_jax.data.sources import open_source
+
+        options = self.options
+        return open_source(options.data, options.split) if options.data else own_sources(self.config.data, options.own_data)[1]
+
+    @cached_property
+    def held_out(self) -> "HeldOutPictures":
+        """The held-out pictures, as `evaluate` reads them."""
+        return measured_pictures(self.model, self.options)
+
+    @cached_property
+    def held_out_pictures(self) -> "SeenPictures":
+        """The pixels of the held-out pictures."""
+        from dct_jax.data.pictures import SeenPictures
+
+        num = self.options.num or self.config.data.held_out_crops
+        return SeenPictures(self.held_out_source, self.config, num, repeat=True)
+
+    @cached_property
+    def training_pictures(self) -> "SeenPictures":
+        """The pictures that samples are compared with, as `evaluate` chooses them."""
+        from dct_jax.data.pictures import SeenPictures
+
+        return SeenPictures(compared_sources(self.config.data, self.options)[0], self.config, self.options.references)
+
+    @cached_property
+    def networks(self) -> "list[FeatureNetwork]":
+        """The feature networks whose weights are at hand. Raises ValueError if there are none."""
+        from dct_jax.evaluation.features import feature_network
+        from dct_jax.evaluation.features.weights import VARIABLE
+        from dct_jax.evaluation.lpips import has_lpips
+
+        has_inception = bool(os.environ.get(VARIABLE))
+        names = ["alexnet"] * (has_lpips() or not has_inception) + ["inception"] * has_inception
+        return [feature_network(name) for name in names]
+
+    @cached_property
+    def classifier(self) -> "Classifier":
+        """The classifier of the training pictures, which is trained once and kept."""
+        from dct_jax.comparison.samples import label_pictures
+        from dct_jax.evaluation.recognition import kept_classifier
+        from dct_jax.storage.caches import cache_folder
+
+        return kept_classifier(label_pictures(self.training_pictures), self.config.reader().num_classes, cache_folder())
+
+    @cached_property
+    def judges(self) -> "Judges":
+        """What samples are measured by."""
+        from dct_jax.comparison.samples import Judges
+        from dct_jax.evaluation.reference import statistics
+        from dct_jax.evaluation.sample_metrics import KEEP
+        from dct_jax.storage.caches import cache_folder
+
+        real, num = self.training_pictures, self.options.samples
+        batch = min(self.options.batch_size, max(len(real), num))
+        reals = [(one, statistics(one, real, KEEP, batch, cache_folder(), "training pictures")) for one in self.networks]
+        return Judges(real.labels(num), reals, self.classifier if self.has_recognisable_classes else None)

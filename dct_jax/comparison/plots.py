@@ -1,0 +1,117 @@
+"""Figures of runs side by side: what a representation costs and loses, and what samples take."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
+
+from dct_jax.comparison.measures import Measures
+from dct_jax.comparison.table import spread_of
+
+_COLORS = ("#2b6cb0", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e", "#a6761d", "#666666")
+_MARKERS = "osD^vP*X"
+
+
+class _Point(NamedTuple):
+    row: int
+    x: float
+    y: float
+    x_error: float | None = None
+    y_error: float | None = None
+
+
+def rate_distortion(rows: Sequence[Measures]) -> Figure | None:
+    """Plots PSNR against bits a pixel, for runs with bits, and against elements a picture; a point
+    a run. None if no run has a point."""
+    of_bits, of_elements = [], []
+    for number, row in enumerate(rows):
+        if not row.distortion:
+            continue
+        if bits := row.held_out.bits:
+            of_bits.append(_Point(number, bits.per_pixel.mean, row.distortion.psnr, bits.per_pixel.error))
+        if elements := row.held_out.elements:
+            of_elements.append(_Point(number, elements.mean, row.distortion.psnr))
+    panels = [(of_bits, "bits a pixel"), (of_elements, "elements a picture (triples or codes)")]
+    panels = [(points, label) for points, label in panels if points]
+    if not panels:
+        return None
+    figure = _figure(len(panels), len(rows))
+    for axis, (points, label) in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels):
+        _scatter(axis, points)
+        axis.set_xlabel(label)
+    figure.axes[0].set_ylabel("PSNR of the representation, dB")
+    _explain(figure, rows, {point.row for points, _ in panels for point in points})
+    return figure
+
+
+def quality_time(rows: Sequence[Measures]) -> Figure | None:
+    """Plots the distance of samples against the seconds that one takes in a batch, with standard
+    errors and the floor; a point a run. None if no run has a point."""
+    networks = {network: name for row in rows for one in row.samples for network, name in _distances(one.metrics).items()}
+    panels = []
+    for network, name in networks.items():
+        points, floors = [], []
+        for number, row in enumerate(rows):
+            spread = spread_of(row.samples, network, name)
+            if spread and row.cost.seconds_together is not None:
+                points.append(_Point(number, row.cost.seconds_together, spread.value.mean, None, spread.value.error))
+                floors.append(spread.floor)
+        if points:
+            panels.append((name, points, floors))
+    if not panels:
+        return None
+    figure = _figure(len(panels), len(rows))
+    for axis, (name, points, floors) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        _scatter(axis, points)
+        axis.set_xscale("log")
+        axis.set_xlim(min(one.x for one in points) / 1.6, max(one.x for one in points) * 1.6)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
+        for floor in sorted(set(floors)):
+            axis.axhline(floor, color="0.5", linestyle="--", linewidth=1)
+            place = axis.get_yaxis_transform()
+            axis.text(0.99, floor, "real pictures", transform=place, ha="right", va="bottom", fontsize=8, color="0.4")
+        axis.set_xlabel(f"seconds a sample, {rows[0].cost.together} at once")
+        axis.set_ylabel(name)
+        axis.set_ylim(bottom=0)
+    _explain(figure, rows, {point.row for _, points, _ in panels for point in points})
+    return figure
+
+
+def _distances(metrics: dict[str, Any]) -> dict[str, str]:
+    """Returns the first distance of each feature network, by the network's name."""
+    return {network: next(iter(one["measures"])) for network, one in metrics.items()}
+
+
+def _figure(panels: int, runs: int) -> Figure:
+    return Figure(figsize=(5.2 * panels + 1.5, 4.4 + 0.12 * runs), dpi=110, layout="constrained")
+
+
+def _scatter(axis: Axes, points: Sequence[_Point]) -> None:
+    for one in points:
+        axis.errorbar(one.x, one.y, one.y_error, one.x_error, markersize=7, capsize=3, linestyle="", **_style(one.row))
+    axis.margins(0.15)
+    axis.grid(color="0.92")
+    axis.set_axisbelow(True)
+
+
+def _explain(figure: Figure, rows: Sequence[Measures], shown: set[int]) -> None:
+    """Writes a legend below the panels. Names are of folders: a dollar is a dollar."""
+    numbers = sorted(shown)
+    handles = [
+        Line2D([], [], color=_COLORS[i % len(_COLORS)], marker=_MARKERS[i % len(_MARKERS)], linestyle="") for i in numbers
+    ]
+    names = [f"{rows[i].run} ({rows[i].system})" for i in numbers]
+    legend = figure.legend(
+        handles, names, loc="outside lower center", ncols=2 if len(names) > 1 else 1, fontsize=9, frameon=False
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _style(row: int) -> dict[str, Any]:
+    return {"color": _COLORS[row % len(_COLORS)], "marker": _MARKERS[row % len(_MARKERS)]}

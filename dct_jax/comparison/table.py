@@ -1,0 +1,194 @@
+"""Tables of runs side by side: aligned text for a terminal, and a flat row a run for CSV."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dct_jax.comparison.measures import Measures, SampleSet, Training, Uncertain
+from dct_jax.tables import align
+
+NONE = "-"
+_MIB = 2**20
+
+
+class Spread(NamedTuple):
+    """A number of samples over their seeds, and that of real pictures."""
+
+    value: Uncertain
+    floor: float
+
+
+def make_tables(rows: Sequence[Measures], is_mixed: bool) -> list[str]:
+    """Makes tables with a line for each run, each with a title.
+
+    Args:
+        rows: of the runs, at least one.
+        is_mixed: whether the first table names the pictures of each run.
+    """
+    makers = (_held_out, _representation, *map(_samples_by, _networks(rows)), _recognition, _cost, _training)
+    tables = []
+    for make in makers:
+        title, header, cells = make(rows, is_mixed)
+        if any(cell != NONE for line in cells for cell in line):
+            tables.append(f"{title}\n\n" + align([("", *header), *((row.run, *line) for row, line in zip(rows, cells))]))
+    return tables
+
+
+def spread_of(sets: Sequence[SampleSet], network: str, measure: str) -> Spread | None:
+    """Returns a measure of a feature network over the seeds of samples; None without samples."""
+    found = [one.metrics[network]["measures"][measure] for one in sets if network in one.metrics]
+    if not found:
+        return None
+    return Spread(Uncertain.over([one["value"] for one in found]), found[0]["floor"])
+
+
+def flatten(row: Measures) -> dict[str, Any]:
+    """Returns all numbers of a run by the names of the columns of a CSV file."""
+    flat: dict[str, Any] = {"run": row.run, "system": row.system, "fingerprint": row.fingerprint, "data": row.data}
+
+    def add(name: str, value: Uncertain) -> None:
+        flat.update({name: value.mean, f"{name}_error": value.error})
+
+    flat["held_out_pictures"] = row.held_out.pictures
+    if elements := row.held_out.elements:
+        flat |= {"elements_unit": elements.unit, "elements_mean": elements.mean}
+        flat |= {"elements_5_percent": elements.low, "elements_95_percent": elements.high}
+    if bits := row.held_out.bits:
+        flat["bits_kind"] = bits.kind
+        add("bits_per_picture", bits.per_picture)
+        add("bits_per_pixel", bits.per_pixel)
+    if distortion := row.distortion:
+        flat["reconstruction_psnr"] = distortion.psnr
+        flat |= {f"reconstruction_LPIPS-{name}": number for name, number in distortion.lpips.items()}
+        flat |= {f"reconstruction_{name}": number for name, number in distortion.distances.items()}
+    for network, measures in _networks([row]).items():
+        for measure in measures:
+            if spread := spread_of(row.samples, network, measure):
+                name = f"samples_{network}_{measure}"
+                add(name, spread.value)
+                flat[f"{name}_floor"] = spread.floor
+    if recognised := _recognised(row):
+        add("samples_recognised", recognised)
+    if row.recognition:
+        flat |= {"held_out_recognised": row.recognition.held_out, "coded_recognised": row.recognition.coded}
+    for prefix, training in (("", row.training), ("autoencoder_", row.inner_training)):
+        if training:
+            flat |= {f"{prefix}training_minutes": training.minutes, f"{prefix}training_pictures": training.pictures}
+            flat[f"{prefix}training_steps"] = training.steps
+    cost = row.cost
+    flat |= {"parameters": cost.parameters, "autoencoder_parameters": cost.inner_parameters}
+    flat |= {"seconds_alone": cost.seconds_alone, f"seconds_of_{cost.together}": cost.seconds_together}
+    flat |= {"elements_per_second": cost.elements_per_second}
+    return flat | {"memory": cost.memory, "device_memory": cost.device_memory}
+
+
+Cells = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+"""A title, the header, and the cells of each run, without the first column of both."""
+
+
+def _held_out(rows: Sequence[Measures], is_mixed: bool) -> Cells:
+    header = ("system", "elements", "5 %", "95 %", "of", "bits a picture", "bits a pixel", "which")
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        one, bits = row.held_out.elements, row.held_out.bits
+        of_elements = (f"{one.mean:.1f}", f"{one.low:.0f}", f"{one.high:.0f}", one.unit) if one else (NONE,) * 4
+        of_bits = (_pm(bits.per_picture, 1), _pm(bits.per_pixel, 4), bits.kind) if bits else (NONE,) * 3
+        cells.append((row.system, *of_elements, *of_bits, *((row.data,) if is_mixed else ())))
+    title = f"held-out pictures ({rows[0].held_out.pictures}): the elements of a picture, and bits (mean +- standard error)"
+    return title, (*header, *(("data",) if is_mixed else ())), cells
+
+
+def _representation(rows: Sequence[Measures], _: bool) -> Cells:
+    names = list(dict.fromkeys(name for row in rows if row.distortion for name in row.distortion.lpips))
+    distances = list(dict.fromkeys(name for row in rows if row.distortion for name in row.distortion.distances))
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        if one := row.distortion:
+            of_names = [_number(one.lpips.get(name), 4) for name in names] + [
+                _number(one.distances.get(x), 3) for x in distances
+            ]
+            cells.append((f"{one.psnr:.2f}", *of_names))
+        else:
+            cells.append((NONE,) * (1 + len(names) + len(distances)))
+    header = ("PSNR, dB", *(f"LPIPS, {name}" for name in names), *(name.replace("_", ", ") for name in distances))
+    return "the representation alone: held-out pictures after the codec or the autoencoder", header, cells
+
+
+def _samples_by(network: str) -> Callable[[Sequence[Measures], bool], Cells]:
+    def make(rows: Sequence[Measures], _: bool) -> Cells:
+        measures = _networks(rows)[network]
+        cells: list[tuple[str, ...]] = []
+        for row in rows:
+            spreads = [(spread_of(row.samples, network, one), 4 if one in ("precision", "recall") else 3) for one in measures]
+            cells.append(tuple(cell for one, digits in spreads for cell in _spread(one, digits)))
+        sets = next(row.samples for row in rows if row.samples)
+        counts = sets[0].metrics[network]
+        seeds = ", ".join(str(one.seed) for one in sets)
+        title = f"{counts['fake']} samples against {counts['real']} training pictures by {network} features, seeds {seeds}"
+        return f"{title} (mean +- standard error of the seeds)", tuple(x for one in measures for x in (one, "floor")), cells
+
+    return make
+
+
+def _recognition(rows: Sequence[Measures], _: bool) -> Cells:
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        recognised, one = _recognised(row), row.recognition
+        real = (f"{one.held_out:.1%}", f"{one.coded:.1%}") if one else (NONE, NONE)
+        cells.append((_pm(recognised, 1, 100, " %") if recognised else NONE, *real))
+    title = "the share of pictures whose class a classifier of training pictures recognises"
+    return title, ("samples", "held-out pictures", "these, coded"), cells
+
+
+def _cost(rows: Sequence[Measures], _: bool) -> Cells:
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        cost = row.cost
+        memory = cost.memory if cost.device_memory is None else cost.device_memory
+        cells.append(
+            (
+                f"{cost.parameters:,}",
+                NONE if cost.inner_parameters is None else f"{cost.inner_parameters:,}",
+                *(NONE if x is None else f"{x:.3g}" for x in (cost.seconds_alone, cost.seconds_together)),
+                NONE if cost.elements_per_second is None else f"{cost.elements_per_second:,.0f}",
+                NONE if memory is None else f"{memory / _MIB:,.0f}",
+            )
+        )
+    together = rows[0].cost.together
+    header = ("parameters", "autoencoder's", "s a sample, alone", f"of {together}", "elements/s", "MiB at most")
+    return "cost: seconds and memory are of a process that loads the model and samples, and does nothing else", header, cells
+
+
+def _training(rows: Sequence[Measures], _: bool) -> Cells:
+    cells: list[tuple[str, ...]] = [(*_trained(row.training), *_trained(row.inner_training)) for row in rows]
+    header = ("steps", "minutes", "pictures", "autoencoder: steps", "minutes", "pictures")
+    return "training: minutes of steps, without pauses and evaluations", header, cells
+
+
+def _trained(training: Training | None) -> tuple[str, ...]:
+    if training is None:
+        return (NONE,) * 3
+    return f"{training.steps:,}", f"{training.minutes:.1f}", f"{training.pictures:,}"
+
+
+def _networks(rows: Sequence[Measures]) -> Mapping[str, list[str]]:
+    """Returns the measures of each feature network that samples of any run are measured by."""
+    sets = (row.samples[0] for row in rows if row.samples)
+    return {name: list(metrics["measures"]) for one in sets for name, metrics in one.metrics.items()}
+
+
+def _recognised(row: Measures) -> Uncertain | None:
+    shares = [one.recognised for one in row.samples if one.recognised is not None]
+    return Uncertain.over(shares) if shares else None
+
+
+def _spread(spread: Spread | None, digits: int) -> tuple[str, str]:
+    return (_pm(spread.value, digits), f"{spread.floor:.{digits}f}") if spread else (NONE, NONE)
+
+
+def _pm(value: Uncertain, digits: int, scale: float = 1, unit: str = "") -> str:
+    error = "" if value.error is None else f" +- {scale * value.error:.{digits}f}"
+    return f"{scale * value.mean:.{digits}f}{error}{unit}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NONE if value is None else f"{value:.{digits}f}"
