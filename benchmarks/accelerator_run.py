@@ -4,7 +4,8 @@ samples in a folder.
     python benchmarks/accelerator_run.py OUT [--seconds 120 --json FILE]
 
 OUT gets samples.png and run.tar.gz, the run's folder with its last checkpoint, of at most 16 MB:
-unpack it for `sample`, `evaluate`, or to go on.
+unpack it for `sample` and `evaluate`. It lacks the optimiser's state, so training cannot go on from
+it.
 """
 
 import json as json_format
@@ -24,6 +25,7 @@ from machine import Figure, Record
 
 from dct_jax.commands import main as command
 from dct_jax.storage.files import replacing
+from dct_jax.storage.manifest import MANIFEST, write_manifest
 
 LARGEST_FILE = 16 * 10**6
 """Bytes that run.tar.gz may have."""
@@ -47,14 +49,19 @@ def run(name: str, *args: str) -> None:
 
 
 def pack(run_dir: Path, file: Path) -> int:
-    """Writes the run's folder into a tar file; returns its size in bytes.
+    """Writes the run's folder without the optimiser's state into a tar file; returns its size in
+    bytes.
 
     Raises:
         ValueError: if it is larger than LARGEST_FILE; it is not left behind.
     """
-    with replacing(file) as path:
+    with tempfile.TemporaryDirectory() as folder, replacing(file) as path:
+        copy = Path(folder) / run_dir.name
+        shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("optimizer", MANIFEST))
+        for checkpoint in (copy / "checkpoints").iterdir():
+            write_manifest(checkpoint)  # of the files that are left: else it is a damaged checkpoint
         with tarfile.open(path, "w:gz") as archive:
-            archive.add(run_dir, run_dir.name)
+            archive.add(copy, copy.name)
         size = path.stat().st_size
         if size > LARGEST_FILE:
             raise ValueError(f"{file.name} has {size / 1e6:.1f} MB; it may have {LARGEST_FILE / 1e6:.0f} and is left out")
