@@ -1,0 +1,65 @@
+"""The script of the study: its plans fit into the minutes, and a cell can be made again."""
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dct_jax.config import DataConfig
+from tests.toys import tiny_config
+
+
+@pytest.fixture
+def study() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("study", Path(__file__).parent.parent / "experiments" / "study.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("data", ["fashion", "landscapes"])
+def test_every_system_gets_the_same_pictures_minutes_and_trials(study: ModuleType, data: str) -> None:
+    contenders = study.contenders(data)
+    assert len({one.name for one in contenders}) == len(contenders) == 4
+    for contender in contenders:
+        assert len(set(study.trials(contender))) == 5
+        speeds = [0.1, 0.02][: len(contender.stages)]
+        plans = study.plan(contender, study.Choice(2.0, 0.25 if len(speeds) > 1 else 1.0), 10.0, speeds, 7)
+        seconds = [plan.training.steps * speed for plan, speed in zip(plans, speeds)]
+        assert sum(seconds) == pytest.approx(600, rel=0.01)
+        assert len(seconds) == 1 or seconds[0] == pytest.approx(150, rel=0.01)
+        for plan, stage in zip(plans, contender.stages):
+            assert (plan.data, plan.seed) == (contenders[0].stages[0].data, 7)
+            assert plan.training.learning_rate == 2 * stage.training.learning_rate
+            assert getattr(plan, "loss", None) is None or plan.loss.adversarial_start <= plan.training.steps
+
+
+@pytest.mark.slow
+def test_a_cell_is_made_again(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All at toy size: speed, search, training and comparison; and the cell once more, anew."""
+    config = tiny_config()
+    data = DataConfig(source="landscapes", image_size=(16, 16), held_out_crops=8)
+    contender = study.Contender("toy", (dataclasses.replace(config, data=data),))
+    monkeypatch.setattr(study, "contenders", lambda data: [contender])
+    monkeypatch.setattr(study, "trials", lambda contender: [study.Choice(rate, 1.0) for rate in (0.5, 1.0)])
+    for name, value in {"SAMPLES": 10, "TIMED": 10, "SEARCH_MINUTES": 0.01}.items():
+        monkeypatch.setattr(study, name, value)
+    tables = []
+    for number in range(2):
+        monkeypatch.setattr(study, "RESULTS", tmp_path / f"results_{number}")
+        monkeypatch.setattr(study, "RUNS", tmp_path / f"runs_{number}")
+        study.RESULTS.mkdir()
+        study.speed("landscapes")
+        study._write(study.RESULTS / "speed_landscapes.json", {"toy": [0.05]})  # of a quiet machine
+        for command in ("search", "train", "compare"):
+            study.run(command, "landscapes", minutes=0.01, seeds=(0,))
+        tables.append(json.loads((study.RESULTS / "landscapes_0.01_minutes" / "comparison.json").read_text()))
+    rows = [{name: table["runs"][0][name] for name in ("fingerprint", "held_out", "samples")} for table in tables]
+    assert rows[0] == rows[1]
+    assert "toy 0 12 steps" in capsys.readouterr().out
