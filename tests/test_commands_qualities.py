@@ -43,6 +43,7 @@ def test_samples_of_a_quality(run: Path, tmp_path: Path, refused: Refused) -> No
     assert "the quality is 61; the model knows qualities 20 to 60" in message
 
 
+@pytest.mark.slow
 def test_a_part_of_a_file_keeps_its_quality(run: Path, tmp_path: Path) -> None:
     image = Image.fromarray(random_image(np.random.default_rng(1), 16, 16))
     for quality, expected in ((44, 44), (80, 30)):

@@ -158,6 +158,7 @@ def test_held_out_pictures_of_the_run_are_upsampled(
         assert SparseDCT.from_jpeg(out / line["file"])[: line["given"]] == given
 
 
+@pytest.mark.slow
 def test_colorizing_keeps_the_luma(luma_first: Path, folder: Path, tmp_path: Path) -> None:
     command = ["colorize", luma_first, folder / "grey.png", folder / "photo.png", "--num", "2", "--format", "jpg"]
     assert main([str(x) for x in (*command, "--label", "canyon", "--out", tmp_path)]) == 0

@@ -216,7 +216,8 @@ def test_a_run_on_codes_is_the_run_on_their_pictures_and_its_folder_alone_makes_
     assert train_at(moved, runs["pictures"]).step == 4
 
 
-@pytest.mark.parametrize("kind", ["sundae", pytest.param("window", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sundae", "window"])
 def test_a_stopped_run_equals_one_that_was_not(kind: str, room: Path, tmp_path: Path) -> None:
     """SIGTERM while batches are placed; all is equal, bit for bit."""
     source, run = f"folder:{room}/pictures", str(room / "run")

@@ -232,6 +232,7 @@ def counting(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, stop_at: i
     return calls
 
 
+@pytest.mark.slow
 @needs_alexnet
 def test_a_comparison_goes_on_and_says_the_same_twice(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -286,6 +287,7 @@ def test_runs_of_other_pictures_are_refused(runs: Runs, tmp_path: Path, refused:
     assert rows_of(out)[0]["data"].endswith("others, part, 8 x 8") and rows_of(out)[0]["held_out"]["pictures"] == 2
 
 
+@pytest.mark.slow
 @needs_alexnet
 def test_classes_are_recognised_by_one_classifier(tmp_path: Path, refused: Refused) -> None:
     source = write_pictures(tmp_path / "pictures", 40)

@@ -49,6 +49,7 @@ def test_times_are_medians_after_a_first_call(monkeypatch: pytest.MonkeyPatch) -
     assert (found.parameters, found.inner_parameters, found.together) == (6, None, 8)
 
 
+@pytest.mark.slow
 def test_a_child_has_its_own_memory_and_end() -> None:
     np.ones(2**28 // 8).sum()  # 256 MiB
     ours = cost.read_peak_memory()

@@ -120,6 +120,7 @@ def test_the_lists_of_every_quality_sum_to_one(quality: int, largest: int) -> No
     assert np.exp(nats).max() < 0.9
 
 
+@pytest.mark.slow
 def test_samples_have_the_quality_that_is_asked_for(model: TrainedModel) -> None:
     """They are lists of that codec and no other, and the sampler's steps give the likelihood of the
     parallel pass."""

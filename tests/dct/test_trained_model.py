@@ -19,6 +19,7 @@ def model() -> dct_jax.TrainedModel:
     return dct_jax.TrainedModel.init(tiny_config(), seed=0)
 
 
+@pytest.mark.slow
 def test_samples_decode_and_have_a_likelihood(model: dct_jax.TrainedModel) -> None:
     lists = model.sample(5, seed=0, batch_size=4)
     assert len(lists) == 5

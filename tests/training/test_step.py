@@ -62,6 +62,7 @@ def test_the_first_step_of_a_fixed_configuration() -> None:
     assert [float(loss), float(metrics.gradient_norm)] == pytest.approx([13.034207, 4.226318], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_devices_and_parts_of_a_batch_give_the_parameters_of_one() -> None:
     """Chunks with different numbers of targets, so that a mean of the devices' or of the parts'
     means would be wrong."""

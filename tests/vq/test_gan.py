@@ -100,6 +100,7 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(
     assert config.grid == (256 // 2 ** (len(multipliers) - 1),) * 2
 
 
+@pytest.mark.slow
 def test_a_step_follows_two_losses_that_the_last_kernel_weighs() -> None:
     """The fourth step, written down anew with explicit gradients of whole losses: the weight, the
     autoencoder's gradient, and where the discriminator goes."""

@@ -194,6 +194,7 @@ def test_the_error_of_held_out_pictures_falls(kind: str) -> None:
     assert numbers["codes_used"] == pytest.approx(len(used) / len(share), abs=0.07)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_with_restarts_equals_one_that_was_not(tmp_path: Path) -> None:
     """SIGTERM while batches are placed; weights, means and counts are equal, bit for bit."""
     config = config_of("ema", steps=12, codes=64, decay=0.5, restart=1.0)

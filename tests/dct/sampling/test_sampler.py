@@ -45,7 +45,8 @@ def test_the_sampler_reports_the_likelihood_of_the_parallel_pass(overlap: int) -
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize(("chunk_size", "overlap"), [pytest.param(6, 2, marks=pytest.mark.slow), (3, 5)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("chunk_size", "overlap"), [(6, 2), (3, 5)])
 def test_every_draw_of_the_loop_has_the_likelihood_of_the_parallel_pass(chunk_size: int, overlap: int) -> None:
     """Symbol by symbol, for a second chunk; also where the overlap reaches beyond the chunk before
     it."""
