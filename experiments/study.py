@@ -111,7 +111,7 @@ def plan(contender: Contender, choice: Choice, minutes: float, speeds: Sequence[
     shares = [1.0] if len(contender.stages) == 1 else [choice.share, 1 - choice.share]
     plans = []
     for stage, share, speed in zip(contender.stages, shares, speeds):
-        steps = max(8, int(60 * minutes * share / speed))
+        steps = max(8, round(60 * minutes * share / speed))
         before = stage.training
         training = replace(
             before,
@@ -131,15 +131,19 @@ def plan(contender: Contender, choice: Choice, minutes: float, speeds: Sequence[
     return plans
 
 
-def train(plans: Sequence[RunConfig], folder: Path) -> Path:
-    """Trains a contender's stages, each in a process of its own. Returns the folder of the last."""
-    last = folder
-    for number, plan in enumerate(plans):
+def run_folders(folder: Path, stages: int) -> list[Path]:
+    """Returns the folders of a contender's runs: that of its samples is the last."""
+    return [folder] if stages == 1 else [folder.with_name(f"{folder.name}_autoencoder"), folder]
+
+
+def train(plans: Sequence[RunConfig], folder: Path) -> None:
+    """Trains a contender's stages, each in a process of its own."""
+    folders = run_folders(folder, len(plans))
+    for number, (config, run) in enumerate(zip(plans, folders)):
         if number:
-            plan = replace(plan, codes=replace(plan.codes, run=str(last)))  # type: ignore[attr-defined]
-        last = folder / str(number)
-        in_child(partial(_train_to_end, plan, last))
-    return last
+            codes = replace(config.codes, run=str(folders[number - 1]))  # type: ignore[attr-defined]
+            config = replace(config, codes=codes)  # type: ignore[call-arg]
+        in_child(partial(_train_to_end, config, run))
 
 
 def _train_to_end(config: RunConfig, folder: Path) -> None:
@@ -160,7 +164,7 @@ def speed(data: Data) -> None:
         changes = {"steps": steps, "evaluate_every": steps, "checkpoint_every": steps}
         plans = [replace(one, training=replace(one.training, **changes)) for one in plans]
         train(plans, folder / contender.name)
-        speeds[contender.name] = [_seconds_a_step(folder / contender.name / str(i)) for i in range(len(plans))]
+        speeds[contender.name] = [_seconds_a_step(run) for run in run_folders(folder / contender.name, len(plans))]
         print(contender.name, *(f"{one:.4f} s" for one in speeds[contender.name]), flush=True)
     _write(file, speeds)
 
@@ -183,7 +187,8 @@ def search(data: Data) -> None:
             if name in found:
                 continue
             plans = plan(contender, choice, SEARCH_MINUTES, speeds[contender.name], SEARCH_SEED)
-            run = train(plans, RUNS / data / "search" / name)
+            run = RUNS / data / "search" / name
+            train(plans, run)
             options = Evaluate(run=str(run), coders=False, samples=SAMPLES)
             measures = in_child(partial(measure_run, options, name, (SEARCH_SEED,), False))
             distance = measures.samples[0].metrics["alexnet"]["measures"]["FD-AlexNet"]["value"]
@@ -220,7 +225,7 @@ def compare(data: Data, minutes: float, seeds: Sequence[int]) -> None:
     for contender in contenders(data):
         for seed in seeds:
             folder = folder_of(data, contender, minutes, seed)
-            runs += [str(folder / str(i)) for i in range(len(contender.stages))]
+            runs += map(str, run_folders(folder, len(contender.stages)))
     out = str(RESULTS / f"{data}_{minutes:g}_minutes")
     main(["compare", *runs, "--samples", str(SAMPLES), "--own-data", "--out", out])
 

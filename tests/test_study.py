@@ -1,7 +1,7 @@
 """The script of the study: its plans fit into the minutes, and a cell can be made again."""
 
 import dataclasses
-import importlib.util
+import importlib
 import json
 from pathlib import Path
 from types import ModuleType
@@ -13,12 +13,10 @@ from tests.toys import tiny_config
 
 
 @pytest.fixture
-def study() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("study", Path(__file__).parent.parent / "experiments" / "study.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, which its child processes can import, too."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "experiments")
+    return importlib.import_module("study")
 
 
 @pytest.mark.parametrize("data", ["fashion", "landscapes"])
@@ -48,7 +46,7 @@ def test_a_cell_is_made_again(
     contender = study.Contender("toy", (dataclasses.replace(config, data=data),))
     monkeypatch.setattr(study, "contenders", lambda data: [contender])
     monkeypatch.setattr(study, "trials", lambda contender: [study.Choice(rate, 1.0) for rate in (0.5, 1.0)])
-    for name, value in {"SAMPLES": 10, "TIMED": 10, "SEARCH_MINUTES": 0.01}.items():
+    for name, value in {"SAMPLES": 8, "TIMED": 10, "SEARCH_MINUTES": 0.01}.items():
         monkeypatch.setattr(study, name, value)
     tables = []
     for number in range(2):
