@@ -52,5 +52,6 @@ lint: $(VENV)/installed
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml $(ANEW)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dct_jax needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(if $(ANEW),--clear) $(VENV)
-	$(RUN) -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt -e .
+	@# Of the 2 GB of packages few files are ever imported; Python compiles those when they are.
+	$(RUN) -m pip install -q --no-compile --disable-pip-version-check -r requirements.txt -r requirements-dev.txt -e .
 	@touch $@

@@ -203,6 +203,7 @@ def test_time_is_shared(script: Script, left: float, least: float, later: list[f
     assert accelerator.time_limit(left, first, others) == allowed
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_or_hangs_does_not_stop_the_others(
     script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

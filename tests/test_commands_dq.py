@@ -75,6 +75,7 @@ def picture_file(runs: Runs, number: int) -> Path:
     return Path(runs.folders["pictures"].removeprefix("folder:")) / f"{number}.png"
 
 
+@pytest.mark.slow
 def test_reconstruct_says_and_shows_how_many_codes_there_are(
     runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,6 +109,7 @@ def test_samples_by_class_and_what_is_left_of_them(run: Path, model: TrainedMode
             assert line["nats"][name] == pytest.approx(of_lists[i], rel=1e-4, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_limits_and_guidance(run: Path, tmp_path: Path) -> None:
     command = ["sample", run, "--num", "4", "--max-triples", "6", "--max-chunks", "9", "--guidance", "2", "--out", tmp_path]
     assert main([str(x) for x in command]) == 0

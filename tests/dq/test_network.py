@@ -108,7 +108,8 @@ def test_a_region_has_the_features_of_its_grain_and_each_gate_the_gradient_of_it
     np.testing.assert_allclose(slopes, of_gates, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("grains", "stem"), [(2, 2), pytest.param(3, 1, marks=slow)])
+@slow
+@pytest.mark.parametrize(("grains", "stem"), [(2, 2), (3, 1)])
 def test_every_kernel_learns_and_the_router_only_in_training(grains: int, stem: int) -> None:
     """Of the reconstruction and the commitment; with noise the router has a gradient."""
     model = model_of(grains, "feature", stem)

@@ -222,7 +222,8 @@ def arrays() -> dict[str, np.ndarray]:
     return found | {"fc.weight": stock[: 1008 * 2048 // 8].reshape(1008, -1), "fc.bias": stock[:1008]}
 
 
-@pytest.mark.parametrize("old", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("old", [False, True])
 def test_inception_reads_a_file(old: bool, arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
     stock = arrays["fc.bias"].base
 
