@@ -31,8 +31,8 @@ class Compress:
 
     Attributes:
         run: folder of the run whose best checkpoint is used; `decompress` needs this run, too.
-        image: a JPEG file with the quantisation tables and the chroma subsampling that the model
-            was trained with; or a folder, whose tree is searched for JPEG files.
+        image: a JPEG file of any size, with the quantisation tables and the chroma subsampling that
+            the model was trained with; or a folder, whose tree is searched for JPEG files.
         label: the class by name or number, for a class-conditional model.
         strict: refuse files with bytes after their last block, which do not come back.
         verify: decompress each file before it is written. One that does not come back is left out.
