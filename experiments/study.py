@@ -159,9 +159,9 @@ def speed(data: Data) -> None:
     file, folder = RESULTS / f"speed_{data}.json", RUNS / "speed" / f"{data}_{int(time.time())}"
     speeds = {}
     for contender in contenders(data):
-        steps = 2 * TIMED
-        plans = plan(contender, Choice(), 1.0, [1.0] * len(contender.stages), seed=0)
-        changes = {"steps": steps, "evaluate_every": steps, "checkpoint_every": steps}
+        stages, steps = len(contender.stages), 2 * TIMED
+        plans = plan(contender, Choice(), stages * steps / 60, [1.0] * stages, seed=0)  # so many steps each
+        changes = {"evaluate_every": steps, "checkpoint_every": steps}
         plans = [replace(one, training=replace(one.training, **changes)) for one in plans]
         train(plans, folder / contender.name)
         speeds[contender.name] = [_seconds_a_step(run) for run in run_folders(folder / contender.name, len(plans))]
