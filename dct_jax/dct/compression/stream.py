@@ -33,7 +33,10 @@ import numpy as np
 from dct_jax.codec import SparseDCT
 
 MAGIC, VERSION = 0xDC, 3
-READABLE = (1, 2, 3)
+_SIZE, _LABEL, _QUALITY, _HINTS, _GROUPS = 1, 2, 4, 8, 16
+_OLDER = _SIZE | _LABEL
+_FOLLOWS = {1: _OLDER, 2: _OLDER, 3: _OLDER | _QUALITY | _HINTS | _GROUPS}  # by version, what may follow
+READABLE = tuple(_FOLLOWS)
 """These versions can be read. In version 1 the probabilities are those of one list alone in the
 model, in version 2 those of a row of a batch; readers must find them to the last bit. Version 3 has
 decisions, of which readers need not."""
@@ -42,8 +45,6 @@ TOLERANCES = range(8, 49)
 """The n of the tolerances 2^-n that can be read. A smaller one means nothing in float64, and a
 larger one would need a hint for every decision."""
 
-_SIZE, _LABEL, _QUALITY, _HINTS, _GROUPS = 1, 2, 4, 8, 16
-_FOLLOWS = {1: _SIZE | _LABEL, 2: _SIZE | _LABEL, 3: 31}
 _LARGEST = 2**31  # of a number of variable length
 
 
