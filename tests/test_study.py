@@ -36,6 +36,35 @@ def test_every_system_gets_the_same_pictures_minutes_and_trials(study: ModuleTyp
             assert getattr(plan, "loss", None) is None or plan.loss.adversarial_start <= plan.training.steps
 
 
+def test_autoencoders_of_equal_configurations_are_shared(study: ModuleType, tmp_path: Path) -> None:
+    _, window, sundae, _ = study.contenders("fashion")
+    rates = ((window, 0.5), (sundae, 0.5), (window, 1.0))
+    cells = [
+        study.Cell(tuple(study.plan(one, study.Choice(rate), 10.0, [0.1, 0.1], 0)), tmp_path / f"{one.name}_{rate}")
+        for one, rate in rates
+    ]
+    autoencoders, priors = zip(*(cell.folders for cell in cells))
+    assert autoencoders[0] == autoencoders[1] != autoencoders[2]
+    assert len(set(priors)) == 3
+
+
+def test_the_table_has_means_over_seeds(study: ModuleType, tmp_path: Path) -> None:
+    report = importlib.import_module("study_report")
+    names = "run,elements_mean,elements_unit,bits_per_pixel,parameters,samples_recognised"
+    lines = ["a_b_0,50,codes,1.0,1500000,", "a_b_1,50,codes,1.5,1500000,", "c_0,7.6,triples,,2500000,0.5"]
+    (tmp_path / "comparison.csv").write_text("\n".join([names, *lines]) + "\n")
+    table = report.make_table(report.read_rows(tmp_path))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert rows == [
+        ["", "a_b", "c"],
+        ["---", "---", "---"],
+        ["elements", "50", "8"],
+        ["bits per pixel", "1.250 ± 0.250", "-"],  # the standard deviation, 0.354, by the root of 2
+        ["recognised, %", "-", "50.0"],
+        ["M parameters", "1.50", "2.50"],
+    ]
+
+
 @pytest.mark.slow
 def test_a_cell_is_made_again(
     study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -57,7 +86,9 @@ def test_a_cell_is_made_again(
         study._write(study.RESULTS / "speed_landscapes.json", {"toy": [0.05]})  # of a quiet machine
         for command in ("search", "train", "compare"):
             study.run(command, "landscapes", minutes=0.01, seeds=(0,))
+        importlib.import_module("study_report").report("landscapes", 0.01)
+        assert (study.RESULTS / "landscapes_0.01_minutes" / "samples.png").stat().st_size > 10_000
+        assert "| elements | " in capsys.readouterr().out
         tables.append(json.loads((study.RESULTS / "landscapes_0.01_minutes" / "comparison.json").read_text()))
     rows = [{name: table["runs"][0][name] for name in ("fingerprint", "held_out", "samples")} for table in tables]
     assert rows[0] == rows[1]
-    assert "toy 0 12 steps" in capsys.readouterr().out
