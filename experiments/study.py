@@ -72,13 +72,13 @@ class Choice:
 def contenders(data: Data) -> list[Contender]:
     """Returns the systems, with the configurations of their experiments and the same pictures."""
     model, suffix = load_experiment(data), "fashion" if data == "fashion" else "landscapes_64"
-    grid, dynamic = (replace(load_experiment(name), data=model.data) for name in ("vqvae_fashion", "dq_fashion"))
+    grid, dynamic = load_experiment(f"vqvae_{suffix}"), replace(load_experiment("dq_fashion"), data=model.data)
     dq_transformer: Any = load_experiment("dq_transformer_fashion")
     if data == "landscapes":
-        # The experiments of this size learn from LPIPS, which takes more than nine tenths of a step
-        # on two cores, and from the same network as FD-AlexNet, the ruler here. So these are the
-        # autoencoders of Fashion-MNIST for larger pictures: codes of 4 x 4 pixels, 16 x 16 of them;
-        # or, of the DQ-VAE, of 8 x 8 pixels and, in half of the regions, of 4 x 4.
+        # dq_landscapes_64 learns from LPIPS, which takes more than nine tenths of a step on two
+        # cores, and from the network of FD-AlexNet, the ruler here. So this is the DQ-VAE of
+        # Fashion-MNIST with one level more: codes of 8 x 8 pixels, and of 4 x 4 in half of the
+        # regions.
         dynamic = replace(dynamic, model=replace(dynamic.model, multipliers=(1, 1, 1)))  # type: ignore[attr-defined, call-arg]
         dq_transformer = replace(dq_transformer, training=replace(dq_transformer.training, batch_size=16))
 

@@ -3,7 +3,8 @@
     python experiments/study_report.py fashion            # 10 minutes; --minutes 60 for those
 
 prints a table in Markdown with a row for each system, means over its runs of three seeds with their
-standard errors, and writes samples.png beside the comparison: a row of equal seeds for each system.
+standard errors, and writes beside the comparison samples of equal seeds: samples.png has a row for
+each system, SYSTEM.png has that row alone.
 """
 
 import csv
@@ -16,9 +17,11 @@ import numpy as np
 import study
 import tyro
 from matplotlib.figure import Figure
+from PIL import Image
 
 from dct_jax.commands.compare import in_child
 from dct_jax.comparison.measures import Uncertain
+from dct_jax.plots import image_grid
 
 SHOWN, SAMPLE_SEED = 10, 0
 
@@ -132,6 +135,8 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
     real, labels = in_child(partial(real_pictures, runs / f"{names[0]}_{study.SEEDS[0]}"))
     pictures = [real, *(in_child(partial(sample, runs / f"{name}_{study.SEEDS[0]}", labels)) for name in names)]
     show_samples(["held-out", *names], pictures).savefig(folder / "samples.png")
+    for name, images in zip(names, pictures[1:]):
+        Image.fromarray(image_grid(images, columns=SHOWN, scale=2)).save(folder / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ AUTOENCODERS = {  # rows and columns of codes, of the finest grain, and how many
     "vqgan_tiny_imagenet_64": ((16, 16), 1024),
     "vqvae_256_channels": ((7, 7), 512),
     "vqvae_fashion": ((7, 7), 512),
+    "vqvae_landscapes_64": ((16, 16), 512),
 }
 PRIORS = {  # rows and columns of codes, and how many codes there are
     "dq_transformer_fashion": ((14, 14), 512),
