@@ -14,7 +14,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from dct_jax.commands.arguments import parse
@@ -55,7 +54,7 @@ def arguments(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     if own.devices_per_process and not own.processes:
         raise ValueError("--devices-per-process is for --processes; name that, too")
     # Wrong overrides are better told once than by every process.
-    parse(Train, rest[1:], f"train {rest[0]}", Train(load_experiment(rest[0]), Path("runs")))
+    parse(Train, rest[1:], f"train {rest[0]}", Train(load_experiment(rest[0]), "runs"))
     return own, rest
 
 

@@ -21,6 +21,8 @@ from dct_jax.published import locate, results_folder
 from dct_jax.storage.files import replacing
 
 T = TypeVar("T")
+SECONDS_TO_END = 10
+"""How long a process that has answered may take to end."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,12 @@ def in_child(function: Callable[[], T]) -> T:
         killed = process.exitcode is not None and process.exitcode < 0
         how = f"was killed by signal {-(process.exitcode or 0)}; perhaps there was too little memory" if killed else "failed"
         raise ValueError(f"the process that measures it {how}") from None
+    except BaseException:  # this one is interrupted
+        process.terminate()
+        raise
     finally:
-        process.terminate()  # if this one is interrupted
+        process.join(SECONDS_TO_END)  # a process that is stopped while it ends leaves its semaphores behind
+        process.terminate()
         process.join()
     if error:
         raise error
