@@ -121,6 +121,11 @@ class CodePriorConfig(RunConfig):
         else:
             check_range(codes, LEVELS)
 
+    @property
+    def sizes(self) -> object:
+        """The room `model`."""
+        raise NotImplementedError
+
     def network(self) -> "nn.Module":
         """The Flax module: of grids of codes, int32 [B, h, w], and labels, int32 [B], to logits."""
         raise NotImplementedError

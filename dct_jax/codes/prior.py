@@ -250,8 +250,8 @@ class TrainedCodePrior(Trained):
         """What the variables compute. How the autoencoder was trained does not matter."""
         inner = self.config.autoencoder
         codes = [inner.system, meaning(inner.quantizer), meaning(inner.sizes)] if inner else LEVELS
-        own = self.config.__dict__["model"]
-        return [self.config.system, codes, self.config.codes.num_classes, meaning(own), self.config.data.image_size]
+        own = meaning(self.config.sizes)
+        return [self.config.system, codes, self.config.codes.num_classes, own, self.config.data.image_size]
 
 
 def _shape_like(old: Any, name: str, value: Any) -> Any:

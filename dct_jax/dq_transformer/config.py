@@ -92,6 +92,11 @@ class DQTransformerConfig(CodePriorConfig):
         height, width = self.dq_vae.regions
         return f"{height} x {width} regions of 1 to {4 ** (self.dq_vae.model.grains - 1)} codes"
 
+    @property
+    def sizes(self) -> StackConfig:
+        """The room `model`."""
+        return self.model
+
     def network(self) -> "DQTransformer":
         """The Flax module."""
         from dct_jax.dq_transformer.network import DQTransformer

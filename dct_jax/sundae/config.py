@@ -111,6 +111,11 @@ class SundaeConfig(CodePriorConfig):
     model: SundaeModelConfig = field(default_factory=SundaeModelConfig)
     unroll: UnrollConfig = field(default_factory=UnrollConfig)
 
+    @property
+    def sizes(self) -> SundaeModelConfig:
+        """The room `model`."""
+        return self.model
+
     def network(self) -> "SundaeNetwork":
         """The Flax module."""
         from dct_jax.sundae.network import SundaeNetwork

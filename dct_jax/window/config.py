@@ -67,6 +67,11 @@ class WindowConfig(CodePriorConfig):
     system = "window transformer"
     model: WindowModelConfig = field(default_factory=WindowModelConfig)
 
+    @property
+    def sizes(self) -> WindowModelConfig:
+        """The room `model`."""
+        return self.model
+
     def network(self) -> "WindowTransformer":
         """The Flax module."""
         from dct_jax.window.network import WindowTransformer
