@@ -1,13 +1,14 @@
-"""The tables and the figure of the study, of what `study.py compare` wrote.
+"""The table and the pictures of the study, of what `study.py compare` wrote.
 
     python experiments/study_report.py fashion            # 10 minutes; --minutes 60 for those
 
-prints a table in Markdown with a row for each system, means over its runs of three seeds with their
-standard errors, and writes beside the comparison samples of equal seeds: samples.png has a row for
-each system, SYSTEM.png has that row alone.
+prints a table in Markdown with a column for each system, means over its runs of three seeds with
+their standard errors, and writes beside the comparison samples of equal seeds: samples.png has a
+row for each system, SYSTEM.png has that row alone.
 """
 
 import csv
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,101 +27,117 @@ from dct_jax.plots import image_grid
 SHOWN, SAMPLE_SEED = 10, 0
 
 
-class Column(NamedTuple):
-    """A column of the table.
+class Line(NamedTuple):
+    """A line of the table.
 
     Attributes:
         title: in the table.
-        name: in comparison.csv.
+        column: of comparison.csv.
         digits: behind the point.
+        scale: by which numbers are multiplied.
     """
 
     title: str
-    name: str
+    column: str
     digits: int
+    scale: float = 1.0
 
 
-COLUMNS = (
-    Column("elements", "elements_mean", 0),
-    Column("bits per pixel", "bits_per_pixel", 3),
-    Column("PSNR, dB", "reconstruction_psnr", 1),
-    Column("FD of reconstructions", "reconstruction_FD-AlexNet", 2),
-    Column("FD of samples", "samples_alexnet_FD-AlexNet", 2),
-    Column("precision", "samples_alexnet_precision", 2),
-    Column("recall", "samples_alexnet_recall", 2),
-    Column("recognised, %", "samples_recognised", 1),
-    Column("M parameters", "parameters", 2),
-    Column("+ autoencoder", "autoencoder_parameters", 2),
-    Column("seconds a sample", "seconds_alone", 2),
-    Column("of 64", "seconds_of_64", 3),
+LINES = (
+    Line("elements of a picture", "elements_mean", 0),
+    Line("bits per pixel of these elements", "bits_per_pixel", 3),
+    Line("PSNR of the representation, dB", "reconstruction_psnr", 1),
+    Line("FD-AlexNet of the representation", "reconstruction_FD-AlexNet", 2),
+    Line("FD-AlexNet of samples", "samples_alexnet_FD-AlexNet", 2),
+    Line("its floor, of real pictures", "samples_alexnet_FD-AlexNet_floor", 2),
+    Line("precision", "samples_alexnet_precision", 2),
+    Line("recall", "samples_alexnet_recall", 2),
+    Line("samples recognised, %", "samples_recognised", 1, 100),
+    Line("real pictures recognised, %", "held_out_recognised", 1, 100),
+    Line("parameters, M", "parameters", 2, 1e-6),
+    Line("parameters of the autoencoder, M", "autoencoder_parameters", 2, 1e-6),
+    Line("seconds of a sample alone", "seconds_alone", 2),
+    Line("seconds of a sample among 64", "seconds_of_64", 3),
 )
-SCALES = {"samples_recognised": 100.0, "parameters": 1e-6, "autoencoder_parameters": 1e-6}
-
-
-def folder_of(data: study.Data, minutes: float) -> Path:
-    """Returns the folder of a comparison's results."""
-    return study.RESULTS / f"{data}_{minutes:g}_minutes"
 
 
 def read_rows(folder: Path) -> dict[str, list[dict[str, str]]]:
-    """Reads the runs of a comparison by their system: all of a run's name before its seed."""
+    """Reads the runs of a comparison by their system: all of a run's name before its seed.
+
+    Raises:
+        ValueError: if there is no comparison, or if systems have not as many runs as each other.
+    """
     rows: dict[str, list[dict[str, str]]] = {}
-    with (folder / "comparison.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
+    file = folder / "comparison.csv"
+    if not file.exists():
+        raise ValueError(f"{file} is not there; study.py compare writes it")
+    with file.open(newline="") as lines:
+        for row in csv.DictReader(lines):
             rows.setdefault(row["run"].rsplit("_", 1)[0], []).append(row)
+    if len({len(runs) for runs in rows.values()}) != 1:
+        counts = ", ".join(f"{len(runs)} of {name}" for name, runs in rows.items())
+        raise ValueError(f"{file} has {counts or 'no runs'}; each system must have as many runs")
     return rows
 
 
-def summarise(runs: Sequence[dict[str, str]], column: Column) -> str:
+def summarise(runs: Sequence[dict[str, str]], line: Line) -> str:
     """Writes the mean of a column over runs, with its standard error if it can be seen."""
-    numbers = [float(run[column.name]) * SCALES.get(column.name, 1.0) for run in runs if run.get(column.name)]
+    numbers = [float(run[line.column]) * line.scale for run in runs if run.get(line.column)]
     if not numbers:
         return "-"
     found = Uncertain.over(numbers)
-    mean, error = f"{found.mean:.{column.digits}f}", f"{found.error or 0:.{column.digits}f}"
+    mean, error = f"{found.mean:.{line.digits}f}", f"{found.error or 0:.{line.digits}f}"
     return f"{mean} ± {error}" if float(error) else mean
 
 
 def make_table(rows: dict[str, list[dict[str, str]]]) -> str:
     """Makes a table in Markdown, with a line for each measure and a column for each system."""
-    lines = [["", *rows], ["---"] * (1 + len(rows))]
-    for column in COLUMNS:
-        cells = [summarise(runs, column) for runs in rows.values()]
+    table = [
+        ["", *rows],
+        ["---"] * (1 + len(rows)),
+        ["an element is one of", *(runs[0]["elements_unit"] for runs in rows.values())],
+    ]
+    for line in LINES:
+        cells = [summarise(runs, line) for runs in rows.values()]
         if any(cell != "-" for cell in cells):
-            lines.append([column.title, *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            table.append([line.title, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in table)
 
 
 def show_samples(names: Sequence[str], pictures: Sequence[Sequence[np.ndarray]]) -> Figure:
-    """Plots samples of the same seeds: a row for each system, first real pictures."""
+    """Plots pictures with a row for each name, pictures of the same seeds among each other."""
     figure = Figure((SHOWN * 0.9 + 1.4, len(names) * 0.95), dpi=150, layout="constrained")
     axes = figure.subplots(len(names), SHOWN, squeeze=False)
-    for line, name, images in zip(axes, names, pictures):
-        line[0].set_ylabel(name.replace("_", "\n"), rotation=0, ha="right", va="center")
-        for axis, image in zip(line, images):
-            axis.imshow(image, interpolation="nearest")
+    for row, name, images in zip(axes, names, pictures):
+        row[0].set_ylabel(name.replace("_", "\n"), rotation=0, ha="right", va="center")
+        for axis in row:
             axis.set_xticks([])
             axis.set_yticks([])
             for spine in axis.spines.values():
                 spine.set_visible(False)
+        for axis, image in zip(row, images):
+            axis.imshow(image, interpolation="nearest")
     return figure
 
 
 def real_pictures(run: Path) -> tuple[list[np.ndarray], list[int]]:
-    """Returns held-out pictures of a run, one of each class if it has classes, and all labels."""
+    """Returns held-out pictures of a run, one of each class if it has classes, and the labels of
+    samples beside them."""
     from dct_jax.commands.own_data import own_sources
     from dct_jax.data.pictures import SeenPictures
     from dct_jax.run import load
 
     config = load(run).config
     seen = SeenPictures(own_sources(config.data, True)[1], config, config.data.held_out_crops, repeat=True)
-    labels, count = seen.labels(len(seen)), config.reader().num_classes
-    wanted = [labels.index(one) for one in range(count)] if count else range(0, len(seen), len(seen) // SHOWN)
-    return [seen[i] for i in wanted[:SHOWN]], [labels[i] for i in wanted[:SHOWN]]
+    if not (count := config.reader().num_classes):
+        return [seen[i] for i in range(0, len(seen), max(1, len(seen) // SHOWN))][:SHOWN], [0]
+    labels = seen.labels(len(seen))
+    shown = [one for one in range(count) if one in labels][:SHOWN]
+    return [seen[labels.index(one)] for one in shown], shown
 
 
 def sample(run: Path, labels: Sequence[int]) -> list[np.ndarray]:
-    """Samples pictures of a run, the same seed and classes for all runs."""
+    """Samples pictures of a run, of the same seed and classes for all runs."""
     from dct_jax.run import load
 
     found = dict(load(run).sample_pictures(SHOWN, SAMPLE_SEED, labels, SHOWN))  # type: ignore[attr-defined]
@@ -128,8 +145,14 @@ def sample(run: Path, labels: Sequence[int]) -> list[np.ndarray]:
 
 
 def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 10.0) -> None:
-    """Prints the table of the study's runs, and writes their samples side by side."""
-    folder, runs = folder_of(data, minutes), study.RUNS / data / f"{minutes:g}_minutes"
+    """Prints the table of the study's runs, and writes their samples side by side.
+
+    Args:
+        data: the pictures.
+        minutes: of training.
+    """
+    name = f"{minutes:g}_minutes"
+    folder, runs = study.RESULTS / f"{data}_{name}", study.RUNS / data / name
     print(make_table(read_rows(folder)))
     names = [one.name for one in study.contenders(data)]
     real, labels = in_child(partial(real_pictures, runs / f"{names[0]}_{study.SEEDS[0]}"))
@@ -140,4 +163,8 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
 
 
 if __name__ == "__main__":
-    tyro.cli(report)
+    try:
+        tyro.cli(report)
+    except ValueError as error:
+        print(f"study_report: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -53,16 +54,60 @@ def test_the_table_has_means_over_seeds(study: ModuleType, tmp_path: Path) -> No
     names = "run,elements_mean,elements_unit,bits_per_pixel,parameters,samples_recognised"
     lines = ["a_b_0,50,codes,1.0,1500000,", "a_b_1,50,codes,1.5,1500000,", "c_0,7.6,triples,,2500000,0.5"]
     (tmp_path / "comparison.csv").write_text("\n".join([names, *lines]) + "\n")
+    with pytest.raises(ValueError, match="has 2 of a_b, 1 of c; each system must have as many runs"):
+        report.read_rows(tmp_path)
+    (tmp_path / "comparison.csv").write_text("\n".join([names, *lines, lines[-1].replace("c_0", "c_1")]) + "\n")
     table = report.make_table(report.read_rows(tmp_path))
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert rows == [
         ["", "a_b", "c"],
         ["---", "---", "---"],
-        ["elements", "50", "8"],
-        ["bits per pixel", "1.250 ± 0.250", "-"],  # the standard deviation, 0.354, by the root of 2
-        ["recognised, %", "-", "50.0"],
-        ["M parameters", "1.50", "2.50"],
+        ["an element is one of", "codes", "triples"],
+        ["elements of a picture", "50", "8"],
+        ["bits per pixel of these elements", "1.250 ± 0.250", "-"],  # the standard deviation, 0.354, by the root of 2
+        ["samples recognised, %", "-", "50.0"],
+        ["parameters, M", "1.50", "2.50"],
     ]
+
+
+def test_after_an_error_no_other_training_begins(study: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other worker once went on for hours before the error was told."""
+    called: list[int] = []
+
+    def fail(number: int) -> None:
+        called.append(number)
+        raise ValueError(f"number {number} failed")
+
+    monkeypatch.setattr(study, "in_child", lambda function: function.args[1]())
+    with pytest.raises(ValueError, match="number 0 failed"):
+        study.run_together([partial(fail, number) for number in range(9)], 1)
+    assert called == [0]
+
+
+def test_a_loss_that_is_not_finite_ends_its_cell_alone(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It once stopped the search for good."""
+    run = importlib.import_module("dct_jax.run")
+
+    def diverge(config: object, folder: Path) -> None:
+        folder.mkdir()
+        raise FloatingPointError("step 3: the loss is not finite")
+
+    monkeypatch.setattr(run, "train_at", diverge)
+    contender, *_ = study.contenders("fashion")
+    cell = study.Cell(tuple(study.plan(contender, study.Choice(), 1.0, [0.1], 0)), tmp_path / "run")
+    assert not cell.diverged
+    study._train_to_end(cell.plans[0], cell.folder)
+    assert cell.diverged
+    monkeypatch.setattr(run, "train_at", None)  # it is not tried again
+    study._train_to_end(cell.plans[0], cell.folder)
+
+
+@pytest.mark.parametrize("fields", [{"minutes": 0.0}, {"minutes": -1.0}, {"seeds": ()}, {"together": 0}, {"together": 999}])
+def test_bad_fields_are_a_line(study: ModuleType, fields: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="minutes must be above 0, there must be a seed, and together must be from 1 to"):
+        study.run("train", "fashion", **fields)
 
 
 @pytest.mark.slow
@@ -75,7 +120,7 @@ def test_a_cell_is_made_again(
     contender = study.Contender("toy", (dataclasses.replace(config, data=data),))
     monkeypatch.setattr(study, "contenders", lambda data: [contender])
     monkeypatch.setattr(study, "trials", lambda contender: [study.Choice(rate, 1.0) for rate in (0.5, 1.0)])
-    for name, value in {"SAMPLES": 8, "TIMED": 10, "SEARCH_MINUTES": 0.01}.items():
+    for name, value in {"HELD_OUT": {"landscapes": 8}, "SAMPLES": 8, "TIMED": 10, "SEARCH_MINUTES": 0.01}.items():
         monkeypatch.setattr(study, name, value)
     tables = []
     for number in range(2):
@@ -88,7 +133,7 @@ def test_a_cell_is_made_again(
             study.run(command, "landscapes", minutes=0.01, seeds=(0,))
         importlib.import_module("study_report").report("landscapes", 0.01)
         assert (study.RESULTS / "landscapes_0.01_minutes" / "samples.png").stat().st_size > 10_000
-        assert "| elements | " in capsys.readouterr().out
+        assert "| elements of a picture | " in capsys.readouterr().out
         tables.append(json.loads((study.RESULTS / "landscapes_0.01_minutes" / "comparison.json").read_text()))
     rows = [{name: table["runs"][0][name] for name in ("fingerprint", "held_out", "samples")} for table in tables]
     assert rows[0] == rows[1]

@@ -47,7 +47,7 @@ class MetricsLog:
 
     def write(self, step: int, **values: Any) -> None:
         """Writes the values of a step: numbers, or dictionaries of numbers."""
-        record = {"step": step, **values, "time": round(time.time(), 1)}
+        record = {"step": step, **values, "time": round(time.time(), 3)}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         self._tracker.log_numbers(record)
