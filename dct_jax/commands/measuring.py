@@ -214,9 +214,9 @@ class _Run:
     @cached_property
     def training_pictures(self) -> "SeenPictures":
         """The pictures that samples are compared with, as `evaluate` chooses them."""
-        from dct_jax.data.pictures import SeenPictures
+        from dct_jax.data.pictures import reference_pictures
 
-        return SeenPictures(compared_sources(self.config.data, self.options)[0], self.config, self.options.references)
+        return reference_pictures(compared_sources(self.config.data, self.options)[0], self.config, self.options.references)
 
     @cached_property
     def networks(self) -> "list[FeatureNetwork]":

@@ -33,7 +33,7 @@ def compare_samples(
     network: "FeatureNetwork",
     num: int,
     seed: int,
-    references: int,
+    references: int | None,
     batch_size: int,
     out: Path,
 ) -> tuple[dict[str, Any], dict[str, Figure]]:
@@ -46,7 +46,7 @@ def compare_samples(
         sources: of training pictures and of held-out ones.
         network: its features are compared.
         num, seed: of the samples.
-        references: the most training pictures to compare with.
+        references: how many training pictures; see `reference_pictures`.
         batch_size: samples at a time.
         out: gets the samples, one PNG file each, in FOLDERS; see `check_folders`.
 
@@ -57,13 +57,13 @@ def compare_samples(
         ValueError: if there are too few pictures.
     """
     from dct_jax.commands.picture_sets import compare_sets, nearest_pictures
-    from dct_jax.data.pictures import Mapped, SeenPictures, SourcePictures
+    from dct_jax.data.pictures import Mapped, SeenPictures, SourcePictures, reference_pictures
     from dct_jax.data.sources import open_source
     from dct_jax.evaluation.reference import statistics
     from dct_jax.evaluation.sample_metrics import KEEP, check_counts, compare_statistics
     from dct_jax.storage.caches import cache_folder
 
-    real = SeenPictures(sources[0], model.config, references)
+    real = reference_pictures(sources[0], model.config, references)
     others = SeenPictures(sources[1], model.config, num, repeat=True)
     check_counts(len(real), num)
 

@@ -76,6 +76,21 @@ class SeenPictures:
         return find(self._source, self._pictures[index], self._reader, rng, train=False).seen
 
 
+MOST_REFERENCES = 10_000
+
+
+def reference_pictures(source: Source, config: RunConfig, num: int | None) -> SeenPictures:
+    """Chooses the training pictures that samples are compared with.
+
+    Args:
+        source: the training pictures.
+        config: of the stage's run.
+        num: how many, at even distances; a source with fewer gives several crops of a picture. None
+            for all pictures, or MOST_REFERENCES of more.
+    """
+    return SeenPictures(source, config, MOST_REFERENCES if num is None else num, repeat=num is not None)
+
+
 class Mapped:
     """The pictures of a set, each changed by a function when it is asked for."""
 

@@ -1,0 +1,25 @@
+"""Sets of pictures that samples are compared with."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from dct_jax.config import DataConfig
+from dct_jax.data.pictures import MOST_REFERENCES, reference_pictures
+from dct_jax.data.sources import open_sources
+from tests.toys import tiny_config
+
+
+def test_a_number_of_references_takes_several_crops_of_a_picture() -> None:
+    """A few photographs have fewer central crops than FD-AlexNet has features."""
+    config = replace(tiny_config(), data=DataConfig(source="landscapes", image_size=(16, 16), crop=(0.5, 0.5)))
+    source = open_sources(config.data)[0]
+    number = len(source)
+    assert number < MOST_REFERENCES
+    assert len(reference_pictures(source, config, None)) == number
+    assert len(reference_pictures(source, config, 7)) == 7
+    several = reference_pictures(source, config, 2 * number)
+    assert len(several) == 2 * number
+    first, again = several[3], several[3 + number]
+    assert first.shape == again.shape == (16, 16, 3)
+    assert not np.array_equal(first, again)
