@@ -13,10 +13,11 @@ import tyro
 
 from dct_jax.commands.arguments import figure_file, parse, say, write_report
 from dct_jax.commands.evaluate import Evaluate
-from dct_jax.commands.measuring import PICTURES, VIEW, Description, describe_runs, measure_run
+from dct_jax.commands.measuring import PICTURES, VIEW, Description, Strips, describe_runs, measure_run
 from dct_jax.comparison.measures import Measures, to_plain, with_known_training
-from dct_jax.comparison.plots import quality_time, rate_distortion
-from dct_jax.comparison.table import flatten, make_tables
+from dct_jax.comparison.plots import quality_time, rate_distortion, stack_strips
+from dct_jax.comparison.table import flatten, make_tables, notes_of
+from dct_jax.data.pixels import read_image
 from dct_jax.published import locate, results_folder
 from dct_jax.storage.files import replacing
 
@@ -49,7 +50,8 @@ class Compare:
         batch_size: chunks, samples and pictures at a time; the results do not depend on it.
         mixed: allow runs of different pictures; a column names those of each run.
         again: measure all anew, also what was measured before.
-        out: folder for comparison.json, comparison.csv, rate_distortion.png and quality_time.png.
+        out: folder for comparison.json, comparison.csv, rate_distortion.png, quality_time.png and
+            samples.png.
     """
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")] = ()
@@ -77,17 +79,20 @@ def compare(args: Sequence[str]) -> int:
         _check_same_pictures(command, descriptions)
     num = command.num or descriptions[0].held_out_crops
     rows: list[Measures] = []
+    strips: list[Strips] = []
     failures: list[str] = []
     for number, (run, name) in enumerate(zip(command.runs, _names(command.runs)), 1):
         say(f"{name}, {number} of {len(command.runs)}")
         seeds = () if command.no_samples else command.seeds
         again = command.again and run not in command.runs[: number - 1]  # a run that is named twice has equal rows
         try:
-            rows.append(in_child(partial(measure_run, _options(command, run, num), name, seeds, again)))
+            row, strip = in_child(partial(measure_run, _options(command, run, num), name, seeds, again))
+            rows.append(row)
+            strips.append(strip)
         except (ValueError, FloatingPointError, OSError) as error:
             failures.append(f"{run}: {error}")
     if rows:
-        _report(with_known_training(rows), command)
+        _report(with_known_training(rows), strips, command)
     if failures:
         raise ValueError("; ".join(failures) + ("; the tables have the other runs" if rows else ""))
     return 0
@@ -185,16 +190,22 @@ def _names(runs: Sequence[str]) -> list[str]:
     return [run if folder.stem in several else folder.stem for run, folder in zip(runs, folders)]
 
 
-def _report(rows: Sequence[Measures], command: Compare) -> None:
+def _report(rows: Sequence[Measures], strips: Sequence[Strips], command: Compare) -> None:
     """Prints the tables and writes the files."""
-    say(*"\n\n".join(["", *make_tables(rows, command.mixed), ""]).splitlines())
+    say(*"\n\n".join(["", *make_tables(rows, command.mixed), *notes_of(rows), ""]).splitlines())
     write_report(command.out / "comparison.json", {"runs": [to_plain(row) for row in rows]})
     flat = [flatten(row) for row in rows]
     with replacing(command.out / "comparison.csv") as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for one in flat for name in one)))
         writer.writeheader()
         writer.writerows(flat)
-    figures = {"rate_distortion.png": rate_distortion(rows), "quality_time.png": quality_time(rows)}
+    sampled = [(row.run, read_image(one.samples)) for row, one in zip(rows, strips) if one.samples]
+    real = [("held-out", read_image(one.held_out)) for one in strips if one.held_out][:1]
+    figures = {
+        "samples.png": stack_strips(real + sampled) if sampled else None,
+        "rate_distortion.png": rate_distortion(rows),
+        "quality_time.png": quality_time(rows),
+    }
     shown = {name: figure for name, figure in figures.items() if figure}
     for name, figure in shown.items():
         with figure_file(command.out / name) as path:

@@ -3,13 +3,16 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dct_jax.commands.arguments import write_report
+import numpy as np
+
+from dct_jax.commands.arguments import save_image, write_report
 from dct_jax.comparison.measures import from_plain, to_plain
+from dct_jax.plots import image_grid
 from dct_jax.storage.files import read_limited
 
 T = TypeVar("T")
@@ -41,8 +44,7 @@ class Kept:
             measure: returns the part.
         """
         key = json.loads(json.dumps(self.key | key))  # tuples become lists, as in the file
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        path = self.folder / f"{part}-{digest[:16]}.json"
+        path = self._path(part, key, "json")
         if path.exists() and not self.again:
             try:
                 return _read(path, key, kind)
@@ -50,6 +52,24 @@ class Kept:
                 log.warning("%s cannot be used (%s); this part is measured again", path, error)
         write_report(path, {"key": key, "measured": to_plain(measure())})
         return _read(path, key, kind)
+
+    def find_strip(self, part: str, key: dict[str, Any], make: Callable[[], Sequence[np.ndarray]]) -> Path:
+        """Returns a PNG file of pictures side by side, which is written first if it is not there.
+
+        Args:
+            part: its name, with which that of the file begins.
+            key: all else that the pictures depend on, as plain values.
+            make: returns the pictures, uint8 [H, W, 3] each.
+        """
+        path = self._path(part, self.key | key, "png")
+        if not path.exists() or self.again:
+            pictures = make()
+            save_image(image_grid(pictures, columns=len(pictures), scale=max(1, 64 // max(pictures[0].shape))), path)
+        return path
+
+    def _path(self, part: str, key: dict[str, Any], suffix: str) -> Path:
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{part}-{digest[:16]}.{suffix}"
 
 
 def _read(path: Path, key: dict[str, Any], kind: type[T]) -> T:

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dct_jax.commands.evaluate import Evaluate, compared_sources, measured_pictures
 from dct_jax.commands.kept import Kept
@@ -26,6 +29,8 @@ FOLDER = "comparison"
 PICTURES = ("source", "split", "held_out_split", "held_out_every")
 VIEW = ("image_size", "fit", "crop", "enlarge", "own_coefficients")
 """Fields of `data` that say which pictures there are, and what a model sees of them."""
+SHOWN = 10
+"""Pictures of a strip."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,16 @@ def describe_runs(options: Sequence[Evaluate]) -> list[Description]:
     return [_Run(one).describe() for one in options]
 
 
-def measure_run(options: Evaluate, name: str, seeds: Sequence[int], again: bool) -> Measures:
+@dataclass(frozen=True)
+class Strips:
+    """Files of pictures side by side: held-out ones, and samples of the first seed, one of each
+    class if there are classes. None of what the run does not have."""
+
+    held_out: Path | None
+    samples: Path | None
+
+
+def measure_run(options: Evaluate, name: str, seeds: Sequence[int], again: bool) -> tuple[Measures, Strips]:
     """Measures a run, but for what is kept of earlier calls.
 
     Args:
@@ -59,7 +73,9 @@ def measure_run(options: Evaluate, name: str, seeds: Sequence[int], again: bool)
     Raises:
         ValueError: as `evaluate`.
     """
-    return _Run(options).measure(name, seeds, again)
+    run = _Run(options)
+    kept = Kept(results_folder(options.run) / FOLDER, {"fingerprint": run.model.fingerprint}, again)
+    return run.measure(kept, name, seeds), run.show(kept, seeds)
 
 
 class _Run:
@@ -85,7 +101,29 @@ class _Run:
         _ = self.held_out_source
         return Description(self.data, self.config.data.held_out_crops)
 
-    def measure(self, name: str, seeds: Sequence[int], again: bool) -> Measures:
+    def show(self, kept: Kept, seeds: Sequence[int]) -> Strips:
+        """Returns pictures to look at; see `Strips`."""
+        if self.prior is None or not seeds:
+            return Strips(None, None)
+        prior, classes, key = self.prior, self.config.reader().num_classes, self.training_key | {"shown": SHOWN}
+
+        def sample() -> list[np.ndarray]:
+            sampled = dict(prior.sample_pictures(SHOWN, seeds[0], range(max(classes, 1)), self.options.batch_size))
+            return [sampled[i] for i in range(SHOWN)]
+
+        def look() -> list[np.ndarray]:
+            seen, num = self.held_out_pictures, len(self.held_out_pictures)
+            labels = seen.labels(num) if classes else []
+            chosen = [labels.index(one) for one in range(classes) if one in labels] or range(0, num, max(1, num // SHOWN))
+            return [seen[i] for i in chosen[:SHOWN]]
+
+        samples = kept.find_strip("samples", key | {"seed_of_samples": seeds[0]}, sample)
+        if self.has_codes_alone:
+            return Strips(None, samples)
+        pictures = [self.options.data, self.options.split]
+        return Strips(kept.find_strip("held_out", key | {"data": pictures, "num": self.options.num}, look), samples)
+
+    def measure(self, kept: Kept, name: str, seeds: Sequence[int]) -> Measures:
         """Measures all parts; see `measure_run`."""
         import jax
 
@@ -95,15 +133,13 @@ class _Run:
 
         options, model, (height, width) = self.options, self.model, self.config.data.image_size
         source, split = (options.data, options.split) if options.data else (self.config.data.source, self.config.data.split)
-        folder = results_folder(options.run)
-        kept = Kept(folder / FOLDER, {"fingerprint": model.fingerprint}, again)
         machine = {"device": jax.local_devices()[0].device_kind, "cores": os.cpu_count(), "samples": TOGETHER, "calls": CALLS}
         # The first of all, as memory is what the process had so far.
         cost = kept.find("cost", machine, Cost, partial(measure_cost, model, self.config.reader().num_classes))
         pictures = self.training_key | {"data": [options.data, options.split], "num": options.num}
         held_out = kept.find("held_out", pictures, HeldOut, lambda: measure_held_out(model, self.held_out, options.batch_size))
         samples, recognition = self._measure_samples(kept, pictures, seeds)
-        inner = self.inner
+        inner, records = self.inner, read_records(results_folder(options.run) / "metrics.jsonl")
         return Measures(
             run=name,
             system=self.config.system,
@@ -114,7 +150,7 @@ class _Run:
             samples=samples,
             recognition=recognition,
             cost=cost,
-            training=read_training(read_records(folder / "metrics.jsonl"), self.config.training.batch_size),
+            training=read_training(records, self.config.training.batch_size),
             inner=inner.fingerprint if inner else None,
             inner_training=self._find_inner_training(),
         )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -57,7 +58,7 @@ def quality_time(rows: Sequence[Measures]) -> Figure | None:
         for number, row in enumerate(rows):
             spread = spread_of(row.samples, network, name)
             if spread and row.cost.seconds_together is not None:
-                points.append(_Point(number, row.cost.seconds_together, spread.value.mean, None, spread.value.error))
+                points.append(_Point(number, row.cost.seconds_together, spread.matched.mean, None, spread.matched.error))
                 floors.append(spread.floor)
         if points:
             panels.append((name, points, floors))
@@ -76,9 +77,25 @@ def quality_time(rows: Sequence[Measures]) -> Figure | None:
             place = axis.get_yaxis_transform()
             axis.text(0.99, floor, "real pictures", transform=place, ha="right", va="bottom", fontsize=8, color="0.4")
         axis.set_xlabel(f"seconds a sample, {rows[0].cost.together} at once")
-        axis.set_ylabel(name)
+        axis.set_ylabel(f"{name} (matched), lower is nearer")
         axis.set_ylim(bottom=0)
     _explain(figure, rows, {point.row for _, points, _ in panels for point in points})
+    return figure
+
+
+def stack_strips(rows: Sequence[tuple[str, np.ndarray]]) -> Figure:
+    """Plots strips of pictures, uint8 [H, W, 3], one above the other, with their names."""
+    widest = max(strip.shape[1] for _, strip in rows)
+    heights = [strip.shape[0] / strip.shape[1] for _, strip in rows]
+    margin = 0.3 + 0.085 * max(len(name) for name, _ in rows)  # inches
+    figure = Figure(figsize=(margin + 8, 8 * sum(heights) + 0.1), dpi=max(80, widest / 8))
+    axes = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    figure.subplots_adjust(left=margin / (margin + 8), right=1, bottom=0, top=1, hspace=0)
+    for axis, (name, strip) in zip(axes, rows):
+        axis.imshow(strip, interpolation="nearest")
+        axis.set_axis_off()
+        text = axis.text(-0.01, 0.5, name, transform=axis.transAxes, ha="right", va="center", fontsize=9)
+        text.set_parse_math(False)
     return figure
 
 

@@ -7,13 +7,19 @@ from dct_jax.comparison.measures import Measures, SampleSet, Training, Uncertain
 from dct_jax.tables import align
 
 NONE = "-"
+_HOW_TO_READ = "\nA lower distance is nearer to real pictures. Compare `matched` with the floor: both are of as many pictures."
+_OF_NEIGHBOURS = "Precision: samples that lie among real pictures. Recall: real pictures that lie among samples."
 _MIB = 2**20
+_UNEQUAL = 1.5
+"""Times of training that differ by more than this factor are told."""
 
 
 class Spread(NamedTuple):
-    """A number of samples over their seeds, and that of real pictures."""
+    """A number of samples over their seeds: of all of them; of as many as the floor is of; and the
+    floor, that of real pictures."""
 
     value: Uncertain
+    matched: Uncertain
     floor: float
 
 
@@ -33,12 +39,27 @@ def make_tables(rows: Sequence[Measures], is_mixed: bool) -> list[str]:
     return tables
 
 
+def notes_of(rows: Sequence[Measures]) -> list[str]:
+    """Returns what should be known to read the tables: models that sample were trained for so
+    different times that they can hardly be compared."""
+    minutes = {
+        row.run: row.training.minutes + (row.inner_training.minutes if row.inner_training else 0)
+        for row in rows
+        if row.training and row.cost.seconds_alone is not None
+    }
+    if not minutes or max(minutes.values()) <= _UNEQUAL * min(minutes.values()):
+        return []
+    said = ", ".join(f"{run} {one:.1f}" for run, one in minutes.items())
+    return [f"note: minutes of training, with the autoencoder's where they are known, differ: {said}"]
+
+
 def spread_of(sets: Sequence[SampleSet], network: str, measure: str) -> Spread | None:
     """Returns a measure of a feature network over the seeds of samples; None without samples."""
     found = [one.metrics[network]["measures"][measure] for one in sets if network in one.metrics]
     if not found:
         return None
-    return Spread(Uncertain.over([one["value"] for one in found]), found[0]["floor"])
+    value, matched = (Uncertain.over([one[name] for one in found]) for name in ("value", "matched"))
+    return Spread(value, matched, found[0]["floor"])
 
 
 def flatten(row: Measures) -> dict[str, Any]:
@@ -65,6 +86,7 @@ def flatten(row: Measures) -> dict[str, Any]:
             if spread := spread_of(row.samples, network, measure):
                 name = f"samples_{network}_{measure}"
                 add(name, spread.value)
+                add(f"{name}_matched", spread.matched)
                 flat[f"{name}_floor"] = spread.floor
     if recognised := _recognised(row):
         add("samples_recognised", recognised)
@@ -86,7 +108,7 @@ Cells = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
 
 def _held_out(rows: Sequence[Measures], is_mixed: bool) -> Cells:
-    header = ("system", "elements", "5 %", "95 %", "of", "bits a picture", "bits a pixel", "which")
+    header = ("system", "elements", "5 %", "95 %", "of", "bits a picture", "bits a pixel", "which are")
     cells: list[tuple[str, ...]] = []
     for row in rows:
         one, bits = row.held_out.elements, row.held_out.bits
@@ -109,8 +131,9 @@ def _representation(rows: Sequence[Measures], _: bool) -> Cells:
             cells.append((f"{one.psnr:.2f}", *of_names))
         else:
             cells.append((NONE,) * (1 + len(names) + len(distances)))
-    header = ("PSNR, dB", *(f"LPIPS, {name}" for name in names), *(name.replace("_", ", ") for name in distances))
-    return "the representation alone: held-out pictures after the codec or the autoencoder", header, cells
+    header = ("PSNR, dB", *(f"LPIPS, {name}" for name in names), *(name.rpartition("_")[2] for name in distances))
+    title = "the representation alone: held-out pictures after the codec or the autoencoder"
+    return f"{title}{_HOW_TO_READ if distances else ''}", header, cells
 
 
 def _samples_by(network: str) -> Callable[[Sequence[Measures], bool], Cells]:
@@ -118,13 +141,13 @@ def _samples_by(network: str) -> Callable[[Sequence[Measures], bool], Cells]:
         measures = _networks(rows)[network]
         cells: list[tuple[str, ...]] = []
         for row in rows:
-            spreads = [(spread_of(row.samples, network, one), 4 if one in ("precision", "recall") else 3) for one in measures]
-            cells.append(tuple(cell for one, digits in spreads for cell in _spread(one, digits)))
+            cells.append(tuple(cell for one in measures for cell in _spread(spread_of(row.samples, network, one), one)))
         sets = next(row.samples for row in rows if row.samples)
         counts = sets[0].metrics[network]
         seeds = ", ".join(str(one.seed) for one in sets)
         title = f"{counts['fake']} samples against {counts['real']} training pictures by {network} features, seeds {seeds}"
-        return f"{title} (mean +- standard error of the seeds)", tuple(x for one in measures for x in (one, "floor")), cells
+        title = f"{title} (mean +- standard error of the seeds){_HOW_TO_READ}\n{_OF_NEIGHBOURS}"
+        return title, tuple(x for one in measures for x in (one, *_beside(one))), cells
 
     return make
 
@@ -154,7 +177,7 @@ def _cost(rows: Sequence[Measures], _: bool) -> Cells:
             )
         )
     together = rows[0].cost.together
-    header = ("parameters", "autoencoder's", "s a sample, alone", f"of {together}", "elements/s", "MiB at most")
+    header = ("parameters", "autoencoder's", "s a sample, alone", f"among {together}", "elements/s", "MiB at most")
     return "cost: seconds and memory are of a process that loads the model and samples, and does nothing else", header, cells
 
 
@@ -181,8 +204,18 @@ def _recognised(row: Measures) -> Uncertain | None:
     return Uncertain.over(shares) if shares else None
 
 
-def _spread(spread: Spread | None, digits: int) -> tuple[str, str]:
-    return (_pm(spread.value, digits), f"{spread.floor:.{digits}f}") if spread else (NONE, NONE)
+def _beside(measure: str) -> tuple[str, ...]:
+    """Names the columns beside a measure. Counts matter less for precision and recall."""
+    return ("floor",) if measure in ("precision", "recall") else ("matched", "floor")
+
+
+def _spread(spread: Spread | None, measure: str) -> tuple[str, ...]:
+    beside = _beside(measure)
+    if spread is None:
+        return (NONE,) * (1 + len(beside))
+    numbers = {"matched": spread.matched.mean, "floor": spread.floor}
+    digits = 3 if "matched" in beside else 4
+    return _pm(spread.value, digits), *(f"{numbers[name]:.{digits}f}" for name in beside)
 
 
 def _pm(value: Uncertain, digits: int, scale: float = 1, unit: str = "") -> str:

@@ -23,6 +23,7 @@ from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.sources import open_sources
 from dct_jax.dq_transformer.config import DQTransformerConfig, StackConfig
 from dct_jax.evaluation.recognition import LabelledPictures, train_classifier
+from dct_jax.plots import image_grid
 from tests.codes.toys import prior_config, random_autoencoder, random_prior, save_run, vqvae_config, write_pictures
 from tests.conftest import Refused
 from tests.dq.toys import dqvae_config, random_dqvae
@@ -95,8 +96,12 @@ def test_every_number_is_that_of_evaluate(runs: Runs, tmp_path: Path, capsys: py
     assert vqvae["distortion"]["psnr"] == numbers["psnr"] == pytest.approx(prior["distortion"]["psnr"], abs=1e-3)
     assert_samples_are_those_of(evaluate(runs.prior, prior, tmp_path, *SAMPLING), prior, said)
     assert [row["held_out"]["elements"]["mean"] for row in (prior, vqvae)] == [16, 16]
-    for name in ("rate_distortion.png", "quality_time.png"):
+    for name in ("rate_distortion.png", "quality_time.png", "samples.png"):
         assert Image.open(tmp_path / "out" / name).width > 500
+    (strip,) = Path(runs.prior, "comparison").glob("samples-*.png")
+    sampled = dict(load(runs.prior).sample_pictures(10, 0, [0], 16))
+    expected = image_grid([sampled[i] for i in range(10)], columns=10, scale=8)
+    np.testing.assert_array_equal(np.asarray(Image.open(strip)), expected)
 
 
 def assert_rows_agree(prior: dict[str, Any], inner: dict[str, Any]) -> None:

@@ -26,11 +26,11 @@ from dct_jax.comparison.measures import (
     to_plain,
     with_known_training,
 )
-from dct_jax.comparison.table import flatten, make_tables
+from dct_jax.comparison.table import flatten, make_tables, notes_of
 
 
 def sample_set(seed: int, distance: float) -> SampleSet:
-    measures = {"FD-AlexNet": {"value": distance, "matched": 9.0, "floor": 1.5}}
+    measures = {"FD-AlexNet": {"value": distance, "matched": distance + 1, "floor": 1.5}}
     measures |= {"precision": {"value": distance / 10, "matched": 0.0, "floor": 0.75}}
     return SampleSet(seed, {"alexnet": {"measures": measures, "fake": 20, "real": 99}}, distance / 20)
 
@@ -144,7 +144,7 @@ def test_tables_fit_into_a_terminal_and_say_all() -> None:
         "dq_transformer_fashion", "window transformer", "49.0", "40", "60", "codes", "100.0 +- 2.0", "0.5000", "exact",
     ]  # fmt: skip
     assert cells[1] == ["dq_transformer_fashion", "25.12", "0.0625", "1.000", "2.000"]
-    assert cells[2] == ["dq_transformer_fashion", "6.000 +- 2.000", "1.500", "0.6000 +- 0.2000", "0.7500"]
+    assert cells[2] == ["dq_transformer_fashion", "6.000 +- 2.000", "7.000", "1.500", "0.6000 +- 0.2000", "0.7500"]
     assert cells[3] == ["dq_transformer_fashion", "30.0 +- 10.0 %", "87.5%", "75.0%"]
     assert cells[4] == ["dq_transformer_fashion", "1,234,567", "2,000", "0.5", "0.125", "98", "3"]
     assert cells[5] == ["dq_transformer_fashion", "300", "2.5", "9,600", "7", "0.2", "8"]
@@ -153,6 +153,16 @@ def test_tables_fit_into_a_terminal_and_say_all() -> None:
     assert "20 samples against 99 training pictures by alexnet features, seeds 3, 5" in text
     assert "fashion, 28 x 28" not in text and "fashion, 28 x 28" in make_tables(rows, True)[0]
     assert len(make_tables([BARE], False)) == 3  # what no run has makes no table
+
+
+def test_minutes_that_differ_much_are_told() -> None:
+    """A reader once took a model of two minutes for one of sixteen."""
+    other = dataclasses.replace(FULL, run="c", training=Training(9, 3.0, 9))
+    assert notes_of([BARE, FULL, other]) == []
+    longer = dataclasses.replace(other, inner_training=Training(1, 1.0, 1))
+    assert notes_of([BARE, FULL, longer]) == [
+        "note: minutes of training, with the autoencoder's where they are known, differ: a 2.5, c 4.0"
+    ]
 
 
 def test_a_csv_file_has_the_numbers() -> None:
@@ -166,7 +176,8 @@ def test_a_csv_file_has_the_numbers() -> None:
         "elements_mean": 49, "elements_5_percent": 40, "elements_95_percent": 60, "bits_per_picture": 100,
         "bits_per_picture_error": 2, "bits_per_pixel": 0.5, "reconstruction_psnr": 25.125, "reconstruction_LPIPS-VGG16": 0.0625,
         "reconstruction_FD-AlexNet_floor": 2, "samples_alexnet_FD-AlexNet": 6, "samples_alexnet_FD-AlexNet_error": 2,
-        "samples_alexnet_FD-AlexNet_floor": 1.5, "samples_recognised": 0.3, "held_out_recognised": 0.875,
+        "samples_alexnet_FD-AlexNet_floor": 1.5, "samples_alexnet_FD-AlexNet_matched": 7,
+        "samples_recognised": 0.3, "held_out_recognised": 0.875,
         "coded_recognised": 0.75, "training_minutes": 2.5, "training_pictures": 9600, "parameters": 1234567,
         "autoencoder_parameters": 2000, "seconds_alone": 0.5, "seconds_of_64": 0.125, "elements_per_second": 98,
     }  # fmt: skip
@@ -186,6 +197,6 @@ def test_figures_have_a_point_a_run() -> None:
     figure = plots.quality_time(rows)
     assert figure is not None
     (axis,) = figure.axes
-    assert [tuple(map(float, np.ravel(one.lines[0].get_xydata()))) for one in axis.containers] == [(0.125, 6.0), (0.125, 2.5)]
-    assert axis.get_ylabel() == "FD-AlexNet"
+    assert [tuple(map(float, np.ravel(one.lines[0].get_xydata()))) for one in axis.containers] == [(0.125, 7.0), (0.125, 3.5)]
+    assert axis.get_ylabel().startswith("FD-AlexNet (matched)")
     assert plots.rate_distortion([BARE]) is plots.quality_time([BARE]) is None
