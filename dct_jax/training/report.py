@@ -1,6 +1,7 @@
 """What a run tells: numbers for later, a progress bar for now."""
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from dct_jax.training.stage import Metrics, Stage, words
 from dct_jax.training.tracking.tracker import TrackedRun, open_trackers
 
 LOG_EVERY = 10
+SECONDS_BETWEEN_LINES = 5
+"""How often the progress bar is written where no terminal shows it, as in a log or a notebook."""
 _NORM, _WORK = "gradient_norm", "work"
 
 
@@ -39,7 +42,8 @@ class Report:
         self._log = None if silent else _open_log(stage.config, folder, step)
         layout = "step {n_fmt}/{total_fmt} |{bar}| {elapsed}, {remaining} left{postfix}"
         total = stage.config.training.steps
-        self._bar = tqdm(total=total, initial=step, bar_format=layout, dynamic_ncols=True, disable=silent)
+        interval = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
+        self._bar = tqdm(total=total, initial=step, bar_format=layout, dynamic_ncols=True, mininterval=interval, disable=silent)
         self._unread: tuple[int, Metrics] | None = None
         self._start = time.monotonic()
         self._restart()
@@ -138,7 +142,7 @@ class Report:
             gradient_norm=float(norm[0] / norm[1]),
             learning_rate=float(self._schedule(step - 1)),
         )
-        self._bar.set_postfix_str(f"{', '.join(texts)}, {rate:,.0f} {self._stage.unit}/s")
+        self._bar.set_postfix_str(f"{', '.join(texts)}, {rate:,.0f} {self._stage.unit}/s", refresh=False)
         self._restart()
 
 
