@@ -196,6 +196,7 @@ def test_bfloat16_draws_and_evaluates(debug_run: Path, tmp_path: Path) -> None:
     assert bits[0] == pytest.approx(bits[1], rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_platform_that_is_not_there() -> None:
     environment = os.environ | {"JAX_PLATFORMS": "nonsense"}
     command = [sys.executable, "-m", "dct_jax", "sample", "fashion", "--num", "1"]

@@ -316,7 +316,8 @@ def test_every_experiment_is_of_one_kind() -> None:
     assert sorted(name for kind in KINDS for name in kind) == NAMES
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])], ids="-".join)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_a_step_of_each(kind: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run for each kind, each of whose steps has a batch of another experiment."""
     configs = []

@@ -74,9 +74,8 @@ def test_every_prior_is_of_one_kind() -> None:
     assert sorted(name for kind in PRIOR_KINDS for name in kind) == sorted(PRIORS)
 
 
-@pytest.mark.parametrize(
-    "kind", [PRIOR_KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in PRIOR_KINDS[1:])], ids="-".join
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PRIOR_KINDS, ids="-".join)
 def test_a_step_of_each_prior(kind: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run for each kind, each of whose steps has a batch of another experiment. The autoencoder
     has random weights."""

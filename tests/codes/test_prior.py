@@ -69,6 +69,7 @@ def test_batches_that_are_shown_have_a_history() -> None:
         prior_of("window").sample_batches(2, 0, [0], 2, shown=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_samples_of_any_rectangle_decode_and_known_codes_stay(kind: str) -> None:
     model, rng = prior_of(kind), np.random.default_rng(0)

@@ -135,7 +135,7 @@ def test_signals_to_a_worker_do_not_stop_it_and_it_goes_when_its_parent_is_gone(
     assert not Path(f"/proc/{run.stdout.strip()}/cmdline").exists()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("broken", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_run_that_goes_on_gets_exactly_the_next_batches(workers: int, broken: bool, tmp_path: Path) -> None:
     """In the middle of an epoch, with threads and with worker processes, and with a picture that

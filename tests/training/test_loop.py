@@ -156,6 +156,7 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> No
     jax.tree.map(np.testing.assert_array_equal, model.variables, state_a[0])
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_an_evaluation_and_a_checkpoint_of_its_last_step(tmp_path: Path) -> None:
     """Whatever the intervals are; with classes. What it says of held-out pictures is what the
     checkpoint's model says: nats per element, of which the stopping token is one, with the

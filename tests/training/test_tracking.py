@@ -179,6 +179,7 @@ POINTS = {
 """What `stop_and_go_on` logs."""
 
 
+@pytest.mark.slow
 @needs_mlflow
 def test_mlflow_has_each_point_once_when_a_run_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "a run of 5%20#?"  # characters that mean something in a URL

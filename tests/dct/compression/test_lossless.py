@@ -246,6 +246,7 @@ def test_what_cannot_be_done_does_not_stop_the_others(model: TrainedModel, lists
     assert "damaged or truncated" in str(read[1])
 
 
+@pytest.mark.slow
 def test_a_model_without_an_overlap_compresses(lists: list[SparseDCT]) -> None:
     """Its empty caches are given away like all others. And every symbol comes from the same three
     programs, those of the first chunk's first element and of all others."""

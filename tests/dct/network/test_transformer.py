@@ -86,6 +86,7 @@ def test_few_rows_are_embedded_as_many_are() -> None:
     np.testing.assert_allclose(rows, expected[many], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_activations_give_nearly_the_same_logits() -> None:
     model = tiny_model()
     batch = batch_of(model, [random_list(np.random.default_rng(i), model.vocabulary, 40) for i in range(2)])
