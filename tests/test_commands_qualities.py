@@ -30,6 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_run(folder / "saved", untrained(config))
 
 
+@pytest.mark.slow
 def test_samples_of_a_quality(run: Path, tmp_path: Path, refused: Refused) -> None:
     flags = ["--num", "2", "--max-triples", "40", "--format", "jpg", "--out", str(tmp_path)]
     for chosen in ([], ["--quality", "60"]):

@@ -185,7 +185,7 @@ def test_thresholds_are_numbers_of_bfloat16_not_below_those_of_the_percentiles()
         assert found == np.float32(value) or np.float32(value) > np.nextafter(ml_dtypes.bfloat16(found), ml_dtypes.bfloat16(0))
 
 
-@pytest.mark.parametrize("grains", [2, 3])
+@pytest.mark.parametrize("grains", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_the_grains_of_a_run_are_those_of_its_file(tmp_path: Path, grains: int) -> None:
     """Flat regions of 32 levels have entropies up to ln 2, many of them equal. Thresholds are at
     such entropies, which the nearest numbers of bfloat16 are below."""

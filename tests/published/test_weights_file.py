@@ -172,6 +172,7 @@ def test_every_command_takes_the_name(shop: Path, refused: Refused, monkeypatch:
     assert "there is no run here (no folder nothing.safetensors/checkpoints)" in refused("sample", "nothing.safetensors")
 
 
+@pytest.mark.slow
 def test_what_commands_make_of_a_published_model_is_in_the_working_directory(shop: Path) -> None:
     assert main(["sample", "toy", "--num", "2", "--max-triples", "9"]) == 0
     assert sorted(path.name for path in Path("results/toy/samples").iterdir()) == ["0000.png", "0001.png"]

@@ -19,7 +19,7 @@ NOT_READ = {"is_target"}
 """What of a Chunk is for the loss alone."""
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["stride 1", "stride 2"])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["stride 1", "stride 2"])
 def model(request: pytest.FixtureRequest) -> DCTransformer:
     return tiny_model(dataclasses.replace(TINY, encoder_stride=request.param, num_classes=3, qualities=(10, 90)))
 
