@@ -32,6 +32,7 @@ import tyro
 from study_plan import DIVERGED, Cell, Choice, Contender, Data, contenders, digest_of, plan, trials
 
 from dct_jax.commands import main
+from dct_jax.commands.arguments import write_report
 from dct_jax.commands.compare import in_child
 from dct_jax.config import RunConfig
 
@@ -127,7 +128,7 @@ def speed(data: Data) -> None:
         train([cell], together=1)
         speeds[contender.name] = [round(_seconds_a_step(run), 4) for run in cell.folders]
         print(contender.name, *speeds[contender.name], flush=True)
-    _write(RESULTS / f"speed_{data}.json", speeds)
+    write_report(RESULTS / f"speed_{data}.json", speeds)
 
 
 def _seconds_a_step(run: Path) -> float:
@@ -156,7 +157,7 @@ def search(data: Data, together: int) -> None:
         found[name]["FD-AlexNet"] = round(_read(folder / "distance.json")["FD-AlexNet"], 4)
     for name, one in found.items():
         print(name, one["FD-AlexNet"], flush=True)
-    _write(RESULTS / f"search_{data}.json", found)
+    write_report(RESULTS / f"search_{data}.json", found)
 
 
 def _measure_samples(run: Path, num: int, references: int) -> None:
@@ -180,7 +181,7 @@ def _measure_samples(run: Path, num: int, references: int) -> None:
     known = statistics(network, real, KEEP, batch, cache_folder(), "training pictures")
     judges = Judges(real.labels(num), [(network, known)], None)
     measures = measure_samples(model, judges, num, SEARCH_SEED, batch).metrics["alexnet"]["measures"]  # type: ignore[arg-type]
-    _write(file, key | {"FD-AlexNet": measures["FD-AlexNet"]["value"]})
+    write_report(file, key | {"FD-AlexNet": measures["FD-AlexNet"]["value"]})
 
 
 def _check_ruler() -> None:
@@ -221,13 +222,6 @@ def _read(file: Path) -> dict[str, Any]:
     if not file.exists():
         raise ValueError(f"{file} is not there; the command that is named like it writes it")
     return json.loads(file.read_text())
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    from dct_jax.storage.files import replacing
-
-    with replacing(file) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def run(

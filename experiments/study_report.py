@@ -17,12 +17,11 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import study
 import tyro
-from matplotlib.figure import Figure
 from PIL import Image
 
 from dct_jax.commands.compare import in_child
 from dct_jax.comparison.measures import Uncertain
-from dct_jax.plots import image_grid
+from dct_jax.plots import image_grid, pairs
 
 SHOWN, SAMPLE_SEED = 10, 0
 
@@ -104,22 +103,6 @@ def make_table(rows: dict[str, list[dict[str, str]]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in table)
 
 
-def show_samples(names: Sequence[str], pictures: Sequence[Sequence[np.ndarray]]) -> Figure:
-    """Plots pictures with a row for each name, pictures of the same seeds among each other."""
-    figure = Figure((SHOWN * 0.9 + 1.4, len(names) * 0.95), dpi=150, layout="constrained")
-    axes = figure.subplots(len(names), SHOWN, squeeze=False)
-    for row, name, images in zip(axes, names, pictures):
-        row[0].set_ylabel(name.replace("_", "\n"), rotation=0, ha="right", va="center")
-        for axis in row:
-            axis.set_xticks([])
-            axis.set_yticks([])
-            for spine in axis.spines.values():
-                spine.set_visible(False)
-        for axis, image in zip(row, images):
-            axis.imshow(image, interpolation="nearest")
-    return figure
-
-
 def real_pictures(run: Path) -> tuple[list[np.ndarray], list[int]]:
     """Returns held-out pictures of a run, one of each class if it has classes, and the labels of
     samples beside them."""
@@ -128,12 +111,7 @@ def real_pictures(run: Path) -> tuple[list[np.ndarray], list[int]]:
     from dct_jax.run import load
 
     config = load(run).config
-    seen = SeenPictures(own_sources(config.data, True)[1], config, config.data.held_out_crops, repeat=True)
-    if not (count := config.reader().num_classes):
-        return [seen[i] for i in range(0, len(seen), max(1, len(seen) // SHOWN))][:SHOWN], [0]
-    labels = seen.labels(len(seen))
-    shown = [one for one in range(count) if one in labels][:SHOWN]
-    return [seen[labels.index(one)] for one in shown], shown
+    return SeenPictures(own_sources(config.data, True)[1], config, config.data.held_out_crops, repeat=True).look(SHOWN)
 
 
 def sample(run: Path, labels: Sequence[int]) -> list[np.ndarray]:
@@ -157,7 +135,7 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
     names = [one.name for one in study.contenders(data)]
     real, labels = in_child(partial(real_pictures, runs / f"{names[0]}_{study.SEEDS[0]}"))
     pictures = [real, *(in_child(partial(sample, runs / f"{name}_{study.SEEDS[0]}", labels)) for name in names)]
-    show_samples(["held-out", *names], pictures).savefig(folder / "samples.png")
+    pairs(list(zip(["held-out", *names], pictures)), columns=SHOWN).savefig(folder / "samples.png")
     for name, images in zip(names, pictures[1:]):
         Image.fromarray(image_grid(images, columns=SHOWN, scale=2)).save(folder / f"{name}.png")
 

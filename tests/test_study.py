@@ -134,7 +134,7 @@ def test_a_cell_is_made_again(
         monkeypatch.setattr(study, "RUNS", tmp_path / f"runs_{number}")
         study.RESULTS.mkdir()
         study.speed("landscapes")
-        study._write(study.RESULTS / "speed_landscapes.json", {"toy": [0.05]})  # of a quiet machine
+        study.write_report(study.RESULTS / "speed_landscapes.json", {"toy": [0.05]})  # of a quiet machine
         for command in ("search", "train", "compare"):
             study.run(command, "landscapes", minutes=0.01, seeds=(0,))
         importlib.import_module("study_report").report("landscapes", 0.01)

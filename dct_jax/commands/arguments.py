@@ -84,6 +84,13 @@ def figure_file(out: Path) -> contextlib.AbstractContextManager[Path]:
     return replacing(out)
 
 
+def check_least(command: Any, **least: int) -> None:
+    """Raises ValueError if a field of the command is less than what is named here; None is fine."""
+    for name, bound in least.items():
+        if (value := getattr(command, name)) is not None and value < bound:
+            raise ValueError(f"{name} is {value}; it must be {bound} or more")
+
+
 def write_report(out: Path, report: dict[str, Any]) -> None:
     """Writes a report as JSON. NaN, such as the standard error of a single image, becomes null."""
 

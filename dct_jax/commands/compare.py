@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from dct_jax.commands.arguments import figure_file, parse, say, write_report
+from dct_jax.commands.arguments import check_least, figure_file, parse, say, write_report
 from dct_jax.commands.evaluate import Evaluate
 from dct_jax.commands.measuring import PICTURES, VIEW, Description, Strips, describe_runs, measure_run
 from dct_jax.comparison.measures import Measures, to_plain, with_known_training
@@ -140,9 +140,7 @@ def _answer(function: Callable[[], Any], pipe: Connection) -> None:
 def _check(command: Compare) -> None:
     if not command.runs:
         raise ValueError("RUN is missing; see compare --help")
-    for name, least in (("batch_size", 1), ("samples", 1), ("references", 8), ("num", 1)):
-        if (value := getattr(command, name)) is not None and value < least:
-            raise ValueError(f"{name} is {value}; it must be {least} or more")
+    check_least(command, batch_size=1, samples=1, references=8, num=1)
     if not command.seeds or len(set(command.seeds)) < len(command.seeds) or not all(0 <= x < 2**32 for x in command.seeds):
         said = " ".join(map(str, command.seeds))
         raise ValueError(f"seeds are {said or 'none'}; there must be one or more, all different, from 0 to 2^32 - 1")

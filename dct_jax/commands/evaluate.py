@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from dct_jax.commands.arguments import figure_file, parse, say, write_report
+from dct_jax.commands.arguments import check_least, figure_file, parse, say, write_report
 from dct_jax.commands.code_sampling import CodeSettings, named_settings
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.sample_metrics import check_folders, compare_samples
@@ -71,9 +71,7 @@ class Evaluate:
 def evaluate(args: Sequence[str]) -> int:
     """Runs `evaluate RUN`."""
     command = parse(Evaluate, args, "evaluate")
-    for name, least in (("batch_size", 1), ("samples", 0), ("references", 8), ("num", 1)):
-        if (value := getattr(command, name)) is not None and value < least:
-            raise ValueError(f"{name} is {value}; it must be {least} or more")
+    check_least(command, batch_size=1, samples=0, references=8, num=1)
     if command.split and not command.data:
         raise ValueError(f"split is {command.split!r}, but data names no pictures, as in: --data tar:FILE --split NAME")
     settings = named_settings(command.settings)

@@ -111,17 +111,12 @@ class _Run:
             sampled = dict(prior.sample_pictures(SHOWN, seeds[0], range(max(classes, 1)), self.options.batch_size))
             return [sampled[i] for i in range(SHOWN)]
 
-        def look() -> list[np.ndarray]:
-            seen, num = self.held_out_pictures, len(self.held_out_pictures)
-            labels = seen.labels(num) if classes else []
-            chosen = [labels.index(one) for one in range(classes) if one in labels] or range(0, num, max(1, num // SHOWN))
-            return [seen[i] for i in chosen[:SHOWN]]
-
         samples = kept.find_strip("samples", key | {"seed_of_samples": seeds[0]}, sample)
         if self.has_codes_alone:
             return Strips(None, samples)
         pictures = [self.options.data, self.options.split]
-        return Strips(kept.find_strip("held_out", key | {"data": pictures, "num": self.options.num}, look), samples)
+        held_out_key = key | {"data": pictures, "num": self.options.num}
+        return Strips(kept.find_strip("held_out", held_out_key, lambda: self.held_out_pictures.look(SHOWN)[0]), samples)
 
     def measure(self, kept: Kept, name: str, seeds: Sequence[int]) -> Measures:
         """Measures all parts; see `measure_run`."""

@@ -71,6 +71,21 @@ class SeenPictures:
             return [0]
         return [self._reader.label(self._see(i * self._num // num % self._num)) for i in range(num)]
 
+    def look(self, num: int) -> tuple[list[np.ndarray], list[int]]:
+        """Returns at most so many pictures to look at, uint8 [H, W, 3] each, and their classes: the
+        first picture of each class; or pictures at even distances and [0] without classes."""
+        if not (classes := self._reader.num_classes):
+            return [self[i] for i in range(0, self._num, max(1, self._num // num))][:num], [0]
+        found: dict[int, int] = {}  # the place of the first picture of a class
+        for i in range(self._num):
+            label = self._reader.label(self._see(i))
+            if label < num:
+                found.setdefault(label, i)
+            if len(found) == min(classes, num):
+                break
+        labels = sorted(found)
+        return [self[found[label]] for label in labels], labels
+
     def _see(self, index: int) -> Any:
         rng = np.random.default_rng((self._seed, index))
         return find(self._source, self._pictures[index], self._reader, rng, train=False).seen
