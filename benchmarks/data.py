@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -32,7 +32,7 @@ from dct_jax.config import DataConfig, TrainingConfig
 from dct_jax.data.pipeline import training_batches
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import LANDSCAPES, Source, open_source
-from dct_jax.dct.config import DCTConfig, ModelConfig
+from dct_jax.dct.config import DCTConfig
 
 LARGE = (1536, 2048)
 MEMORY_PROGRAM = """
@@ -55,15 +55,17 @@ if __name__ == "__main__":  # worker processes import this file, too
 """
 
 
-def config_of(source: str, size: tuple[int, int], batch_size: int, codec: DCTCodec, **data: object) -> DCTConfig:
+def config_of(source: str, size: tuple[int, int], batch_size: int, codec: DCTCodec, **data: Any) -> DCTConfig:
     """Returns a configuration of crops that are as large as the picture, chunks of 896 triples."""
-    settings = {"source": source, "image_size": size, "crop": (1.0, 1.0), "threads": 0} | data
-    return DCTConfig(codec, DataConfig(**settings), ModelConfig(), TrainingConfig(batch_size=batch_size))
+    settings: dict[str, Any] = {"source": source, "image_size": size, "crop": (1.0, 1.0), "threads": 0}
+    return DCTConfig(codec=codec, data=DataConfig(**settings | data), training=TrainingConfig(batch_size=batch_size))
 
 
-def first_files(source: Source, number: int) -> list[bytes]:
-    """Returns the first files of a source."""
-    return [source[i].image for i in range(number)]
+def file_of(source: Source, index: int) -> bytes:
+    """Returns a file of a source of files."""
+    image = source[index].image
+    assert isinstance(image, bytes)
+    return image
 
 
 def seconds_of(work: Callable[[], None]) -> float:
@@ -83,19 +85,19 @@ def compare(config: DCTConfig, batches: int, repeats: int) -> tuple[float, float
 
     def decode() -> None:
         for index in order.integers(len(source), size=number):
-            np.asarray(Image.open(io.BytesIO(source[int(index)].image)).convert("RGB"))
+            np.asarray(Image.open(io.BytesIO(file_of(source, int(index)))).convert("RGB"))
 
     def make() -> None:
         for _ in range(batches):
             next(pipeline)
 
-    make(), decode()
+    make()
+    decode()
     pairs = [(seconds_of(make), seconds_of(decode)) for _ in range(repeats)]
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
     ours, theirs = (statistics.median(column) / number for column in zip(*pairs))
-    lengths = [
-        len(config.codec.encode(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))) for data in first_files(source, 8)
-    ]
+    files = [io.BytesIO(file_of(source, i)) for i in range(8)]
+    lengths = [len(config.codec.encode(np.asarray(Image.open(file).convert("RGB")))) for file in files]
     return ours, theirs, ratio, statistics.mean(lengths)
 
 

@@ -14,7 +14,7 @@ from dct_jax.codec.channel_order import CHANNEL_ORDERS, ChannelOrder, zigzag
 from dct_jax.codec.color import CHROMA_SUBSAMPLINGS, ChromaSubsampling, component_steps, planes_to_rgb, rgb_to_planes
 from dct_jax.codec.quantization import largest_value, quantization_tables
 from dct_jax.codec.sparse import SparseDCT, image_size
-from dct_jax.codec.transform import dct_matrix, forward, inverse
+from dct_jax.codec.transform import forward, inverse
 from dct_jax.codec.triples import Components, gather, largest_magnitude, scatter_coefficients
 from dct_jax.codec.vocabulary import Vocabulary
 
@@ -136,7 +136,7 @@ class DCTCodec:
             stacks = (plane.reshape(len(part), len(plane) // len(part), plane.shape[1]) for plane in planes)
             rgb_to_planes(np.ascontiguousarray(part), *self.component_steps[-1], *stacks)
             for plane, table, component in zip(planes, self.quantization_tables, coefficients):
-                forward(plane, table, self._basis, component)
+                forward(plane, table, component)
             lists += self._gather(coefficients, size, len(part))
         return lists
 
@@ -149,7 +149,7 @@ class DCTCodec:
         coefficients = self.to_coefficients(sparse)
         planes = _planes(coefficients)
         for plane, table, component in zip(planes, self.quantization_tables, coefficients):
-            inverse(component, table, self._basis, plane)
+            inverse(component, table, plane)
         rgb = np.empty((*sparse.size, 3), np.uint8)
         planes_to_rgb(*planes, *self.component_steps[-1], rgb)
         return rgb
@@ -250,10 +250,6 @@ class DCTCodec:
         if sparse.codec != self:
             raise ValueError(f"the list's codec is {sparse.codec}; here it must be {self}: requantize it, or use its own codec")
         sparse.validate(self._of_files(sparse.size))
-
-    @cached_property
-    def _basis(self) -> np.ndarray:
-        return dct_matrix(self.block_size)
 
     @cached_property
     def _largest_value(self) -> int:
