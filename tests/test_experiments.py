@@ -20,7 +20,7 @@ from PIL import Image
 
 from dct_jax.commands.arguments import parse
 from dct_jax.commands.train import Train
-from dct_jax.config import DataConfig, TrainingConfig
+from dct_jax.config import DataConfig, RunConfig, TrainingConfig
 from dct_jax.data.pipeline import training_batches, training_sizes
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_sources
@@ -31,6 +31,8 @@ from dct_jax.dct.paper import PAPER_MODEL, PAPER_TRAINING
 from dct_jax.dct.reader import ChunkReader
 from dct_jax.experiment import FOLDER, experiments, load_experiment
 from dct_jax.training import loop
+from dct_jax.training.optimizer import learning_rate
+from dct_jax.vq.config import VQVAEConfig
 from tests.toys import random_image
 
 ONE = jax.local_devices()[:1]
@@ -107,6 +109,12 @@ def test_these_are_the_experiments() -> None:
     assert experiments() == known
     with pytest.raises(ValueError, match=f"there is no experiment 'none'; known are {', '.join(known)}, or the path"):
         load_experiment("none")
+
+
+def test_an_experiment_of_another_system_is_refused() -> None:
+    assert load_experiment("debug", DCTConfig) == load_experiment("debug", RunConfig) == load_experiment("debug")
+    with pytest.raises(ValueError, match=r"debug\.py is an experiment of the system DCTransformer; it must be one of VQ-VAE$"):
+        load_experiment("debug", VQVAEConfig)
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - NOT_IN_THE_PAPER))
@@ -219,6 +227,7 @@ def test_the_training_of_original_priors(name: str) -> None:
     betas = (0.9, 0.95) if name.startswith("window") else (0.9, 0.999)
     assert (training.optimizer, training.betas, training.weight_decay) == ("adam", betas, 0.01)
     assert (training.schedule, training.warmup_steps, training.accumulate) == ("constant", 0, 1)
+    assert float(learning_rate(training)(0)) == pytest.approx(training.learning_rate)
     assert training.clip_norm >= 1e9 and load_experiment(name).model.dropout == 0
 
 

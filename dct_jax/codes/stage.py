@@ -20,7 +20,7 @@ from dct_jax.distributed.parallel import local_devices, replicate
 from dct_jax.nn.initial import initial_params
 from dct_jax.nn.modules import is_hidden_matrix
 from dct_jax.training.batches import mean_in_batches
-from dct_jax.training.optimizer import make_optimizer
+from dct_jax.training.optimizer import is_matrix, make_optimizer
 from dct_jax.training.stage import Findings, HeldOutPictures, Mean, Metrics, Stage, Trained, TrainState
 from dct_jax.training.step import gradient_step
 
@@ -34,12 +34,14 @@ class CodePriorStage(Stage):
     Attributes:
         whole: what its number "nats" is of.
         note: what its numbers mean, for people, where the names do not say it.
+        decays: tells of each parameter whether AdamW lowers it.
     """
 
     config: CodePriorConfig
     unit = "codes"
     whole: ClassVar[Literal["code", "picture"]] = "code"
     note: ClassVar[str] = ""
+    decays = staticmethod(is_matrix)
 
     def __init__(self, config: CodePriorConfig) -> None:
         self.config, self.network = config, config.network()
@@ -66,7 +68,11 @@ class CodePriorStage(Stage):
     @cached_property
     def optimizer(self) -> optax.GradientTransformation:
         """The optimiser of the parameters, which a model that is only loaded does not need."""
-        return make_optimizer(self.config.training, lambda: is_hidden_matrix(_OfPair(self.network), self._example)["params"])
+
+        def find_hidden() -> Any:
+            return is_hidden_matrix(_OfPair(self.network), self._example)["params"]
+
+        return make_optimizer(self.config.training, find_hidden, self.decays)
 
     def init(self) -> TrainState:
         """Makes fresh parameters, and zeros in the place of the autoencoder's variables."""

@@ -29,6 +29,12 @@ class DQTransformerStage(CodePriorStage):
     best, unit, whole = "bits_per_pixel", "cells", "picture"
     note: ClassVar[str] = "position nats are of the grain map, code nats of its codes"
 
+    @staticmethod
+    def decays(params: Any) -> Any:
+        """Tells of each parameter whether AdamW lowers it: kernels of dense layers alone, and no
+        tables, as in the program of Huang et al. (2023)."""
+        return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
     def losses(
         self, params: Any, codes: jax.Array, labels: jax.Array, keys: jax.Array, dropout: jax.Array | None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -13,17 +13,28 @@ from dct_jax.training.muon import stacked_muon
 def learning_rate(config: TrainingConfig) -> optax.Schedule:
     """Linear warm-up from 0, then the peak for ever, or a cosine to 0 at the last step."""
     if config.schedule == "constant":
-        return optax.warmup_constant_schedule(0.0, config.learning_rate, config.warmup_steps)
+        start = 0.0 if config.warmup_steps else config.learning_rate  # of a warm-up of no steps Optax takes the start for ever
+        return optax.warmup_constant_schedule(start, config.learning_rate, config.warmup_steps)
     return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, config.warmup_steps, config.steps)
 
 
-def make_optimizer(config: TrainingConfig, find_hidden: Callable[[], Any] | None = None) -> optax.GradientTransformation:
+def is_matrix(params: Any) -> Any:
+    """Tells of each parameter whether it has two axes or more: biases and scales have one."""
+    return jax.tree.map(lambda x: x.ndim > 1, params)
+
+
+def make_optimizer(
+    config: TrainingConfig,
+    find_hidden: Callable[[], Any] | None = None,
+    decays: Callable[[Any], Any] = is_matrix,
+) -> optax.GradientTransformation:
     """Adam, or Muon and Adam, with clipped gradients.
 
     Args:
         config: of the training.
         find_hidden: for Muon, tells of each parameter, in a tree of bool, whether it is a matrix
             between layers, which Muon is for; matrices from and to symbols are not.
+        decays: for Adam with a weight decay, tells of each parameter whether it decays.
 
     Raises:
         ValueError: if the optimiser is Muon, and nothing tells what it is for.
@@ -31,7 +42,7 @@ def make_optimizer(config: TrainingConfig, find_hidden: Callable[[], Any] | None
     schedule = learning_rate(config)
     first, second = config.betas
     if config.optimizer == "adam" and config.weight_decay:
-        rule = optax.adamw(schedule, first, second, weight_decay=config.weight_decay, mask=_is_matrix)
+        rule = optax.adamw(schedule, first, second, weight_decay=config.weight_decay, mask=decays)
     elif config.optimizer == "adam":
         rule = optax.adam(schedule, first, second)
     elif find_hidden is None:
@@ -41,8 +52,3 @@ def make_optimizer(config: TrainingConfig, find_hidden: Callable[[], Any] | None
         rules = {True: stacked_muon(lambda step: ratio * schedule(step)), False: optax.nadam(schedule, first, second)}
         rule = optax.partition(rules, find_hidden())
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
-
-
-def _is_matrix(variables: Any) -> Any:
-    """Tells of each parameter whether it has two axes or more: biases and scales do not decay."""
-    return jax.tree.map(lambda x: x.ndim > 1, variables)
