@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from dct_jax.commands.arguments import parse, say
+from dct_jax.config import DataConfig
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
 from dct_jax.dq.config import CALIBRATION_PICTURES
@@ -28,8 +29,9 @@ class Thresholds:
         out: the file of percentiles to write, as JSON.
         split: of the source, as data.split of an experiment.
         patch_size: pixels of a patch's side: that of a region, the square of a coarsest code.
-        size: height and width in pixels of central crops, as data.image_size. Where patch_size does
-            not divide them, the last row and column are repeated until it does.
+        size: height and width in pixels of crops, as data.image_size. Where patch_size does not
+            divide them, the last row and column are repeated until it does.
+        crop: the smallest and largest crop, as data.crop.
         enlarge: how many times larger a crop may become, as data.enlarge.
         num: how many pictures at most, evenly spaced over the source.
     """
@@ -39,6 +41,7 @@ class Thresholds:
     split: str = ""
     patch_size: int = 16
     size: tuple[int, int] = (256, 256)
+    crop: tuple[float, float] = (0.8, 1.0)
     enlarge: float = 1.0
     num: int = CALIBRATION_PICTURES
 
@@ -49,17 +52,16 @@ def thresholds(args: Sequence[str]) -> int:
     side, size = command.patch_size, command.size
     if command.num < 1:
         raise ValueError(f"num is {command.num}; it must be 1 or more")
-    if min(*size, side) < 1:
-        raise ValueError(f"size is {size} and patch_size is {side}; all three must be 1 or more")
-    if not command.enlarge >= 1:
-        raise ValueError(f"enlarge is {command.enlarge}; it must be 1 or more")
+    if side < 1:
+        raise ValueError(f"patch_size is {side}; it must be 1 or more")
+    data = DataConfig(source=command.source, image_size=size, crop=command.crop, enlarge=command.enlarge)
     from dct_jax.dq.thresholds import measure_percentiles
 
     source = open_source(command.source, command.split)
     number = min(command.num, len(source))
     skipped = Skipped(number, most=1.0)
     with replacing(command.out) as path:  # the place is tried before the long work
-        found = measure_percentiles(source, size, side, number, skipped, command.enlarge)
+        found = measure_percentiles(source, data, side, number, skipped)
         path.write_text(found.to_json())
     print(f"{found.pictures} of {len(source)} pictures; the patches have {side} x {side} pixels")
     if skipped:

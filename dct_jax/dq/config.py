@@ -22,7 +22,7 @@ CALIBRATION_PICTURES = 1_000
 """Pictures whose patches thresholds are measured of, if the data set has so many."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GrainsConfig(ConvolutionsConfig):
     """The sizes of a DQ-VAE's encoder and decoder: those of a VQ-GAN, and grains.
 
@@ -58,7 +58,7 @@ class GrainsConfig(ConvolutionsConfig):
         return int(self.stem * 2 ** (len(self.multipliers) - 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RouterConfig:
     """What decides the grain of each region.
 
@@ -90,7 +90,7 @@ class RouterConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DQVAEConfig(VQGANConfig):
     """Determines a run of a DQ-VAE."""
 
@@ -134,7 +134,7 @@ class DQVAEConfig(VQGANConfig):
             check_fits(found, path, training, data, side)
         else:
             number = min(CALIBRATION_PICTURES, len(training))
-            found = measure_percentiles(training, data.image_size, side, number, Skipped(number, most=1.0), data.enlarge)
+            found = measure_percentiles(training, data, side, number, Skipped(number, most=1.0))
         thresholds = thresholds_of(found.values, self.router.ratios)
         shares = shares_of(found.values, thresholds)
         if max(abs(share - ratio) for share, ratio in zip(shares[1:], self.router.ratios)) > 0.01 + 1e-6:

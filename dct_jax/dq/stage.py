@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dct_jax.distributed.parallel import DATA_AXIS
+from dct_jax.distributed.parallel import DATA_AXIS, places_of
 from dct_jax.dq.config import DQVAEConfig
 from dct_jax.dq.network import DQVAE, Routed
 from dct_jax.dq.pictures import grains_of, measure_lengths
@@ -50,10 +50,10 @@ class DQVAEStage(VQGANStage):
 
     def noise(self, step: jax.Array, pictures: int) -> jax.Array:
         """Makes the noise of this device's part of the batch, float32 [b, h, w, G]. A picture's
-        depends on its place in the whole batch, and not on how many devices there are."""
-        numbers = jax.lax.axis_index(DATA_AXIS) * pictures + jnp.arange(pictures)
+        depends on its place in the whole batch, and not on how many devices or processes there
+        are."""
         key = jax.random.fold_in(self.random_key(step), 1)  # that of step itself is the codebook's
-        keys = jax.vmap(partial(jax.random.fold_in, key))(numbers)
+        keys = jax.vmap(partial(jax.random.fold_in, key))(places_of(pictures))
         shape = (*self.config.regions, self.config.model.grains)
         return jax.vmap(lambda key: jax.random.gumbel(key, shape))(keys)
 

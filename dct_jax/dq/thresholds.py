@@ -22,14 +22,16 @@ import numpy as np
 
 from dct_jax.config import DataConfig
 from dct_jax.data.central_crops import evenly_spaced_crops
+from dct_jax.data.crops import random_crop
+from dct_jax.data.pixels import pixels
 from dct_jax.data.skipped import Skipped
-from dct_jax.data.sources import Part, Source
+from dct_jax.data.sources import Part, Record, Source
 from dct_jax.dq.entropy import BINS, RANGE, SIGMA, patch_entropy
 from dct_jax.storage.files import read_limited
 from dct_jax.training.batches import pictures_at_a_time, run_in_batches
 from dct_jax.vq.network import pad_sides, to_float
 
-FORMAT = "dct_jax entropy percentiles 1"
+FORMAT = "dct_jax entropy percentiles 2"
 
 PERCENTS = np.arange(1, 100)
 LARGEST_FILE = 2**16
@@ -43,7 +45,8 @@ class Percentiles:
     Attributes:
         values: float32 [99], nats, of 1 % to 99 % of patches; see `percentiles`.
         side: S, of the patches.
-        size: (H, W), of the central crops that the patches are of.
+        size: (H, W), of the crops that the patches are of.
+        crop: the smallest and largest crop, as data.crop of a run.
         enlarge: how many times larger a crop could become.
         source: the name of the data set, of a folder or a file without those above it.
         source_pictures: how many pictures the data set has, held-out ones among them.
@@ -54,6 +57,7 @@ class Percentiles:
     values: np.ndarray
     side: int
     size: tuple[int, int]
+    crop: tuple[float, float]
     enlarge: float
     source: str
     source_pictures: int
@@ -67,7 +71,7 @@ class Percentiles:
         return json.dumps(text, indent=1) + "\n"
 
 
-_FIELDS = ("source", "source_pictures", "pictures", "size", "enlarge", "side", "tied")
+_FIELDS = ("source", "source_pictures", "pictures", "size", "crop", "enlarge", "side", "tied")
 _BINS: dict[str, Any] = {"range": list(RANGE), "bins": BINS, "sigma": SIGMA}
 
 
@@ -79,31 +83,46 @@ def percentiles(values: np.ndarray) -> np.ndarray:
     return np.sort(values.reshape(-1))[values.size * PERCENTS // 100].astype(np.float32)
 
 
-def measure_percentiles(
-    source: Source, size: tuple[int, int], side: int, number: int, skipped: Skipped, enlarge: float = 1.0
-) -> Percentiles:
-    """Measures the entropies of the patches of central crops. The result depends on nothing else.
+class Crops:
+    """A source whose pictures are cropped at random as in training, but always in the same way: a
+    reduced crop has other entropies than one that was taken as it is."""
+
+    def __init__(self, source: Source, size: tuple[int, int], crop: tuple[float, float], enlarge: float) -> None:
+        self._source, self._size, self._crop, self._enlarge = source, size, crop, enlarge
+        self.name, self.classes = source.name, source.classes
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Record:
+        """Raises ValueError if the picture cannot be read, or is too small."""
+        record, rng = self._source[index], np.random.default_rng(index)
+        return record._replace(image=random_crop(pixels(record), self._size, self._crop, self._enlarge, rng))
+
+
+def measure_percentiles(source: Source, data: DataConfig, side: int, number: int, skipped: Skipped) -> Percentiles:
+    """Measures the entropies of the patches of crops. The result depends on nothing else.
 
     Args:
         source: the pictures.
-        size: (H, W), of the crops.
-        side: S, of the patches. Where it does not divide H and W, the last row and column are
-            repeated, as an autoencoder does.
+        data: how they are cropped.
+        side: S, of the patches. Where it does not divide the sides of crops, the last row and
+            column are repeated, as an autoencoder does.
         number: how many pictures, evenly spaced over the source.
         skipped: it counts the pictures that cannot be used.
-        enlarge: how many times larger a crop may become, as data.enlarge of a run.
 
     Raises:
         ValueError: if none of the pictures can be used, or too few.
     """
-    crops, batch = evenly_spaced_crops(source, number, size, skipped, enlarge), pictures_at_a_time(number, *size)
+    cropped, size = Crops(source, data.image_size, data.crop, data.enlarge), data.image_size
+    crops, batch = evenly_spaced_crops(cropped, number, None, skipped), pictures_at_a_time(number, *size)
     program = partial(_entropies, side=side)
     parts = [part for crops in _in_parts(crops, batch) for part in run_in_batches(program, crops, batch)]
     entropies = np.concatenate(parts)  # [pictures, h, w]
     _, counts = np.unique(entropies, return_counts=True)
     tied = float(counts.max() / entropies.size)
     name, total = _identity(source)
-    return Percentiles(percentiles(entropies), side, size, enlarge, name, total, len(entropies), tied)
+    return Percentiles(percentiles(entropies), side, size, data.crop, data.enlarge, name, total, len(entropies), tied)
 
 
 @partial(jax.jit, static_argnames="side")
@@ -193,6 +212,9 @@ def _from_json(values: Any) -> Percentiles:
             raise ValueError(f"its {name} must be a whole number from 1 on")
     if not (isinstance(values["source"], str) and _is_number(values["tied"], 1.0)):
         raise ValueError("its source must be a name, and tied a share")
+    crop = values["crop"]
+    if not (isinstance(crop, list) and len(crop) == 2 and all(_is_number(x, 1.0) for x in crop) and 0 < crop[0] <= crop[1]):
+        raise ValueError("its crop must be two shares, the smallest first")
     if not (_is_number(values["enlarge"], math.inf) and values["enlarge"] >= 1):
         raise ValueError("its enlarge must be a number from 1 on")
     most = math.log(BINS) + 1e-3
@@ -200,7 +222,8 @@ def _from_json(values: Any) -> Percentiles:
         raise ValueError(f"its percentiles must be {len(PERCENTS)} numbers from 0 to ln {BINS}")
     if found != sorted(found):
         raise ValueError("its percentiles descend somewhere")
-    return Percentiles(np.array(found, np.float32), **{name: values[name] for name in _FIELDS} | {"size": (size[0], size[1])})
+    pairs = {"size": (size[0], size[1]), "crop": (crop[0], crop[1])}
+    return Percentiles(np.array(found, np.float32), **{name: values[name] for name in _FIELDS} | pairs)
 
 
 def _is_count(value: Any) -> bool:
@@ -227,6 +250,7 @@ def check_fits(found: Percentiles, path: str, source: Source, data: DataConfig, 
     for what, theirs, ours in (
         ("patches with a side", found.side, side),
         ("crops", found.size, data.image_size),
+        ("crops whose shares are", found.crop, data.crop),
         ("crops enlarged at most", found.enlarge, data.enlarge),
         ("the data set", found.source, name),
         ("a data set whose number of pictures is", found.source_pictures, total),
@@ -240,8 +264,8 @@ def _command(data: DataConfig, side: int) -> str:
     """Returns the command that measures the percentiles that a run needs."""
     split = ["--split", data.split] if data.split else []
     enlarge = ["--enlarge", str(data.enlarge)] if data.enlarge != 1 else []
-    size = ["--size", *map(str, data.image_size)]
-    return shlex.join(["thresholds", data.source, *split, *size, *enlarge, "--patch-size", str(side), "--out", "FILE"])
+    size, crop = (["--size", *map(str, data.image_size)], ["--crop", *map(str, data.crop)])
+    return shlex.join(["thresholds", data.source, *split, *size, *crop, *enlarge, "--patch-size", str(side), "--out", "FILE"])
 
 
 def _identity(source: Source) -> tuple[str, int]:

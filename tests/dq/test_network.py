@@ -220,7 +220,7 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(
 ) -> None:
     config = DQVAEConfig(
         data=DataConfig(image_size=(256, 256)),
-        quantizer=QuantizerConfig("ema", codes=1024, dim=256),
+        quantizer=QuantizerConfig(kind="ema", codes=1024, dim=256),
         model=GrainsConfig(multipliers=multipliers, attention=attention, grains=grains),
         router=RouterConfig(ratios=(0.3,) * (grains - 1)),
     )

@@ -135,7 +135,7 @@ def test_each_code_counts_once_in_losses_and_statistics(kind: Any) -> None:
     """A coarse cell counts a quarter in the published mask, and a fine one whole. The statistics of
     two devices, without decay, are those of a loop over codes."""
     grain_map, vectors = coarse_and_fine()
-    config = QuantizerConfig(kind, codes=5, dim=3, decay=0.0, restart=0.0)
+    config = QuantizerConfig(kind=kind, codes=5, dim=3, decay=0.0, restart=0.0)
     table = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
     inner = {"table": table} if kind == "gradient" else {"table": table, "counts": np.zeros(5), "sums": np.zeros((5, 3))}
     variables = {"params" if kind == "gradient" else "codebook": {"quantizer": inner}}
@@ -169,7 +169,7 @@ def test_each_code_counts_once_in_losses_and_statistics(kind: Any) -> None:
 def test_a_dead_code_becomes_a_vector_that_counts() -> None:
     """All five codes are restarted, by the five vectors of two devices that count. The others are
     far away."""
-    config = QuantizerConfig("ema", codes=5, dim=3, decay=0.0, restart=100.0)
+    config = QuantizerConfig(kind="ema", codes=5, dim=3, decay=0.0, restart=100.0)
     vectors = np.random.default_rng(2).normal(size=(2, 4, 6, 3)).astype(np.float32)
     weights = np.zeros((2, 4, 6), np.float32)
     weights[0, :2, 3] = weights[1, 1, 2:5] = 1

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dct_jax.data.central_crops import evenly_spaced_crops
+from dct_jax.config import DataConfig
+from dct_jax.data.crops import held_out_pictures, random_crop
+from dct_jax.data.pixels import pixels
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
 from dct_jax.dq.entropy import patch_entropy
@@ -85,9 +87,11 @@ def test_shares_of_different_entropies_are_exact() -> None:
 def test_they_are_those_of_the_pictures() -> None:
     """Against the formula, crop by crop; with sides that the patches do not divide, too."""
     source = open_source("landscapes")
-    for size in ((16, 24), (14, 23)):
-        found = measure_percentiles(source, size, 8, 5, Skipped(5, most=0))
-        crops = np.stack(list(evenly_spaced_crops(source, 5, size, Skipped(5, most=0))))
+    for size, crop in (((16, 24), (1.0, 1.0)), ((14, 23), (0.2, 0.4))):
+        data = DataConfig(image_size=size, crop=crop)
+        found = measure_percentiles(source, data, 8, 5, Skipped(5, most=0))
+        places = held_out_pictures(len(source), 5)
+        crops = np.stack([random_crop(pixels(source[i]), size, crop, 1, np.random.default_rng(i)) for i in places])
         whole = np.pad(crops, [(0, 0), (0, 16 - size[0]), (0, 24 - size[1]), (0, 0)], mode="edge")
         expected = formula(whole.astype(np.float64) / 127.5 - 1, 8)
         np.testing.assert_allclose(found.values, percentiles(expected), atol=3e-4)
@@ -98,15 +102,16 @@ def test_they_do_not_depend_on_how_many_pictures_fit_at_once(monkeypatch: pytest
     from dct_jax.training import batches
 
     source, skipped = open_source("fashion", "test"), Skipped(NUMBER, most=0)
-    expected = measure_percentiles(source, (28, 28), 4, NUMBER, skipped)
+    data = DataConfig(image_size=(28, 28))
+    expected = measure_percentiles(source, data, 4, NUMBER, skipped)
     monkeypatch.setattr(batches, "MOST_ROWS", 7)
-    assert measure_percentiles(source, (28, 28), 4, NUMBER, skipped).to_json() == expected.to_json()
+    assert measure_percentiles(source, data, 4, NUMBER, skipped).to_json() == expected.to_json()
     assert expected.tied > 0.1  # the background
 
 
 def made(**fields: Any) -> Percentiles:
     steps = np.linspace(0, 3.3, 99, dtype=np.float32)
-    return replace(Percentiles(steps, 8, (64, 48), 1.5, "a", 12, 10, 0.25), **fields)
+    return replace(Percentiles(steps, 8, (64, 48), (0.5, 1.0), 1.5, "a", 12, 10, 0.25), **fields)
 
 
 def test_a_file_there_and_back(tmp_path: Path) -> None:
@@ -114,8 +119,8 @@ def test_a_file_there_and_back(tmp_path: Path) -> None:
     path.write_text(made().to_json())
     found = read_percentiles(path)
     np.testing.assert_array_equal(found.values, made().values)
-    names = ("side", "size", "enlarge", "source", "source_pictures", "pictures", "tied")
-    assert [getattr(found, name) for name in names] == [8, (64, 48), 1.5, "a", 12, 10, 0.25]
+    names = ("side", "size", "crop", "enlarge", "source", "source_pictures", "pictures", "tied")
+    assert [getattr(found, name) for name in names] == [8, (64, 48), (0.5, 1.0), 1.5, "a", 12, 10, 0.25]
     assert found.values.dtype == np.float32
     assert found.to_json() == made().to_json()
     text = json.loads(path.read_text())
@@ -136,6 +141,8 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "pictures": (lambda v: v | {"pictures": True}, "its pictures must be a whole number"),
     "number": (lambda v: v | {"source_pictures": 0}, "its source_pictures must be a whole number from 1"),
     "enlarge": (lambda v: v | {"enlarge": 0.5}, "its enlarge must be a number from 1 on"),
+    "crop": (lambda v: v | {"crop": [0.8, 0.5]}, "its crop must be two shares"),
+    "one crop": (lambda v: v | {"crop": [0.8]}, "its crop must be two shares"),
     "no number": (lambda v: v | {"enlarge": "2"}, "its enlarge must be a number from 1 on"),
     "size": (lambda v: v | {"size": [8, -8]}, "its size is not the height and width"),
     "one size": (lambda v: v | {"size": [8]}, "its size is not the height and width"),

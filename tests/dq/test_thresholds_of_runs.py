@@ -60,7 +60,7 @@ def entropy_config(ratios: tuple[float, ...] = (0.5,), file: str | Path = "", **
     return DQVAEConfig(
         data=fashion,
         model=replace(model, stem=2 if len(ratios) == 1 else 1),
-        router=RouterConfig("entropy", ratios, thresholds=str(file)),
+        router=RouterConfig(kind="entropy", ratios=ratios, thresholds=str(file)),
         loss=LossConfig(perceptual="none", discriminator_layers=1),
     )
 
@@ -78,7 +78,7 @@ def test_a_run_measures_its_training_pictures(caplog: pytest.LogCaptureFixture) 
     assert found.dtype == np.float32 and found.shape == (1,) and np.isfinite(found).all()
     np.testing.assert_array_equal(calibrate(config), found)
     training = Part(open_source("landscapes"), every=2, held_out=False)
-    measured = measure_percentiles(training, (32, 32), 4, NUMBER, Skipped(NUMBER, most=0))
+    measured = measure_percentiles(training, config.data, 4, NUMBER, Skipped(NUMBER, most=0))
     np.testing.assert_array_equal(found, thresholds_of(measured.values, (0.5,)))
     assert not caplog.records
 
@@ -101,7 +101,7 @@ def test_a_run_says_that_equal_entropies_spoil_the_ratio(caplog: pytest.LogCaptu
         found = calibrate(entropy_config((0.8,)))
     assert found[0] == 0
     (record,) = caplog.records
-    measured = measure_percentiles(open_source("fashion", "train"), (28, 28), 4, NUMBER, Skipped(NUMBER, most=0))
+    measured = measure_percentiles(open_source("fashion", "train"), entropy_config().data, 4, NUMBER, Skipped(NUMBER, most=0))
     share = shares_of(measured.values, found)[1]
     assert abs(share - (1 - measured.tied)) <= 0.01 and share < 0.75
     assert record.getMessage() == (
@@ -110,8 +110,16 @@ def test_a_run_says_that_equal_entropies_spoil_the_ratio(caplog: pytest.LogCaptu
     )
 
 
+def test_thresholds_are_of_crops_as_in_training() -> None:
+    """Of the photographs, regions of small crops have lower entropies than those of reduced large
+    ones. Thresholds were once of whole pictures, and 38 % of regions became fine, not 50 %."""
+    landscapes: dict[str, Any] = {"source": "landscapes", "split": "", "held_out_split": "", "image_size": (64, 64)}
+    small, large = (calibrate(entropy_config(crop=(share, share), **landscapes))[0] for share in (0.5, 1.0))
+    assert small < large - 0.05
+
+
 def test_a_feature_router_has_no_thresholds() -> None:
-    config = replace(entropy_config(), router=RouterConfig("feature"))
+    config = replace(entropy_config(), router=RouterConfig(kind="feature"))
     assert config.calibrate(open_source("fashion")) == {}
 
 
@@ -128,15 +136,19 @@ def test_the_perceptual_loss_is_still_left_out(monkeypatch: pytest.MonkeyPatch) 
     [
         ({"side": 8}, "of patches with a side 8; this run needs 4"),
         ({"size": (32, 28)}, "of crops (32, 28); this run needs (28, 28)"),
+        ({"crop": (0.5, 0.5)}, "of crops whose shares are (0.5, 0.5); this run needs (0.8, 1.0)"),
         ({"enlarge": 2.0}, "of crops enlarged at most 2.0; this run needs 1.0"),
         ({"source": "b"}, "of the data set b; this run needs fashion (train)"),
         ({"source_pictures": 9}, f"of a data set whose number of pictures is 9; this run needs {PICTURES}"),
     ],
 )
 def test_a_file_of_other_patches_is_refused(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
-    path, ours = tmp_path / "a.json", {"side": 4, "size": (28, 28), "enlarge": 1.0, "source": "fashion (train)"}
+    path, ours = (
+        tmp_path / "a.json",
+        {"side": 4, "size": (28, 28), "crop": (0.8, 1.0), "enlarge": 1.0, "source": "fashion (train)"},
+    )
     path.write_text(made(**(ours | {"source_pictures": PICTURES} | fields)).to_json())
-    command = "thresholds fashion --split train --size 28 28 --patch-size 4 --out FILE"
+    command = "thresholds fashion --split train --size 28 28 --crop 0.8 1.0 --patch-size 4 --out FILE"
     with pytest.raises(ValueError, match=r"^router\.thresholds is") as refused:
         calibrate(entropy_config(file=path))
     assert str(refused.value) == f"router.thresholds is {path}, {message}: make it with `{command}`"
@@ -255,7 +267,7 @@ def test_the_place_of_the_file_is_no_part_of_a_model() -> None:
 def test_train_refuses_it_in_one_line(refused: Refused, tmp_path: Path) -> None:
     experiment, run, file = tmp_path / "mine.py", tmp_path / "run", tmp_path / "a.json"
     experiment.write_text("from tests.dq.test_thresholds_of_runs import entropy_config\nCONFIG = entropy_config()")
-    file.write_text(made(side=4, size=(28, 28), enlarge=1.0).to_json())
+    file.write_text(made(side=4, size=(28, 28), crop=(0.8, 1.0), enlarge=1.0).to_json())
     of_others = "of the data set a; this run needs fashion (train)"
     for path, message in ((file, of_others), (experiment, "these percentiles cannot be")):
         assert message in refused("train", experiment, "--run-dir", run, "--router.thresholds", path)
@@ -306,9 +318,9 @@ def test_bad_thresholds(refused: Refused, tmp_path: Path) -> None:
     file = ("--out", out)
     assert "num is 0; it must be 1 or more" in refused("thresholds", "fashion", *file, "--num", 0)
     assert "--num is 'x'; it must be a whole number" in refused("thresholds", "fashion", *file, "--num", "x")
-    must = "all three must be 1 or more"
-    assert f"size is (256, 256) and patch_size is 0; {must}" in refused("thresholds", "fashion", *file, "--patch-size", 0)
-    assert must in refused("thresholds", "fashion", *file, "--size", 0, 16)
+    assert "patch_size is 0; it must be 1 or more" in refused("thresholds", "fashion", *file, "--patch-size", 0)
+    assert "image_size is (0, 16); it must be two positive" in refused("thresholds", "fashion", *file, "--size", 0, 16)
+    assert "crop is (0.8, 0.5); it must be two shares" in refused("thresholds", "fashion", *file, "--crop", 0.8, 0.5)
     assert "enlarge is 0.5; it must be 1 or more" in refused("thresholds", "fashion", *file, "--enlarge", 0.5)
     assert "--out is missing; see thresholds --help" in refused("thresholds", "fashion")
     assert "SOURCE is missing; see thresholds --help" in refused("thresholds", *file)

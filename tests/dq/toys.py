@@ -33,12 +33,12 @@ def dqvae_config(grains: Any = 2, kind: Any = "feature", stem: Any = 1, quantize
             evaluate_every=8,
             checkpoint_every=8,
         ),
-        quantizer=QuantizerConfig(quantizer, codes=CODES, dim=4),
+        quantizer=QuantizerConfig(kind=quantizer, codes=CODES, dim=4),
         model=GrainsConfig(
             channels=32, multipliers=(1,) * grains, residual_blocks=1, attention=(), latent_channels=8, grains=grains, stem=stem
         ),
-        loss=LossConfig("none", adversarial_start=8, discriminator_channels=8, discriminator_layers=1),
-        router=RouterConfig(kind, ratios=(0.5,) if grains == 2 else (0.3, 0.3)),
+        loss=LossConfig(perceptual="none", adversarial_start=8, discriminator_channels=8, discriminator_layers=1),
+        router=RouterConfig(kind=kind, ratios=(0.5,) if grains == 2 else (0.3, 0.3)),
         seed=3,
     )
 
