@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -27,7 +28,7 @@ def local_devices(devices: Sequence[jax.Device]) -> list[jax.Device]:
 
 def parallel(
     program: Callable[[Any, Any], Any], devices: Sequence[jax.Device], donate_first: bool = False
-) -> Callable[[Any, Any], Any]:
+) -> jax.stages.Wrapped:
     """Compiles program(replicated, share) for all devices at once.
 
     Args:
@@ -60,6 +61,27 @@ def place(batch: Any, devices: Sequence[jax.Device]) -> Any:
     local = local_devices(devices)
     rows = jax.tree.map(lambda x: x.reshape(len(local), -1, *x.shape[1:]), batch)
     return jax.device_put(rows, NamedSharding(Mesh(np.array(local), DATA_AXIS), PartitionSpec(DATA_AXIS)))
+
+
+def places_of(rows: int) -> jax.Array:
+    """Numbers this device's rows by their places in the whole batch, int32 [rows], in a program
+    under the axis "data". Of P processes, process p makes the places p, p + P and so on, and
+    divides them among its devices in this order."""
+    processes = jax.process_count()
+    process, device = jnp.divmod(jax.lax.axis_index(DATA_AXIS), jax.lax.axis_size(DATA_AXIS) // processes)
+    return process + processes * (device * rows + jnp.arange(rows))
+
+
+def gather_batch(rows: Any) -> Any:
+    """Joins a tree of all devices' rows, [b, ...], to [B, ...], in the order of their places, in a
+    program under the axis "data"."""
+
+    def join(x: jax.Array) -> jax.Array:
+        joined = jax.lax.all_gather(x, DATA_AXIS, tiled=True)  # [P * rows of a process, ...]
+        parts = joined.reshape(jax.process_count(), -1, *x.shape[1:])
+        return parts.swapaxes(0, 1).reshape(joined.shape)
+
+    return jax.tree.map(join, rows)
 
 
 def any_process(devices: Sequence[jax.Device]) -> Callable[[bool], jax.Array]:

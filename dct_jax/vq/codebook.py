@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import jax
 
-from dct_jax.distributed.parallel import DATA_AXIS
+from dct_jax.distributed.parallel import DATA_AXIS, gather_batch
 from dct_jax.vq.config import QuantizerConfig
 from dct_jax.vq.network import Autoencoder
 from dct_jax.vq.quantizers import Codebook, Quantized, choose_rows, counts_and_sums, kmeans, nearest_codes, update
@@ -27,7 +27,7 @@ def start_codebook(
     if config.kind == "fsq" or config.start == "uniform":
         return variables
     vectors, quantized = cast(tuple[jax.Array, Quantized], network.apply(variables, pixels, method="quantize"))
-    vectors, weights = _gather(*_rows(vectors, quantized))
+    vectors, weights = _rows(*gather_batch((vectors, quantized.weights)))
     table = kmeans(vectors, config.num_codes, key, weights)
     if config.kind == "gradient":
         params = variables["params"] | {"quantizer": {"table": table}}
@@ -51,23 +51,17 @@ def follow_vectors(
     Returns:
         The variables, and how many vectors of the global batch had each code, float32 [K].
     """
-    rows, weights = _rows(vectors, quantized)
+    rows, weights = _rows(vectors, quantized.weights)
     of_device = counts_and_sums(rows, quantized.codes.reshape(-1), config.num_codes, weights)
     counts, sums = jax.lax.psum(of_device, DATA_AXIS)
     if config.kind == "ema":
-        rows, weights = _gather(rows, weights)
+        rows, weights = _rows(*gather_batch((vectors, quantized.weights)))
         spare = choose_rows(rows, config.num_codes, key, weights)
         after = update(config, Codebook(**variables["codebook"]["quantizer"]), counts, sums, spare)
         variables = variables | {"codebook": {"quantizer": after._asdict()}}
     return variables, counts
 
 
-def _rows(vectors: jax.Array, quantized: Quantized) -> tuple[jax.Array, jax.Array | None]:
+def _rows(vectors: jax.Array, weights: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
     """Lists vectors, [b, h, w, D], as [N, D], and their weights as [N]."""
-    weights = None if quantized.weights is None else quantized.weights.reshape(-1)
-    return vectors.reshape(-1, vectors.shape[-1]), weights
-
-
-def _gather(rows: jax.Array, weights: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
-    """Joins the lists of all devices."""
-    return cast(tuple[jax.Array, jax.Array | None], jax.lax.all_gather((rows, weights), DATA_AXIS, tiled=True))
+    return vectors.reshape(-1, vectors.shape[-1]), None if weights is None else weights.reshape(-1)

@@ -50,7 +50,7 @@ class AutoencoderStage(Stage):
     def start(self, state: TrainState, pixels: jax.Array) -> dict[str, Any]:
         """Returns the variables that a step begins with; the first makes a table of its batch."""
         start = partial(start_codebook, self.network, self.config.quantizer)
-        key = self.random_key(state.step)
+        key = jax.random.fold_in(self.random_key(state.step), 2)  # that of the step itself chooses spare vectors
         return jax.lax.cond(state.step == 0, lambda x: start(x, pixels, key), lambda x: x, state.variables)
 
     def evaluate(self, variables: Any, held_out: np.ndarray, devices: Sequence[jax.Device]) -> dict[str, float]:

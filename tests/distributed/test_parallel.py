@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from dct_jax.distributed.parallel import DATA_AXIS, any_process, parallel, place, replicate
+from dct_jax.distributed.parallel import DATA_AXIS, any_process, gather_batch, parallel, place, places_of, replicate
 
 State = dict[str, jax.Array]
 
@@ -43,6 +43,16 @@ def test_steps_are_compiled_once_and_overwrite_the_state(number: int, compiled: 
     assert not compiled and after["w"].is_deleted()
     np.testing.assert_array_equal(again["w"], 1 + 2 * batch.sum(axis=0) / number)
     assert (float(total), total.shape) == (batch.sum(), ())
+
+
+def test_rows_are_numbered_and_joined_as_the_batch_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two processes with a device each, the first makes pictures 0, 2, 4, the second 1, 3, 5.
+    Rows were once joined process by process, and numbered so."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    made = np.array([[0, 2, 4], [1, 3, 5]])
+    joined, places = jax.pmap(lambda x: (gather_batch({"a": x[:, None]}), places_of(3)), axis_name=DATA_AXIS)(made)
+    np.testing.assert_array_equal(joined["a"], np.stack([np.arange(6)[:, None]] * 2))
+    np.testing.assert_array_equal(places, made)
 
 
 def test_one_yes_is_an_answer() -> None:
