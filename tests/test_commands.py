@@ -146,7 +146,7 @@ def test_bad_runs(refused: Refused, debug_run: Path, tmp_path: Path) -> None:
     assert "there is no run here" in refused("sample", tmp_path)
     assert "temperature is 0.0" in refused("sample", debug_run, "--temperature", 0)
     assert "seed is 99999999999; it must be" in refused("sample", debug_run, "--seed", 99999999999)
-    assert "this model draws images of up to 32 x 32" in refused("sample", debug_run, "--size", 32, 33)
+    assert "this model samples images of up to 32 x 32" in refused("sample", debug_run, "--size", 32, 33)
     assert "this model has seen images of 32 x 32 alone" in refused("sample", debug_run, "--size", 20, 9)
     assert "--top-k has 2 numbers" in refused("sample", debug_run, "--top-k", 1, 2)
     assert "another configuration (seed 0 -> 1)" in refused("train", "debug", "--run-dir", debug_run, "--seed", 1)
@@ -216,6 +216,46 @@ def test_the_exit_code_says_which_signal_stopped_a_run(
     said = capsys.readouterr().out
     assert (f"stopped by {name} after step 7, saved" in said) == bool(name)
     assert ("1.500 bits per pixel" in said) == (name is None)
+
+
+@pytest.fixture
+def default_handler() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_ends_a_command_with_nothing_half_written(
+    default_handler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(args: Sequence[str]) -> int:
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL  # the signal would end the tests
+        with replacing(tmp_path / "a.txt") as path:
+            path.write_text("half")
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                signal.raise_signal(signal.SIGTERM)  # sent twice, it does not disturb the end
+                path.write_text("the end")
+        return 0
+
+    monkeypatch.setitem(COMMANDS, "decode", write)
+    with pytest.raises(SystemExit) as end:
+        main(["decode"])
+    assert end.value.code == 143 and not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_stays_as_a_caller_has_set_it(default_handler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers: list[Any] = []
+    monkeypatch.setitem(COMMANDS, "decode", lambda args: handlers.append(signal.getsignal(signal.SIGTERM)) or 0)
+    worker = threading.Thread(target=main, args=[["decode"]])  # only the main thread can set handlers
+    worker.start()
+    worker.join()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert main(["decode"]) == 0
+    assert handlers == [signal.SIG_DFL, signal.SIG_IGN]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def test_what_encodes_flags_say_stands_in_the_file(tmp_path: Path) -> None:

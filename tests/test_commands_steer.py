@@ -1,4 +1,4 @@
-"""The commands that draw samples: what they leave, and one clear line for each kind of bad
+"""The commands that sample: what they leave, and one clear line for each kind of bad
 input."""
 
 import dataclasses
@@ -115,7 +115,7 @@ def test_limits_and_guidance(run: Path, tmp_path: Path) -> None:
     assert main([str(x) for x in command]) == 0
     lines = manifest(tmp_path)
     assert {(line["triples"], line["state"]) for line in lines if line["triples"] >= 6} == {(6, "cut")}
-    assert all(line["label"] in range(3) for line in lines)  # drawn, as none was asked for
+    assert all(line["label"] in range(3) for line in lines)  # a random one, as none was asked for
 
 
 def test_upsampling_shows_small_samples_and_original(
@@ -188,7 +188,7 @@ def test_continuing_a_file_that_ends_early(run: Path, folder: Path, tmp_path: Pa
     assert all(line["given"] > 0 for line in manifest(tmp_path))
 
 
-def test_what_cannot_be_drawn_is_refused_in_a_line(run: Path, luma_first: Path, folder: Path, refused: Refused) -> None:
+def test_what_cannot_be_sampled_is_refused_in_a_line(run: Path, luma_first: Path, folder: Path, refused: Refused) -> None:
     small, photo, wide = (folder / name for name in ("small.png", "photo.png", "wide.png"))
     assert "the nearest are canyon" in refused("sample", run, "--label", "cannyon")
     assert "this model has 3, 0 to 2" in refused("sample", run, "--label", "3")
@@ -197,7 +197,7 @@ def test_what_cannot_be_drawn_is_refused_in_a_line(run: Path, luma_first: Path, 
     assert "guidance is -1.0" in refused("sample", run, "--guidance", -1)
     assert "channel order is luma_first; for upsampling" in refused("upsample", luma_first, small)
     assert "channel order is banded; for colourisation" in refused("colorize", run, folder / "grey.png")
-    assert "draws images of up to 32 x 32" in refused("upsample", run, photo)
+    assert "samples images of up to 32 x 32" in refused("upsample", run, photo)
     assert "must have 4 x 4, one for each block" in refused("upsample", run, photo, "--size", 32, 32)
     assert "upsample takes small pictures" in refused("upsample", run)
     assert "upsample takes small pictures" in refused("upsample", run, small, "--held-out", 2)
@@ -218,6 +218,6 @@ def test_what_cannot_be_drawn_is_refused_in_a_line(run: Path, luma_first: Path, 
     assert "seed is -1" in refused("upsample", run, small, "--seed", -1)
     assert "cannot be written" in refused("sample", run, "--out", small / "x")
     assert "has chroma subsampled 4:0:0; for this model it must be 4:2:0" in refused("continue", run, folder / "grey.jpg")
-    assert "large.jpg: the size is 64 x 64 pixels; this model draws" in refused("continue", run, folder / "large.jpg")
+    assert "large.jpg: the size is 64 x 64 pixels; this model samples" in refused("continue", run, folder / "large.jpg")
     assert "cut16.jpg: the size is 16 x 16 pixels; this model has seen" in refused("continue", run, folder / "cut16.jpg")
     assert "num is 0; it must be 1 or more" in refused("upsample", run, small, "--num", 0)

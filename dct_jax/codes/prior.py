@@ -145,8 +145,8 @@ class TrainedCodePrior(Trained):
             An iterator over the numbers of a batch, and its grids.
 
         Raises:
-            ValueError: if num or the batch size is not positive, the seed is out of range, the
-                grid cannot be sampled, or there can be no history of it.
+            ValueError: if num or the batch size is not positive, the seed or a label is out of
+                range, the grid cannot be sampled, or there can be no history of it.
         """
         if shown and not self.states:
             raise ValueError(f"a {self.config.system} samples each code once; it has no history")
@@ -157,6 +157,9 @@ class TrainedCodePrior(Trained):
                 raise ValueError(f"{name} is {value}; it must be 1 or more")
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")
+        for label in labels:
+            if not 0 <= label < max(1, self.config.codes.num_classes):
+                raise ValueError(f"label is {label}; the model has {self.config.codes.num_classes} classes")
         grid, rows = grid or self.config.grid, min(batch_size, num)
         self.check_grid(grid)
         all_labels = [labels[i % len(labels)] if labels else self.random_label(seed, i) for i in range(num)]

@@ -105,7 +105,9 @@ def read_training(records: Sequence[Mapping[str, Any]], batch_size: int) -> Trai
     """Adds up how long a run was trained, of its metrics.jsonl; None if that has no steps.
 
     A line stands at the end of some steps, or at the end of an evaluation, whose time does not
-    count. "seconds" begin at 0 again whenever the run goes on, so pauses do not count. The steps
+    count. "seconds" begin at 0 again whenever the run goes on, so pauses do not count. (If a run is
+    stopped in its first seconds, and its next line comes later, these seconds do not count either.)
+    The steps
     between a line and an evaluation have no line of their own; they count as the others do on
     average.
 

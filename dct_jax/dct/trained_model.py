@@ -249,11 +249,11 @@ class TrainedModel(Trained):
         grid, canvas = self.codec.grid(size), self.network.vocabulary.grid
         most = " x ".join(str(side * self.codec.block_size) for side in canvas)
         if any(ours > theirs for ours, theirs in zip(grid, canvas)):
-            raise ValueError(f"the size is {size[0]} x {size[1]} pixels; this model draws images of up to {most}")
+            raise ValueError(f"the size is {size[0]} x {size[1]} pixels; this model samples images of up to {most}")
         if self.config.data.fit == "crop" and grid != canvas:
             raise ValueError(
                 f"the size is {size[0]} x {size[1]} pixels; this model has seen images of {most} alone; one that is trained "
-                "with --data.fit whole draws others, too"
+                "with --data.fit whole samples others, too"
             )
 
     def check_label(self, label: int) -> None:

@@ -55,8 +55,8 @@ class DQTransformer(nn.Module):
         config: the sizes.
         order: of the symbols.
         num_codes: K.
-        num_classes: C, or 0. The number itself is the label of a hidden class; without classes all
-            labels are 0.
+        num_classes: C, or 0; without classes all labels are 0. The table of classes has a row more,
+            which nothing trains.
     """
 
     config: StackConfig

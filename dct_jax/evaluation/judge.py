@@ -5,12 +5,12 @@ from functools import cached_property
 import numpy as np
 
 from dct_jax.config import RunConfig
-from dct_jax.data.pictures import SeenPictures
+from dct_jax.data.pictures import reference_pictures
 from dct_jax.data.sources import Source
 from dct_jax.evaluation.features import feature_network
 from dct_jax.evaluation.prior import Prior
 from dct_jax.evaluation.reference import Statistics, statistics
-from dct_jax.evaluation.sample_metrics import KEEP, REFERENCES, check_counts, compare_statistics
+from dct_jax.evaluation.sample_metrics import KEEP, check_counts, compare_statistics
 from dct_jax.storage.caches import cache_folder
 
 AT_A_TIME = 16
@@ -28,7 +28,7 @@ class Judge:
         """
         self._num, self._seed = config.training.samples, config.seed
         self._network = feature_network(config.training.features)
-        self._pictures = SeenPictures(training, config, REFERENCES)
+        self._pictures = reference_pictures(training, config, None)
         check_counts(len(self._pictures), self._num)
 
     def __call__(self, model: Prior) -> tuple[dict[str, float], list[np.ndarray]]:

@@ -16,9 +16,6 @@ from dct_jax.tables import align
 KEEP = 10_000
 """Features of so many pictures are kept in memory."""
 
-REFERENCES = 10_000
-"""So many training pictures stand for all of them by default."""
-
 
 @dataclass(frozen=True)
 class Measure:

@@ -42,8 +42,8 @@ class WindowTransformer(nn.Module):
     Attributes:
         config: the sizes.
         num_codes: K.
-        num_classes: C, or 0. The number itself is the label of a hidden class; without classes all
-            labels are 0.
+        num_classes: C, or 0; without classes all labels are 0. The table of classes has a row more,
+            which nothing trains.
         form: of attention (see `attention`); the cheaper one by default. They differ in rounding
             alone.
     """

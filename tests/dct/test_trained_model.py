@@ -58,7 +58,7 @@ def test_bad_arguments_are_named(model: dct_jax.TrainedModel) -> None:
     sparse = model.codec.encode(np.zeros((16, 24, 3), np.uint8))
     with pytest.raises(ValueError, match=r"list 1: the list's grid is \(4, 6\) blocks; it must fit into \(4, 4\)"):
         model.log_prob([model.codec.encode(np.zeros((16, 16, 3), np.uint8)), sparse])
-    with pytest.raises(ValueError, match="the size is 16 x 17 pixels; this model draws images of up to 16 x 16"):
+    with pytest.raises(ValueError, match="the size is 16 x 17 pixels; this model samples images of up to 16 x 16"):
         model.sample(1, size=(16, 17))
 
 

@@ -117,7 +117,7 @@ def luma(sparse: SparseDCT) -> Prefix:
     """
     codec, area = sparse.codec, sparse.codec.block_size**2
     if len(codec.component_steps) == 1:
-        raise ValueError("the model draws grey pictures (chroma_subsampling is 4:0:0); for colourisation it needs chroma")
+        raise ValueError("the model samples grey pictures (chroma_subsampling is 4:0:0); for colourisation it needs chroma")
     if (codec.vocabulary(sparse.size).channels[:area] >= area).any():
         raise ValueError(
             f"the model's channel order is {codec.channel_order}; for colourisation it must be luma_first: train one with "
