@@ -68,6 +68,10 @@ PARTS = (
 )
 
 
+NAMED = {part.name: part for part in PARTS}
+"""The parts by their names."""
+
+
 def time_limit(left: float, part: Part, later: Sequence[Part]) -> float | None:
     """Returns a part's seconds: what is left but for the least that later parts need, as far as
     these fit in, one after the other.
@@ -155,7 +159,7 @@ def run_parts(parts: Sequence[Part], out: Path, seconds: float, tiny: bool) -> i
 def main(
     out: Annotated[Path, tyro.conf.Positional],
     minutes: float = 9,
-    parts: tuple[str, ...] = tuple(part.name for part in PARTS),
+    parts: tuple[str, ...] = tuple(NAMED),
     tiny: bool = False,
 ) -> int:
     """Measures an accelerator.
@@ -166,12 +170,11 @@ def main(
         parts: to run.
         tiny: at sizes for a CPU, to see that the script works.
     """
-    named = {part.name: part for part in PARTS}
-    if unknown := [name for name in parts if name not in named]:
-        print(f"accelerator: there is no part {unknown[0]!r}; known are {', '.join(named)}", file=sys.stderr)
+    if unknown := [name for name in parts if name not in NAMED]:
+        print(f"accelerator: there is no part {unknown[0]!r}; known are {', '.join(NAMED)}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the part's process is ended, too
-    chosen = [named[name]._replace(least=1.0 if tiny else named[name].least) for name in parts]
+    chosen = [NAMED[name]._replace(least=1.0 if tiny else NAMED[name].least) for name in parts]
     return run_parts(chosen, out, 60 * minutes - 2 * MARGIN, tiny)
 
 

@@ -40,10 +40,10 @@ class Clock:
 def large_config(tiny: bool) -> DCTConfig:
     """Returns the experiment of 401 M parameters, in bfloat16; if `tiny`, the debug experiment with
     its dropout and dtype."""
-    large = load_experiment("lsun_bedrooms")
+    large = load_experiment("lsun_bedrooms", DCTConfig)
     if not tiny:
         return large
-    debug = load_experiment("debug")
+    debug = load_experiment("debug", DCTConfig)
     return dataclasses.replace(
         debug, model=dataclasses.replace(debug.model, dropout=large.model.dropout, dtype=large.model.dtype)
     )

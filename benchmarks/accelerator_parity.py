@@ -28,7 +28,7 @@ from accelerator_sampling import attend_fused, attend_plainly, fused_implementat
 from machine import Figure, Record
 from random_network import prefer_long_lists, random_batch, random_params
 
-from dct_jax.dct.config import DCTConfig, ModelConfig
+from dct_jax.dct.config import DCTConfig, Dtype, ModelConfig
 from dct_jax.dct.network import network
 from dct_jax.dct.reader import ChunkReader
 from dct_jax.dct.sampling.policy import Policy
@@ -85,9 +85,9 @@ NATS = 5e-5
 about 10."""
 
 
-def small_config(tiny: bool, dtype: str = "float32") -> DCTConfig:
+def small_config(tiny: bool, dtype: Dtype = "float32") -> DCTConfig:
     """Returns a small network with dropout, which compiles soon."""
-    config = large_config(tiny) if tiny else dataclasses.replace(load_experiment("landscapes"), model=SMALL)
+    config = large_config(tiny) if tiny else dataclasses.replace(load_experiment("landscapes", DCTConfig), model=SMALL)
     return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
 
 
@@ -128,7 +128,7 @@ def attention_step(lengths: bool, dtype: str, tiny: bool) -> Arrays:
 def attention_path() -> str:
     """Returns what `attend` goes through here in bfloat16."""
     queries, columns = (jax.ShapeDtypeStruct((2, 2, *shape), jnp.bfloat16) for shape in ((320, 64), (64, 320)))
-    program = jax.jit(attend, static_argnums=2).lower(queries, KeysValues(columns, columns), jnp.dtype(jnp.bfloat16))
+    program = jax.jit(attend, static_argnums=2).lower(queries, KeysValues._make([columns] * 2), jnp.dtype(jnp.bfloat16))
     return "cuDNN" if "__cudnn" in program.as_text() else "tiles"
 
 
@@ -142,7 +142,7 @@ def embedding(tiny: bool) -> Arrays:
     return {"rows": out, "table's gradient": jax.jit(backward)(gradient)[0]}
 
 
-def step(dtype: str, tiny: bool) -> Arrays:
+def step(dtype: Dtype, tiny: bool) -> Arrays:
     """Takes a training step: returns minus log-likelihood by symbol, the gradient, and what Adam
     adds to the parameters."""
     config = small_config(tiny, dtype)
@@ -187,7 +187,7 @@ def write_reference(file: Path, tiny: bool) -> None:
     with jax.default_matmul_precision("highest"):
         arrays = {f"{case}/{name}": np.asarray(x) for case, run in cases(tiny).items() for name, x in run().items()}
     with replacing(file) as path:
-        np.savez(path, **arrays)
+        np.savez(path, allow_pickle=False, **arrays)
 
 
 def difference(ours: Any, theirs: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -39,17 +39,20 @@ SCHEDULE = [
 ]
 """What is measured at which number of lists: the bar's first, what only helps to decide last."""
 
-LOOP_AS_GRAPH = {
+LOOP_AS_GRAPH: dict[str, str | bool] = {
     "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONDITIONAL,WHILE"
 }
 """Has XLA record the whole loop as one CUDA graph, loop included, so that no kernel of it is
 started by the host. By default XLA records what lies between loops and conditions only."""
 
+Implementation = Literal["cudnn", "xla"]
+"""Implementations of JAX's attention."""
+
 BAR = 0.7, 64
 """The share of the floor in a step, at that number of lists."""
 
 
-def step_figures(config: DCTConfig, params: Any, device: Device, batch: int, options: dict[str, str]) -> list[Figure]:
+def step_figures(config: DCTConfig, params: Any, device: Device, batch: int, options: dict[str, str | bool]) -> list[Figure]:
     """Compiles the sampler, with some of XLA's options, and times the steps of a first chunk, in
     which no list ends."""
     model, size = network(config), config.model.chunk_size
@@ -103,15 +106,15 @@ def attend_plainly(queries: jax.Array, memory: KeysValues, length: jax.Array) ->
     return attend_step(queries, memory, jnp.broadcast_to(filled, (len(queries), len(filled))))
 
 
-def attend_fused(queries: jax.Array, memory: KeysValues, length: jax.Array, implementation: str) -> jax.Array:
+def attend_fused(queries: jax.Array, memory: KeysValues, length: jax.Array, implementation: Implementation) -> jax.Array:
     """Attends by JAX's attention with lengths: queries [B, 1, H, K], caches [B, T, H, K]."""
     lengths = jnp.full(len(queries), length, jnp.int32)  # [B]
     return jax.nn.dot_product_attention(
-        queries, *memory, key_value_seq_lengths=lengths, implementation=implementation
+        queries, memory.keys, memory.values, key_value_seq_lengths=lengths, implementation=implementation
     )  # [B, 1, H, K]
 
 
-def fused_implementation() -> str:
+def fused_implementation() -> Implementation:
     """Returns the implementation of JAX's attention here: cuDNN on NVIDIA GPUs, elsewhere XLA,
     which makes nothing of the lengths."""
     return "cudnn" if jax.devices()[0].device_kind.startswith("NVIDIA") else "xla"
@@ -123,7 +126,7 @@ def attention_figures(config: ModelConfig, tokens: int, device: Device, batch: i
     heads, size = config.heads, config.width // config.heads
     blocks = len(config.channel_decoder) + len(config.position_decoder) + len(config.value_decoder)
     way = fused_implementation() if fuses else "plain"
-    attention = partial(attend_fused, implementation=way) if fuses else attend_plainly
+    attention = partial(attend_fused, implementation=fused_implementation()) if fuses else attend_plainly
 
     @jax.jit
     def all_blocks(queries: jax.Array, caches: list[KeysValues], length: jax.Array) -> jax.Array:

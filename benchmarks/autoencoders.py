@@ -36,7 +36,7 @@ def main(experiment: str = "vqgan_landscapes_64", batch: int = 8, repeats: int =
         repeats: how often each is timed.
         json: where to write the figures.
     """
-    config = load_experiment(experiment)
+    config = load_experiment(experiment, AutoencoderRunConfig)
     config = replace(config, training=replace(config.training, batch_size=batch))
     pictures = np.random.default_rng(0).integers(0, 256, (batch, *config.data.image_size, 3)).astype(np.uint8)
     floor = [sum(parts) for parts in zip(*(convolution_seconds(*one, repeats) for one in convolutions(config, batch)))]
@@ -89,7 +89,7 @@ def convolutions(config: AutoencoderRunConfig, batch: int) -> list[tuple[tuple[i
     def note(layer: Any, args: Any, kwargs: Any, context: Any) -> Any:
         if isinstance(context.module, nn.Conv):
             module = context.module
-            what = (module.features, tuple(module.kernel_size), module.strides, str(module.padding))
+            what = (module.features, str(module.kernel_size), module.strides, str(module.padding))
             layers[what] = nn.Conv(module.features, module.kernel_size, strides=module.strides, padding=module.padding)
             found[tuple(args[0].shape), what] += 1
         return layer(*args, **kwargs)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from machine import Figure, machine_figures, report
 
 from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.network import DCTransformer, log_likelihood, network
+from dct_jax.dct.network.transformer import Logits
 from dct_jax.dct.reader import ChunkReader
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.sampling.prefill import prefill
@@ -65,8 +66,9 @@ def kept_bytes(model: DCTransformer, rematerialise: bool, params: Any, batch: An
 
     def backward(params: Any, batch: Any) -> Any:
         def loss(params: Any) -> jax.Array:
-            logits = model.apply(params, batch, rngs={"dropout": jax.random.key(0)})
-            return -sum(x.sum() for x in log_likelihood(logits, batch, model.vocabulary))
+            logits = cast(Logits, model.apply(params, batch, rngs={"dropout": jax.random.key(0)}))
+            channel, position, value = (x.sum() for x in log_likelihood(logits, batch, model.vocabulary))
+            return -(channel + position + value)
 
         return jax.vjp(loss, params)[1]
 
@@ -76,7 +78,7 @@ def kept_bytes(model: DCTransformer, rematerialise: bool, params: Any, batch: An
 
 def measure(name: str, chunks: int, samples: int) -> list[Figure]:
     """Measures one experiment; returns its rows."""
-    config = load_experiment(name)
+    config = load_experiment(name, DCTConfig)
     model, optimizer, devices = network(config), config.build().optimizer, jax.local_devices()[:1]
     batch, sample_batch = shapes_of(config, chunks), shapes_of(config, samples)
     initial, _ = time_making(lambda: jax.block_until_ready(initial_params(model, ChunkReader(config).example(), seed=0)))

@@ -20,13 +20,14 @@ from exact_format import write_exactly
 from machine import Figure, machine_figures, peak_memory, random_list, report, spread
 
 from dct_jax.codec import SparseDCT
+from dct_jax.commands.runs import load_dct
 from dct_jax.data.pipeline import read_held_out
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_sources
 from dct_jax.dct.compression import compress, compress_many, decompress, decompress_many
+from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.experiment import load_experiment
-from dct_jax.run import load
 
 EXPERIMENT = "tiny_imagenet_64"
 TRIPLES = (1517, 400)
@@ -54,7 +55,7 @@ def main(
             turns.
         json: where to write the figures.
     """
-    model, lists = (_load_run if run else _load_experiment)(run, images)
+    model, lists = _load_run(run, images) if run else _load_experiment(images)
     decompress(model, [*compress(model, [lists[0][:4]]), write_exactly(model, lists[0][:4], 2)])  # compiles
     seconds: dict[str, list[float]] = {}
     for sparse in lists[:alone]:
@@ -97,15 +98,15 @@ def main(
 
 def _load_run(run: Path, images: int) -> tuple[TrainedModel, list[SparseDCT]]:
     """Returns a run's model, and pictures that it has not seen."""
-    model = load(run)
+    model = load_dct(str(run), "compress.py")
     _, held_out = open_sources(model.config.data)
     lists, _ = read_held_out(held_out, model.config, Skipped(len(held_out), 1.0))
     return model, lists[:images]
 
 
-def _load_experiment(_: None, images: int) -> tuple[TrainedModel, list[SparseDCT]]:
+def _load_experiment(images: int) -> tuple[TrainedModel, list[SparseDCT]]:
     """Returns the experiment's model as it is before training, and random lists."""
-    rng, config = np.random.default_rng(0), load_experiment(EXPERIMENT)
+    rng, config = np.random.default_rng(0), load_experiment(EXPERIMENT, DCTConfig)
     lengths = np.clip(rng.normal(*TRIPLES, images), 200, None).astype(int)
     return TrainedModel.init(config), [random_list(rng, n, config.codec, config.data.image_size) for n in lengths.tolist()]
 

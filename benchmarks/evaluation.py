@@ -9,20 +9,22 @@ step of the same batch size.
 import statistics
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import jax
 import numpy as np
 import tyro
 from machine import Figure, machine_figures, median_seconds, report
 
+from dct_jax.commands.runs import load_dct
 from dct_jax.data.pipeline import read_held_out, training_batches
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_sources
+from dct_jax.dct.chunks import Chunk
 from dct_jax.dct.likelihood import element_log_prob
 from dct_jax.dct.network import log_likelihood
+from dct_jax.dct.network.transformer import Logits
 from dct_jax.distributed.parallel import parallel, place, replicate
-from dct_jax.run import load
 
 BAR = 1.3
 
@@ -36,7 +38,7 @@ def main(run: Annotated[Path, tyro.conf.Positional], images: int = 64, repeats: 
         repeats: timed evaluations, after one that is not timed.
         json: where to write the figures.
     """
-    model, devices = load(run), jax.local_devices()[:1]
+    model, devices = load_dct(str(run), "evaluation.py"), jax.local_devices()[:1]
     config, network = model.config, model.network
     training, held_out = open_sources(config.data)
     size = config.training.batch_size
@@ -44,9 +46,11 @@ def main(run: Annotated[Path, tyro.conf.Positional], images: int = 64, repeats: 
     batch = next(batches)
     batches.close()
 
-    def forward(params: dict, batch: tuple) -> jax.Array:
+    def forward(params: Any, batch: Chunk[jax.Array]) -> jax.Array:
         """Returns the loss, as training computes it before its gradient."""
-        return sum(x.sum() for x in log_likelihood(network.apply(params, batch), batch, network.vocabulary))
+        logits = cast(Logits, network.apply(params, batch))
+        channel, position, value = (x.sum() for x in log_likelihood(logits, batch, network.vocabulary))
+        return channel + position + value
 
     program, params, shards = parallel(forward, devices), replicate(model.variables, devices), place(batch, devices)
     lists, labels = read_held_out(held_out, config, Skipped(len(held_out), 1.0))
@@ -55,7 +59,8 @@ def main(run: Annotated[Path, tyro.conf.Positional], images: int = 64, repeats: 
     triples = {"forward": int(np.sum(batch.is_target)), "evaluation": sum(len(sparse) + 1 for sparse in lists)}
     jax.block_until_ready(program(params, shards))
     evaluation()
-    ratios, per_triple = [], {"forward": [], "evaluation": []}
+    ratios: list[float] = []
+    per_triple: dict[str, list[float]] = {"forward": [], "evaluation": []}
     for _ in range(repeats):  # by turns, as the machine's speed changes
         per_triple["forward"].append(median_seconds(lambda: program(params, shards), 5) / triples["forward"])
         per_triple["evaluation"].append(median_seconds(evaluation, 1) / triples["evaluation"])

@@ -16,11 +16,11 @@ import tyro
 from machine import Figure, machine_figures, report
 from PIL import Image
 
+from dct_jax.commands.runs import load_autoencoder
+from dct_jax.data.pixels import pixels
 from dct_jax.data.sources import open_source
 from dct_jax.evaluation.features import feature_network
-from dct_jax.run import load
 from dct_jax.training.batches import pictures_at_a_time
-from dct_jax.vq.autoencoder import TrainedAutoencoder
 from dct_jax.vq.findings import compare_features
 from dct_jax.vq.measures import measure
 from dct_jax.vq.stage import AutoencoderStage
@@ -42,11 +42,11 @@ def main(
         json: where to write the figures.
     """
     source = open_source(data, split)
-    pictures = np.stack([to_colour(source[i].image) for i in range(min(num, len(source)))])
+    pictures = np.stack([pixels(source[i]) for i in range(min(num, len(source)))])
     network = feature_network("alexnet")
     figures = machine_figures()
     for run in runs:
-        model = cast(TrainedAutoencoder, load(run))
+        model = load_autoencoder(run, "grains.py")
         size = model.config.data.image_size
         codes, copies = model.reconstruct(resize_all(pictures, size))
         copies = resize_all(copies, (pictures.shape[1], pictures.shape[2]))
@@ -68,11 +68,6 @@ def main(
             Figure(f"{name}: bits of a picture", float(bits)),
         ]
     report(figures, json)
-
-
-def to_colour(image: np.ndarray) -> np.ndarray:
-    """Repeats grey, uint8 [H, W, 1 or 3] -> [H, W, 3]."""
-    return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
 def resize_all(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:

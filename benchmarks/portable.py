@@ -13,12 +13,14 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from unittest import mock
 
 import jax
 import numpy as np
 import tyro
 
 from dct_jax import SparseDCT, TrainedModel, compress
+from dct_jax.commands.runs import load_dct
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
 from dct_jax.dct.compression import decompress_many
@@ -26,7 +28,6 @@ from dct_jax.dct.compression.double import double_network
 from dct_jax.dct.compression.stream import Stream
 from dct_jax.dct.compression.writing import find_decisions
 from dct_jax.nn import precision
-from dct_jax.run import load
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Read:
 
 def write(command: Write) -> None:
     """Writes the JPEG files, the compressed files and the log-odds."""
-    model, rng = load(command.run), np.random.default_rng(0)
+    model, rng = load_dct(command.run, "portable.py"), np.random.default_rng(0)
     command.folder.mkdir(parents=True)
     photographs, (height, width) = sorted(LANDSCAPES.glob("*.jpg")), model.config.data.image_size
     lists = []
@@ -81,8 +82,8 @@ def write(command: Write) -> None:
 def read(command: Read) -> None:
     """Reads them again, and prints a line."""
     if not command.units:
-        precision.has_bfloat16_units = lambda: False
-    model = load(command.run)
+        mock.patch.object(precision, "has_bfloat16_units", lambda: False).start()
+    model = load_dct(command.run, "portable.py")
     names = sorted(path.stem for path in command.folder.glob("*.dct"))
     lists = [SparseDCT.from_jpeg(command.folder / f"{name}.jpg", model.codec.channel_order) for name in names]
     found = dict(decompress_many(model, [(command.folder / f"{name}.dct").read_bytes() for name in names]))

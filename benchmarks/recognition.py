@@ -17,13 +17,13 @@ import numpy as np
 import tyro
 from machine import Figure, machine_figures, report
 
+from dct_jax.commands.runs import load_prior
 from dct_jax.data.pixels import pixels
 from dct_jax.data.sources import open_source
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.evaluation.prior import Prior
 from dct_jax.evaluation.recognition import EPOCHS, LabelledPictures, train_classifier
-from dct_jax.run import load
 
 REAL_BAR, SAMPLES_BAR = 0.90, 0.85
 
@@ -47,8 +47,9 @@ def samples_of(model: Prior, classes: int, num: int, seed: int) -> LabelledPictu
     return LabelledPictures(images, np.arange(num, dtype=np.int32) % classes)
 
 
-def guided_samples(model: TrainedModel, classes: int, num: int, seed: int, guidance: float) -> LabelledPictures:
+def guided_samples(model: Prior, classes: int, num: int, seed: int, guidance: float) -> LabelledPictures:
     """Samples as many pictures of each class, with guidance."""
+    assert isinstance(model, TrainedModel), "guidance is for a DCTransformer alone"
     lists = model.sample(num, seed, replace(Policy(), guidance=guidance), label=range(classes), batch_size=50)
     images = np.stack([model.codec.decode(one) for one in lists])
     return LabelledPictures(images, np.arange(num, dtype=np.int32) % classes)
@@ -74,7 +75,7 @@ def main(
         guidance: strengths of guidance that are tried besides, for a DCTransformer.
         json: where to write the figures.
     """
-    model = load(run)
+    model = load_prior(str(run), "recognition.py")
     classes = model.config.reader().num_classes
     training, test = pictures_of(data, "train"), pictures_of(data, "test")
     start = time.perf_counter()

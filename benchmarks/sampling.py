@@ -10,6 +10,7 @@ the kernels, are timed beside.
 """
 
 import dataclasses
+import inspect
 import statistics
 import time
 from collections.abc import Callable
@@ -120,7 +121,7 @@ def plain_chunk(*args: Any) -> SampledChunk:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _plain_chunk(*args: Any) -> SampledChunk:
-    return sample_chunk.__wrapped__(*args)
+    return inspect.unwrap(sample_chunk)(*args)
 
 
 class Sampler:

@@ -85,7 +85,9 @@ class Case:
 
     def row(self, seconds: list[float]) -> Row:
         """Returns the table's row, given the times of some steps."""
-        memory = self._step.memory_analysis().temp_size_in_bytes + sum(x.nbytes for x in jax.tree.leaves(self._batch))
+        plan = self._step.memory_analysis()
+        assert plan is not None
+        memory = plan.temp_size_in_bytes + sum(x.nbytes for x in jax.tree.leaves(self._batch))
         parameters = sum(x.size for x in jax.tree.leaves(self._state.variables))
         triples = int(np.sum(self._batch.is_target))
         return Row(self.side, self.codec.block_size, parameters, statistics.median(seconds), triples, memory)

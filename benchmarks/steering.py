@@ -18,6 +18,7 @@ import numpy as np
 import tyro
 from machine import Figure, machine_figures, report
 
+from dct_jax.commands.runs import load_dct
 from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.pipeline import read_held_out
 from dct_jax.data.skipped import Skipped
@@ -29,7 +30,6 @@ from dct_jax.evaluation.features import feature_network
 from dct_jax.evaluation.reference import Statistics
 from dct_jax.evaluation.reference import statistics as feature_statistics
 from dct_jax.evaluation.sample_metrics import KEEP, compare_statistics
-from dct_jax.run import load
 
 LN2 = float(np.log(2))
 
@@ -53,7 +53,7 @@ def main(
         triples, repeats: triples that are sampled in a timed round, and rounds.
         json: where to write the figures.
     """
-    by_class, by_luma = load(classes), load(luma_first)
+    by_class, by_luma = (load_dct(str(run), "steering.py") for run in (classes, luma_first))
     held_out = open_sources(by_class.config.data)[1]
     every = SeenPictures(held_out, by_class.config, len(held_out))
     network = feature_network("alexnet")
@@ -83,7 +83,8 @@ def label_figures(model: TrainedModel, num: int) -> list[Figure]:
     lists, labels = read_held_out(held_out, config, Skipped(len(held_out), 1.0))
     others = (labels + np.random.default_rng(0).integers(1, config.model.num_classes, num)) % config.model.num_classes
     hidden = np.full(num, config.model.num_classes)
-    true, other, none = (sum(model.log_prob(lists, x).values()) for x in (labels, others, hidden))  # [N] each
+    nats = (model.log_prob(lists, x.tolist()) for x in (labels, others, hidden))
+    true, other, none = (np.sum([*by_symbol.values()], axis=0) for by_symbol in nats)  # [N] each
     pixels = sum(sparse.size[0] * sparse.size[1] for sparse in lists)
     figures = [Figure("bits per pixel with the true label", -true.sum() / LN2 / pixels, f"{num} held-out pictures")]
     for name, than in (("another label", other), ("a hidden one", none)):
@@ -117,7 +118,8 @@ def cost_figures(model: TrainedModel, pictures: Sequence[np.ndarray], triples: i
 def seconds_per_triple(model: TrainedModel, starts: Sequence[Start], triples: int) -> float:
     """Measures the seconds of so many sampled triples, while there are more samples to begin than
     rows: a batch that runs empty costs either way."""
-    start, lengths = time.perf_counter(), {}
+    start = time.perf_counter()
+    lengths: dict[int, int] = {}
     for grown in model.sample_from(starts):
         lengths |= {one.start.number: len(one.sparse) - len(one.start.given) for one in grown}
         if sum(lengths.values()) >= triples:

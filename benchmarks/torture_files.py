@@ -81,22 +81,22 @@ def _npz(folder: Path) -> tuple[list[bytes], Callable[[bytes], Any]]:
 
 
 def _dct(folder: Path) -> tuple[list[bytes], Callable[[bytes], Any]]:
-    from dct_jax import TrainedModel, compression
+    from dct_jax import DCTConfig, TrainedModel, compress, decompress
     from dct_jax.experiment import load_experiment
 
-    model = TrainedModel.init(load_experiment("debug"))
+    model = TrainedModel.init(load_experiment("debug", DCTConfig))
     height, width = model.config.data.image_size
     sparse = model.codec.encode(np.full((height, width, 3), 77, np.uint8))
-    return [compression.compress(model, sparse)], lambda data: compression.decompress(model, data)
+    return compress(model, [sparse]), lambda data: decompress(model, [data])
 
 
 def _safetensors(folder: Path) -> tuple[list[bytes], Callable[[bytes], Any]]:
-    from dct_jax import TrainedModel
+    from dct_jax import DCTConfig, TrainedModel
     from dct_jax.evaluation.features.weights import parse_weights
     from dct_jax.experiment import load_experiment
     from dct_jax.published.weights_file import About, Weights, read_weights, write_weights
 
-    model = TrainedModel.init(load_experiment("debug"))
+    model = TrainedModel.init(load_experiment("debug", DCTConfig))
     about = About("none", "none", "none", {})
     path = folder / "a.safetensors"
     write_weights(path, Weights(model.config, model.variables, model.sizes, (), model.fingerprint, about), "float32")
@@ -190,7 +190,8 @@ def _attack(kind: str, seconds: float, seed: int, folder: Path, results: Any) ->
     itself."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     files, read = KINDS[kind](folder)
-    rng, tally, worst = random.Random(seed), Counter(), 0.0
+    rng, worst = random.Random(seed), 0.0
+    tally: Counter[str] = Counter()
     for data in files:
         try:
             read(data)

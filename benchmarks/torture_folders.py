@@ -34,7 +34,8 @@ def disks(seconds: float, seed: int) -> list[Figure]:
     that cannot be written."""
     if shutil.which("mount") is None or os.getuid():
         return [Figure("full disks", "not tried", "(needs root)")]
-    rng, end, tried, tally = random.Random(seed), time.monotonic() + seconds, 0, Counter()
+    rng, end, tried = random.Random(seed), time.monotonic() + seconds, 0
+    tally: Counter[str] = Counter()
     sizes = iter([*(f"size={size}k" for size in rng.sample(range(100, 4000, 50), 40))])
     others = ["size=40m,nr_inodes=20", "size=40m,nr_inodes=60", "size=40m,nr_inodes=90", "size=40m,ro"]
     while time.monotonic() < end and (options := (others.pop() if others else next(sizes, None))):

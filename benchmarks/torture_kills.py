@@ -88,19 +88,19 @@ def _numbers(run: Path) -> list[tuple[int, object, object]]:
 
 
 def _others(root: Path, seconds: float, rng: random.Random) -> list[Figure]:
+    from dct_jax.commands.runs import load_dct
     from dct_jax.data.sources import LANDSCAPES
-    from dct_jax.run import load
 
     pictures = root / "pictures"
     pictures.mkdir()
-    model = load(root / "whole")
+    model = load_dct(str(root / "whole"), "torture.py")
     for i, path in enumerate(sorted(LANDSCAPES.glob("*.jpg"))[:20]):
         from dct_jax.data.pixels import decode_image
 
         height, width = model.config.data.image_size
         pixels = decode_image(path.read_bytes(), ("JPEG",))[:height, :width]
         (pictures / f"{i:02}.jpg").write_bytes(model.codec.encode(pixels).to_jpeg())
-    kinds = {
+    kinds: dict[str, tuple[list[object], str]] = {
         "sampling": (["sample", root / "whole", "--num", 8, "--out"], "*.png"),
         "compressing": (["compress", root / "whole", pictures, "--out"], "*.dct"),
         "preparing": (["prepare", f"folder:{pictures}", "--out"], "*"),

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from dct_jax.data.pipeline import Shard, training_batches
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
 from dct_jax.dct.chunks import Chunk, make_chunks
+from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.network import DCTransformer, network
 from dct_jax.dct.stage import init_state, train_step
 from dct_jax.distributed.parallel import parallel, place, replicate
@@ -31,6 +32,10 @@ from dct_jax.nn.modules import is_hidden_matrix
 from dct_jax.nn.precision import has_bfloat16_units
 from dct_jax.training.optimizer import make_optimizer
 from dct_jax.training.stage import Metrics
+
+Products = Literal["float32", "bfloat16"]
+PRODUCTS: tuple[Products, ...] = ("float32", "bfloat16")
+"""The types of the operands of products."""
 
 SHARE_BAR = 0.5
 """The model's arithmetic by what matrix products reach, in float32."""
@@ -74,7 +79,7 @@ def step_flops(model: DCTransformer, params: Any, batch: int) -> float:
 class Steps:
     """A network in training, with one kind of products."""
 
-    def __init__(self, model: DCTransformer, training: TrainingConfig, batch: Chunk, products: str) -> None:
+    def __init__(self, model: DCTransformer, training: TrainingConfig, batch: Chunk, products: Products) -> None:
         self.model = DCTransformer(model.vocabulary, dataclasses.replace(model.config, products=products))
         optimizer = make_optimizer(training, partial(is_hidden_matrix, self.model, batch))
         devices = jax.local_devices()[:1]
@@ -90,12 +95,13 @@ class Steps:
 
 def measure(name: str, model: DCTransformer, training: TrainingConfig, batch: Chunk, repeats: int) -> list[Figure]:
     """Measures one network; returns its rows."""
-    forms = {products: Steps(model, training, batch, products) for products in ("float32", "bfloat16")}
+    forms = {products: Steps(model, training, batch, products) for products in PRODUCTS}
     for steps in forms.values():
         timings(steps.take, 2)
     # The machine's speed varies from one second to the next: each step is compared with what is
     # around it.
-    rates, seconds = [matmul_rate()], {products: [] for products in forms}
+    rates = [matmul_rate()]
+    seconds: dict[Products, list[float]] = {products: [] for products in forms}
     for _ in range(repeats):
         for products, steps in forms.items():
             seconds[products] += timings(steps.take, 1)
@@ -131,7 +137,7 @@ def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> Non
         repeats: timed steps of each form, after two that are not timed.
         json: where to write the figures.
     """
-    small = load_experiment("landscapes")
+    small = load_experiment("landscapes", DCTConfig)
     figures = measure("reference", reference_model(), TrainingConfig(), make_batch(reference_model(), batch_size), repeats)
     training = open_source(small.data.source)
     batches = training_batches(training, small, Skipped(len(training), small.data.max_skipped), 0, Shard(0, 1))

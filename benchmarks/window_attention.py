@@ -10,6 +10,7 @@ ratio is the median of those of all turns.
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def main(
             arrays = _heads(number, heads, side, width // heads)
             for passes, program in zip(("forward", "both"), _programs(attend, side, window)):
                 cases[form, passes, side] = (
-                    (lambda program=program, arrays=arrays: program(*arrays)),
+                    partial(program, *arrays),
                     (LARGE // side) ** 2,
                     number * LARGE**2,
                 )

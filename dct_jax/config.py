@@ -31,7 +31,7 @@ LARGEST_IMAGE = 2**26
 taken for its numbers before anything else is checked."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which pictures, and what the model sees of them.
 
@@ -95,7 +95,7 @@ class DataConfig:
         require(0 <= self.max_skipped <= 1, "data.max_skipped", self.max_skipped, "a share from 0 to 1")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """How to train.
 
@@ -123,7 +123,8 @@ class TrainingConfig:
         schedule: after the warm-up, "cosine" lowers the learning rates to 0 at the last step;
             "constant" keeps them.
         betas: how slowly Adam's means of gradients and of their squares decay.
-        weight_decay: AdamW's, of matrices and kernels; 0 for Adam.
+        weight_decay: AdamW's, of matrices, kernels and tables, but of a DQ-Transformer's kernels
+            alone; 0 for Adam.
     """
 
     steps: int = 1000
@@ -170,7 +171,7 @@ class TrainingConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that determines a run. An experiment file builds it; a checkpoint carries it.
 
@@ -330,10 +331,12 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, (int, float) if hint is float else hint) and isinstance(value, bool) == (hint is bool)
 
 
-def __getattr__(name: str) -> Any:
-    """Finds what experiment files from before there were several systems import from here."""
-    if name not in ("Config", "ModelConfig"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from dct_jax.dct import config
+if not TYPE_CHECKING:  # with it, type checkers take any name
 
-    return config.DCTConfig if name == "Config" else config.ModelConfig
+    def __getattr__(name: str) -> Any:
+        """Finds what experiment files from before there were several systems import from here."""
+        if name not in ("Config", "ModelConfig"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from dct_jax.dct import config
+
+        return config.DCTConfig if name == "Config" else config.ModelConfig

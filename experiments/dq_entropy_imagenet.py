@@ -9,7 +9,7 @@ Launch: `python experiments/launch.py dq_entropy_imagenet` on 8 devices.
 
 from dataclasses import replace
 
-from dct_jax.dq.config import RouterConfig
+from dct_jax.dq.config import DQVAEConfig, RouterConfig
 from dct_jax.experiment import load_experiment
 
-CONFIG = replace(load_experiment("dq_dual_imagenet"), router=RouterConfig(kind="entropy", ratios=(0.5,)))
+CONFIG = replace(load_experiment("dq_dual_imagenet", DQVAEConfig), router=RouterConfig(kind="entropy", ratios=(0.5,)))

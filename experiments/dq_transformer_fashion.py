@@ -7,10 +7,11 @@ Launch: `python -m dct_jax train dq_transformer_fashion`.
 
 from dct_jax.codes.config import CodesConfig
 from dct_jax.config import TrainingConfig
+from dct_jax.dq.config import DQVAEConfig
 from dct_jax.dq_transformer.config import DQTransformerConfig, StackConfig
 from dct_jax.experiment import load_experiment
 
-AUTOENCODER = load_experiment("dq_fashion")
+AUTOENCODER = load_experiment("dq_fashion", DQVAEConfig)
 
 CONFIG = DQTransformerConfig(
     data=AUTOENCODER.data,

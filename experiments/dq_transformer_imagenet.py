@@ -8,10 +8,11 @@ Launch: `python experiments/launch.py dq_transformer_imagenet` on 8 devices.
 
 from dct_jax.codes.config import CodesConfig
 from dct_jax.config import TrainingConfig
+from dct_jax.dq.config import DQVAEConfig
 from dct_jax.dq_transformer.config import DQTransformerConfig, StackConfig
 from dct_jax.experiment import load_experiment
 
-AUTOENCODER = load_experiment("dq_entropy_imagenet")
+AUTOENCODER = load_experiment("dq_entropy_imagenet", DQVAEConfig)
 BATCH, PICTURES = 240, 1_281_167
 
 CONFIG = DQTransformerConfig(

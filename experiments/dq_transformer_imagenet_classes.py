@@ -7,8 +7,9 @@ Launch: `python experiments/launch.py dq_transformer_imagenet_classes` on 8 devi
 
 from dataclasses import replace
 
+from dct_jax.dq_transformer.config import DQTransformerConfig
 from dct_jax.experiment import load_experiment
 
-_WITHOUT = load_experiment("dq_transformer_imagenet")
+_WITHOUT = load_experiment("dq_transformer_imagenet", DQTransformerConfig)
 
 CONFIG = replace(_WITHOUT, codes=replace(_WITHOUT.codes, num_classes=1000))

@@ -8,11 +8,11 @@ Launch: `python experiments/launch.py dq_triple_imagenet` on 8 devices.
 
 from dataclasses import replace
 
-from dct_jax.dq.config import GrainsConfig, RouterConfig
+from dct_jax.dq.config import DQVAEConfig, GrainsConfig, RouterConfig
 from dct_jax.experiment import load_experiment
 
 CONFIG = replace(
-    load_experiment("dq_dual_imagenet"),
+    load_experiment("dq_dual_imagenet", DQVAEConfig),
     model=GrainsConfig(grains=3, multipliers=(1, 1, 2, 2, 4, 4), attention=(8, 16, 32)),
     router=RouterConfig(kind="feature", ratios=(0.3, 0.3), budget=1.0),
 )

@@ -14,7 +14,8 @@ Launch: `python experiments/launch.py imagenet_upsampling` on 8 devices of 80 GB
 
 from dataclasses import replace
 
+from dct_jax import DCTConfig
 from dct_jax.experiment import load_experiment
 
-IMAGENET = load_experiment("imagenet")
+IMAGENET = load_experiment("imagenet", DCTConfig)
 CONFIG = replace(IMAGENET, model=replace(IMAGENET.model, num_classes=0))

@@ -7,9 +7,10 @@ Launch: `python -m dct_jax train landscapes_qualities`.
 
 from dataclasses import replace
 
+from dct_jax import DCTConfig
 from dct_jax.experiment import load_experiment
 
-LANDSCAPES = load_experiment("landscapes")
+LANDSCAPES = load_experiment("landscapes", DCTConfig)
 CONFIG = replace(
     LANDSCAPES,
     codec=replace(LANDSCAPES.codec, quality=75),

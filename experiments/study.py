@@ -31,6 +31,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from study_plan import DIVERGED, Cell, Choice, Contender, Data, contenders, digest_of, plan, trials
 
+from dct_jax.codes.config import CodePriorConfig
 from dct_jax.commands import main
 from dct_jax.commands.arguments import write_report
 from dct_jax.commands.compare import in_child
@@ -63,8 +64,10 @@ def train(cells: Sequence[Cell], together: int) -> None:
     seconds = []
     for cell in cells:
         if len(cell.plans) == 2 and not cell.diverged:
-            codes = replace(cell.plans[1].codes, run=str(cell.folders[0]))  # type: ignore[attr-defined]
-            seconds.append(partial(_train_to_end, replace(cell.plans[1], codes=codes), cell.folder))  # type: ignore[call-arg]
+            prior = cell.plans[1]
+            assert isinstance(prior, CodePriorConfig)
+            codes = replace(prior.codes, run=str(cell.folders[0]))
+            seconds.append(partial(_train_to_end, replace(prior, codes=codes), cell.folder))
     run_together(seconds, together)
 
 
@@ -163,15 +166,15 @@ def search(data: Data, together: int) -> None:
 def _measure_samples(run: Path, num: int, references: int) -> None:
     """Writes FD-AlexNet of samples of a run into its folder, unless it is there."""
     from dct_jax.commands.own_data import own_sources
+    from dct_jax.commands.runs import load_prior
     from dct_jax.comparison.samples import Judges, measure_samples
     from dct_jax.data.pictures import reference_pictures
     from dct_jax.evaluation.features import feature_network
     from dct_jax.evaluation.reference import statistics
     from dct_jax.evaluation.sample_metrics import KEEP
-    from dct_jax.run import load
     from dct_jax.storage.caches import cache_folder
 
-    file, model = run / "distance.json", load(run)
+    file, model = run / "distance.json", load_prior(str(run), "the study")
     key = {"fingerprint": model.fingerprint, "samples": num, "seed": SEARCH_SEED, "references": references}
     if file.exists() and key.items() <= _read(file).items():
         return
@@ -180,7 +183,7 @@ def _measure_samples(run: Path, num: int, references: int) -> None:
     batch = min(50, len(real), num)
     known = statistics(network, real, KEEP, batch, cache_folder(), "training pictures")
     judges = Judges(real.labels(num), [(network, known)], None)
-    measures = measure_samples(model, judges, num, SEARCH_SEED, batch).metrics["alexnet"]["measures"]  # type: ignore[arg-type]
+    measures = measure_samples(model, judges, num, SEARCH_SEED, batch).metrics["alexnet"]["measures"]
     write_report(file, key | {"FD-AlexNet": measures["FD-AlexNet"]["value"]})
 
 

@@ -5,10 +5,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from dct_jax import DCTConfig
+from dct_jax.codes.config import CodePriorConfig
 from dct_jax.config import RunConfig
+from dct_jax.dq.config import DQVAEConfig
+from dct_jax.dq_transformer.config import DQTransformerConfig
 from dct_jax.experiment import load_experiment
+from dct_jax.sundae.config import SundaeConfig
+from dct_jax.vq.config import AutoencoderRunConfig, VQVAEConfig
+from dct_jax.vq.gan.config import VQGANConfig
+from dct_jax.window.config import WindowConfig
 
 Data = Literal["fashion", "landscapes"]
 DIVERGED = "diverged"
@@ -43,28 +51,30 @@ class Choice:
 
 def contenders(data: Data) -> list[Contender]:
     """Returns the systems, with the configurations of their experiments and the same pictures."""
-    model, suffix = load_experiment(data), "fashion" if data == "fashion" else "landscapes_64"
+    model, suffix = load_experiment(data, DCTConfig), "fashion" if data == "fashion" else "landscapes_64"
     # Hidden classes are of use to guidance alone, which no system has here.
     model = replace(model, training=replace(model.training, label_dropout=0.0))
-    grid, dynamic = load_experiment(f"vqvae_{suffix}"), replace(load_experiment("dq_fashion"), data=model.data)
-    dq_transformer: Any = load_experiment("dq_transformer_fashion")
+    grid = load_experiment(f"vqvae_{suffix}", VQVAEConfig)
+    dynamic = replace(load_experiment("dq_fashion", DQVAEConfig), data=model.data)
+    window, sundae = load_experiment(f"window_{suffix}", WindowConfig), load_experiment(f"sundae_{suffix}", SundaeConfig)
+    sundae = replace(sundae, model=replace(sundae.model, products="bfloat16"))  # as all others have it
+    dq_transformer = load_experiment("dq_transformer_fashion", DQTransformerConfig)
     if data == "landscapes":
         # dq_landscapes_64 learns from LPIPS, which takes more than nine tenths of a step on two
         # cores, and from the network of FD-AlexNet, the ruler here. So this is the DQ-VAE of
         # Fashion-MNIST with one level more: codes of 8 x 8 pixels, and of 4 x 4 in half of the
         # regions.
-        dynamic = replace(dynamic, model=replace(dynamic.model, multipliers=(1, 1, 1)))  # type: ignore[attr-defined, call-arg]
+        dynamic = replace(dynamic, model=replace(dynamic.model, multipliers=(1, 1, 1)))
         dq_transformer = replace(dq_transformer, training=replace(dq_transformer.training, batch_size=16))
 
-    def prior(config: Any, autoencoder: RunConfig) -> RunConfig:
+    def prior(config: CodePriorConfig, autoencoder: AutoencoderRunConfig) -> CodePriorConfig:
         codes = replace(config.codes, run="", num_classes=10 if data == "fashion" else 0)
-        products = replace(config.model, products="bfloat16")
-        return replace(config, data=model.data, codes=codes, model=products, autoencoder=autoencoder)
+        return replace(config, data=model.data, codes=codes, autoencoder=autoencoder)
 
     return [
         Contender("dctransformer", (model,)),
-        Contender("window", (grid, prior(load_experiment(f"window_{suffix}"), grid))),
-        Contender("sundae", (grid, prior(load_experiment(f"sundae_{suffix}"), grid))),
+        Contender("window", (grid, prior(window, grid))),
+        Contender("sundae", (grid, prior(sundae, grid))),
         Contender("dq_transformer", (dynamic, prior(dq_transformer, dynamic))),
     ]
 
@@ -101,10 +111,9 @@ def plan(contender: Contender, choice: Choice, minutes: float, speeds: Sequence[
             checkpoint_every=max(1, steps // 8),
             track=(),
         )
-        loss: Any = getattr(stage, "loss", None)
-        if loss is not None:  # the discriminator starts at the same place among the steps, or never
-            start = min(1.0, loss.adversarial_start / before.steps)
-            stage = replace(stage, loss=replace(loss, adversarial_start=int(start * steps)))  # type: ignore[call-arg]
+        if isinstance(stage, VQGANConfig):  # the discriminator starts at the same place among the steps, or never
+            start = min(1.0, stage.loss.adversarial_start / before.steps)
+            stage = replace(stage, loss=replace(stage.loss, adversarial_start=int(start * steps)))
         plans.append(replace(stage, training=training, seed=seed))
     return plans
 

@@ -116,9 +116,9 @@ def real_pictures(run: Path) -> tuple[list[np.ndarray], list[int]]:
 
 def sample(run: Path, labels: Sequence[int]) -> list[np.ndarray]:
     """Samples pictures of a run, of the same seed and classes for all runs."""
-    from dct_jax.run import load
+    from dct_jax.commands.runs import load_prior
 
-    found = dict(load(run).sample_pictures(SHOWN, SAMPLE_SEED, labels, SHOWN))  # type: ignore[attr-defined]
+    found = dict(load_prior(str(run), "the study").sample_pictures(SHOWN, SAMPLE_SEED, labels, SHOWN))
     return [found[i] for i in range(SHOWN)]
 
 

@@ -13,16 +13,17 @@ from dataclasses import replace
 
 from dct_jax.codes.config import CodesConfig
 from dct_jax.experiment import load_experiment
-from dct_jax.sundae.config import UnrollConfig
+from dct_jax.sundae.config import SundaeConfig, UnrollConfig
+from dct_jax.vq.gan.config import VQGANConfig
 
-_FFHQ = load_experiment("sundae_ffhq256")
+_FFHQ = load_experiment("sundae_ffhq256", SundaeConfig)
 _DATA = replace(_FFHQ.data, source="tfds:celeb_a", split="train", held_out_split="validation", held_out_crops=1000, enlarge=1.5)
 
 CONFIG = replace(
     _FFHQ,
     data=_DATA,
     codes=CodesConfig(run="runs/vqgan_celeba256"),
-    autoencoder=replace(_FFHQ.autoencoder, data=_DATA),
+    autoencoder=replace(load_experiment("vqgan_ffhq256", VQGANConfig), data=_DATA),
     model=replace(_FFHQ.model, valley=12),
     unroll=UnrollConfig(steps=3),
     training=replace(_FFHQ.training, batch_size=48),

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from dct_jax.experiment import load_experiment
 from dct_jax.sundae.config import SundaeConfig, SundaeModelConfig, UnrollConfig
+from dct_jax.window.config import WindowConfig
 
-_WINDOW = load_experiment("window_fashion")
+_WINDOW = load_experiment("window_fashion", WindowConfig)
 
 CONFIG = SundaeConfig(
     data=_WINDOW.data,

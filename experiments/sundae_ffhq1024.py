@@ -17,9 +17,11 @@ from dataclasses import replace
 
 from dct_jax.codes.config import CodesConfig
 from dct_jax.experiment import load_experiment
+from dct_jax.sundae.config import SundaeConfig
+from dct_jax.vq.gan.config import VQGANConfig
 
-_SMALL = load_experiment("sundae_ffhq256")
-AUTOENCODER = load_experiment("vqgan_ffhq1024")
+_SMALL = load_experiment("sundae_ffhq256", SundaeConfig)
+AUTOENCODER = load_experiment("vqgan_ffhq1024", VQGANConfig)
 
 CONFIG = replace(
     _SMALL,

@@ -11,8 +11,9 @@ from dct_jax.codes.config import CodesConfig
 from dct_jax.config import TrainingConfig
 from dct_jax.experiment import load_experiment
 from dct_jax.sundae.config import SundaeConfig, SundaeModelConfig, UnrollConfig
+from dct_jax.vq.gan.config import VQGANConfig
 
-AUTOENCODER = load_experiment("vqgan_ffhq256")
+AUTOENCODER = load_experiment("vqgan_ffhq256", VQGANConfig)
 
 CONFIG = SundaeConfig(
     data=AUTOENCODER.data,

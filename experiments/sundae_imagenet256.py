@@ -15,10 +15,11 @@ from dataclasses import replace
 
 from dct_jax.codes.config import CodesConfig
 from dct_jax.experiment import load_experiment
-from dct_jax.sundae.config import UnrollConfig
+from dct_jax.sundae.config import SundaeConfig, UnrollConfig
+from dct_jax.vq.gan.config import VQGANConfig
 
-_FFHQ = load_experiment("sundae_ffhq256")
-AUTOENCODER = load_experiment("vqgan_imagenet256")
+_FFHQ = load_experiment("sundae_ffhq256", SundaeConfig)
+AUTOENCODER = load_experiment("vqgan_imagenet256", VQGANConfig)
 
 CONFIG = replace(
     _FFHQ,

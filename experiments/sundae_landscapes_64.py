@@ -9,8 +9,9 @@ Launch: `python -m dct_jax train sundae_landscapes_64`.
 
 from dct_jax.experiment import load_experiment
 from dct_jax.sundae.config import SundaeConfig, SundaeModelConfig, UnrollConfig
+from dct_jax.window.config import WindowConfig
 
-_WINDOW = load_experiment("window_landscapes_64")
+_WINDOW = load_experiment("window_landscapes_64", WindowConfig)
 
 CONFIG = SundaeConfig(
     data=_WINDOW.data,

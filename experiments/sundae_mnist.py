@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from dct_jax.codes.config import CodesConfig
 from dct_jax.experiment import load_experiment
+from dct_jax.sundae.config import SundaeConfig
 
-_FFHQ = load_experiment("sundae_ffhq256")
+_FFHQ = load_experiment("sundae_ffhq256", SundaeConfig)
 
 CONFIG = replace(
     _FFHQ,

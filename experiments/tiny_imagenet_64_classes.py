@@ -9,9 +9,10 @@ Launch: `python -m dct_jax train tiny_imagenet_64_classes --data.source tar:PATH
 
 from dataclasses import replace
 
+from dct_jax import DCTConfig
 from dct_jax.experiment import load_experiment
 
-UNCONDITIONAL = load_experiment("tiny_imagenet_64")
+UNCONDITIONAL = load_experiment("tiny_imagenet_64", DCTConfig)
 CONFIG = replace(
     UNCONDITIONAL,
     model=replace(UNCONDITIONAL.model, num_classes=200),

@@ -8,9 +8,10 @@ Launch: `python -m dct_jax train tiny_imagenet_64_luma_first --data.source tar:P
 
 from dataclasses import replace
 
+from dct_jax import DCTConfig
 from dct_jax.experiment import load_experiment
 
-CLASSES = load_experiment("tiny_imagenet_64_classes")
+CLASSES = load_experiment("tiny_imagenet_64_classes", DCTConfig)
 CONFIG = replace(
     CLASSES,
     codec=replace(CLASSES.codec, channel_order="luma_first"),

@@ -10,8 +10,9 @@ Launch: `python experiments/launch.py vqgan_ffhq1024` on 8 devices of 80 GB.
 from dataclasses import replace
 
 from dct_jax.experiment import load_experiment
+from dct_jax.vq.gan.config import VQGANConfig
 
-_SMALL = load_experiment("vqgan_ffhq256")
+_SMALL = load_experiment("vqgan_ffhq256", VQGANConfig)
 BATCH = 8  # one picture a device
 
 CONFIG = replace(

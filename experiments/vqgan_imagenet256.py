@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from dct_jax.config import DataConfig
 from dct_jax.experiment import load_experiment
+from dct_jax.vq.gan.config import VQGANConfig
 
-_FFHQ = load_experiment("vqgan_ffhq256")
+_FFHQ = load_experiment("vqgan_ffhq256", VQGANConfig)
 
 CONFIG = replace(
     _FFHQ,

@@ -9,9 +9,10 @@ Launch: `python -m dct_jax train window_fashion`.
 from dct_jax.codes.config import CodesConfig
 from dct_jax.config import TrainingConfig
 from dct_jax.experiment import load_experiment
+from dct_jax.vq.config import VQVAEConfig
 from dct_jax.window.config import WindowConfig, WindowModelConfig
 
-AUTOENCODER = load_experiment("vqvae_fashion")
+AUTOENCODER = load_experiment("vqvae_fashion", VQVAEConfig)
 
 CONFIG = WindowConfig(
     data=AUTOENCODER.data,

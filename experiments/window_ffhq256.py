@@ -9,9 +9,10 @@ Launch: `python experiments/launch.py window_ffhq256` on 8 devices.
 from dct_jax.codes.config import CodesConfig
 from dct_jax.config import TrainingConfig
 from dct_jax.experiment import load_experiment
+from dct_jax.vq.gan.config import VQGANConfig
 from dct_jax.window.config import WindowConfig, WindowModelConfig
 
-AUTOENCODER = load_experiment("vqgan_ffhq256")
+AUTOENCODER = load_experiment("vqgan_ffhq256", VQGANConfig)
 BATCH = 64
 
 CONFIG = WindowConfig(

@@ -10,9 +10,10 @@ Launch: `python -m dct_jax train window_landscapes_64`.
 from dct_jax.codes.config import CodesConfig
 from dct_jax.config import TrainingConfig
 from dct_jax.experiment import load_experiment
+from dct_jax.vq.config import VQVAEConfig
 from dct_jax.window.config import WindowConfig, WindowModelConfig
 
-AUTOENCODER = load_experiment("vqvae_landscapes_64")
+AUTOENCODER = load_experiment("vqvae_landscapes_64", VQVAEConfig)
 
 CONFIG = WindowConfig(
     data=AUTOENCODER.data,

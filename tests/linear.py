@@ -16,7 +16,7 @@ from dct_jax.training.stage import Mean, Metrics, Stage, TrainState
 from dct_jax.training.step import gradient_step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LinearConfig(RunConfig):
     system = "linear"
     width: int = 8

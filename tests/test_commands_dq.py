@@ -44,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder, dqvae = tmp_path_factory.mktemp("runs"), random_dqvae(dqvae_config(2, "entropy", 2))
     config = DQTransformerConfig(
         data=DataConfig(image_size=(SIDE, SIDE)),
-        codes=CodesConfig("", 2),
+        codes=CodesConfig(num_classes=2),
         model=StackConfig(width=16, heads=2, position_layers=1, content_layers=1),
     )
     prior = random_prior(config, dqvae)

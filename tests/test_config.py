@@ -1,21 +1,68 @@
 """Configurations go through JSON unchanged, and a bad field is named."""
 
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 
 from dct_jax.codec import DCTCodec
-from dct_jax.config import DataConfig, TrainingConfig, changed_fields
+from dct_jax.config import DataConfig, RunConfig, TrainingConfig, changed_fields
 from dct_jax.dct.config import DCTConfig, ModelConfig
+from dct_jax.systems import SYSTEMS
 
 OTHER = DCTConfig(
     codec=DCTCodec(16, 35, "4:4:4", "luma_first"),
     data=DataConfig(
-        *("folder:/pictures", "train", "test", 7, 33, (48, 96), "whole", (0.25, 0.5), 1.5, False, False, False, 3, 4, 0.25),
+        source="folder:/pictures",
+        split="train",
+        held_out_split="test",
+        held_out_every=7,
+        held_out_crops=33,
+        image_size=(48, 96),
+        fit="whole",
+        crop=(0.25, 0.5),
+        enlarge=1.5,
+        flip=False,
+        own_coefficients=False,
+        upright=False,
+        threads=3,
+        workers=4,
+        max_skipped=0.25,
     ),
-    model=ModelConfig(64, 8, (1, 2), (3,), (0, 1), (1, 1, 4), 2, True, True, 128, 0, 5, 10, 0.1, "bfloat16"),
-    training=TrainingConfig(77, 6, 3, "muon", 3e-4, 5e-3, 0, 0.5, 0.1, 6, 8, 9, 12, "inception"),
+    model=ModelConfig(
+        width=64,
+        heads=8,
+        encoder=(1, 2),
+        channel_decoder=(3,),
+        position_decoder=(0, 1),
+        value_decoder=(1, 1, 4),
+        encoder_stride=2,
+        position_pointer=True,
+        contexts=True,
+        chunk_size=128,
+        overlap=0,
+        max_chunks=5,
+        num_classes=10,
+        dropout=0.1,
+        dtype="bfloat16",
+    ),
+    training=TrainingConfig(
+        steps=77,
+        batch_size=6,
+        accumulate=3,
+        optimizer="muon",
+        learning_rate=3e-4,
+        muon_learning_rate=5e-3,
+        warmup_steps=0,
+        clip_norm=0.5,
+        label_dropout=0.1,
+        evaluate_every=6,
+        checkpoint_every=8,
+        keep=9,
+        samples=12,
+        features="inception",
+    ),
     seed=3,
 )
 
@@ -26,6 +73,16 @@ def test_a_configuration_survives_json(config: DCTConfig) -> None:
     assert restored == config
     assert isinstance(restored.data.image_size, tuple)
     assert isinstance(restored.model.value_decoder, tuple)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_fields_are_given_by_name(system: type[RunConfig]) -> None:
+    """Their order may change: a benchmark that gave them by place once stopped to work."""
+    config = system()
+    rooms = [getattr(config, spec.name) for spec in dataclasses.fields(config)]
+    for room in (config, *rooms):
+        if dataclasses.is_dataclass(room) and not isinstance(room, DCTCodec):
+            assert all(spec.kw_only for spec in dataclasses.fields(room)), type(room)
 
 
 def test_the_window_is_overlap_and_chunk() -> None:

@@ -19,7 +19,7 @@ from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.commands.demo import serve
 from dct_jax.config import DataConfig
 from dct_jax.demo import code_page
-from dct_jax.demo.code_frames import MOST_STATES, Region, evenly, frames, known_of, sample_steps
+from dct_jax.demo.code_frames import Region, frames, known_of, sample_steps
 from dct_jax.demo.code_page import enlargement, read_mask, read_picture
 from dct_jax.demo.layout import SAMPLES, Frame
 from dct_jax.demo.uploads import LARGEST_MASK
@@ -49,7 +49,7 @@ def toy(kind: str) -> Any:
     data = DataConfig(source="landscapes", image_size=SIZE)
     inner = VQVAEConfig(
         data=data,
-        quantizer=QuantizerConfig("ema", codes=16, dim=4),
+        quantizer=QuantizerConfig(kind="ema", codes=16, dim=4),
         model=AutoencoderConfig(channels=8, residual_blocks=1, downsampling=F),
     )
     shared: dict[str, Any] = {"data": data, "codes": CodesConfig(run="none", num_classes=2), "autoencoder": inner}
@@ -145,11 +145,6 @@ def test_a_region_is_sampled_anew_and_all_else_stays(kind: str, policy: Any) -> 
     grids = model.sample(range(SAMPLES), 1, [0] * SAMPLES, model.config.grid, known).codes
     changes = (grids != codes).any(axis=0)
     assert {(int(i), int(j)) for i, j in np.argwhere(changes)} <= {(1, 1), (1, 2)} and changes.any()
-
-
-def test_few_states_of_many_are_shown() -> None:
-    assert evenly(0) == [0] and evenly(3) == [0, 1, 2, 3]
-    assert evenly(100)[:2] == [0, 4] and evenly(100)[-1] == 100 and len(evenly(100)) == MOST_STATES
 
 
 def test_a_pixel_is_marked_if_the_brush_touches_a_part_of_it() -> None:

@@ -55,7 +55,7 @@ def test_another_system_learns_goes_on_and_is_evaluated(
     assert Checkpoints(parts / "checkpoints").latest() < 40
     assert main(["train", experiment, "--run-dir", str(parts), "--width", "12"]) == 0
     one, other = dct_jax.load(whole), dct_jax.load(parts)
-    assert one.config == other.config == LinearConfig(one.config.data, one.config.training, width=12)
+    assert one.config == other.config == LinearConfig(data=one.config.data, training=one.config.training, width=12)
     jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
     assert one.fingerprint == other.fingerprint
 

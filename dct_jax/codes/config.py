@@ -23,7 +23,7 @@ LEVELS = 256
 """Codes of grey pixels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CodesConfig:
     """Which codes a prior learns.
 
@@ -40,7 +40,7 @@ class CodesConfig:
         require(0 <= self.num_classes <= 2**20, "codes.num_classes", self.num_classes, "from 0 to 2^20")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CodePriorConfig(RunConfig):
     """Determines a run of a prior over grids of codes. Each kind of prior adds the room `model`.
 

@@ -25,7 +25,7 @@ LARGEST_COUNT = 2**20
 """Triples of a chunk or an overlap, chunk embeddings, classes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The sizes of the network. A tuple has the number of each block's feed-forward layers (PAR).
 
@@ -102,7 +102,7 @@ class ModelConfig:
         return self.overlap + self.chunk_size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DCTConfig(RunConfig):
     """Everything that determines a run of a DCTransformer."""
 

@@ -18,7 +18,7 @@ LARGEST_DEPTH = 2**10
 """These bounds are far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StackConfig:
     """The sizes of a DQ-Transformer, a stack of two transformers.
 
@@ -56,7 +56,7 @@ class StackConfig:
         require(self.products in ("float32", "bfloat16"), "model.products", self.products, "float32 or bfloat16")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DQTransformerConfig(CodePriorConfig):
     """Determines a run of a DQ-Transformer."""
 

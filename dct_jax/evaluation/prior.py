@@ -32,7 +32,8 @@ class Prior(Protocol):
         block_size: pixels of a side of the blocks whose borders may show in its samples.
     """
 
-    block_size: int
+    @property
+    def block_size(self) -> int: ...
 
     def sample_pictures(self, num: int, seed: int, labels: Sequence[int], batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yields samples as they end: number i, and uint8 [H, W, 3]. The labels take turns: sample

@@ -18,7 +18,7 @@ LARGEST_LEVELS = 10
 """These bounds are far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SundaeModelConfig:
     """The sizes of an hourglass transformer, or of a plain one.
 
@@ -88,7 +88,7 @@ class SundaeModelConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UnrollConfig:
     """How a SUNDAE learns.
 
@@ -103,7 +103,7 @@ class UnrollConfig:
         require(1 <= self.steps <= 64, "unroll.steps", self.steps, "from 1 to 64")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SundaeConfig(CodePriorConfig):
     """Determines a run of a SUNDAE."""
 

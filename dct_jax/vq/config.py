@@ -18,7 +18,7 @@ LARGEST_WIDTH = 2**14
 """These bounds are far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QuantizerConfig:
     """How the vectors of the encoder become codes.
 
@@ -102,7 +102,7 @@ def check_range(codes: np.ndarray, num_symbols: int) -> None:
         raise ValueError(f"the codes go from {codes.min()} to {codes.max()}; this model has 0 to {num_symbols - 1}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AutoencoderRunConfig(RunConfig):
     """Determines a run of an autoencoder. Each kind of autoencoder adds the room `model`."""
 
@@ -159,7 +159,7 @@ class AutoencoderRunConfig(RunConfig):
         return PixelReader(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig:
     """The sizes of a VQ-VAE's encoder and decoder.
 
@@ -188,7 +188,7 @@ class AutoencoderConfig:
         return self.downsampling
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VQVAEConfig(AutoencoderRunConfig):
     """Determines a run of a VQ-VAE."""
 

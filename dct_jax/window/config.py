@@ -19,7 +19,7 @@ HEAD_UNIT = 8
 """Half of a head turns with the place: cosine and sine of one angle or more for row and column."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WindowModelConfig:
     """The sizes of a sliding-window transformer.
 
@@ -60,7 +60,7 @@ class WindowModelConfig:
         return self.width // self.heads
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WindowConfig(CodePriorConfig):
     """Determines a run of a sliding-window transformer."""
 

@@ -42,7 +42,7 @@ def trained(config: Any) -> Trained:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prior_of_whole_grids_refuses_a_dq_vae(kind: str) -> None:
     """Its configuration derives from that of a VQ-GAN, whose run is taken."""
-    config = replace(prior_config(kind), codes=CodesConfig("runs/a"), data=DataConfig(image_size=(SIDE, SIDE)))
+    config = replace(prior_config(kind), codes=CodesConfig(run="runs/a"), data=DataConfig(image_size=(SIDE, SIDE)))
     message = f"a {config.system} needs a VQ-VAE or a VQ-GAN"
     with pytest.raises(ValueError, match=rf"^codes\.run is runs/a, a run of the system DQ-VAE; {message}$"):
         config.complete(lambda run: trained(dqvae_config()))
@@ -53,7 +53,7 @@ def test_a_prior_of_whole_grids_refuses_a_dq_vae(kind: str) -> None:
 
 
 def test_a_dq_transformer_takes_a_dq_vae_alone() -> None:
-    config = DQTransformerConfig(data=DataConfig(image_size=(SIDE, SIDE)), codes=CodesConfig("runs/a"))
+    config = DQTransformerConfig(data=DataConfig(image_size=(SIDE, SIDE)), codes=CodesConfig(run="runs/a"))
     message = "a DQ-Transformer needs a DQ-VAE"
     for inside in (vqvae_config(), vqgan_config()):
         with pytest.raises(ValueError, match=rf"^codes\.run is runs/a, a run of the system {inside.system}; {message}$"):
@@ -77,7 +77,7 @@ def test_fields_by_name_are_the_priors_own() -> None:
 def test_what_may_not_change_when_a_run_goes_on() -> None:
     pixels = prior_config("window")
     inside = with_autoencoder(pixels, vqvae_config())
-    assert changed_fields(pixels, pixels) == changed_fields(inside, replace(inside, codes=CodesConfig("moved"))) == []
+    assert changed_fields(pixels, pixels) == changed_fields(inside, replace(inside, codes=CodesConfig(run="moved"))) == []
     assert changed_fields(pixels, inside) == ["autoencoder None -> VQ-VAE"]
     assert changed_fields(inside, pixels) == ["autoencoder VQ-VAE -> None"]
     assert changed_fields(inside, with_autoencoder(pixels, vqgan_config())) == ["autoencoder VQ-VAE -> VQ-GAN"]

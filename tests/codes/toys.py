@@ -36,7 +36,7 @@ def vqvae_config(**data: Any) -> VQVAEConfig:
 def vqgan_config() -> VQGANConfig:
     return VQGANConfig(
         data=DataConfig(image_size=(SIDE, SIDE)),
-        quantizer=QuantizerConfig("gradient", CODES, 4),
+        quantizer=QuantizerConfig(kind="gradient", codes=CODES, dim=4),
         model=ConvolutionsConfig(channels=32, multipliers=(1, 1), residual_blocks=1, attention=(), latent_channels=8),
         loss=LossConfig(perceptual="none", discriminator_layers=1),
     )
@@ -87,7 +87,7 @@ def prior_config(kind: str, source: str = "landscapes", run: str = "", classes: 
             source=source, image_size=(SIDE, SIDE), crop=(1.0, 1.0), flip=False, held_out_crops=5, held_out_every=4
         ),
         "training": TrainingConfig(**(defaults | training)),
-        "codes": CodesConfig(run, classes),
+        "codes": CodesConfig(run=run, num_classes=classes),
         "seed": 3,
     }
     if kind == "window":

@@ -50,7 +50,7 @@ def config_of(source: str = "landscapes", run: str = "gone", kind: str = "", **t
     config = DQTransformerConfig(
         data=DataConfig(source=source, image_size=(SIDE, SIDE), crop=(1.0, 1.0), flip=False, held_out_crops=5),
         training=TrainingConfig(**(defaults | training)),
-        codes=CodesConfig(run, 2),
+        codes=CodesConfig(run=run, num_classes=2),
         model=StackConfig(width=16, heads=2, position_layers=1, content_layers=1),
     )
     return replace(config, autoencoder=dqvae(kind).config) if kind else config

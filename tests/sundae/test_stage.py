@@ -27,7 +27,7 @@ def sundae(steps: int = 2) -> TrainedSundae:
     """Of two classes."""
     config = prior_config("sundae", classes=2)
     assert isinstance(config, SundaeConfig)
-    model = random_prior(replace(config, unroll=UnrollConfig(steps)), random_autoencoder(vqvae_config()))
+    model = random_prior(replace(config, unroll=UnrollConfig(steps=steps)), random_autoencoder(vqvae_config()))
     assert isinstance(model, TrainedSundae)
     return model
 

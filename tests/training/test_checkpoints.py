@@ -138,8 +138,11 @@ def test_a_checkpoint_from_before_manifests_is_read(run: Path, model: Any, caplo
 def test_a_manifest_names_files_of_its_folder_alone(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text('{"files": {"../secret": [1, "0"]}}')
     assert find_damage(tmp_path) == f"{tmp_path / MANIFEST} names no files of its folder"
-    (tmp_path / MANIFEST).write_text("[" * 100_000)
-    assert find_damage(tmp_path) == f"{tmp_path / MANIFEST} cannot be read"
+    for text in ("[" * 100_000, '{"files": {"a": [Infinity, "0"]}}', '{"files": {"a": [1e400, "0"]}}'):
+        (tmp_path / MANIFEST).write_text(text)
+        assert find_damage(tmp_path) == f"{tmp_path / MANIFEST} cannot be read"
+    (tmp_path / MANIFEST).write_text(f'{{"files": {{"{"a" * 300}": [1, "0"]}}}}')
+    assert str(find_damage(tmp_path)).endswith("is missing")
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing(

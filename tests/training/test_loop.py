@@ -82,8 +82,8 @@ def plotted(folder: Path) -> dict[tuple[str, int], float]:
 def test_a_run_is_calibrated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of its training pictures, at its start; and with what that gives, it trains."""
     config = LinearConfig(
-        DataConfig(image_size=(8, 8), held_out_crops=4),
-        TrainingConfig(steps=4, batch_size=4, warmup_steps=1, checkpoint_every=1, track=()),
+        data=DataConfig(image_size=(8, 8), held_out_crops=4),
+        training=TrainingConfig(steps=4, batch_size=4, warmup_steps=1, checkpoint_every=1, track=()),
     )
     sources = []
 

@@ -62,7 +62,9 @@ class ShowingConfig(LinearConfig):
 def showing_config(track: Sequence[str]) -> ShowingConfig:
     return ShowingConfig(
         data=DataConfig(image_size=(8, 8), held_out_crops=6),
-        training=TrainingConfig(20, 4, warmup_steps=2, evaluate_every=10, checkpoint_every=5, track=tuple(track)),
+        training=TrainingConfig(
+            steps=20, batch_size=4, warmup_steps=2, evaluate_every=10, checkpoint_every=5, track=tuple(track)
+        ),
     )
 
 

@@ -48,10 +48,14 @@ def config_of(perceptual: Any = "none", norm: Any = "group") -> VQGANConfig:
             evaluate_every=8,
             checkpoint_every=8,
         ),
-        quantizer=QuantizerConfig("ema", codes=64, dim=4, restart=1.0),
+        quantizer=QuantizerConfig(kind="ema", codes=64, dim=4, restart=1.0),
         model=ConvolutionsConfig(channels=32, multipliers=(1, 1), residual_blocks=1, attention=(), latent_channels=8),
         loss=LossConfig(
-            perceptual, adversarial_start=2, discriminator_channels=8, discriminator_layers=1, discriminator_norm=norm
+            perceptual=perceptual,
+            adversarial_start=2,
+            discriminator_channels=8,
+            discriminator_layers=1,
+            discriminator_norm=norm,
         ),
         seed=3,
     )
@@ -92,7 +96,7 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(
     """FFHQ 256 (and CelebA, ImageNet), and FFHQ 1024."""
     config = VQGANConfig(
         data=DataConfig(image_size=(256, 256)),
-        quantizer=QuantizerConfig("gradient", codes=codes, dim=256),
+        quantizer=QuantizerConfig(kind="gradient", codes=codes, dim=256),
         model=ConvolutionsConfig(multipliers=multipliers, residual_blocks=blocks),
     )
     shapes = jax.eval_shape(config.network().init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
@@ -301,7 +305,7 @@ def test_a_value_out_of_range_is_refused_by_its_fields_name(room: str, name: str
 @pytest.mark.parametrize(("layers", "side"), [(1, 6), (2, 12), (3, 24)])
 def test_pictures_too_small_for_a_patch_are_refused(layers: int, side: int) -> None:
     """A discriminator of the smallest picture has one logit, and of a smaller one none."""
-    loss = LossConfig("none", discriminator_channels=8, discriminator_layers=layers)
+    loss = LossConfig(perceptual="none", discriminator_channels=8, discriminator_layers=layers)
     shapes = jax.eval_shape(Discriminator(loss).init_with_output, jax.random.key(0), jnp.zeros((1, side, side, 3)))
     assert shapes[0].shape == (1, 1, 1)
     config, data = config_of(), DataConfig(source="landscapes", image_size=(side, side + 2))

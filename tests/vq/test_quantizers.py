@@ -45,7 +45,7 @@ def variables_of(kind: str, table: np.ndarray) -> dict[str, Any]:
 
 
 def quantize(kind: str, variables: dict[str, Any], vectors: jax.Array) -> Quantized:
-    return Quantizer(QuantizerConfig(kind, codes=K, dim=D)).apply(variables, vectors)
+    return Quantizer(QuantizerConfig(kind=kind, codes=K, dim=D)).apply(variables, vectors)
 
 
 def grid(levels: int) -> np.ndarray:
@@ -105,7 +105,7 @@ def test_the_codebook_loss_moves_the_table_alone_and_the_commitment_loss_the_vec
 
 @pytest.mark.parametrize("kind", ["gradient", "ema", "fsq"])
 def test_codes_are_looked_up_as_the_vectors_that_they_were(kind: str) -> None:
-    config = QuantizerConfig(kind, codes=K, dim=D, levels=(4, 3, 2))
+    config = QuantizerConfig(kind=kind, codes=K, dim=D, levels=(4, 3, 2))
     vectors = random_vectors(5, 7, D)
     variables = {} if kind == "fsq" else variables_of(kind, random_vectors(K, D, seed=1))
     quantized = Quantizer(config).apply(variables, vectors)
@@ -115,7 +115,7 @@ def test_codes_are_looked_up_as_the_vectors_that_they_were(kind: str) -> None:
 
 
 def test_finite_scalars_have_neither_a_table_nor_losses() -> None:
-    quantizer = Quantizer(QuantizerConfig("fsq", levels=(4, 3, 2)))
+    quantizer = Quantizer(QuantizerConfig(kind="fsq", levels=(4, 3, 2)))
     assert not jax.tree.leaves(quantizer.init(jax.random.key(0), random_vectors(1, D)))
     quantized = quantizer.apply({}, random_vectors(5, D))
     assert quantized.codebook_loss == quantized.commitment_loss == 0
@@ -131,7 +131,7 @@ def test_an_update_is_that_of_a_loop_over_the_codes(scale: float) -> None:
     counts, sums = rng.uniform(0, 9, K).astype(np.float32) * scale, random_vectors(K, D) * scale
     counts[2], before.counts[2] = 0, scale / 10  # a dead code
     spare = random_vectors(K, D, seed=1)
-    config = QuantizerConfig("ema", codes=K, dim=D, decay=0.75, restart=restart)
+    config = QuantizerConfig(kind="ema", codes=K, dim=D, decay=0.75, restart=restart)
     after = update(config, before, counts, sums, spare)
 
     new_counts, new_sums = np.zeros(K), np.zeros((K, D))
@@ -154,7 +154,7 @@ def test_a_dead_code_becomes_the_spare_vector_and_the_others_stay() -> None:
     table, spare = random_vectors(K, D), random_vectors(K, D, seed=1)
     counts = np.full(K, 20, np.float32)
     counts[4] = 0
-    config = QuantizerConfig("ema", codes=K, dim=D, decay=0.9, restart=1.0)
+    config = QuantizerConfig(kind="ema", codes=K, dim=D, decay=0.9, restart=1.0)
     after = update(config, Codebook(table, counts, table * counts[:, None]), counts, table * counts[:, None], spare)
     expected = table.copy()
     expected[4] = spare[4]
@@ -167,7 +167,7 @@ def test_a_restarted_code_lives_on_if_it_finds_vectors(restart: float) -> None:
     table, spare = random_vectors(K, D), random_vectors(K, D, seed=1)
     counts = np.full(K, 20, np.float32)
     counts[4] = 0
-    config = QuantizerConfig("ema", codes=K, dim=D, decay=0.9, restart=restart)
+    config = QuantizerConfig(kind="ema", codes=K, dim=D, decay=0.9, restart=restart)
     first = update(config, Codebook(table, counts, table * counts[:, None]), counts, table * counts[:, None], spare)
     assert first.counts[4] == max(1, restart)
     counts[4] = restart + 1

@@ -40,7 +40,7 @@ def config_of(kind: str, steps: int = 30, **quantizer: Any) -> VQVAEConfig:
         training=TrainingConfig(
             steps=steps, batch_size=8, warmup_steps=2, learning_rate=0.01, evaluate_every=steps, checkpoint_every=steps
         ),
-        quantizer=QuantizerConfig(kind, **({"codes": 16, "dim": 4, "levels": (4, 3), "restart": 0.1} | quantizer)),
+        quantizer=QuantizerConfig(kind=kind, **({"codes": 16, "dim": 4, "levels": (4, 3), "restart": 0.1} | quantizer)),
         model=AutoencoderConfig(channels=8, residual_blocks=1, downsampling=4),
         seed=3,
     )

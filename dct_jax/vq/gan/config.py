@@ -22,7 +22,7 @@ SMALLEST = {"none": 1, "alexnet": 31, "vgg16": 16}
 """Pixels of a side that a perceptual loss needs, as in `evaluation.lpips`, which needs JAX."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConvolutionsConfig:
     """The sizes of a VQ-GAN's encoder and decoder, which have one level for each resolution.
 
@@ -79,7 +79,7 @@ class ConvolutionsConfig:
         return tuple(self.divisor // 2**level for level in reversed(range(len(self.multipliers))))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossConfig:
     """What a VQ-GAN's reconstructions are compared by.
 
@@ -130,7 +130,7 @@ class LossConfig:
         return 3 * 2**self.discriminator_layers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VQGANConfig(AutoencoderRunConfig):
     """Determines a run of a VQ-GAN."""
 

@@ -108,7 +108,7 @@ def make_config(values: Any, source: str) -> VQGANConfig:
             latent_channels=_number(sizes, "z_channels"),
         ),
         quantizer=QuantizerConfig(
-            "gradient", codes=_number(params, "n_embed"), dim=_number(params, "embed_dim"), start="uniform"
+            kind="gradient", codes=_number(params, "n_embed"), dim=_number(params, "embed_dim"), start="uniform"
         ),
         loss=_loss(resolution),
     )
