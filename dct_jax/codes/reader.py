@@ -51,12 +51,12 @@ class CodesReader:
             raise Unusable(
                 "another grid", f"it has {' x '.join(map(str, codes.shape))} codes; the run's grid is {height} x {width}"
             )
-        codes = codes.reshape(height, width).astype(np.int32)
+        codes = codes.reshape(height, width).astype(np.int64)  # in int32, codes that are too large would become others
         try:
             self.config.check_codes(codes[None])
         except ValueError as error:
             raise Unusable("codes of no picture", str(error)) from error
-        return SeenCodes(codes, label)
+        return SeenCodes(codes.astype(np.int32), label)
 
     def batch(self, seen: Sequence[SeenCodes], rngs: Sequence[np.random.Generator]) -> CodesBatch:
         """Stacks what was seen."""

@@ -66,9 +66,11 @@ def evenly_spaced_crops(
     Raises:
         ValueError: if none of the pictures can be used, or too few.
     """
+    used = 0  # `skipped` counts keys, and sources may have a picture twice
     for crop in central_crops(source, held_out_pictures(len(source), number), size, skipped, enlarge):
         if crop.pixels is not None:
+            used += 1
             yield crop.pixels
-    if len(skipped) == number:
+    if not used:
         first = next(iter(skipped.by_key.values()))
         raise ValueError(f"{source.name}: none of the {number} pictures that were tried can be used; {first.message}")

@@ -10,18 +10,23 @@ While a file is written, both names end in .partial, and a line of keys is writt
 so the lines tell where to go on.
 """
 
+import fcntl
 import json
+import logging
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from dct_jax.data.central_crops import Crop
 from dct_jax.storage.files import flush, read_limited, replacing
+
+log = logging.getLogger(__name__)
 
 FORMAT = "dct_jax codes 1"
 HEADER_BYTES = 4096
@@ -97,7 +102,7 @@ def read_text_codes(path: Path) -> np.ndarray:
     """
     data = read_limited(path)
     try:
-        rows = [np.array(line.split(), np.int64) for line in data.decode().splitlines()]
+        rows = [np.array(line.split(), np.int64) for line in data.decode("utf-8-sig").splitlines()]
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{path}: this is no text of codes ({error})") from None
     lengths = {len(row) for row in rows}
@@ -115,7 +120,7 @@ def read_codes(path: Path) -> CodesFile:
     try:
         with path.open("rb") as file:
             header = _header(file.read(HEADER_BYTES))
-        classes, lines = _split_keys(Path(f"{path}.keys").read_text())
+        classes, lines = _split_keys(Path(f"{path}.keys").read_text(encoding="utf-8"))
         keys, labels = [str(line["key"]) for line in lines], np.array([int(line["label"]) for line in lines], np.int32)
         expected = HEADER_BYTES + header.dtype.itemsize * math.prod(header.shape)
         if path.stat().st_size != expected:
@@ -194,21 +199,29 @@ class CodesWriter:
             classes: the names of the source's classes, by label; empty if they have none.
 
         Raises:
-            ValueError: if the partial file is of another model or source, or the names are too
-                long.
+            ValueError: if the partial file is of another model or source, is damaged, or is being
+                written by another process, or if the names are too long.
         """
         self.path, self.header, self._first = path, header, _classes_line(classes)
         self._data, self._keys = Path(f"{path}.partial"), Path(f"{path}.keys.partial")
-        known, lines = self._whole_lines()
-        if lines and (known != tuple(classes) or _partial_header(self._data) != self._header_of(1)):
-            raise ValueError(f"{self._data} is of another model or source; remove it, or name another --out")
         start = self._header_of(1).to_bytes()  # before anything is written
-        self._file = self._data.open("r+b" if lines else "wb")
+        self._file = _open_alone(self._data)
+        try:
+            known, lines = self._whole_lines()
+            if lines and (known != tuple(classes) or _partial_header(self._data) != self._header_of(1)):
+                raise ValueError(f"{self._data} is of another model or source; remove it, or name another --out")
+            self._begin(start, lines)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _begin(self, start: bytes, lines: list[dict[str, Any]]) -> None:
+        """Cuts the files off after these pictures; without any, it begins with the first bytes."""
         if not lines:
+            self._file.truncate(0)
             self._file.write(start)
         self.done, self._rows = len(lines), _used(lines)
         self._file.truncate(HEADER_BYTES + self._rows * self._row_bytes)
-        self._file.seek(0, 2)
         self._keys.write_text(self._first + "".join(json.dumps(line) + "\n" for line in lines))
         self._lines = self._keys.open("a")
 
@@ -221,13 +234,18 @@ class CodesWriter:
         return replace(self.header, shape=(rows, *self.header.shape[1:]))
 
     def _whole_lines(self) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
-        """The classes and the lines of a partial file; the last line may be half-written."""
-        if not (self._data.exists() and self._keys.exists()):
+        """The classes and the lines of a partial file; the last line may be half-written. There are
+        none without a header: after a power cut, the lines may have been kept and the codes not."""
+        codes_bytes = self._data.stat().st_size - HEADER_BYTES
+        if codes_bytes < 0 or not self._keys.exists():
             return (), []
-        classes, lines = _split_keys(self._keys.read_text())
-        rows = (self._data.stat().st_size - HEADER_BYTES) // self._row_bytes
-        while _used(lines) > rows:
-            lines.pop()
+        try:
+            classes, lines = _split_keys(self._keys.read_text(encoding="utf-8"))
+            used = _used(lines)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{self._keys} is damaged ({error}); remove it, and the file is made anew") from None
+        while used > codes_bytes // self._row_bytes:
+            used -= _used([lines.pop()])
         del lines[len(lines) - len(lines) % (1 + self.header.mirrored) :]  # a picture and its mirrored one
         return classes, lines
 
@@ -247,25 +265,48 @@ class CodesWriter:
         Raises:
             ValueError: if no picture was used.
         """
-        self.close()
+        self._file.flush()
+        self._lines.flush()
         if not self._rows:
             raise ValueError(f"{self.path}: none of the pictures can be used")
         header = self._header_of(self._rows)
         with self._data.open("r+b") as file:
             file.write(header.to_bytes())
-        _, lines = _split_keys(self._keys.read_text())
+        _, lines = _split_keys(self._keys.read_text(encoding="utf-8"))
         with replacing(Path(f"{self.path}.keys")) as path:
             path.write_text(self._first + "".join(json.dumps(line) + "\n" for line in lines if line["key"] is not None))
         flush(self._data)
         self._data.replace(self.path)  # until here, the partial files tell where to go on
         self._keys.unlink()
         flush(self.path.parent)
+        self.close()  # no earlier: it lets other processes in
         return header
 
     def close(self) -> None:
         """Closes the partial files, which stay."""
         self._file.close()
         self._lines.close()
+
+
+def _open_alone(path: Path) -> BinaryIO:
+    """Opens a partial file for appending, and keeps other processes out of it until it is closed.
+
+    Raises:
+        ValueError: if another process is writing it, or has just given it its name.
+    """
+    file = path.open("a+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_ours = path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except BlockingIOError:
+        is_ours = False
+    except OSError as error:
+        log.warning("%s: this file system has no locks (%s); start no second command that writes it", path, error.strerror)
+        is_ours = True
+    if not is_ours:
+        file.close()
+        raise ValueError(f"{path} is being written by another process; wait for it, or name another --out")
+    return file
 
 
 def _used(lines: Sequence[dict[str, Any]]) -> int:

@@ -47,12 +47,12 @@ def find_damage(folder: Path, thorough: bool = True) -> str | None:
             files = json.loads(file.read(LARGEST_MANIFEST))["files"]
         rows = [(folder / name, int(size), str(digest)) for name, (size, digest) in files.items()]
         inside = all(folder in path.parents and ".." not in path.parts for path, *_ in rows)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return f"{folder / MANIFEST} cannot be read"
     if not (rows and inside):
         return f"{folder / MANIFEST} names no files of its folder"
     for path, size, _ in rows:
-        if not path.is_file():
+        if not os.path.isfile(path):  # Path's own method fails for a name too long
             return f"{path} is missing"
         if (found := path.stat().st_size) != size:
             return f"{path} has {found} bytes and was written with {size}"

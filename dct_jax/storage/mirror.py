@@ -7,9 +7,11 @@ reached.
 
 import hashlib
 import logging
+import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +25,9 @@ PATIENCE = 120.0
 """Seconds for which a copy is tried again."""
 
 CHECKPOINTS = "checkpoints"
+
+AGREED = ".agreed"
+"""In a copy: the whole checkpoints of both sides when they were equal last, a line each."""
 
 
 def is_url(name: str | Path) -> bool:
@@ -54,14 +59,14 @@ class Mirror:
 
     def start(self) -> None:
         """Brings the copy to the state that a run goes on from: what is there, or the copy if that
-        has later checkpoints, because they could not be copied when the run ended.
+        has later checkpoints, because they could not be copied when the run ended. Whoever has
+        removed checkpoints there since then, or has trained anew, means that: they stay removed.
 
         Raises:
             ValueError: if the place cannot be reached.
         """
-        there = self._retry(self._files)
-        if there and max(_steps(there), default=-1) < max(_steps(self._local_files()), default=-1):
-            self._retry(self._push)
+        if _retry(self.url, self._is_ahead):
+            _retry(self.url, self._push)
         else:
             self.pull()
 
@@ -71,7 +76,7 @@ class Mirror:
         Raises:
             ValueError: if the place cannot be reached.
         """
-        self._retry(self._pull)
+        _retry(self.url, self._pull)
 
     def push(self) -> None:
         """Makes the place equal to the copy; where that fails, it warns, and the next call does it.
@@ -80,7 +85,7 @@ class Mirror:
             OSError: if the copy cannot be read.
         """
         try:
-            self._retry(self._push)
+            _retry(self.url, self._push)
         except ValueError as error:
             log.warning("%s; the run goes on, and is in %s", error, self.folder)
 
@@ -91,7 +96,7 @@ class Mirror:
             ValueError: if the place cannot be reached.
         """
         try:
-            self._retry(self._push)
+            _retry(self.url, self._push)
         except ValueError as error:
             raise ValueError(f"{error}; the run is in {self.folder}, and the same command copies it") from None
 
@@ -99,7 +104,7 @@ class Mirror:
         """Returns the files that are there, as paths below the folder."""
         self._fs.invalidate_cache()
         names = {path[len(self._root) + 1 :] for path in self._fs.find(self._root)}
-        return {name for name in names if name and ".." not in PurePosixPath(name).parts}
+        return {name for name in names if _is_below(name)}
 
     def _local_files(self) -> set[str]:
         paths = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
@@ -113,6 +118,7 @@ class Mirror:
             if not self._is_same(name, name in here):
                 with replacing(self.folder / name) as path:
                     self._fs.get_file(f"{self._root}/{name}", str(path))
+        self._agree()
 
     def _push(self) -> None:
         there, here = self._files(), self._local_files()
@@ -122,6 +128,34 @@ class Mirror:
                 self._fs.put_file(str(self.folder / name), f"{self._root}/{name}")
         for name in sorted(there - here, key=_removal_order):
             self._fs.rm_file(f"{self._root}/{name}")
+        self._agree()
+
+    def _agree(self) -> None:
+        """Notes that both sides are equal."""
+        with replacing(self.folder / AGREED) as path:
+            path.write_text("\n".join(sorted(self._checkpoints_here(self._local_files()))))
+
+    def _is_ahead(self) -> bool:
+        """Returns whether the copy has later checkpoints, and the others have been there when both
+        sides were equal, or come from a push that failed in its middle."""
+        there, here = self._files(), self._local_files()
+        if max(_manifests(there).values(), default=-1) >= max(_manifests(here).values(), default=-1):
+            return False
+        agreed = self.folder / AGREED
+        before = set(agreed.read_text().splitlines()) if agreed.exists() else None
+        ours, theirs = self._checkpoints_here(here), self._checkpoints_there(there)
+        if before is not None and before & ours <= theirs <= before | ours:
+            return True
+        log.warning("%s was changed elsewhere: later checkpoints in %s are removed", self.url, self.folder)
+        return False
+
+    def _checkpoints_here(self, names: set[str]) -> set[str]:
+        """Identifies the whole checkpoints among the copy's files."""
+        return {_identity(name, (self.folder / name).read_bytes()) for name in _manifests(names)}
+
+    def _checkpoints_there(self, names: set[str]) -> set[str]:
+        """Identifies the whole checkpoints among the files that are there."""
+        return {_identity(name, self._fs.cat_file(f"{self._root}/{name}")) for name in _manifests(names)}
 
     def _is_same(self, name: str, on_both: bool) -> bool:
         """Returns whether a file is of a checkpoint whose manifests are equal on both sides."""
@@ -132,45 +166,84 @@ class Mirror:
         ours, theirs = self.folder / manifest, f"{self._root}/{manifest}"
         return ours.exists() and self._fs.exists(theirs) and ours.read_bytes() == self._fs.cat_file(theirs)
 
-    def _retry(self, do: Callable[[], Any]) -> Any:
-        """Does it, again and again if it fails: services and networks may be gone for a minute."""
-        end, wait = time.monotonic() + PATIENCE, 1.0
-        while True:
-            try:
-                return do()
-            # Each service has errors of its own.
-            except Exception as error:
-                if time.monotonic() + wait > end:
-                    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-                    raise ValueError(f"{self.url} cannot be reached ({reason})") from None
-            time.sleep(wait)
-            wait = min(2 * wait, 30.0)
-
 
 def fetch(url: str) -> Path:
     """Copies a file or a folder of pictures to this disk, but for files that it has in equal size.
+    The copy loses the files that are no longer there.
 
     Raises:
         ValueError: if there is nothing, or it cannot be reached.
     """
     fs, root = _file_system(url)
     folder = _local_folder(url, "data")
-    try:
-        files = fs.find(root, detail=True)
-        if not files:
-            raise ValueError(f"{url}: there is no such file or folder")
+
+    def copy() -> list[str]:
+        fs.invalidate_cache()
+        try:
+            files = fs.find(root, detail=True)
+        except FileNotFoundError:
+            files = {}
+        names = {path: _name_below(path, root) for path in files}
+        if files:
+            _remove_others(folder, set(names.values()))
         for path, info in files.items():
-            name = PurePosixPath(path).name if path.rstrip("/") == root.rstrip("/") else path[len(root.rstrip("/")) + 1 :]
-            if ".." in PurePosixPath(name).parts:
-                continue
-            target = folder / name
-            if not target.exists() or target.stat().st_size != info["size"]:
+            target = folder / names[path]
+            if _is_below(names[path]) and not (target.is_file() and target.stat().st_size == info["size"]):
                 with replacing(target) as temporary:
                     fs.get_file(path, str(temporary))
-    except OSError as error:
-        raise ValueError(f"{url} cannot be reached ({error})") from None
+        return list(files)
+
+    files = _retry(url, copy)
+    if not files:
+        raise ValueError(f"{url}: there is no such file or folder")
     single = folder / PurePosixPath(root).name
-    return single if list(files) == [root] else folder
+    return single if files == [root] else folder
+
+
+def _name_below(path: str, root: str) -> str:
+    """Names a file by its way from a folder; a file that is the root itself by its own name."""
+    root = root.rstrip("/")
+    return PurePosixPath(path).name if path == root else path[len(root) + 1 :]
+
+
+def _is_below(name: str) -> bool:
+    """Returns whether a name from elsewhere is that of a file below the folder that it is joined
+    to. Services for objects allow any name, and those that end in "/" stand for folders."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and not name.endswith("/")
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Removes the files of a copy that have none of these names, and folders that are empty then.
+    Hidden files stay: another process may be writing them."""
+    kept = {str(folder / name) for name in names}
+    for place, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            if not name.startswith(".") and os.path.join(place, name) not in kept:
+                Path(place, name).unlink(missing_ok=True)
+        with suppress(OSError):  # it is not empty
+            os.rmdir(place)
+
+
+def _retry(url: str, do: Callable[[], Any]) -> Any:
+    """Does it, again and again if it fails: services and networks may be gone for a minute.
+
+    Raises:
+        ValueError: if it has failed for `PATIENCE` seconds.
+    """
+    end, wait = time.monotonic() + PATIENCE, 1.0
+    while True:
+        try:
+            return do()
+        # Each service has errors of its own.
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            if time.monotonic() + wait > end:
+                raise ValueError(f"{url} cannot be reached ({reason})") from None
+            if wait == 1.0:
+                log.warning("%s cannot be reached (%s); it is tried again for %d seconds", url, reason, PATIENCE)
+        time.sleep(wait)
+        wait = min(2 * wait, 30.0)
 
 
 def _file_system(url: str) -> tuple[Any, str]:
@@ -187,10 +260,19 @@ def _local_folder(url: str, copy: str) -> Path:
     return cache_folder() / "mirrors" / copy / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
 
 
-def _steps(names: set[str]) -> list[int]:
-    """Returns the steps of the whole checkpoints among these files."""
-    parts = (PurePosixPath(name).parts for name in names)
-    return [int(p[1]) for p in parts if len(p) == 3 and p[0] == CHECKPOINTS and p[1].isdecimal() and p[2] == MANIFEST]
+def _manifests(names: set[str]) -> dict[str, int]:
+    """Returns the manifests of whole checkpoints among these files, with their steps."""
+    parts = {name: PurePosixPath(name).parts for name in names}
+    return {
+        name: int(p[1])
+        for name, p in parts.items()
+        if len(p) == 3 and p[0] == CHECKPOINTS and p[1].isdecimal() and p[2] == MANIFEST
+    }
+
+
+def _identity(name: str, manifest: bytes) -> str:
+    """Returns what tells a checkpoint from others, even of the same step: the checksums of all."""
+    return f"{name} {hashlib.sha256(manifest).hexdigest()}"
 
 
 def _copy_order(name: str) -> tuple[bool, str]:

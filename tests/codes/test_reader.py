@@ -124,6 +124,7 @@ def test_a_text_has_lines_as_keys_and_no_labels(tmp_path: Path) -> None:
         (np.zeros((1, 2, 8), int), "it has 2 x 8 codes; the run's grid is 4 x 4"),
         (np.full((1, 16), CODES), f"the codes go from {CODES} to {CODES}; this model has 0 to {CODES - 1}"),
         (np.full((1, 4, 4), -1), f"the codes go from -1 to -1; this model has 0 to {CODES - 1}"),
+        (np.full((1, 16), 2**32 + 1), f"the codes go from 4294967297 to 4294967297; this model has 0 to {CODES - 1}"),
     ],
 )
 def test_codes_that_do_not_fit_are_refused(codes: np.ndarray, message: str) -> None:

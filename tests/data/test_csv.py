@@ -32,6 +32,16 @@ def test_rows_are_pictures_relative_to_the_file(folder: Path, monkeypatch: pytes
     assert records[1].key == str(absolute)
 
 
+def test_files_of_excel_are_read_whatever_the_locale(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They begin with a byte order mark; and names have letters that a locale may not have."""
+    (folder / "pictures" / "a.png").rename(folder / "pictures" / "ä.png")
+    (folder / "list.csv").write_bytes("image_path,label\r\npictures/ä.png,Würfel\r\n".encode("utf-8-sig"))
+    with monkeypatch.context() as patch:
+        patch.setattr("io.text_encoding", lambda encoding, *_: encoding or "ascii")
+        source = open_source(f"csv:{folder / 'list.csv'}")
+    assert (len(source), source.classes) == (1, ("Würfel",))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -40,6 +50,7 @@ def test_rows_are_pictures_relative_to_the_file(folder: Path, monkeypatch: pytes
         ("image_path\n", "this file has no rows"),
         ("image_path\npictures/a.png\nnone.png\n", "1 of its 2 files are missing, such as .*none.png"),
         ("image_path\n\xff\xfe", "cannot be read"),
+        ("image_path\n" + "x" * 300, "1 of its 1 files are missing"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(folder: Path, text: str, message: str) -> None:

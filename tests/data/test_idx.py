@@ -142,7 +142,7 @@ def test_classes_are_numbers_that_all_parts_share(tmp_path: Path) -> None:
 
 
 def test_a_file_names_the_classes(tmp_path: Path) -> None:
-    (write(tmp_path) / "classes.txt").write_text("cat \nsnowy owl\nyak\nnot there\n")
+    (write(tmp_path) / "classes.txt").write_text("cat \nsnowy owl\nyak\nnot there\n", encoding="utf-8-sig")
     assert open_source(f"idx:{tmp_path}").classes == ("cat", "snowy owl", "yak", "not there")
 
 

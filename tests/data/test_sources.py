@@ -1,16 +1,20 @@
 """Records by index, their classes and splits."""
 
 import logging
+import os
 import pickle
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dct_jax.config import DataConfig
 from dct_jax.data.pixels import decode_image
-from dct_jax.data.sources import LANDSCAPES, NO_LABEL, hold_out, open_source
+from dct_jax.data.sources import LANDSCAPES, NO_LABEL, hold_out, open_source, open_sources
 
 
 def write(path: Path, level: int = 0, size: tuple[int, int] = (4, 6)) -> Path:
@@ -80,6 +84,85 @@ def test_a_linked_folder_is_a_class(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "owl").symlink_to(tmp_path / "elsewhere")
     pictures = open_source(f"folder:{tmp_path}/pictures")
     assert (len(pictures), pictures.classes) == (2, ("cat", "owl"))
+
+
+class Listing:
+    """What `os.scandir` gives, in an order of our own."""
+
+    def __init__(self, entries: Iterable[os.DirEntry]) -> None:
+        self._entries = iter(entries)
+
+    def __enter__(self) -> "Listing":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __next__(self) -> os.DirEntry:
+        return next(self._entries)
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_classes_do_not_depend_on_the_order_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_reversed: bool
+) -> None:
+    """A folder's own name counts, however deep; of two links to a folder elsewhere, the first."""
+    write(tmp_path / "L" / "real" / "1.png")
+    write(tmp_path / "elsewhere" / "2.png")
+    (tmp_path / "L" / "a").mkdir()
+    for link, to in (("also", "real"), ("z", "real"), ("a/deep", "../real"), ("y", "../elsewhere"), ("x", "../elsewhere")):
+        (tmp_path / "L" / link).symlink_to(to)
+    scandir = os.scandir
+
+    def listed(place: Any) -> Listing:
+        with scandir(place) as entries:
+            return Listing(sorted(entries, key=lambda entry: entry.name, reverse=is_reversed))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", listed)
+        source = open_source(f"folder:{tmp_path}/L")
+    assert [path.relative_to(tmp_path / "L").as_posix() for path in source.paths] == ["real/1.png", "x/2.png"]
+    assert source.classes == ("real", "x")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures, perhaps a whole class, were left out without a word."""
+    write(tmp_path / "cat" / "1.png")
+    write(tmp_path / "owl" / "2.png")
+    scandir, is_file = os.scandir, Path.is_file
+
+    def closed(place: Any) -> Any:
+        if str(place).endswith("owl"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    def hidden(path: Path) -> bool:  # of a folder whose names can be read, but nothing else
+        if path.parent.name == "owl":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    for owner, name, function, what in ((os, "scandir", closed, "owl"), (Path, "is_file", hidden, "owl/2.png")):
+        with monkeypatch.context() as patch, pytest.raises(ValueError) as error:
+            patch.setattr(owner, name, function)
+            open_source(f"folder:{tmp_path}")
+        assert str(error.value).startswith(f"folder:{tmp_path}: {tmp_path}/{what} cannot be read (Permission denied)")
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "split", "held_out"),
+    [
+        ("tfds:x", "", "train"),
+        ("tfds:x", "train", "train"),
+        ("folder:x", "", "test"),
+        ("folder:x", "test", "test/"),
+        ("folder:x", "all", "all/test"),
+        ("tar:x", "./test/owl", "test"),
+    ],
+)
+def test_held_out_pictures_of_the_training_split_are_refused(source: str, split: str, held_out: str) -> None:
+    """ "" is "train" for TFDS, and everything for other sources."""
+    with pytest.raises(ValueError, match=rf"data.held_out_split is '{held_out}' and .* would be trained on"):
+        open_sources(DataConfig(source=source, split=split, held_out_split=held_out))
 
 
 def test_a_source_can_be_sent_to_another_process(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -155,6 +156,16 @@ def test_a_compressed_file_is_refused_with_what_unpacks_it(tmp_path: Path, kind:
         tar.add(write(tmp_path / "a.tar"), "a.png")
     with pytest.raises(ValueError, match=f"is compressed, .* unpack it first: `{unpack} --keep {path}`$"):
         open_source(f"tar:{path}")
+
+
+def test_the_command_that_unpacks_is_quoted_for_the_shell(tmp_path: Path) -> None:
+    path = tmp_path / "my $files.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(write(tmp_path / "a.tar"), "a.png")
+    with pytest.raises(ValueError) as error:
+        open_source(f"tar:{path}")
+    command = str(error.value).split("`")[1]
+    assert shlex.split(command) == ["gunzip", "--keep", str(path)] and f"'{path}'" in command
 
 
 def test_a_file_that_is_no_tar_file_is_named(tmp_path: Path) -> None:

@@ -120,6 +120,9 @@ def test_pictures_that_cannot_be_used_are_skipped(tmp_path: Path) -> None:
     skipped = Skipped(2, 1.0)
     with pytest.raises(ValueError, match="none of the 2 pictures"):
         list(evenly_spaced_crops(pictures, 2, (500, 9), skipped))
+    (tmp_path / "twice.csv").write_text("image_path\na.jpg\na.jpg\n")
+    with pytest.raises(ValueError, match="none of the 2 pictures"):
+        list(evenly_spaced_crops(open_source(f"csv:{tmp_path}/twice.csv"), 2, None, Skipped(2, 1.0)))
     message = skipped.by_key[str(tmp_path / "b.jpg")].message
     assert message.endswith("b.jpg: the picture has 120 x 240 pixels; it must have at least 500 x 9")
 

@@ -1,7 +1,8 @@
 """Runs and pictures away from this disk, in fsspec's memory."""
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import dct_jax
 from dct_jax.commands import main
 from dct_jax.data.sources import open_source
 from dct_jax.storage import mirror
-from dct_jax.storage.mirror import Mirror, is_url
+from dct_jax.storage.mirror import Mirror, fetch, is_url
 from tests.conftest import Refused
 
 fsspec = pytest.importorskip("fsspec")
@@ -90,12 +91,112 @@ def test_a_place_that_is_gone_for_a_while(
     assert "memory://bucket/run cannot be reached (the network is gone); the run goes on" in caplog.text
     assert dct_jax.load(URL).config.training.steps == 20
 
-    before = there(place)
-    for name in before:
-        if name.startswith("checkpoints/20/"):  # as if it had not been copied when the run ended
-            place.rm_file(f"/bucket/run/{name}")
+
+@pytest.mark.slow
+def test_the_same_command_copies_what_could_not_be_copied(
+    place: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put = type(place).put_file
+
+    def gone(self: Any, path: str, target: str, **kwargs: Any) -> None:
+        if "checkpoints/20/" in target:
+            raise OSError("the network is gone")
+        put(self, path, target, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(place), "put_file", gone)
+        assert train() == 2
+    assert "and the same command copies it" in capsys.readouterr().err
+    monkeypatch.setattr(type(place), "get_file", lambda *_, **__: pytest.fail("it was trained again"))
     assert train() == 0
-    assert there(place) == before
+    assert "checkpoints/20/manifest.json" in there(place)
+
+
+def write_checkpoint(folder: Path, step: int, content: str = "") -> None:
+    """A folder like that of a checkpoint, whose manifest tells it from others of its step."""
+    (folder / "checkpoints" / str(step)).mkdir(parents=True)
+    for name in ("a", "manifest.json"):
+        (folder / "checkpoints" / str(step) / name).write_text(f"{step} {content}")
+
+
+def steps(names: Iterable[str]) -> list[int]:
+    return sorted(int(name.split("/")[1]) for name in names if name.endswith("/manifest.json"))
+
+
+@pytest.fixture
+def ours(place: Any, monkeypatch: pytest.MonkeyPatch) -> Mirror:
+    """The copy of a run: what is there has steps 80 and 90, and the copy 90 and 100."""
+    ours = Mirror(URL, "training")
+    ours.start()
+    for step in (80, 90):
+        write_checkpoint(ours.folder, step)
+    ours.finish()
+    shutil.rmtree(ours.folder / "checkpoints" / "80")
+    write_checkpoint(ours.folder, 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(place), "put_file", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("the network is gone")))
+        ours.push()
+    assert (steps(there(place)), steps(ours._local_files())) == ([80, 90], [90, 100])
+    return ours
+
+
+def test_a_run_goes_on_from_what_could_not_be_copied(place: Any, ours: Mirror) -> None:
+    ours.start()
+    assert steps(there(place)) == steps(ours._local_files()) == [90, 100]
+
+
+@pytest.mark.parametrize("call", range(4))
+def test_a_push_may_be_killed_anywhere(place: Any, ours: Mirror, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    """It copies two files and removes two; whichever was the last one, nothing is lost."""
+    calls, stops = iter(range(4)), {}
+    for name in ("put_file", "rm_file"):
+
+        def stop(self: Any, *args: Any, original: Any = getattr(type(place), name), **kwargs: Any) -> None:
+            if next(calls) == call:
+                raise KeyboardInterrupt
+            original(self, *args, **kwargs)
+
+        stops[name] = stop
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        for name, stop in stops.items():
+            patch.setattr(type(place), name, stop)
+        ours.push()
+    ours.start()
+    assert max(steps(there(place))) == 100 and steps(there(place)) == steps(ours._local_files())
+
+
+def test_a_run_that_could_not_be_copied_at_all_goes_on(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = Mirror(URL, "training")
+    ours.start()
+    write_checkpoint(ours.folder, 1)
+    ours.start()
+    assert steps(there(place)) == steps(ours._local_files()) == [1]
+
+
+def test_checkpoints_that_were_removed_there_stay_removed(place: Any, ours: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody wants to go on from an earlier step. The copy brought the later one back."""
+    ours.start()
+    place.rm("/bucket/run/checkpoints/100", recursive=True)
+    ours.start()
+    assert steps(there(place)) == steps(ours._local_files()) == [90]
+    assert "memory://bucket/run was changed elsewhere" in caplog.text
+    place.rm("/bucket/run", recursive=True)
+    ours.start()
+    assert there(place) == ours._local_files() == set()
+
+
+@pytest.mark.parametrize("others", [{5: "new"}, {80: "new", 90: "new"}, {90: "", 95: "new"}])
+def test_what_was_trained_elsewhere_is_not_undone(place: Any, ours: Mirror, tmp_path: Path, others: dict[int, str]) -> None:
+    """Even if some of ours was never copied: a run that began anew, perhaps with the same steps, or
+    went on from an earlier one."""
+    place.rm("/bucket/run", recursive=True)
+    for step, content in others.items():
+        write_checkpoint(tmp_path, step, content)
+        for name in ("a", "manifest.json"):
+            place.put_file(str(tmp_path / f"checkpoints/{step}/{name}"), f"/bucket/run/checkpoints/{step}/{name}")
+    ours.start()
+    assert steps(there(place)) == steps(ours._local_files()) == list(others)
+    assert all((ours.folder / f"checkpoints/{step}/a").read_text() == f"{step} {text}" for step, text in others.items())
 
 
 def test_a_manifest_is_copied_last_and_removed_first(place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,3 +242,65 @@ def test_pictures_somewhere_else_are_fetched_once(place: Any, tmp_path: Path, mo
     assert (len(source), source.classes) == (3, ("cat",))
     monkeypatch.setattr(type(place), "get_file", lambda *_, **__: pytest.fail("it was fetched twice"))
     assert len(open_source("folder:memory://bucket/pictures")) == 3
+
+
+def test_the_copy_of_pictures_is_what_is_there(place: Any, tmp_path: Path) -> None:
+    """Pictures that are removed there go here, too; a file may become a folder, or the reverse."""
+    near = tmp_path / "cache" / "mirrors" / "data" / "near"
+    near.mkdir(parents=True)
+    (near / "a.png").write_bytes(b"of something else")
+    for name in ("cat/1", "cat/2", "owl/3", "x"):
+        place.pipe_file(f"/bucket/pictures/{name}", b"a")
+    folder = fetch("memory://bucket/pictures")
+    (folder / "link").symlink_to(near)
+    (folder / "cat" / ".1-being-written").write_bytes(b"")
+    place.rm_file("/bucket/pictures/x")
+    place.rm("/bucket/pictures/owl", recursive=True)
+    place.rm_file("/bucket/pictures/cat/2")
+    for name in ("x/4", "owl"):
+        place.pipe_file(f"/bucket/pictures/{name}", b"a")
+    assert fetch("memory://bucket/pictures") == folder
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == {"cat/.1-being-written", "cat/1", "owl", "x/4"}
+    assert (near / "a.png").exists()
+    place.store.clear()
+    with pytest.raises(ValueError, match="there is no such file or folder"):
+        fetch("memory://bucket/pictures")
+    assert (folder / "cat" / "1").exists()
+
+
+def test_names_that_lead_elsewhere_are_left_out(place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services for objects allow any name: these wrote to any place of this disk."""
+    outside = tmp_path / "outside.png"
+    names = ("a.png", f"/{outside}", "../../outside.png", "", "cat/")
+    monkeypatch.setattr(type(place), "find", lambda *_, **__: {f"/bucket/run/{name}": {"size": 1} for name in names})
+    monkeypatch.setattr(type(place), "get_file", lambda _, name, path, **__: Path(path).write_bytes(b"a"))
+    ours = Mirror(URL, "read")
+    ours.pull()
+    for folder in (ours.folder, fetch(URL)):
+        assert [path.name for path in folder.rglob("*") if not path.name.startswith(".")] == ["a.png"]
+    assert not list(tmp_path.rglob("outside.png"))
+
+
+def test_every_error_of_a_service_is_a_line(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has errors of its own, and there is no file as long as it cannot be reached."""
+    place.pipe_file("/bucket/pictures/a.png", b"a")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no credentials\nand much more")
+
+    for name in ("get_file", "find"):
+        monkeypatch.setattr(type(place), name, fail)
+        with pytest.raises(ValueError, match=r"^memory://bucket/pictures cannot be reached \(no credentials\)$"):
+            fetch("memory://bucket/pictures")
+
+
+def test_a_copy_is_tried_again(place: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    place.pipe_file("/bucket/pictures/a.png", b"a")
+    find, fails = type(place).find, iter([True, True, False])
+    monkeypatch.setattr(type(place), "find", lambda *args, **named: 1 / 0 if next(fails) else find(*args, **named))
+    monkeypatch.setattr(mirror, "PATIENCE", 60.0)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    assert (fetch("memory://bucket/pictures") / "a.png").exists()
+    said = "memory://bucket/pictures cannot be reached (division by zero); it is tried again for 60 seconds"
+    assert [record.getMessage() for record in caplog.records] == [said]

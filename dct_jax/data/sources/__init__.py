@@ -2,7 +2,7 @@
 
 import logging
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from dct_jax.config import DataConfig
@@ -98,16 +98,25 @@ def open_sources(data: DataConfig) -> tuple[Source, Source]:
     Raises:
         ValueError: if there are none.
     """
+    if data.held_out_split and _overlap(data.source, data.split, data.held_out_split):
+        raise ValueError(
+            f"data.held_out_split is {data.held_out_split!r} and data.split is {data.split!r}: held-out pictures would be "
+            "trained on; name another data.split"
+        )
     source = open_source(data.source, data.split)
     if data.held_out_split:
-        # Without a split, all sources but TFDS give all that they have.
-        if data.held_out_split == data.split or not (data.split or data.source.startswith("tfds:")):
-            raise ValueError(
-                f"data.held_out_split is {data.held_out_split!r} and data.split is {data.split!r}: held-out pictures would be "
-                "trained on; name another data.split"
-            )
         return source, open_source(data.source, data.held_out_split)
     return hold_out(source, data.held_out_every)
+
+
+def _overlap(source: str, split: str, held_out: str) -> bool:
+    """Returns whether two splits have the same pictures: "" is "train" for TFDS, and all that
+    another source has; one of two folders may lie in the other one. What slices of TFDS's splits
+    share is not found."""
+    if source.startswith("tfds:"):
+        return (split or "train") == held_out
+    ours, theirs = PurePosixPath(split), PurePosixPath(held_out)
+    return ours.is_relative_to(theirs) or theirs.is_relative_to(ours)
 
 
 def check_classes(num_classes: int, field: str, training: Source, held_out: Source) -> None:

@@ -1,6 +1,7 @@
 """Pictures that a CSV file lists."""
 
 import csv
+import os
 from pathlib import Path
 
 from dct_jax.data.sources.record import NO_LABEL, Record
@@ -31,7 +32,7 @@ class CsvSource:
         try:
             if file.stat().st_size > LARGEST_FILE:
                 raise ValueError(f"{self.name}: this file has more than {LARGEST_FILE >> 20} MiB")
-            with file.open(newline="") as opened:
+            with file.open(newline="", encoding="utf-8-sig") as opened:  # Excel begins UTF-8 with a byte order mark
                 rows = csv.DictReader(opened)
                 columns = rows.fieldnames or []
                 if PATH not in columns:
@@ -42,7 +43,7 @@ class CsvSource:
         if not found:
             raise ValueError(f"{self.name}: this file has no rows")
         self.paths = [file.parent / path for path, _ in found]
-        missing = [path for path in self.paths if not path.is_file()]
+        missing = [path for path in self.paths if not os.path.isfile(path)]  # Path's own method fails for a name too long
         if missing:
             raise ValueError(f"{self.name}: {len(missing)} of its {len(found)} files are missing, such as {missing[0]}")
         self.classes = tuple(sorted({label for _, label in found if label}))

@@ -23,17 +23,21 @@ class FolderSource:
         """Lists the pictures in a folder, or in the one of its sub-folders that `split` names.
 
         Raises:
-            ValueError: if there is no such folder, or no image file below it.
+            ValueError: if there is no such folder, no image file below it, or a folder or a file
+                there that cannot be looked at.
         """
         self.name = f"folder:{root}{split and f' ({split})'}"
-        if not root.is_dir():
-            what = f"{root} is a file; name the folder that it is in" if root.is_file() else f"there is no folder {root}"
-            raise ValueError(f"{self.name}: {what}")
-        if split and not (root / split).is_dir():
-            known = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "no sub-folders at all"
-            raise ValueError(f"{self.name}: there is no sub-folder {split!r} (data.split); there are {known}")
-        self.root = root / split
-        files = list(_files(self.root))
+        try:
+            if not root.is_dir():
+                what = f"{root} is a file; name the folder that it is in" if root.is_file() else f"there is no folder {root}"
+                raise ValueError(f"{self.name}: {what}")
+            if split and not (root / split).is_dir():
+                known = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "no sub-folders at all"
+                raise ValueError(f"{self.name}: there is no sub-folder {split!r} (data.split); there are {known}")
+            self.root = root / split
+            files = list(_files(self.root))
+        except OSError as error:
+            raise ValueError(f"{self.name}: {error.filename} cannot be read ({error.strerror}), nor what is in it") from None
         self.paths = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
         self.others = Counter(path.suffix for path in files if path.suffix.lower() not in SUFFIXES)
         if not self.paths:
@@ -57,13 +61,30 @@ class FolderSource:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    seen = set()  # links may lead in a circle
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = (Path(folder, name) for name in files if not name.startswith("."))
-        yield from (path for path in paths if path.is_file())
+    """Finds the files below a folder. A folder is entered once, by its own name if that is below
+    the root, or else by the first link to it, whatever the order in which the disk lists names.
+
+    Raises:
+        OSError: if a folder or a file cannot be looked at.
+    """
+    seen: set[str] = set()  # links may lead in a circle
+    starts = [str(root)]
+    while starts:
+        links: list[str] = []
+        for start in starts:
+            for folder, folders, files in os.walk(start, onerror=_raise):
+                real = os.path.realpath(folder)
+                if real in seen:
+                    folders.clear()
+                    continue
+                seen.add(real)
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                links += [path for name in folders if os.path.islink(path := os.path.join(folder, name))]  # not walked yet
+                paths = (Path(folder, name) for name in files if not name.startswith("."))
+                yield from (path for path in paths if path.is_file())
+        starts = sorted(links)
+
+
+def _raise(error: OSError) -> None:
+    """For `os.walk`, which goes on without a word otherwise."""
+    raise error

@@ -148,7 +148,7 @@ def _classes(file: Path, labels: dict[_Part, np.ndarray]) -> tuple[str, ...]:
 
 def _names(file: Path) -> tuple[str, ...]:
     try:
-        lines = read_limited(file).decode().splitlines()
+        lines = read_limited(file).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{file}: this is no text in UTF-8; it must have the name of a class on each line") from None
     names = tuple(line.strip() for line in lines)

@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import shlex
 import tarfile
 import threading
 import weakref
@@ -160,7 +161,7 @@ def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array, 
             if start.startswith(magic):
                 raise ValueError(
                     f"tar:{path}: this file is compressed, and only an uncompressed tar file can be read at any place; "
-                    f"unpack it first: `{unpack} --keep {path}`"
+                    f"unpack it first: `{unpack} --keep {shlex.quote(str(path))}`"
                 ) from None
         raise ValueError(f"tar:{path}: this is no tar file, or it is damaged or cut off ({error})") from None
     return "\0".join(names), offsets, sizes, others

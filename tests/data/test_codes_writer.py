@@ -1,0 +1,92 @@
+"""Files of codes that were begun and not finished, and two commands that write one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dct_jax.data.central_crops import Crop
+from dct_jax.data.codes_file import HEADER_BYTES, CodesHeader, CodesWriter, read_codes, read_text_codes, writing
+
+HEADER = CodesHeader("model", 32, (1, 2, 2), False, "source")
+PIXELS = np.zeros((8, 8, 3), np.uint8)
+
+
+def codes_of(number: int) -> np.ndarray:
+    return np.full((1, 2, 2), number)
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    """A file with the first two of three pictures."""
+    with writing(tmp_path / "a.codes", HEADER) as writer:
+        for number in (1, 2):
+            writer.append(codes_of(number), [Crop(f"{number}.png", 0, PIXELS)])
+    return tmp_path / "a.codes"
+
+
+def go_on(path: Path) -> int:
+    """Writes the pictures that the file lacks, and returns how many it had."""
+    with writing(path, HEADER) as writer:
+        done = writer.done
+        for number in range(done + 1, 4):
+            writer.append(codes_of(number), [Crop(f"{number}.png", 0, PIXELS)])
+        writer.finish()
+    return done
+
+
+@pytest.mark.parametrize(("kept", "done"), [(0, 0), (100, 0), (HEADER_BYTES, 0), (HEADER_BYTES + 15, 1), (None, 2)])
+def test_it_goes_on_whatever_a_power_cut_has_left_of_the_codes(part: Path, kept: int | None, done: int) -> None:
+    if kept is not None:
+        with Path(f"{part}.partial").open("r+b") as file:
+            file.truncate(kept)
+    assert go_on(part) == done
+    found = read_codes(part)
+    assert found.keys == ["1.png", "2.png", "3.png"] and found.codes[:, 0, 0].tolist() == [1, 2, 3]
+    assert sorted(path.name for path in part.parent.iterdir()) == ["a.codes", "a.codes.keys"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\0" * 40, b"\xff", b"[" * 100_000, b"[]", b"1", b"{}"],
+    ids=["zeros", "no text", "too deep", "a list", "a number", "no key"],
+)
+def test_a_damaged_line_names_its_file_and_what_to_do(part: Path, line: bytes) -> None:
+    keys = Path(f"{part}.keys.partial")
+    keys.write_bytes(keys.read_bytes() + line + b"\n")
+    with pytest.raises(ValueError, match=r"a.codes.keys.partial is damaged .* remove it, and the file is made anew") as error:
+        go_on(part)
+    assert "\n" not in str(error.value)
+    keys.unlink()
+    assert go_on(part) == 0
+
+
+def test_two_commands_do_not_write_one_file(part: Path) -> None:
+    """Until the first has given the file its name, the second is refused and changes nothing."""
+    with writing(part, HEADER) as writer:
+        before = {path: path.read_bytes() for path in part.parent.iterdir()}
+        with pytest.raises(ValueError, match=r"a.codes.partial is being written by another process; wait for it"):
+            CodesWriter(part, HEADER)
+        assert {path: path.read_bytes() for path in part.parent.iterdir()} == before
+        writer.append(codes_of(3), [Crop("3.png", 0, PIXELS)])
+        writer.finish()
+    assert read_codes(part).codes[:, 0, 0].tolist() == [1, 2, 3]
+    assert go_on(part) == 0
+
+
+def test_a_file_that_gets_its_name_meanwhile_is_not_spoilt(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second command has opened it before the first one has finished."""
+
+    def finish_first(*_: object) -> None:
+        monkeypatch.undo()
+        assert go_on(part) == 2
+
+    monkeypatch.setattr("fcntl.flock", finish_first)
+    with pytest.raises(ValueError, match="is being written by another process"):
+        CodesWriter(part, HEADER)
+    assert read_codes(part).codes[:, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_a_text_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "codes.txt").write_text("1 2\n3 4\n", encoding="utf-8-sig")
+    assert read_text_codes(tmp_path / "codes.txt").tolist() == [[1, 2], [3, 4]]
