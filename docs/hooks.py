@@ -24,10 +24,10 @@ from mkdocs.structure.pages import Page
 ROOT_PAGES = {"CHANGELOG.md": "docs/changelog.md", "CONTRIBUTING.md": "docs/contributing.md"}
 """Files of the root that are pages of the site, and where they would lie in docs/."""
 
-COMMANDS_MARK = "<!-- commands -->"
+COMMANDS_MARK = "*`make docs` puts the list of all commands here.*"
 """Stands in docs/commands.md where the commands go."""
 
-FIELDS_MARK = "<!-- fields -->"
+FIELDS_MARK = "*`make docs` puts the list of all fields here.*"
 """Stands in docs/configuration.md where the fields go."""
 
 _LINK = re.compile(
