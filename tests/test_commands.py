@@ -3,10 +3,14 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +18,13 @@ from PIL import Image
 
 from dct_jax import DCTCodec
 from dct_jax.codec import SparseDCT, load_npz
-from dct_jax.commands import main
+from dct_jax.commands import COMMANDS, main
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
 from dct_jax.dct import stage
 from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.reader import HeldOut
+from dct_jax.storage.files import replacing
 from dct_jax.training import loop
 from tests.conftest import Refused
 
@@ -228,6 +233,8 @@ def default_handler() -> Iterator[None]:
 def test_sigterm_ends_a_command_with_nothing_half_written(
     default_handler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ended = []
+
     def write(args: Sequence[str]) -> int:
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL  # the signal would end the tests
         with replacing(tmp_path / "a.txt") as path:
@@ -236,19 +243,24 @@ def test_sigterm_ends_a_command_with_nothing_half_written(
                 signal.raise_signal(signal.SIGTERM)
             finally:
                 signal.raise_signal(signal.SIGTERM)  # sent twice, it does not disturb the end
-                path.write_text("the end")
+                ended.append("well")
         return 0
 
     monkeypatch.setitem(COMMANDS, "decode", write)
     with pytest.raises(SystemExit) as end:
         main(["decode"])
-    assert end.value.code == 143 and not list(tmp_path.iterdir())
+    assert end.value.code == 143 and ended == ["well"] and not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_sigterm_stays_as_a_caller_has_set_it(default_handler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     handlers: list[Any] = []
-    monkeypatch.setitem(COMMANDS, "decode", lambda args: handlers.append(signal.getsignal(signal.SIGTERM)) or 0)
+
+    def note(args: Sequence[str]) -> int:
+        handlers.append(signal.getsignal(signal.SIGTERM))
+        return 0
+
+    monkeypatch.setitem(COMMANDS, "decode", note)
     worker = threading.Thread(target=main, args=[["decode"]])  # only the main thread can set handlers
     worker.start()
     worker.join()

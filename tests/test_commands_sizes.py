@@ -13,8 +13,8 @@ GREY = [SparseDCT.empty((side, 16), CODEC) for side in (8, 16, 24)]
 JPEG = [bytes(1000), bytes(2000), bytes(4000)]
 
 
-def fail(jpeg: bytes) -> bytes:
-    raise ValueError("no such luck")
+def fail(jpeg: bytes, error: Exception) -> bytes:
+    raise error
 
 
 def measured(*coders: Coder, missing: tuple[Coder, ...] = ()) -> SizeTable:
@@ -44,8 +44,9 @@ def test_the_table_sums_over_the_files_that_were_written() -> None:
         assert cells == [name, f"{size:,}", f"{8 * size / pixels:.3f}", f"{percent:.1f} %", f"{100 - percent:.1f} %"]
 
 
-def test_a_coder_that_fails_stops_nothing_and_has_no_row() -> None:
-    seldom = Coder("seldom", lambda jpeg: fail(jpeg) if jpeg == GREY[1].to_jpeg() else jpeg)
+@pytest.mark.parametrize("error", [ValueError("no such luck"), OSError("no such luck"), FileNotFoundError("no such luck")])
+def test_a_coder_that_fails_stops_nothing_and_has_no_row(error: Exception) -> None:
+    seldom = Coder("seldom", lambda jpeg: fail(jpeg, error) if jpeg == GREY[1].to_jpeg() else jpeg)
     assert not [line for line in measured(seldom).lines({0: 1, 2: 1}) if line.startswith("not in the table")]
     *table, note = measured(seldom).lines({0: 1, 1: 1, 2: 1})
     assert [line.split("  ")[0] for line in table] == ["lossless coding of these", "JPEG files before", "this model"]

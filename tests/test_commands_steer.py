@@ -201,7 +201,7 @@ def test_what_cannot_be_sampled_is_refused_in_a_line(run: Path, luma_first: Path
     assert "must have 4 x 4, one for each block" in refused("upsample", run, photo, "--size", 32, 32)
     assert "upsample takes small pictures" in refused("upsample", run)
     assert "upsample takes small pictures" in refused("upsample", run, small, "--held-out", 2)
-    assert "held_out is -1; it must be 1 or more" in refused("upsample", run, "--held-out", -1)
+    assert "held_out is -1; it must be 0 or more" in refused("upsample", run, "--held-out", -1)
     assert "upsample takes small pictures" in refused("upsample", run, small, "--from-large", photo)
     assert "crop the picture to that aspect" in refused("upsample", run, "--from-large", wide)
     assert "wide.png: the picture has 32 x 64 pixels" in refused("colorize", luma_first, wide)

@@ -6,15 +6,18 @@ import io
 import itertools
 import os
 import socket
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from dct_jax.commands import demo, main
 from dct_jax.commands.demo import serve
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.steering import to_restore
@@ -186,6 +189,31 @@ def test_a_visitor_sees_a_picture_and_for_a_broken_file_a_message(address: str, 
             lambda: any("cannot be read" in toast.text or "no image" in toast.text for toast in found(".toast-body")),
             "a message",
         )
+
+
+@pytest.mark.parametrize(
+    ("host", "family", "url"),
+    [
+        ("127.0.0.1", socket.AF_INET, "http://127.0.0.1:7000"),
+        ("localhost", socket.AF_INET, "http://localhost:7000"),
+        ("::1", socket.AF_INET6, "http://[::1]:7000"),
+        ("[::1]", socket.AF_INET6, "http://[::1]:7000"),
+    ],
+)
+def test_the_page_listens_at_addresses_of_both_kinds(
+    host: str, family: int, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = host.strip("[]")
+    tried, served = MagicMock(), MagicMock()
+    monkeypatch.setattr(socket, "create_server", tried)
+    monkeypatch.setattr(traceback, "print_exc", traceback.print_exc)  # the command replaces it
+    monkeypatch.setattr(demo, "find_spec", lambda name: name)
+    monkeypatch.setattr(demo, "_load", lambda run: run)
+    monkeypatch.setattr(demo, "serve", served)
+    assert main(["demo", "run", "--host", host, "--port", "7000"]) == 0
+    tried.assert_called_once_with((plain, 7000), family=family)
+    served.assert_called_once_with("run", plain, 7000)
+    assert capsys.readouterr().out.startswith(f"{url} (Ctrl-C ends it)")
 
 
 def test_what_the_command_refuses(debug_run: Path, refused: Refused, tmp_path: Path) -> None:

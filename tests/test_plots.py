@@ -18,6 +18,12 @@ def test_a_grid_places_every_image() -> None:
     assert (grid[5 * 2 + 1 :, 8:] == 255).all()  # the empty place
 
 
+def test_few_states_of_many_are_shown() -> None:
+    assert plots.even_places(1, 25).tolist() == [0] and plots.even_places(4, 25).tolist() == [0, 1, 2, 3]
+    shown = plots.even_places(101, 25).tolist()
+    assert shown[:2] == [0, 4] and shown[-1] == 100 and len(shown) == 25
+
+
 def test_progressive_stages_of_lists_that_are_short_or_empty() -> None:
     codec = DCTCodec()
     empty = codec.encode(np.full((8, 8, 3), 128, np.uint8))

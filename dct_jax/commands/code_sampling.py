@@ -163,7 +163,7 @@ def write_history(history: History, out: Path) -> str:
     samples as one picture that moves. Returns a line that says which states these are."""
     steps, states = history
     scale = max(1, 96 // max(states[0].shape[1:3]))
-    shown = _evenly(len(steps), COLUMNS)
+    shown = plots.even_places(len(steps), COLUMNS)
     tiles = [one[i] for one in states[:ROWS] for i in shown]
     save_image(plots.image_grid(tiles, columns=len(shown), scale=scale), out / "history.png")
     columns = max(1, round(len(states) ** 0.5))
@@ -203,10 +203,5 @@ def _history(model: "TrainedCodePrior", batches: Sequence["Sampled"], finish: Ca
     """Turns codes of states into pictures. The states end where the last of the samples ended."""
     codes = np.concatenate([one.history for one in batches if one.history is not None], axis=1)[:, :ANIMATED]
     last = max(int(one.steps.max()) for one in batches if one.steps is not None)
-    steps = _evenly(last + 1, FRAMES)
+    steps = plots.even_places(last + 1, FRAMES)
     return History(steps, [finish(model.decode(codes[steps, i])) for i in range(codes.shape[1])])
-
-
-def _evenly(number: int, most: int) -> np.ndarray:
-    """Returns `most` of the indices below a number, or fewer, from the first to the last."""
-    return np.unique(np.linspace(0, number - 1, most).round().astype(int))

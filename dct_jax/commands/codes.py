@@ -11,7 +11,7 @@ import tyro
 from tqdm import tqdm
 
 from dct_jax import plots
-from dct_jax.commands.arguments import parse, save_image, say, write_report
+from dct_jax.commands.arguments import check_least, parse, save_image, say, write_report
 from dct_jax.commands.grains import write_grains
 from dct_jax.commands.runs import load_autoencoder
 from dct_jax.data.central_crops import Crop, central_crops, evenly_spaced_crops
@@ -102,8 +102,7 @@ class Reconstruct:
 def tokenize(args: Sequence[str]) -> int:
     """Runs `tokenize RUN SOURCE --out FILE`."""
     command = parse(Tokenize, args, "tokenize")
-    if command.batch_size is not None and command.batch_size < 1:
-        raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
+    check_least(command, batch_size=1)
     from dct_jax.training.batches import pictures_at_a_time, split
 
     model = load_autoencoder(command.run, "tokenize")
@@ -149,8 +148,7 @@ def _read(source: Source, part: Iterable[int], size: tuple[int, int], mirrored: 
 def detokenize(args: Sequence[str]) -> int:
     """Runs `detokenize RUN FILE --out DIR`."""
     command = parse(Detokenize, args, "detokenize")
-    if command.batch_size is not None and command.batch_size < 1:
-        raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
+    check_least(command, batch_size=1)
     model = load_autoencoder(command.run, "detokenize")
     codes = _codes(model, command.file, command.grid)
     pictures = itertools.chain.from_iterable(model.detokenize(codes, command.batch_size))
@@ -181,8 +179,7 @@ def _codes(model: "TrainedAutoencoder", file: Path, grid: tuple[int, int] | None
 def reconstruct(args: Sequence[str]) -> int:
     """Runs `reconstruct RUN SOURCE|IMAGE`."""
     command = parse(Reconstruct, args, "reconstruct")
-    if command.num < 1:
-        raise ValueError(f"num is {command.num}; it must be 1 or more")
+    check_least(command, num=1)
     from dct_jax.vq.findings import compare_pictures
 
     model = load_autoencoder(command.run, "reconstruct")

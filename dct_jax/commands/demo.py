@@ -38,7 +38,7 @@ class Demo:
     Attributes:
         run: folder of the run.
         host: the page listens at this address: 127.0.0.1 for this machine alone, 0.0.0.0 for all
-            who reach it.
+            who reach it. An IPv6 address such as ::1 is fine, too.
         port: the page listens at this port.
     """
 
@@ -54,16 +54,18 @@ def demo(args: Sequence[str]) -> int:
         raise ValueError(f"port is {command.port}; it must be from 1 to 65535")
     if find_spec("gradio") is None:
         raise ValueError("the demo needs Gradio: pip install 'dct_jax[demo]'")
+    host = command.host.removeprefix("[").removesuffix("]")
+    address = f"{_bracket(host)}:{command.port}"
     try:
-        socket.create_server((command.host, command.port)).close()
+        socket.create_server((host, command.port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"the demo cannot listen at {command.host}:{command.port} ({reason}); name another --port") from None
+        raise ValueError(f"the demo cannot listen at {address} ({reason}); name another --host or --port") from None
 
     # Gradio prints a traceback of each request that does not fit, with what was sent.
     traceback.print_exc = lambda *_, **__: log.warning("a request failed (%s)", type(sys.exception()).__name__)
-    page = serve(_load(command.run), command.host, command.port)
-    print(f"http://{command.host}:{command.port} (Ctrl-C ends it)", flush=True)
+    page = serve(_load(command.run), host, command.port)
+    print(f"http://{address} (Ctrl-C ends it)", flush=True)
     page.block_thread()
     return say("the demo has ended")
 
@@ -85,7 +87,7 @@ def serve(model: "Shown", host: str, port: int) -> "gradio.Blocks":
 
     page = code_page.build(model) if isinstance(model, TrainedCodePrior) else dct_page.build(model)
     page.queue(max_size=16).launch(
-        server_name=host,
+        server_name=_bracket(host),  # Gradio makes its own address of it
         server_port=port or None,
         max_file_size=LARGEST_FILE,
         share=False,
@@ -96,6 +98,11 @@ def serve(model: "Shown", host: str, port: int) -> "gradio.Blocks":
         theme=gr.themes.Default(font="sans-serif", font_mono="monospace"),  # the usual one fetches fonts elsewhere
     )
     return page
+
+
+def _bracket(host: str) -> str:
+    """Returns a host as an address on the web has it: an IPv6 address stands in brackets there."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _load(run: str) -> "Shown":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dct_jax.commands.arguments import parse, say, write_report
+from dct_jax.commands.arguments import check_least, parse, say, write_report
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Distance:
 def distance(args: Sequence[str]) -> int:
     """Runs `distance REAL FAKE`."""
     command = parse(Distance, args, "distance")
-    if command.batch_size < 1:
-        raise ValueError(f"batch_size is {command.batch_size}; it must be 1 or more")
+    check_least(command, batch_size=1)
     from dct_jax.data.pictures import SourcePictures
     from dct_jax.data.sources import open_source
     from dct_jax.evaluation import sample_metrics

@@ -1,5 +1,6 @@
 """A command's work on the files of a folder; a file that cannot be used stops no others."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,12 +34,26 @@ class Folder:
         self._out = folder if out is None else out
         self._outputs: dict[Path, Path] = {}
         self._read: list[tuple[Path, int]] = []  # and the file's bytes
-        self._left_out: dict[str, list[Path]] = {}
+        self._left_out: dict[tuple[str, str], list[Path]] = {}  # by "file" or "folder", and reason
 
     def files(self, is_wanted: Callable[[str], bool]) -> list[Path]:
-        """Returns the tree's files, without hidden ones, whose lower-case suffix is wanted."""
-        files = (file for file in sorted(self._folder.rglob("*")) if file.is_file() and is_wanted(file.suffix.lower()))
-        return [file for file in files if not any(part.startswith(".") for part in file.relative_to(self._folder).parts)]
+        """Returns the tree's files, without hidden ones, whose lower-case suffix is wanted. Leaves
+        out folders and files that cannot be looked at. Links to folders are not followed."""
+        found = []
+
+        def leave_folder_out(error: OSError) -> None:
+            reason = f"what is in it cannot be listed ({error.strerror})"
+            self.leave_out(Path(error.filename), reason, "folder")
+
+        for place, folders, names in os.walk(self._folder, onerror=leave_folder_out):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for file in (Path(place, name) for name in names if not name.startswith(".")):
+                try:
+                    if is_wanted(file.suffix.lower()) and file.is_file():
+                        found.append(file)
+                except OSError as error:
+                    self.leave_out(file, f"this file cannot be looked at ({error.strerror})")
+        return sorted(found)
 
     def take(self, file: Path, suffix: str) -> None:
         """Names a file's result: the file's name with another suffix. Beside it, the name of a JPEG
@@ -47,18 +62,22 @@ class Folder:
         name = f"{file.stem}-{self._done}{suffix}" if is_copy else f"{file.stem}{suffix}"
         self._outputs[file] = self._out / file.relative_to(self._folder).with_name(name)
 
-    def leave_out(self, file: Path, reason: str) -> None:
-        """Notes why a file cannot be used; equal reasons are listed together."""
-        self._left_out.setdefault(reason.removeprefix(f"{file}: "), []).append(file)
+    def leave_out(self, path: Path, reason: str, kind: str = "file") -> None:
+        """Notes why a file or a folder cannot be used; equal reasons are listed together."""
+        self._left_out.setdefault((kind, reason.removeprefix(f"{path}: ")), []).append(path)
 
     def check(self) -> None:
-        """Raises ValueError if there is nothing to do, or two files would become one."""
+        """Raises ValueError if there is nothing to do, two files would become one, or nothing can
+        be written to the folder of the results, which is made later."""
         if not self._outputs and not self._left_out:
             raise ValueError(f"{self._folder}: no file in this folder can be {self._done}")
         first: dict[Path, Path] = {}
         for file, out in self._outputs.items():
             if (other := first.setdefault(out, file)) != file:
                 raise ValueError(f"{other} and {file} would both become {out}; rename one of them")
+        nearest = next(place for place in (self._out, *self._out.absolute().parents) if place.exists())
+        if not self._is_beside and not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+            raise ValueError(f"{self._out} cannot be written; name another --out")
 
     def contents(self, parse: Callable[[bytes], Content]) -> Iterator[Content]:
         """Yields what `parse` makes of each file's bytes. Leaves a file out if it cannot be read,
@@ -76,26 +95,31 @@ class Folder:
     def write(
         self, results: Iterable[tuple[int, Result | ValueError]], to_bytes: Callable[[Result], bytes]
     ) -> Mapping[int, int]:
-        """Writes a file for each result, numbered as the `contents`.
+        """Writes a file for each result, numbered as the `contents`. Leaves a file out if its
+        result is a ValueError, or cannot have its name or place.
 
         Returns:
             By number, the bytes of each file that was written.
+
+        Raises:
+            OSError: if the disk is full.
         """
         written: dict[int, int] = {}
         with tqdm(total=len(self._outputs), unit=" files", disable=None) as bar:
             for number, result in results:
                 file, _ = self._read[number]
+                out = self._outputs[file]
                 bar.update()
                 try:
                     if isinstance(result, ValueError):
                         raise result
                     data = to_bytes(result)
+                    with replacing(out) as path:
+                        path.write_bytes(data)
                 except ValueError as error:
-                    self.leave_out(file, str(error))
-                    continue
-                with replacing(self._outputs[file]) as path:
-                    path.write_bytes(data)
-                written[number] = len(data)
+                    self.leave_out(file, str(error).replace(f"{out} ", "its result ", 1))  # equal for many files
+                else:
+                    written[number] = len(data)
         return written
 
     def report(self, written: Mapping[int, int], lines: Sequence[str] = ()) -> int:
@@ -108,9 +132,9 @@ class Folder:
         share = f" ({100 * after / before:.1f} %)" if before else ""
         count = f"{done} file{'s' * (done != 1)} {self._done}"
         say(f"{count}: {before:,} bytes became {after:,}{share} in {self._out}", *lines)
-        for reason, files in self._left_out.items():
-            names = ", ".join(str(file.relative_to(self._folder)) for file in files[:LISTED])
-            more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
-            count = f"{len(files)} file{'s were' if len(files) != 1 else ' was'}"
+        for (kind, reason), paths in self._left_out.items():
+            names = ", ".join(str(path.relative_to(self._folder)) for path in paths[:LISTED])
+            more = f" and {len(paths) - LISTED} more" if len(paths) > LISTED else ""
+            count = f"{len(paths)} {kind}{'s were' if len(paths) != 1 else ' was'}"
             print(printable(f"dct_jax: {count} left out ({names}{more}): {reason}"), file=sys.stderr)
         return 2 if self._left_out else 0

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from dct_jax import plots
 from dct_jax.codec import DCTCodec, SparseDCT, load_npz, save_npz
-from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, save_image, say
+from dct_jax.commands.arguments import JPEG_SUFFIXES, check_least, figure_file, parse, save_image, say
 from dct_jax.data.central_crops import evenly_spaced_crops
 from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
@@ -139,8 +139,7 @@ def show(args: Sequence[str]) -> int:
 def stats(args: Sequence[str]) -> int:
     """Runs `stats SOURCE`."""
     command = parse(Stats, args, "stats")
-    if command.images < 1:
-        raise ValueError(f"images is {command.images}; it must be 1 or more")
+    check_least(command, images=1)
     if command.size and min(command.size) < 1:
         raise ValueError(f"size is {command.size}; it must be positive")
     source = open_source(command.source, command.split)

@@ -1,5 +1,6 @@
 """The command prepare, which makes TFDS data sets."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ def prepare(args: Sequence[str]) -> int:
             kinds = "folder:PATH, tar:PATH and idx:FOLDER"
             raise ValueError(f"--out and --name are for {kinds}; for {command.source} give --data-dir")
         folder = prepare_tfds(command.source.removeprefix("tfds:"), command.data_dir)
-        return say(f"the data set is in {folder}: --data.source tfds:{folder.resolve()}")
+        return _say_where(folder)
     if command.data_dir:
         raise ValueError(f"--data-dir is for TFDS's own data sets; for {command.source} give --out")
     if not command.out:
@@ -47,4 +48,9 @@ def prepare(args: Sequence[str]) -> int:
     if skipped:
         print(f"{skipped} files are no readable images and were left out")
     say(f"pictures: {', '.join(f'{split} {number}' for split, number in splits.items())}")
-    return say(f"the data set is in {folder}: --data.source tfds:{folder.resolve()}")
+    return _say_where(folder)
+
+
+def _say_where(folder: Path) -> int:
+    """Says where the data set is, and the option that reads it, for a shell."""
+    return say(f"the data set is in {folder}: --data.source {shlex.quote(f'tfds:{folder.resolve()}')}")

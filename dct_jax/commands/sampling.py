@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from dct_jax.commands.arguments import save_image
+from dct_jax.commands.arguments import check_least, save_image
 from dct_jax.storage.files import replacing
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ class Sampling:
 
     def limit(self, chunk_size: int) -> int | None:
         """The number of triples at which samples are cut off."""
-        for name in ("max_triples", "max_chunks"):
-            if (most := getattr(self, name)) is not None and most < 1:
-                raise ValueError(f"{name} is {most}; it must be 1 or more")
+        check_least(self, max_triples=1, max_chunks=1)
         limits = [self.max_triples, self.max_chunks and self.max_chunks * chunk_size]
         return min((limit for limit in limits if limit), default=None)
 

@@ -20,7 +20,7 @@ class _Sizes:
 
     pixels: int
     before: int
-    coded: tuple[int | ValueError, ...]
+    coded: tuple[int | ValueError | OSError, ...]
 
 
 class SizeTable:
@@ -61,7 +61,7 @@ class SizeTable:
         rows, notes = [("JPEG files before", sum(one.before for one in files))], []
         for i, coder in enumerate(self._coders):
             coded = [one.coded[i] for one in files]
-            if errors := [size for size in coded if isinstance(size, ValueError)]:
+            if errors := [size for size in coded if isinstance(size, ValueError | OSError)]:
                 notes.append(f"not in the table: {coder.name}, for {len(errors)} of the files ({errors[0]})")
             else:
                 rows.append((coder.name, sum(size for size in coded if isinstance(size, int))))
@@ -71,11 +71,12 @@ class SizeTable:
         return [*_table(rows, sum(one.pixels for one in files)).splitlines(), *notes]
 
 
-def _coded_bytes(coder: Coder, sparse: SparseDCT) -> int | ValueError:
-    """Keeps the error of a coder that fails, at a very large picture, say: it must stop nothing."""
+def _coded_bytes(coder: Coder, sparse: SparseDCT) -> int | ValueError | OSError:
+    """Keeps the error of a coder that fails, at a very large picture or without room for temporary
+    files, say: it must stop nothing."""
     try:
         return len(coder.code(sparse.to_jpeg()))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return error
 
 

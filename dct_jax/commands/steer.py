@@ -10,7 +10,7 @@ import tyro
 
 from dct_jax import plots
 from dct_jax.codec.jpeg import read_partial_jpeg
-from dct_jax.commands.arguments import JPEG_SUFFIXES, figure_file, parse, say
+from dct_jax.commands.arguments import JPEG_SUFFIXES, check_least, figure_file, parse, say
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.runs import load_dct
 from dct_jax.commands.sampling import Sampling, cut_note, sample_into
@@ -56,7 +56,7 @@ class Upsample(Steering):
         from_large: larger pictures, which are made small first; comparison.png shows the larger
             ones, too.
         held_out: how many of the run's own held-out pictures to take as larger ones, at even
-            distances.
+            distances; 0 for none.
         own_data: open held-out pictures wherever the run says they are; bundled ones are opened
             anyway.
         size: height and width of the result in pixels; by default as many whole blocks as the small
@@ -107,8 +107,7 @@ class Continue(Steering):
 def upsample(args: Sequence[str]) -> int:
     """Runs `upsample RUN SMALL`."""
     command = parse(Upsample, args, "upsample")
-    if command.held_out < 0:
-        raise ValueError(f"held_out is {command.held_out}; it must be 1 or more")
+    check_least(command, held_out=0)
     if bool(command.small) + bool(command.from_large) + bool(command.held_out) != 1:
         raise ValueError(
             "upsample takes small pictures, as in: upsample RUN SMALL.png, or --from-large PICTURE, or --held-out NUMBER"
@@ -212,8 +211,7 @@ def _held_out(num: int, own_data: bool) -> Pictures:
 def _steer(command: Upsample | Colorize | Continue, name: str, pictures_of: Pictures, title: str) -> int:
     """Samples for all pictures, and plots the figure that compares the samples."""
     num, sampling, out = command.num, command.sampling, command.out or results_folder(command.run) / name
-    if num < 1:
-        raise ValueError(f"num is {num}; it must be 1 or more")
+    check_least(command, num=1)
     from dct_jax.dct.steering import starts_of
 
     model = load_dct(command.run, type(command).__name__.lower(), sampling.dtype)

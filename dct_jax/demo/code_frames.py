@@ -14,7 +14,7 @@ from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.demo.layout import SAMPLES, Frame
 from dct_jax.dq.config import DQVAEConfig
 from dct_jax.dq.pictures import grains_of
-from dct_jax.plots import image_grid
+from dct_jax.plots import even_places, image_grid
 
 MOST_STEPS = 100
 """A history has room for so many steps, so fewer steps need no other program."""
@@ -67,7 +67,7 @@ def sample_rows(model: TrainedCodePrior, seed: int, labels: Sequence[int], known
     grid = model.config.grid
     pictures = model.decode(model.sample(range(SAMPLES), seed, labels, grid, known).codes)
     (height, width), f = model.config.data.image_size, model.block_size
-    for row in evenly(grid[0] - 1):
+    for row in even_places(grid[0], MOST_STATES):
         cells = known.cells[0] | (np.arange(grid[0]) <= row)[:, None]  # [h, w]
         pixels = cells.repeat(f, axis=0).repeat(f, axis=1)[:height, :width, None]
         yield np.where(pixels, pictures, np.uint8(GREY)), f"row {row + 1} of {grid[0]} (uncovered after all were sampled)"
@@ -98,14 +98,9 @@ def sample_steps(model: TrainedCodePrior, seed: int, labels: Sequence[int], know
     """Samples grids of a prior with states, and then decodes these, beginning with noise."""
     codes, steps, history = model.sample(range(SAMPLES), seed, labels, model.config.grid, known, MOST_STEPS + 1)
     assert steps is not None and history is not None
-    for n in evenly(int(steps.max())):
+    for n in even_places(int(steps.max()) + 1, MOST_STATES):
         yield model.decode(history[n]), f"after step {n} of at most {model.states - 1} (shown after the last)"
     yield model.decode(codes), f"complete: {', '.join(map(str, steps))} steps, seed {seed}"
-
-
-def evenly(last: int) -> list[int]:
-    """Returns at most `MOST_STATES` of 0 .. last, at even distances, the last one included."""
-    return sorted({round(float(x)) for x in np.linspace(0, last, MOST_STATES)})
 
 
 def frames(model: TrainedCodePrior, seed: int, label: int | None, region: Region | None) -> Iterator[Frame]:

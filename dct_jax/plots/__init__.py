@@ -2,7 +2,7 @@
 
 from dct_jax.plots.grains import GRAIN_NAMES, Grains, grain_lines, grain_overlay, growth, symbols_beside
 from dct_jax.plots.lists import COLORS, image_grid, luma_dct, progressive, show, traces
-from dct_jax.plots.samples import Row, class_grid, comparison, pairs, positions
+from dct_jax.plots.samples import Row, class_grid, comparison, even_places, pairs, positions
 
 __all__ = [
     "COLORS",
@@ -11,6 +11,7 @@ __all__ = [
     "Row",
     "class_grid",
     "comparison",
+    "even_places",
     "grain_lines",
     "grain_overlay",
     "growth",

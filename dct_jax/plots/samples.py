@@ -136,6 +136,12 @@ def positions(lists: Sequence[SparseDCT], stages: int = 6) -> Figure:
     return figure
 
 
+def even_places(number: int, most: int) -> np.ndarray:
+    """Returns which states of a sample to show, int [S]: `most` of the places 0 .. number - 1, or
+    fewer, at even distances, the first and the last included."""
+    return np.unique(np.linspace(0, number - 1, most).round().astype(int))
+
+
 def block_counts(sparse: SparseDCT) -> np.ndarray:
     """Returns how many of a list's triples lie at each block of the luma grid, float64 [h, w]. A
     triple of a chroma block counts in equal parts at the luma blocks that it covers."""

@@ -6,6 +6,7 @@ The library safetensors reads and writes the numbers; the fingerprint shows whet
 import contextlib
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,15 +19,17 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dct_jax.config import RunConfig
-from dct_jax.storage.files import read_limited, replacing
+from dct_jax.storage.files import replacing
 from dct_jax.systems import read_config
 from dct_jax.training.stage import Sizes
 
 FORMAT = "dct_jax model 1"
 SUFFIX = ".safetensors"
 Kind = Literal["float32", "bfloat16", "float16"]
-_DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dtypes.bfloat16)}
+_DTYPES = ("F32", "F16", "BF16")
 _FIELDS = ("format", "config", "sizes", "classes", "fingerprint", "about")
+LARGEST_MODEL = 2**32
+"""Parameters that a file may have; reading it takes 4 bytes for each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +77,15 @@ def write_weights(path: Path, weights: Weights, kind: Kind) -> None:
     """Writes a file whose numbers are of this kind, to which `round_to` has rounded them.
 
     Raises:
-        ValueError: if the file's name does not end in SUFFIX, or it cannot be written.
+        ValueError: if the file's name does not end in SUFFIX, it cannot be written, or there are
+            more than LARGEST_MODEL parameters, which `read_weights` would refuse.
     """
     if path.suffix != SUFFIX:
         raise ValueError(f"{path}: the name of a file of weights must end in {SUFFIX}")
+    try:
+        _check_size(sum(np.size(x) for x in jax.tree.leaves(weights.variables)))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be written: {error}") from None
     dtype = np.dtype(ml_dtypes.bfloat16 if kind == "bfloat16" else kind)
     arrays = {name: np.asarray(x).astype(dtype) for name, x in flatten_dict(weights.variables, sep="/").items()}
     metadata = {
@@ -100,23 +108,22 @@ def read_about(path: Path) -> tuple[About, int]:
     """
     with _name_errors(path):
         config, metadata = _header(path)
-        return _about(metadata), sum(int(np.prod(shape)) for shape, _ in _arrays(path, config).values())
+        return _about(metadata), sum(map(math.prod, _shapes(path, config).values()))
 
 
 def read_weights(path: Path) -> Weights:
-    """Reads a file. The caller must check its fingerprint.
+    """Reads a file, array by array. The caller must check its fingerprint.
 
     Raises:
-        ValueError: if it is missing, damaged or of another version, or its arrays do not fit.
+        ValueError: if it is missing, damaged or of another version, its arrays do not fit, or it
+            has more than LARGEST_MODEL parameters. All but damaged numbers is found before memory
+            is taken for them.
     """
     with _name_errors(path):
-        data = read_limited(path)
         config, metadata = _header(path)
-        arrays = _arrays(path, config)
-        params = {}
-        for name, entry in safetensors.deserialize(data):
-            shape, dtype = arrays[name]
-            params[name] = np.frombuffer(entry["data"], dtype).reshape(shape).astype(np.float32)
+        _shapes(path, config)
+        with safetensors.safe_open(path, framework="numpy") as file:
+            params = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}
         sizes = tuple((int(height), int(width), int(count)) for height, width, count in json.loads(metadata["sizes"]))
         if not sizes or min(map(min, sizes)) < 1:
             raise ValueError("the sizes of its pictures are not positive numbers")
@@ -157,18 +164,26 @@ def _about(metadata: Mapping[str, str]) -> About:
     return About(str(values["data"]), str(values["licence"]), str(values["command"]), results)
 
 
-def _arrays(path: Path, config: RunConfig) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Returns shape and type of each array; they must be those of the configuration's stage."""
+def _check_size(parameters: int) -> None:
+    """Raises ValueError if a file would have, or has, too many parameters."""
+    if parameters > LARGEST_MODEL:
+        raise ValueError(f"the model has {parameters} parameters; a file of weights has at most {LARGEST_MODEL}")
+
+
+def _shapes(path: Path, config: RunConfig) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each array. It must be that of the configuration's stage, the arrays'
+    types must be known, and there must not be too many numbers."""
     wanted = {name: tuple(leaf.shape) for name, leaf in flatten_dict(config.build().shapes(), sep="/").items()}
-    arrays = {}
+    shapes = {}
     with safetensors.safe_open(path, framework="numpy") as file:
         for name in file.keys():
             part = file.get_slice(name)
             if part.get_dtype() not in _DTYPES:
                 raise ValueError(f"{name} is of the type {part.get_dtype()}; it must be one of {', '.join(_DTYPES)}")
-            arrays[name] = (tuple(part.get_shape()), _DTYPES[part.get_dtype()])
-    for name in sorted(wanted.keys() | arrays.keys()):
-        shape = arrays[name][0] if name in arrays else "missing"
+            shapes[name] = tuple(part.get_shape())
+    for name in sorted(wanted.keys() | shapes.keys()):
+        shape = shapes.get(name, "missing")
         if shape != wanted.get(name, "unknown"):
             raise ValueError(f"{name} is {shape}; its configuration needs {wanted.get(name, 'none of that name')}")
-    return arrays
+    _check_size(sum(map(math.prod, shapes.values())))
+    return shapes

@@ -1,5 +1,6 @@
 """Writing files so that nothing half-written stays behind, and reading those of others."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -35,24 +36,29 @@ def replacing(path: str | Path) -> Iterator[Path]:
     when the block ends well, and is removed when it does not.
 
     Raises:
-        ValueError: if the folder cannot be written.
+        ValueError: if the folder cannot be written, or no file can have that name there.
+        OSError: if the disk is full.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        # A name may have 255 bytes, and a character has up to 4 of them.
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:24]}-", suffix=path.suffix[:24], dir=path.parent)
     except OSError as error:
-        raise ValueError(f"{path} cannot be written ({error.strerror}); name a place that can be") from None
+        raise _unwritable(path, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         flush(temporary)  # else a power cut may leave the name with nothing in it
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except IsADirectoryError:
+            raise ValueError(f"{path} is a folder; name a file") from None
+        except OSError as error:
+            raise _unwritable(path, error) from None
         flush(path.parent)
-    except IsADirectoryError:
-        raise ValueError(f"{path} is a folder; name a file") from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -64,13 +70,14 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
     Raises:
         ValueError: if that place cannot be written.
+        OSError: if the disk is full.
     """
     out = folder.parent.parent
     try:
         out.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.parent.name}-", dir=out))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.parent.name[:24]}-", dir=out))
     except OSError as error:
-        raise ValueError(f"{out} cannot be written ({error.strerror}); name a place that can be") from None
+        raise _unwritable(out, error) from None
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
@@ -95,6 +102,13 @@ def flush_tree(folder: Path) -> None:
     """Waits until all that is in a folder's tree is on the disk."""
     for path in (*folder.rglob("*"), folder):
         flush(path)
+
+
+def _unwritable(path: Path, error: OSError) -> OSError | ValueError:
+    """Returns what to raise if `path` cannot be written; on a full disk no other place helps."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    return ValueError(f"{path} cannot be written ({error.strerror}); name a place that can be")
 
 
 def _umask() -> int:

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from dct_jax import commands
 from dct_jax.commands import main
 from dct_jax.data import prepare
 from dct_jax.data.sources import LANDSCAPES, NO_LABEL, open_source
@@ -184,6 +186,18 @@ def test_the_command_says_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixt
         f"the data set is in {folder}: --data.source tfds:{folder}",
     ]
     assert len(open_source(f"tfds:{folder}")) == 40
+
+
+@pytest.mark.parametrize("args", [["mnist"], ["folder:pets", "--out", "out"]])
+def test_what_the_command_says_can_be_copied_into_a_shell(
+    args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my pets' pictures" / "$1"
+    monkeypatch.setattr(commands.prepare, "prepare_tfds", lambda *args: folder)
+    monkeypatch.setattr(commands.prepare, "prepare_source", lambda *args: prepare.Prepared(folder, {"train": 1}, 0))
+    assert main(["prepare", *args]) == 0
+    _, _, option = capsys.readouterr().out.partition(f"{folder}: ")
+    assert shlex.split(option) == ["--data.source", f"tfds:{folder}"]
 
 
 @pytest.mark.parametrize(

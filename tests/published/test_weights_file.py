@@ -15,9 +15,10 @@ import safetensors.numpy
 from dct_jax import published, run
 from dct_jax.commands import main
 from dct_jax.dct.trained_model import TrainedModel
-from dct_jax.published import locate, results_folder
+from dct_jax.published import locate, results_folder, weights_file
 from dct_jax.published.weights_file import About, Weights, read_about, read_weights, round_to, write_weights
 from dct_jax.run import load
+from dct_jax.storage import files
 from tests.conftest import Refused
 from tests.toys import SMALLEST, save_run, tiny_config, untrained
 
@@ -60,6 +61,26 @@ def test_the_model_comes_back(model: TrainedModel, tmp_path: Path, kind: str, dt
     size = sum(leaf.size for leaf in jax.tree.leaves(model.variables)) * np.dtype(dtype).itemsize
     assert size < (tmp_path / "a.safetensors").stat().st_size < size + 20_000
     assert read_about(tmp_path / "a.safetensors") == (ABOUT, size // np.dtype(dtype).itemsize)
+
+
+def test_what_is_written_can_be_read_and_what_cannot_is_refused_before(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may be larger than other files from outside; its parameters are limited."""
+    monkeypatch.setattr(files, "LARGEST_FILE", 100)
+    weights = read_weights(file)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(weights.variables))
+    monkeypatch.setattr(weights_file, "LARGEST_MODEL", parameters)
+    write_weights(tmp_path / "a.safetensors", weights, "bfloat16")
+    assert (tmp_path / "a.safetensors").stat().st_size == file.stat().st_size
+    assert read_about(file) == (ABOUT, parameters)
+    monkeypatch.setattr(weights_file, "LARGEST_MODEL", parameters - 1)
+    why = f"the model has {parameters} parameters; a file of weights has at most {parameters - 1}"
+    with pytest.raises(ValueError, match=rf"b\.safetensors cannot be written: {why}"):
+        write_weights(tmp_path / "b.safetensors", weights, "bfloat16")
+    assert not (tmp_path / "b.safetensors").exists()
+    with pytest.raises(ValueError, match=f"toy.safetensors: .*{why}"):
+        read_weights(file)
 
 
 @pytest.mark.slow
