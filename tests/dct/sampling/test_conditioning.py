@@ -141,7 +141,7 @@ def test_orders_that_cannot_do_it_say_so() -> None:
     sparse = TINY_CODEC.encode(np.zeros((16, 16, 3), np.uint8))
     with pytest.raises(ValueError, match="channel order is banded; for colourisation it must be luma_first"):
         luma(sparse)
-    with pytest.raises(ValueError, match="draws grey pictures"):
+    with pytest.raises(ValueError, match="samples grey pictures"):
         luma(DCTCodec(chroma_subsampling="4:0:0").encode(np.zeros((16, 16, 3), np.uint8)))
     with pytest.raises(ValueError, match="has 4 x 4 pixels; for 16 x 20 it must have 4 x 5"):
         small_picture(small, TINY_CODEC, (16, 20))
