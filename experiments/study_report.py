@@ -131,11 +131,12 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
     """
     name = f"{minutes:g}_minutes"
     folder, runs = study.RESULTS / f"{data}_{name}", study.RUNS / data / name
-    print(make_table(read_rows(folder)))
-    names = [one.name for one in study.contenders(data)]
+    titles = {one.name: one.stages[-1].system for one in study.contenders(data)}
+    names = list(titles)
+    print(make_table({titles[name]: rows for name, rows in read_rows(folder).items()}))
     real, labels = in_child(partial(real_pictures, runs / f"{names[0]}_{study.SEEDS[0]}"))
     pictures = [real, *(in_child(partial(sample, runs / f"{name}_{study.SEEDS[0]}", labels)) for name in names)]
-    pairs(list(zip(["held-out", *names], pictures)), columns=SHOWN).savefig(folder / "samples.png")
+    pairs(list(zip(["held-out", *titles.values()], pictures)), columns=SHOWN).savefig(folder / "samples.png")
     for name, images in zip(names, pictures[1:]):
         Image.fromarray(image_grid(images, columns=SHOWN, scale=2)).save(folder / f"{name}.png")
 
