@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from dct_jax.commands.arguments import parse, say
+from dct_jax.commands.arguments import check_least, parse, say
 from dct_jax.config import DataConfig
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
@@ -50,10 +50,7 @@ def thresholds(args: Sequence[str]) -> int:
     """Runs `thresholds SOURCE --out FILE`."""
     command = parse(Thresholds, args, "thresholds")
     side, size = command.patch_size, command.size
-    if command.num < 1:
-        raise ValueError(f"num is {command.num}; it must be 1 or more")
-    if side < 1:
-        raise ValueError(f"patch_size is {side}; it must be 1 or more")
+    check_least(command, num=1, patch_size=1)
     data = DataConfig(source=command.source, image_size=size, crop=command.crop, enlarge=command.enlarge)
     from dct_jax.dq.thresholds import measure_percentiles
 
