@@ -53,9 +53,9 @@ def open_source(source: str, split: str = "") -> Source:
     kind, _, rest = source.partition(":")
     path = source_path(source)
     if source == "landscapes":
-        return FolderSource(LANDSCAPES, split)
+        return FolderSource(LANDSCAPES, split, source)
     if source == "fashion":
-        return IdxSource(FASHION, split)
+        return IdxSource(FASHION, split, source)
     if kind == "folder" and rest:
         return _report_others(FolderSource(path, split))
     if kind == "tar" and rest:

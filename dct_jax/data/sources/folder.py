@@ -19,14 +19,15 @@ class FolderSource:
         others: how many files of each other suffix lie there.
     """
 
-    def __init__(self, root: Path, split: str = "") -> None:
+    def __init__(self, root: Path, split: str = "", name: str = "") -> None:
         """Lists the pictures in a folder, or in the one of its sub-folders that `split` names.
+        `name` stands for the folder in messages.
 
         Raises:
             ValueError: if there is no such folder, no image file below it, or a folder or a file
                 there that cannot be looked at.
         """
-        self.name = f"folder:{root}{split and f' ({split})'}"
+        self.name = f"{name or f'folder:{root}'}{split and f' ({split})'}"
         try:
             if not root.is_dir():
                 what = f"{root} is a file; name the folder that it is in" if root.is_file() else f"there is no folder {root}"

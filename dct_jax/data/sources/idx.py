@@ -53,16 +53,17 @@ class IdxSource:
         parts: which parts these are.
     """
 
-    def __init__(self, root: Path, split: str = "") -> None:
+    def __init__(self, root: Path, split: str = "", name: str = "") -> None:
         """Reads a folder, or the part that `split` names: "train", "test" or what there is. In a
         folder of several data sets the data set's name comes first, as in "emnist-letters-train".
+        `name` stands for the folder in messages.
 
         Raises:
             ValueError: if the folder, the part or a file is missing, or a file is damaged or
                 misfits.
         """
-        self.name = f"idx:{root}{split and f' ({split})'}"
-        self._arguments = root, split
+        self.name = f"{name or f'idx:{root}'}{split and f' ({split})'}"
+        self._arguments = root, split, name
         family, chosen = _choose(self.name, split, _find(self.name, root))
         self.parts = tuple(part.name for part in chosen)
         labels = {part: read_idx(part.labels, 1) for part in family}  # uint8 [N] each
@@ -85,7 +86,7 @@ class IdxSource:
         label = int(self._labels[part][place])
         return Record(grey[..., None].repeat(3, axis=-1), label, f"{self._files[part]}, picture {place}")
 
-    def __reduce__(self) -> tuple[type["IdxSource"], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type["IdxSource"], tuple[Path, str, str]]:
         """Another process reads the files itself, and is not sent what is in them."""
         return IdxSource, self._arguments
 
