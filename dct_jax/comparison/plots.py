@@ -13,7 +13,9 @@ from dct_jax.comparison.measures import Measures
 from dct_jax.comparison.table import spread_of
 
 _COLORS = ("#2b6cb0", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e", "#a6761d", "#666666")
+"""One a system."""
 _MARKERS = "osD^vP*X"
+"""One a run of a system."""
 
 
 class _Point(NamedTuple):
@@ -41,7 +43,7 @@ def rate_distortion(rows: Sequence[Measures]) -> Figure | None:
         return None
     figure = _figure(len(panels), len(rows))
     for axis, (points, label) in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels):
-        _scatter(axis, points)
+        _scatter(axis, points, styles_of(rows))
         axis.set_xlabel(label)
     figure.axes[0].set_ylabel("PSNR of the representation, dB")
     _explain(figure, rows, {point.row for points, _ in panels for point in points})
@@ -66,7 +68,7 @@ def quality_time(rows: Sequence[Measures]) -> Figure | None:
         return None
     figure = _figure(len(panels), len(rows))
     for axis, (name, points, floors) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
-        _scatter(axis, points)
+        _scatter(axis, points, styles_of(rows))
         axis.set_xscale("log")
         axis.set_xlim(min(one.x for one in points) / 1.6, max(one.x for one in points) * 1.6)
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -81,6 +83,17 @@ def quality_time(rows: Sequence[Measures]) -> Figure | None:
         axis.set_ylim(bottom=0)
     _explain(figure, rows, {point.row for _, points, _ in panels for point in points})
     return figure
+
+
+def styles_of(rows: Sequence[Measures]) -> list[dict[str, Any]]:
+    """Returns the colour and the marker of each run: runs of a system have one colour."""
+    systems = list(dict.fromkeys(row.system for row in rows))
+    styles = []
+    for number, row in enumerate(rows):
+        before = sum(one.system == row.system for one in rows[:number])
+        color = _COLORS[systems.index(row.system) % len(_COLORS)]
+        styles.append({"color": color, "marker": _MARKERS[before % len(_MARKERS)]})
+    return styles
 
 
 def stack_strips(rows: Sequence[tuple[str, np.ndarray]]) -> Figure:
@@ -108,9 +121,9 @@ def _figure(panels: int, runs: int) -> Figure:
     return Figure(figsize=(5.2 * panels + 1.5, 4.4 + 0.12 * runs), dpi=110, layout="constrained")
 
 
-def _scatter(axis: Axes, points: Sequence[_Point]) -> None:
+def _scatter(axis: Axes, points: Sequence[_Point], styles: Sequence[dict[str, Any]]) -> None:
     for one in points:
-        axis.errorbar(one.x, one.y, one.y_error, one.x_error, markersize=7, capsize=3, linestyle="", **_style(one.row))
+        axis.errorbar(one.x, one.y, one.y_error, one.x_error, markersize=7, capsize=3, linestyle="", **styles[one.row])
     axis.margins(0.15)
     axis.grid(color="0.92")
     axis.set_axisbelow(True)
@@ -118,17 +131,11 @@ def _scatter(axis: Axes, points: Sequence[_Point]) -> None:
 
 def _explain(figure: Figure, rows: Sequence[Measures], shown: set[int]) -> None:
     """Writes a legend below the panels. Names are of folders: a dollar is a dollar."""
-    numbers = sorted(shown)
-    handles = [
-        Line2D([], [], color=_COLORS[i % len(_COLORS)], marker=_MARKERS[i % len(_MARKERS)], linestyle="") for i in numbers
-    ]
+    numbers, styles = sorted(shown), styles_of(rows)
+    handles = [Line2D([], [], linestyle="", **styles[i]) for i in numbers]
     names = [f"{rows[i].run} ({rows[i].system})" for i in numbers]
     legend = figure.legend(
         handles, names, loc="outside lower center", ncols=2 if len(names) > 1 else 1, fontsize=9, frameon=False
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-
-
-def _style(row: int) -> dict[str, Any]:
-    return {"color": _COLORS[row % len(_COLORS)], "marker": _MARKERS[row % len(_MARKERS)]}
