@@ -9,7 +9,6 @@ many of each class. Pictures that it mistakes are not all bad: it mistakes real 
 """
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +19,6 @@ from machine import Figure, machine_figures, report
 from dct_jax.commands.runs import load_prior
 from dct_jax.data.pixels import pixels
 from dct_jax.data.sources import open_source
-from dct_jax.dct.sampling.policy import Policy
-from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.evaluation.prior import Prior
 from dct_jax.evaluation.recognition import EPOCHS, LabelledPictures, train_classifier
 
@@ -44,14 +41,6 @@ def samples_of(model: Prior, classes: int, num: int, seed: int) -> LabelledPictu
     """Samples as many pictures of each class."""
     samples = dict(model.sample_pictures(num, seed, range(classes), 50))
     images = np.stack([samples[i] for i in range(num)])
-    return LabelledPictures(images, np.arange(num, dtype=np.int32) % classes)
-
-
-def guided_samples(model: Prior, classes: int, num: int, seed: int, guidance: float) -> LabelledPictures:
-    """Samples as many pictures of each class, with guidance."""
-    assert isinstance(model, TrainedModel), "guidance is for a DCTransformer alone"
-    lists = model.sample(num, seed, replace(Policy(), guidance=guidance), label=range(classes), batch_size=50)
-    images = np.stack([model.codec.decode(one) for one in lists])
     return LabelledPictures(images, np.arange(num, dtype=np.int32) % classes)
 
 
@@ -82,13 +71,13 @@ def main(
     classifier = train_classifier(training, classes, epochs, seed)
     seconds = time.perf_counter() - start
     real, through_codec = (classifier.share_recognised(one) for one in (test, recode(test, model)))
-    samples = classifier.share_recognised(samples_of(model, classes, num, seed))
+
+    def recognised(model: Prior) -> float:
+        return classifier.share_recognised(samples_of(model, classes, num, seed))
+
+    samples = recognised(model)
     guided = [
-        Figure(
-            f"samples recognised, guidance {strength:g}",
-            classifier.share_recognised(guided_samples(model, classes, num, seed, strength)),
-        )
-        for strength in guidance
+        Figure(f"samples recognised, guidance {one:g}", recognised(model.with_settings({"guidance": one}))) for one in guidance
     ]
 
     def bar(value: float, limit: float) -> str:

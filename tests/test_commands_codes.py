@@ -241,7 +241,7 @@ def test_the_samples_that_evaluate_measures_have_the_settings(
     said = capsys.readouterr().out
     assert all(word in said for word in ("FD-AlexNet", "precision", "recall", "floor"))
     arguments[1] = runs.folders["dct"]
-    assert "evaluate takes no steps for a DCTransformer" in refused(*arguments, "--steps", 3)
+    assert "a DCTransformer has no steps; its settings are temperature, top_k" in refused(*arguments, "--steps", 3)
 
 
 def test_samples_of_a_run_on_codes_are_compared_with_pictures_that_are_named(

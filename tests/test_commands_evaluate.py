@@ -15,6 +15,7 @@ from dct_jax.data.pipeline import read_held_out
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_sources
 from dct_jax.dct.sampling.conditioning import reduce
+from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.evaluation.blockiness import blockiness
 from dct_jax.evaluation.nearest import nearest
 from dct_jax.run import load
@@ -91,12 +92,16 @@ def test_samples_of_a_run(
     monkeypatch.setenv("DCT_JAX_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "out"
     arguments = ["--samples", "5", "--references", "9", "--num", "1", "--features", "alexnet", "--out", str(out)]
+    arguments += ["--temperature", "0.9"]
     assert main(["evaluate", str(debug_run), *arguments]) == 0
     printed, report = capsys.readouterr().out, json.loads((out / "evaluation.json").read_text())
     samples = report["samples"]
     assert (samples["fake"], samples["real"]) == (5, 9)
     assert report["bits"]["bits_per_pixel"]["standard_error"] is None
     model = load(debug_run)
+    assert isinstance(model, TrainedModel)
+    model = model.with_settings({"temperature": 0.9})
+    assert samples["settings"] == {"temperature": [0.9] * 3, "top_k": [0] * 3, "top_p": [1] * 3, "guidance": 1}
     drawn = [np.array(Image.open(out / "samples" / f"{i:06d}.png")) for i in range(5)]
     np.testing.assert_array_equal(drawn[4], model.codec.decode(model.sample(5, seed=0)[4]))
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dct_jax import TrainedModel
@@ -71,6 +72,45 @@ def test_every_setting_changes_what_is_drawn_and_is_written_down(model: TrainedM
         assert all(line[name] == (list(value) if isinstance(value, tuple) else value) for line in their_lines)
     if name == "format":
         assert all(line["file"].endswith(".jpg") for line in their_lines)
+
+
+def test_a_model_samples_by_its_own_settings(model: TrainedModel) -> None:
+    other = model.with_settings({"temperature": (0.1, 0.2, 0.3), "top_k": 2, "guidance": 3.0})
+    policy = Policy(SymbolPolicy(0.1, 2), SymbolPolicy(0.2, 2), SymbolPolicy(0.3, 2), guidance=3.0)
+    assert other.policy == policy and Policy.of(**other.settings) == policy and model.policy == Policy()
+    assert other.settings == {"temperature": (0.1, 0.2, 0.3), "top_k": (2, 2, 2), "top_p": (1, 1, 1), "guidance": 3}
+    # One temperature for all, far below 1, ends samples early.
+    cold = model.with_settings({"temperature": 1e-3})
+    expected = [one.codec.decode(one) for one in model.sample(3, 5, Policy.of((1e-3,) * 3), [1, 0])]
+    sampled = dict(cold.sample_pictures(3, 5, [1, 0], 2))
+    np.testing.assert_array_equal([sampled[i] for i in range(3)], expected)
+    assert cold.sample(2, 5) == model.sample(2, 5, cold.policy) != model.sample(2, 5)
+    for settings, message in (
+        ({"steps": 3}, "a DCTransformer has no steps; its settings are temperature, top_k, top_p, guidance"),
+        ({"top_p": (0.5, 0.6)}, "top_p has 2 numbers; it must have one, or 3"),
+        ({"guidance": (1.0, 2.0)}, "guidance has 2 numbers; it must have one"),
+        ({"guidance": -1.0}, "guidance is -1.0"),
+        ({"temperature": "0.8"}, "temperature is '0.8'; it must be a number"),
+        ({"top_k": [1, True, 2]}, "top_k is True; it must be a number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.with_settings(settings)
+    assert model.with_settings({"top_k": [1, 2, 3]}).settings["top_k"] == (1, 2, 3)
+    training = dataclasses.replace(model.config.training, label_dropout=0.0)
+    seen = dataclasses.replace(model, config=dataclasses.replace(model.config, training=training))
+    with pytest.raises(ValueError, match="guidance needs a model that was trained with hidden classes"):
+        seen.with_settings({"guidance": 2.0})
+
+
+def test_guidance_leaves_upsampled_pictures_as_they_are(model: TrainedModel) -> None:
+    """Their classes are hidden: all of an evaluation's samples were there when guidance was refused
+    for them."""
+    pictures = [np.full((16, 16, 3), value, np.uint8) for value in (30, 220)]
+    ours, theirs = (one.guided_pictures(pictures, 0, 2) for one in (model, model.with_settings({"guidance": 2.0})))
+    assert ours is not None and theirs is not None
+    for (number, picture, keeps), other in zip(ours.samples, theirs.samples, strict=True):
+        assert (number, keeps) == (other[0], other[2])
+        np.testing.assert_array_equal(picture, other[1])
 
 
 def test_settings_are_those_of_the_policy() -> None:

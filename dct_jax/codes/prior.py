@@ -15,6 +15,7 @@ from dct_jax.codes.tokens import from_codes, to_codes
 from dct_jax.config import LARGEST_IMAGE, meaning
 from dct_jax.data.pictures import Pictures
 from dct_jax.evaluation.prior import GuidedSamples
+from dct_jax.evaluation.settings import changed_settings
 from dct_jax.training.batches import pictures_at_a_time, run_in_batches, split
 from dct_jax.training.classes import find_class
 from dct_jax.training.stage import Trained
@@ -89,7 +90,7 @@ class TrainedCodePrior(Trained):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The policy's settings by name, for reports."""
+        """The policy's settings by name."""
         return {one.name: getattr(self.policy, one.name) for one in fields(self.policy)}
 
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
@@ -102,12 +103,7 @@ class TrainedCodePrior(Trained):
         Raises:
             ValueError: if the policy has no setting of a name, or a value does not fit.
         """
-        old = self.settings
-        for name in settings:
-            if name not in old:
-                raise ValueError(f"a {self.config.system} has no {name}; its settings are {', '.join(old)}")
-        new = {name: _shape_like(old[name], name, value) for name, value in settings.items()}
-        return replace(self, policy=replace(self.policy, **new))
+        return replace(self, policy=replace(self.policy, **changed_settings(self.config.system, self.settings, settings)))
 
     def check_grid(self, grid: tuple[int, int]) -> None:
         """Raises ValueError if the model cannot sample (h, w) codes."""
@@ -255,14 +251,6 @@ class TrainedCodePrior(Trained):
         codes = [inner.system, meaning(inner.quantizer), meaning(inner.sizes)] if inner else LEVELS
         own = meaning(self.config.sizes)
         return [self.config.system, codes, self.config.codes.num_classes, own, self.config.data.image_size]
-
-
-def _shape_like(old: Any, name: str, value: Any) -> Any:
-    """Returns a setting with as many numbers as its old value: a number, or a tuple of several."""
-    values, number = value if isinstance(value, tuple) else (value,), len(old) if isinstance(old, tuple) else 1
-    if len(values) not in (1, number):
-        raise ValueError(f"{name} has {len(values)} numbers; it must have one" + (f", or {number}" if number > 1 else ""))
-    return values * (number // len(values)) if isinstance(old, tuple) else values[0]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -54,8 +54,9 @@ class CodeSettings:
 
 
 @dataclass(frozen=True)
-class AnySampling(CodeSettings, Sampling):
-    """How to sample, for all systems; each has some of these settings, and refuses others.
+class PriorSettings(CodeSettings):
+    """How a model of any system samples. Each system has some of these settings, and refuses
+    others. What is not named is as the model's system has it.
 
     Attributes:
         temperature: divides the logits; below 1, likely symbols are favoured. For a DCTransformer
@@ -65,7 +66,17 @@ class AnySampling(CodeSettings, Sampling):
             number or three, for a DQ-Transformer one or two. Not for SUNDAE.
         top_p: only the likeliest symbols with this probability together can be sampled. For a
             DCTransformer one number or three, for a DQ-Transformer one or two. Not for SUNDAE.
+        guidance: of classifier-free guidance, by default 1, which is none; above 1 samples are more
+            like their class and less varied. It needs a DCTransformer that was trained with
+            training.label_dropout.
     """
+
+    guidance: float | None = None
+
+
+@dataclass(frozen=True)
+class AnySampling(PriorSettings, Sampling):
+    """How to sample, for all systems; each has some of these settings, and refuses others."""
 
 
 def named_settings(settings: CodeSettings, but: Sequence[str] = ()) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import csv
 import multiprocessing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -12,8 +12,10 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from dct_jax.commands.arguments import check_least, figure_file, parse, say, write_report
+from dct_jax.commands.code_sampling import PriorSettings
 from dct_jax.commands.evaluate import Evaluate
 from dct_jax.commands.measuring import PICTURES, VIEW, Description, Strips, describe_runs, measure_run
+from dct_jax.commands.settings_file import read_settings
 from dct_jax.comparison.measures import Measures, to_plain, with_known_training
 from dct_jax.comparison.plots import quality_time, rate_distortion, stack_strips
 from dct_jax.comparison.table import flatten, make_tables, notes_of
@@ -49,6 +51,9 @@ class Compare:
             there are fewer; by default all, or 10,000 of more.
         batch_size: chunks, samples and pictures at a time; the results do not depend on it.
         mixed: allow runs of different pictures; a column names those of each run.
+        settings: JSON file that says how runs sample, such as {"RUN": {"temperature": 0.8}}, with
+            RUN as it stands in the command, and settings as evaluate has them. Runs that it does
+            not name sample as their systems do by default.
         again: measure all anew, also what was measured before.
         out: folder for comparison.json, comparison.csv, rate_distortion.png, quality_time.png and
             samples.png.
@@ -65,6 +70,7 @@ class Compare:
     references: int | None = None
     batch_size: int = 16
     mixed: bool = False
+    settings: Path | None = None
     again: bool = False
     out: Path = Path("comparison")
 
@@ -73,20 +79,23 @@ def compare(args: Sequence[str]) -> int:
     """Runs `compare RUN RUN ...`."""
     command = parse(Compare, args, "compare")
     _check(command)
-    options = [_options(command, run) for run in command.runs]
+    known = read_settings(command.settings, command.runs) if command.settings else {}
+    settings = [known.get(run, PriorSettings()) for run in command.runs]
+    options = [_options(command, run, one) for run, one in zip(command.runs, settings)]
     descriptions = in_child(partial(describe_runs, options))
     if not command.mixed:
         _check_same_pictures(command, descriptions)
     num = command.num or descriptions[0].held_out_crops
+    options = [replace(one, num=num) for one in options]
     rows: list[Measures] = []
     strips: list[Strips] = []
     failures: list[str] = []
-    for number, (run, name) in enumerate(zip(command.runs, _names(command.runs)), 1):
+    for number, (run, name, one) in enumerate(zip(command.runs, _names(command.runs), options), 1):
         say(f"{name}, {number} of {len(command.runs)}")
         seeds = () if command.no_samples else command.seeds
         again = command.again and run not in command.runs[: number - 1]  # a run that is named twice has equal rows
         try:
-            row, strip = in_child(partial(measure_run, _options(command, run, num), name, seeds, again))
+            row, strip = in_child(partial(measure_run, one, name, seeds, again))
             rows.append(row)
             strips.append(strip)
         except (ValueError, FloatingPointError, OSError) as error:
@@ -154,16 +163,17 @@ def _check(command: Compare) -> None:
             raise ValueError(f"{error}{hint}") from None
 
 
-def _options(command: Compare, run: str, num: int | None = None) -> Evaluate:
+def _options(command: Compare, run: str, settings: PriorSettings) -> Evaluate:
     """Returns what `evaluate` would be told to measure the same of a run."""
     return Evaluate(
         run=run,
         data=command.data,
         split=command.split,
         own_data=command.own_data,
-        num=num,
+        num=command.num,
         coders=False,
         samples=0 if command.no_samples else command.samples,
+        settings=settings,
         references=command.references,
         batch_size=command.batch_size,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from dct_jax.commands.arguments import check_least, figure_file, parse, say, write_report
-from dct_jax.commands.code_sampling import CodeSettings, named_settings
+from dct_jax.commands.code_sampling import PriorSettings, named_settings
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.sample_metrics import check_folders, compare_samples
 from dct_jax.config import with_fields
@@ -39,7 +39,7 @@ class Evaluate:
         samples: how many samples to compare with the run's training pictures (see data), and how
             many samples to make of small held-out pictures.
         seed: of the samples.
-        settings: how a prior over codes samples.
+        settings: how the model samples.
         references: how many training pictures to compare with, several crops of each if there are
             fewer; by default all, or 10,000 of more.
         features: "inception" for FID and sFID, "alexnet" for FD-AlexNet.
@@ -59,7 +59,7 @@ class Evaluate:
     coders: bool = True
     samples: int = 0
     seed: int = 0
-    settings: Annotated[CodeSettings, tyro.conf.arg(name="")] = field(default_factory=CodeSettings)
+    settings: Annotated[PriorSettings, tyro.conf.arg(name="")] = field(default_factory=PriorSettings)
     references: int | None = None
     features: Literal["inception", "alexnet"] = "inception"
     weights: Path | None = None
@@ -77,14 +77,13 @@ def evaluate(args: Sequence[str]) -> int:
     settings = named_settings(command.settings)
     if settings and not command.samples:
         raise ValueError(f"samples is 0, so {', '.join(settings)} would change nothing; samples need --samples NUMBER")
-    from dct_jax.codes.prior import TrainedCodePrior
     from dct_jax.evaluation.features import feature_network
     from dct_jax.evaluation.prior import Prior
     from dct_jax.run import load
     from dct_jax.training.metrics_log import read_records
 
     out = command.out or results_folder(command.run) / "evaluation"
-    network = sources = None
+    network = sources = prior = None
     if command.samples:  # what can fail is tried before the long work
         network = feature_network(command.features, command.weights)
         check_folders(out, command.samples)
@@ -93,10 +92,7 @@ def evaluate(args: Sequence[str]) -> int:
         if not isinstance(model, Prior):
             raise ValueError(f"samples is {command.samples}, but a {model.config.system} samples nothing")
         sources = compared_sources(model.config.data, command)
-    if isinstance(model, TrainedCodePrior):
-        model = model.with_settings(settings)
-    elif settings:
-        raise ValueError(f"evaluate takes no {', '.join(settings)} for a {model.config.system}; it is for priors over codes")
+        prior = model.with_settings(settings)
     held = measured_pictures(model, command)
     records = read_records(results_folder(command.run) / "metrics.jsonl")
     findings = model.stage.findings(model, held, records, command.batch_size, command.coders)
@@ -104,13 +100,12 @@ def evaluate(args: Sequence[str]) -> int:
     run = results_folder(command.run).resolve().stem
     report = {"run": run, "fingerprint": model.fingerprint, "source": held.name} | findings.report
     figures = findings.figures
-    if network and sources:
+    if network and sources and prior:
         report["samples"], plots = compare_samples(
-            model, sources, network, command.samples, command.seed, command.references, command.batch_size, out
+            prior, sources, network, command.samples, command.seed, command.references, command.batch_size, out
         )
         figures = figures | plots
-        if isinstance(model, TrainedCodePrior):
-            report["samples"]["settings"] = model.settings
+        report["samples"]["settings"] = prior.settings
     for name, figure in figures.items():
         with figure_file(out / name) as path:
             figure.savefig(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dct_jax.commands.code_sampling import named_settings
 from dct_jax.commands.evaluate import Evaluate, compared_sources, measured_pictures
 from dct_jax.commands.kept import Kept
 from dct_jax.commands.own_data import own_sources
@@ -86,10 +87,20 @@ class _Run:
         from dct_jax.run import load
 
         self.options, self.model = options, load(options.run)
-        self.config = self.model.config
+        self.config, self.settings = self.model.config, named_settings(options.settings)
+        if isinstance(self.model, Prior):
+            defaults = self.model.settings
+            try:
+                self.model = self.model.with_settings(self.settings)
+            except ValueError as error:
+                raise ValueError(f"{options.run}: {error}") from None
+            self.settings = {name: one for name, one in self.model.settings.items() if one != defaults[name]}
+        elif self.settings:
+            raise ValueError(f"{options.run} has settings, but a {self.config.system} samples nothing")
         self.data = {name: getattr(self.config.data, name) for name in PICTURES + VIEW}
         self.training_key = self.data | {"seed": self.config.seed, "batch_size": options.batch_size}
         self.prior = self.model if isinstance(self.model, Prior) else None
+        self.sampler_key = {"settings": self.prior.settings if self.prior else {}}
 
     def describe(self) -> Description:
         """Opens the pictures and the feature networks, and says which pictures they are."""
@@ -106,12 +117,13 @@ class _Run:
         if self.prior is None or not seeds:
             return Strips(None, None)
         prior, classes, key = self.prior, self.config.reader().num_classes, self.training_key | {"shown": SHOWN}
+        sampler_key = key | self.sampler_key | {"seed_of_samples": seeds[0]}
 
         def sample() -> list[np.ndarray]:
             sampled = dict(prior.sample_pictures(SHOWN, seeds[0], range(max(classes, 1)), self.options.batch_size))
             return [sampled[i] for i in range(SHOWN)]
 
-        samples = kept.find_strip("samples", key | {"seed_of_samples": seeds[0]}, sample)
+        samples = kept.find_strip("samples", sampler_key, sample)
         if self.has_codes_alone:
             return Strips(None, samples)
         pictures = [self.options.data, self.options.split]
@@ -130,7 +142,9 @@ class _Run:
         source, split = (options.data, options.split) if options.data else (self.config.data.source, self.config.data.split)
         machine = {"device": jax.local_devices()[0].device_kind, "cores": os.cpu_count(), "samples": TOGETHER, "calls": CALLS}
         # The first of all, as memory is what the process had so far.
-        cost = kept.find("cost", machine, Cost, partial(measure_cost, model, self.config.reader().num_classes))
+        cost = kept.find(
+            "cost", machine | self.sampler_key, Cost, partial(measure_cost, model, self.config.reader().num_classes)
+        )
         pictures = self.training_key | {"data": [options.data, options.split], "num": options.num}
         held_out = kept.find("held_out", pictures, HeldOut, lambda: measure_held_out(model, self.held_out, options.batch_size))
         samples, recognition = self._measure_samples(kept, pictures, seeds)
@@ -139,6 +153,7 @@ class _Run:
             run=name,
             system=self.config.system,
             fingerprint=model.fingerprint,
+            settings=self.settings,
             data=" ".join(part for part in (f"{source},", split and f"{split},", f"{height} x {width}") if part),
             held_out=held_out,
             distortion=self._measure_distortion(kept, pictures, held_out),
@@ -170,7 +185,7 @@ class _Run:
         if self.prior is None or not seeds:
             return (), None
         prior, options = self.prior, self.options
-        key = self.training_key | {"samples": options.samples, "references": options.references}
+        key = self.training_key | self.sampler_key | {"samples": options.samples, "references": options.references}
         key |= {"features": {network.name: network.fingerprint for network in self.networks}}
         if self.config.data.source.startswith("codes:"):  # then samples are compared with the pictures of --data
             key["data"] = pictures["data"]

@@ -57,11 +57,9 @@ class Sampling:
     def policy(self) -> "Policy":
         """Returns how to sample each symbol."""
         from dct_jax.dct.sampling.policy import Policy
-        from dct_jax.nn.temperature import SymbolPolicy
 
-        settings = zip(*(_three(name, getattr(self, name)) for name in ("temperature", "top_k", "top_p")))
-        channel, position, value = (SymbolPolicy(*setting) for setting in settings)
-        return Policy(channel, position, value, None if self.guidance == 1 else self.guidance)
+        temperature, top_k, top_p = (_three(name, getattr(self, name)) for name in ("temperature", "top_k", "top_p"))
+        return Policy.of(temperature, top_k, top_p, self.guidance)
 
     def limit(self, chunk_size: int) -> int | None:
         """The number of triples at which samples are cut off."""

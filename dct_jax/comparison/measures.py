@@ -168,6 +168,7 @@ class Measures:
         run: its name.
         system: of its configuration.
         fingerprint: of its model.
+        settings: of its sampler, by name: those that are not as its system has them.
         data: its pictures, in words.
         held_out, distortion, samples, recognition, cost, training: the measures.
         inner: the fingerprint of its autoencoder.
@@ -177,6 +178,7 @@ class Measures:
     run: str
     system: str
     fingerprint: str
+    settings: dict[str, Any]
     data: str
     held_out: HeldOut
     distortion: Distortion | None

@@ -40,8 +40,19 @@ def make_tables(rows: Sequence[Measures], is_mixed: bool) -> list[str]:
 
 
 def notes_of(rows: Sequence[Measures]) -> list[str]:
-    """Returns what should be known to read the tables: models that sample were trained for so
-    different times that they can hardly be compared."""
+    """Returns what should be known to read the tables: settings of samplers, and models that sample
+    were trained for so different times that they can hardly be compared."""
+    chosen = [f"{row.run} {_said(row.settings)}" for row in rows if row.settings]
+    return [f"note: settings of samplers: {'; '.join(chosen)}"] * bool(chosen) + _unequal_training(rows)
+
+
+def _said(settings: Mapping[str, Any]) -> str:
+    """Says settings as options of a command line."""
+    parts = [[name, *map(str, value if isinstance(value, list | tuple) else [value])] for name, value in settings.items()]
+    return ", ".join(" ".join(part) for part in parts)
+
+
+def _unequal_training(rows: Sequence[Measures]) -> list[str]:
     minutes = {
         row.run: row.training.minutes + (row.inner_training.minutes if row.inner_training else 0)
         for row in rows
@@ -65,6 +76,7 @@ def spread_of(sets: Sequence[SampleSet], network: str, measure: str) -> Spread |
 def flatten(row: Measures) -> dict[str, Any]:
     """Returns all numbers of a run by the names of the columns of a CSV file."""
     flat: dict[str, Any] = {"run": row.run, "system": row.system, "fingerprint": row.fingerprint, "data": row.data}
+    flat["settings"] = _said(row.settings)
 
     def add(name: str, value: Uncertain) -> None:
         flat.update({name: value.mean, f"{name}_error": value.error})

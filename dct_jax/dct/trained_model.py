@@ -1,10 +1,10 @@
 """TrainedModel: a DCTransformer with its parameters. It samples lists and judges them."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from dct_jax.dct.sampling.lists import Sample, Start, ended_samples, sample_list
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.steering import starts_of, to_restore
 from dct_jax.evaluation.prior import GuidedSamples
+from dct_jax.evaluation.settings import changed_settings
 from dct_jax.nn.initial import initial_params
 from dct_jax.training.classes import find_class
 from dct_jax.training.stage import Trained
@@ -26,9 +27,15 @@ from dct_jax.training.stage import Trained
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel(Trained):
-    """A DCTransformer with its parameters; `network.apply(variables, ...)` runs it."""
+    """A DCTransformer with its parameters; `network.apply(variables, ...)` runs it. It is an
+    `evaluation.Prior`.
+
+    Attributes:
+        policy: how triples are sampled where nothing else is said; see `with_settings`.
+    """
 
     config: DCTConfig
+    policy: Policy = dataclasses.field(default_factory=Policy)
 
     @property
     def codec(self) -> DCTCodec:
@@ -47,6 +54,26 @@ class TrainedModel(Trained):
         config = dataclasses.replace(self.config, model=model)
         return dataclasses.replace(super().with_dtype(dtype), config=config)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The policy's settings by name, as `Policy.of` takes them."""
+        return self.policy.settings
+
+    def with_settings(self, settings: Mapping[str, Any]) -> "TrainedModel":
+        """Returns the model with other settings of its policy.
+
+        Args:
+            settings: by name; a number, or three: of channel, position and value.
+
+        Raises:
+            ValueError: if the policy has no setting of a name, a value does not fit, or the model
+                has no hidden classes and there is guidance.
+        """
+        policy = Policy.of(**changed_settings(self.config.system, self.settings, settings))
+        if policy.guidance is not None:
+            self._check_hides("guidance")
+        return dataclasses.replace(self, policy=policy)
+
     @classmethod
     def init(cls, config: DCTConfig, seed: int = 0) -> "TrainedModel":
         """Returns an untrained model."""
@@ -57,7 +84,7 @@ class TrainedModel(Trained):
         self,
         num: int,
         seed: int = 0,
-        policy: Policy = Policy(),
+        policy: Policy | None = None,
         label: int | Sequence[int] | None = None,
         batch_size: int = 16,
         size: tuple[int, int] | None = None,
@@ -70,7 +97,7 @@ class TrainedModel(Trained):
         Args:
             num: how many lists.
             seed: sample i of a seed does not depend on num, the batch size and `first`.
-            policy: temperature, top-k and top-p for each symbol.
+            policy: temperature, top-k and top-p for each symbol; by default the model's.
             label: the class, or those of the samples by turns, for a class-conditional model; None
                 chooses a random one for each.
             batch_size: how many lists grow at a time.
@@ -131,7 +158,7 @@ class TrainedModel(Trained):
         self,
         starts: Sequence[Start],
         seed: int = 0,
-        policy: Policy = Policy(),
+        policy: Policy | None = None,
         batch_size: int = 16,
         limit: int | None = None,
     ) -> Iterator[list[Sample]]:
@@ -140,7 +167,7 @@ class TrainedModel(Trained):
         Args:
             starts: `self.starts`, or prefixes from `dct_jax.dct.sampling.conditioning`.
             seed: a sample depends on the seed, its start and the policy, and on no other sample.
-            policy: how symbols are sampled.
+            policy: how symbols are sampled; by default as the model's policy says.
             batch_size: how many lists grow at a time.
             limit: lists are cut off at so many triples.
 
@@ -152,6 +179,7 @@ class TrainedModel(Trained):
                 this model's or longer than the limit, a label does not exist, or the policy has
                 guidance and a start no class or the model no hidden ones.
         """
+        policy = policy or self.policy
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
         _check_seed(seed)
@@ -176,7 +204,8 @@ class TrainedModel(Trained):
         return self.codec.block_size
 
     def sample_pictures(self, num: int, seed: int, labels: Sequence[int], batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields plain samples as they end: the number of each, and uint8 [H, W, 3]."""
+        """Yields samples of the model's policy as they end: the number of each, and uint8 [H, W,
+        3]."""
         for one in ended_samples(self.sample_from(self.starts(num, seed, labels), seed, batch_size=batch_size)):
             yield one.start.number, one.sparse.codec.decode(one.sparse)
 
@@ -186,12 +215,13 @@ class TrainedModel(Trained):
 
     def guided_pictures(self, held_out: Pictures, seed: int, batch_size: int) -> GuidedSamples | None:
         """Samples pictures from the small pictures of held-out ones, if the channel order allows
-        it."""
+        it. Their classes are hidden if the model was trained so, and there is no guidance then."""
         if not dcs_first(self.codec):
             return None
         given = [to_restore(self, held_out[i]) for i in range(len(held_out))]
         starts = starts_of(self, [one.prefix for one in given], 1, seed)
-        samples = ended_samples(self.sample_from(starts, seed, batch_size=batch_size))
+        policy = dataclasses.replace(self.policy, guidance=None)
+        samples = ended_samples(self.sample_from(starts, seed, policy, batch_size))
         return GuidedSamples(
             "upsampled",
             ((one.start.number, one.sparse.codec.decode(one.sparse), one.keeps_given) for one in samples),

@@ -16,7 +16,6 @@ from dct_jax.dct.steering import Given, starts_of, to_colorize, to_continue, to_
 from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.demo.layout import SAMPLES, Action, Frame, add_class, add_results, add_seed, add_upload, check_choice, messages
 from dct_jax.demo.uploads import read_upload
-from dct_jax.nn.temperature import SymbolPolicy
 from dct_jax.plots import image_grid
 
 if TYPE_CHECKING:
@@ -70,9 +69,9 @@ def build(model: TrainedModel) -> "gradio.Blocks":
         with messages():
             label, number = check_choice(chosen, seed)
             model.check_label(label or 0)
-            one, strength = SymbolPolicy(float(temperature)), None if guidance == 1 else float(guidance)
             starts, given = make_starts(number, label)
-            yield from grow(model, starts, number, Policy(one, one, one, strength), given)
+            policy = model.with_settings({"temperature": float(temperature), "guidance": float(guidance)}).policy
+            yield from grow(model, starts, number, policy, given)
 
     def sample(*settings: *Settings) -> Iterator[Frame]:
         yield from frames(

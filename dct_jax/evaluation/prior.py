@@ -1,7 +1,7 @@
 """What the rulers of samples ask of a model: that it samples pictures."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -30,10 +30,19 @@ class Prior(Protocol):
 
     Attributes:
         block_size: pixels of a side of the blocks whose borders may show in its samples.
+        settings: of its sampler, by name: a number each, or a tuple of several.
     """
 
     @property
     def block_size(self) -> int: ...
+
+    @property
+    def settings(self) -> dict[str, Any]: ...
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Self:
+        """Returns the model with other settings of its sampler; one number stands for all of a
+        setting that has several. Raises ValueError if it has no such setting or value."""
+        ...
 
     def sample_pictures(self, num: int, seed: int, labels: Sequence[int], batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yields samples as they end: number i, and uint8 [H, W, 3]. The labels take turns: sample

@@ -12,21 +12,21 @@ LARGEST_FILE = 2**30
 """Bytes that a file from outside may have."""
 
 
-def read_limited(path: Path) -> bytes:
+def read_limited(path: Path, largest: int = LARGEST_FILE) -> bytes:
     """Reads a file from outside, if it is not too large to be what it should be.
 
     Raises:
-        ValueError: if it cannot be read, or has more than LARGEST_FILE bytes; the message names it.
+        ValueError: if it cannot be read, or has more than `largest` bytes; the message names it.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)  # what the file system says of its size need not be so
+            data = file.read(largest + 1)  # what the file system says of its size need not be so
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     except OSError as error:
         raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
-    if len(data) > LARGEST_FILE:
-        raise ValueError(f"{path}: this file has more than {LARGEST_FILE >> 20} MiB, which is too much")
+    if len(data) > largest:
+        raise ValueError(f"{path}: this file has more than {largest >> 20} MiB, which is too much")
     return data
 
 

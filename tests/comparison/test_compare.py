@@ -4,6 +4,7 @@ other pictures."""
 import functools
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -87,21 +88,42 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 @needs_alexnet
 def test_every_number_is_that_of_evaluate(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("compare", runs.prior, runs.vqvae, *SMALL, "--num", 4, "--out", tmp_path / "out")
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({runs.prior: {"temperature": 0.5}}))
+    run("compare", runs.prior, runs.vqvae, *SMALL, "--num", 4, "--settings", settings, "--out", tmp_path / "out")
     said = capsys.readouterr().out
     prior, vqvae = rows_of(tmp_path / "out")
     assert [(row["run"], row["system"]) for row in (prior, vqvae)] == [("prior", "window transformer"), ("vqvae", "VQ-VAE")]
     assert_rows_agree(prior, vqvae)
     numbers = evaluate(runs.vqvae, vqvae, tmp_path)["held_out"]
     assert vqvae["distortion"]["psnr"] == numbers["psnr"] == pytest.approx(prior["distortion"]["psnr"], abs=1e-3)
-    assert_samples_are_those_of(evaluate(runs.prior, prior, tmp_path, *SAMPLING), prior, said)
+    assert (prior["settings"], vqvae["settings"]) == ({"temperature": 0.5}, {})
+    evaluated = evaluate(runs.prior, prior, tmp_path, *SAMPLING, "--temperature", 0.5)
+    assert evaluated["samples"]["settings"] == {"temperature": 0.5, "top_k": 0, "top_p": 1.0}
+    assert_samples_are_those_of(evaluated, prior, said)
     assert [row["held_out"]["elements"]["mean"] for row in (prior, vqvae)] == [16, 16]
     for name in ("rate_distortion.png", "quality_time.png", "samples.png"):
         assert Image.open(tmp_path / "out" / name).width > 500
     (strip,) = Path(runs.prior, "comparison").glob("samples-*.png")
-    sampled = dict(load(runs.prior).sample_pictures(10, 0, [0], 16))
+    model = load(runs.prior).with_settings({"temperature": 0.5})
+    sampled = dict(model.sample_pictures(10, 0, [0], 16))
     expected = image_grid([sampled[i] for i in range(10)], columns=10, scale=8)
     np.testing.assert_array_equal(np.asarray(Image.open(strip)), expected)
+
+
+@needs_alexnet
+def test_other_settings_are_measured_for_themselves(runs: Runs, tmp_path: Path) -> None:
+    """1 is 1.0, and what does not depend on a sampler is measured once."""
+    settings = tmp_path / "settings.json"
+    for temperature in (0.5, 1, 1.0):
+        settings.write_text(json.dumps({runs.prior: {"temperature": temperature}}))
+        run("compare", runs.prior, *SMALL, "--num", 4, "--settings", settings, "--out", tmp_path / str(temperature))
+    (cold,), (warm,) = rows_of(tmp_path / "0.5"), rows_of(tmp_path / "1")
+    assert (cold["settings"], warm["settings"]) == ({"temperature": 0.5}, {})  # 1 is the default
+    assert cold["samples"] != warm["samples"] and cold["held_out"] == warm["held_out"]
+    assert [warm] == rows_of(tmp_path / "1.0")
+    files = Counter(path.name.partition("-")[0] for path in Path(runs.prior, "comparison").iterdir())
+    assert files == {"samples": 2 * 3, "cost": 2, "held_out": 1 + 1, "representation": 1}  # with their strips
 
 
 def assert_rows_agree(prior: dict[str, Any], inner: dict[str, Any]) -> None:
@@ -331,6 +353,27 @@ def test_a_run_that_fails_leaves_the_others(
     assert [row["run"] for row in rows_of(tmp_path / "out")] == ["grey"]
 
 
+BAD_SETTINGS = (
+    ("{", "bad.json is no JSON of settings: Expecting"),
+    ("\udcff", "bad.json is no JSON of settings: 'utf-8' codec can't decode"),
+    ('{"RUN": {"temperature": 1' + "0" * 5000 + "}}", "bad.json is no JSON of settings: Exceeds the limit"),
+    ('{"RUN": {"steps": 1, "steps": 1}}', "bad.json is no JSON of settings: 'steps' stands there twice"),
+    ("[" + " " * 2**20 + "]", "bad.json: this file has more than 1 MiB"),
+    ("[" * 9999, "bad.json is nested too deeply"),
+    ("[1]", "bad.json must have settings by the names of runs"),
+    ('{"RUN": 1}', "bad.json must have settings by the names of runs"),
+    ('{"other": {}}', "bad.json names the run 'other'; it must be one of"),
+    ('{"RUN": {"heat": 1}}', "'heat' is no setting; settings are temperature, top_k"),
+    ('{"RUN": {"temperature": "1"}}', 'temperature is "1"; it must be a number, or a list'),
+    ('{"RUN": {"temperature": []}}', "temperature is []; it must be a number, or a list"),
+    ('{"RUN": {"top_k": 1.5}}', "top_k is 1.5; it must be an integer, or a list"),
+    ('{"RUN": {"guidance": [1]}}', "guidance is [1]; it must be a number"),
+    ('{"RUN": {"guidance": true}}', "guidance is true; it must be a number"),
+    ('{"RUN": {"temperature": 0}}', "debug: temperature is 0.0; it must be from"),
+    ('{"RUN": {"steps": 3}}', "debug: a DCTransformer has no steps"),
+)
+
+
 def test_bad_input(runs: Runs, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pictures(tmp_path / "pictures", 2)
     line = refused("compare", tmp_path / "pictures", tmp_path / "pictures")
@@ -344,6 +387,13 @@ def test_bad_input(runs: Runs, tmp_path: Path, refused: Refused, monkeypatch: py
     assert "data names no pictures" in refused("compare", runs.debug, "--split", "a")
     assert "data.source is 'nothing'" in refused("compare", runs.debug, "--data", "nothing", "--no-samples")
     assert "there are 3 fake pictures" in refused("compare", runs.debug, "--samples", 3)
+    for text, message in BAD_SETTINGS:
+        (tmp_path / "bad.json").write_text(text.replace("RUN", runs.debug), errors="surrogateescape")
+        assert message in refused("compare", runs.debug, runs.vqvae, "--mixed", "--settings", tmp_path / "bad.json")
+    (tmp_path / "bad.json").write_text(json.dumps({runs.vqvae: {"top_k": 3}}))
+    line = refused("compare", runs.debug, runs.vqvae, "--mixed", "--settings", tmp_path / "bad.json")
+    assert "has settings, but a VQ-VAE samples nothing" in line
+    assert "nothing.json: there is no such file" in refused("compare", runs.debug, "--settings", tmp_path / "nothing.json")
     monkeypatch.setenv("DCT_JAX_INCEPTION", str(tmp_path / "missing.pth"))
     assert "missing.pth: there is no such file" in refused("compare", runs.debug, *SMALL)
     assert not (Path(runs.debug) / "comparison").exists()

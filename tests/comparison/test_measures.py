@@ -40,6 +40,7 @@ FULL = Measures(
     run="a",
     system="window transformer",
     fingerprint="f" * 64,
+    settings={"temperature": [0.5, 1.0], "steps": 3},  # a list, as in JSON
     data="fashion, 28 x 28",
     held_out=HeldOut("fashion", 7, Elements("codes", 49.0, 40.0, 60.0), BITS, {}),
     distortion=Distortion(7, 25.125, {"VGG16": 0.0625}, {"FD-AlexNet": 1.0, "FD-AlexNet_floor": 2.0}),
@@ -54,6 +55,7 @@ BARE = Measures(
     run="b",
     system="linear",
     fingerprint="e" * 64,
+    settings={},
     data="landscapes, 8 x 8",
     held_out=HeldOut("landscapes", 7, None, None, {"held_out": {"squared_error": 1.0}}),
     distortion=None,
@@ -158,11 +160,14 @@ def test_tables_fit_into_a_terminal_and_say_all() -> None:
 def test_minutes_that_differ_much_are_told() -> None:
     """A reader once took a model of two minutes for one of sixteen."""
     other = dataclasses.replace(FULL, run="c", training=Training(9, 3.0, 9))
-    assert notes_of([BARE, FULL, other]) == []
+    settings = "note: settings of samplers: a temperature 0.5 1.0, steps 3; c temperature 0.5 1.0, steps 3"
+    assert notes_of([BARE, FULL, other]) == [settings]
     longer = dataclasses.replace(other, inner_training=Training(1, 1.0, 1))
     assert notes_of([BARE, FULL, longer]) == [
-        "note: minutes of training, with the autoencoder's where they are known, differ: a 2.5, c 4.0"
+        settings,
+        "note: minutes of training, with the autoencoder's where they are known, differ: a 2.5, c 4.0",
     ]
+    assert notes_of([BARE]) == []
 
 
 def test_a_csv_file_has_the_numbers() -> None:
@@ -183,6 +188,7 @@ def test_a_csv_file_has_the_numbers() -> None:
     }  # fmt: skip
     assert {name: float(read[name]) for name in expected} == pytest.approx(expected)
     assert read["bits_per_pixel_error"] == read["device_memory"] == "" and read["bits_kind"] == "exact"
+    assert read["settings"] == "temperature 0.5 1.0, steps 3"
 
 
 def test_figures_have_a_point_a_run() -> None:
@@ -199,4 +205,8 @@ def test_figures_have_a_point_a_run() -> None:
     (axis,) = figure.axes
     assert [tuple(map(float, np.ravel(one.lines[0].get_xydata()))) for one in axis.containers] == [(0.125, 7.0), (0.125, 3.5)]
     assert axis.get_ylabel().startswith("FD-AlexNet (matched)")
+    colors = [(one.lines[0].get_color(), one.lines[0].get_marker()) for one in axis.containers]
+    assert colors[0][0] == colors[1][0] and colors[0][1] != colors[1][1]  # two runs of one system
+    styles = plots.styles_of([FULL, BARE] * 8)
+    assert len({tuple(one.values()) for one in styles}) == 16 and len({one["color"] for one in styles}) == 2
     assert plots.rate_distortion([BARE]) is plots.quality_time([BARE]) is None
