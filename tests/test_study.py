@@ -25,7 +25,9 @@ def test_every_system_gets_the_same_pictures_minutes_and_trials(study: ModuleTyp
     contenders = study.contenders(data)
     assert len({one.name for one in contenders}) == len(contenders) == 4
     for contender in contenders:
-        assert len(set(study.trials(contender))) == 5
+        samplers = study.sampler_trials(contender)
+        assert len(set(study.trials(contender))) == len(samplers) == len({str(one) for one in samplers}) == 5
+        assert samplers[0] == {}
         speeds = [0.1, 0.02][: len(contender.stages)]
         plans = study.plan(contender, study.Choice(2.0, 0.25 if len(speeds) > 1 else 1.0), 10.0, speeds, 7)
         seconds = [plan.training.steps * speed for plan, speed in zip(plans, speeds)]
@@ -51,13 +53,14 @@ def test_autoencoders_of_equal_configurations_are_shared(study: ModuleType, tmp_
 
 def test_the_table_has_means_over_seeds(study: ModuleType, tmp_path: Path) -> None:
     report = importlib.import_module("study_report")
-    names = "run,elements_mean,elements_unit,bits_per_pixel,parameters,samples_recognised"
-    lines = ["a_b_0,50,codes,1.0,1500000,", "a_b_1,50,codes,1.5,1500000,", "c_0,7.6,triples,,2500000,0.5"]
+    names = "run,elements_mean,elements_unit,bits_per_pixel,parameters,samples_recognised,samples_alexnet_FD-AlexNet"
+    lines = ["a_b_0,50,codes,1.0,1500000,,1.25", "a_b_1,50,codes,1.5,1500000,,1.25", "c_0,7.6,triples,,2500000,0.5,3"]
     (tmp_path / "comparison.csv").write_text("\n".join([names, *lines]) + "\n")
     with pytest.raises(ValueError, match="has 2 of a_b, 1 of c; each system must have as many runs"):
         report.read_rows(tmp_path)
     (tmp_path / "comparison.csv").write_text("\n".join([names, *lines, lines[-1].replace("c_0", "c_1")]) + "\n")
-    table = report.make_table(report.read_rows(tmp_path))
+    found = report.read_rows(tmp_path)
+    table = report.make_table(found, found)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert rows == [
         ["", "a_b", "c"],
@@ -65,6 +68,8 @@ def test_the_table_has_means_over_seeds(study: ModuleType, tmp_path: Path) -> No
         ["an element is one of", "codes", "triples"],
         ["elements of a picture", "50", "8"],
         ["bits per pixel of these elements", "1.250 ± 0.250", "-"],  # the standard deviation, 0.354, by the root of 2
+        ["FD-AlexNet of samples", "1.25", "3.00"],
+        ["the same with default settings", "1.25", "3.00"],
         ["samples recognised, %", "-", "50.0"],
         ["parameters, M", "1.50", "2.50"],
     ]
@@ -110,6 +115,12 @@ def test_bad_fields_are_a_line(study: ModuleType, fields: dict[str, float]) -> N
         study.run("train", "fashion", **fields)
 
 
+def test_fields_of_another_part_are_refused(study: ModuleType) -> None:
+    for command, fields in (("compare", {"systems": ("window",)}), ("train", {"defaults": True})):
+        with pytest.raises(ValueError, match="systems is for train, and defaults for compare"):
+            study.run(command, "fashion", **fields)
+
+
 @pytest.mark.slow
 def test_a_cell_is_made_again(
     study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -120,6 +131,7 @@ def test_a_cell_is_made_again(
     contender = study.Contender("toy", (dataclasses.replace(config, data=data),))
     monkeypatch.setattr(study, "contenders", lambda data: [contender])
     monkeypatch.setattr(study, "trials", lambda contender: [study.Choice(rate, 1.0) for rate in (0.5, 1.0)])
+    monkeypatch.setattr(study, "sampler_trials", lambda contender: [{}, {"temperature": 1e-3}])
     for name, value in {
         "HELD_OUT": {"landscapes": 8},
         "REFERENCES": {"landscapes": 20},
@@ -135,11 +147,17 @@ def test_a_cell_is_made_again(
         study.RESULTS.mkdir()
         study.speed("landscapes")
         study.write_report(study.RESULTS / "speed_landscapes.json", {"toy": [0.05]})  # of a quiet machine
-        for command in ("search", "train", "compare"):
+        for command in ("search", "train", "settings", "compare"):
             study.run(command, "landscapes", minutes=0.01, seeds=(0,))
+        study.run("compare", "landscapes", minutes=0.01, seeds=(0,), defaults=True)
         importlib.import_module("study_report").report("landscapes", 0.01)
         assert (study.RESULTS / "landscapes_0.01_minutes" / "samples.png").stat().st_size > 10_000
         assert "| elements of a picture | " in capsys.readouterr().out
         tables.append(json.loads((study.RESULTS / "landscapes_0.01_minutes" / "comparison.json").read_text()))
+        best = study.chosen_settings("landscapes", 0.01)["toy"]
+        assert tables[-1]["runs"][0]["settings"] == {name: [value] * 3 for name, value in best.items()}
+        trials = json.loads((study.RESULTS / "settings_landscapes_0.01_minutes.json").read_text())["trials"]
+        assert trials[0]["FD-AlexNet"] != trials[1]["FD-AlexNet"]
+        assert best == min(trials, key=lambda one: one["FD-AlexNet"])["settings"]
     rows = [{name: table["runs"][0][name] for name in ("fingerprint", "held_out", "samples")} for table in tables]
     assert rows[0] == rows[1]

@@ -18,6 +18,8 @@ from PIL import Image
 
 from dct_jax import load
 from dct_jax.commands import compare, main, measuring
+from dct_jax.commands.code_sampling import PriorSettings
+from dct_jax.commands.settings_file import read_settings
 from dct_jax.comparison import cost, held_out, representation, samples
 from dct_jax.comparison.measures import Elements, Uncertain
 from dct_jax.data.pictures import SeenPictures
@@ -113,15 +115,14 @@ def test_every_number_is_that_of_evaluate(runs: Runs, tmp_path: Path, capsys: py
 
 @needs_alexnet
 def test_other_settings_are_measured_for_themselves(runs: Runs, tmp_path: Path) -> None:
-    """1 is 1.0, and what does not depend on a sampler is measured once."""
+    """What does not depend on a sampler is measured once."""
     settings = tmp_path / "settings.json"
-    for temperature in (0.5, 1, 1.0):
+    for temperature in (0.5, 1):
         settings.write_text(json.dumps({runs.prior: {"temperature": temperature}}))
         run("compare", runs.prior, *SMALL, "--num", 4, "--settings", settings, "--out", tmp_path / str(temperature))
     (cold,), (warm,) = rows_of(tmp_path / "0.5"), rows_of(tmp_path / "1")
     assert (cold["settings"], warm["settings"]) == ({"temperature": 0.5}, {})  # 1 is the default
     assert cold["samples"] != warm["samples"] and cold["held_out"] == warm["held_out"]
-    assert [warm] == rows_of(tmp_path / "1.0")
     files = Counter(path.name.partition("-")[0] for path in Path(runs.prior, "comparison").iterdir())
     assert files == {"samples": 2 * 3, "cost": 2, "held_out": 1 + 1, "representation": 1}  # with their strips
 
@@ -387,6 +388,9 @@ def test_bad_input(runs: Runs, tmp_path: Path, refused: Refused, monkeypatch: py
     assert "data names no pictures" in refused("compare", runs.debug, "--split", "a")
     assert "data.source is 'nothing'" in refused("compare", runs.debug, "--data", "nothing", "--no-samples")
     assert "there are 3 fake pictures" in refused("compare", runs.debug, "--samples", 3)
+    (tmp_path / "good.json").write_text('{"a": {"temperature": 1, "top_k": [1, 2], "steps": 3}}')
+    good = read_settings(tmp_path / "good.json", ["a", "b"])["a"]
+    assert good == PriorSettings(temperature=(1.0,), top_k=(1, 2), steps=3) and isinstance(good.temperature[0], float)
     for text, message in BAD_SETTINGS:
         (tmp_path / "bad.json").write_text(text.replace("RUN", runs.debug), errors="surrogateescape")
         assert message in refused("compare", runs.debug, runs.vqvae, "--mixed", "--settings", tmp_path / "bad.json")

@@ -3,6 +3,7 @@ pictures take them."""
 
 import gzip
 import io
+import pickle
 import runpy
 import struct
 from collections import Counter
@@ -132,6 +133,7 @@ def test_preparing_refuses_an_existing_folder_of_that_name(tmp_path: Path) -> No
 def test_the_test_part_is_held_out(refused: Refused) -> None:
     training, held_out = open_sources(DataConfig(source="fashion", split="train", held_out_split="test"))
     assert (len(training), len(held_out)) == (10_000, 2_000)
+    assert (training.name, pickle.loads(pickle.dumps(held_out)).name) == ("fashion (train)", "fashion (test)")
     for split in ("test", ""):  # the latter is all
         with pytest.raises(ValueError, match="held-out pictures would be trained on"):
             open_sources(DataConfig(source="fashion", split=split, held_out_split="test"))
