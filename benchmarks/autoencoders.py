@@ -40,7 +40,7 @@ def main(experiment: str = "vqgan_landscapes_64", batch: int = 8, repeats: int =
     config = replace(config, training=replace(config.training, batch_size=batch))
     pictures = np.random.default_rng(0).integers(0, 256, (batch, *config.data.image_size, 3)).astype(np.uint8)
     floor = [sum(parts) for parts in zip(*(convolution_seconds(*one, repeats) for one in convolutions(config, batch)))]
-    figures = [peak_memory(), *machine_figures(), Figure("parameters", _parameters(config) / 1e6, "M")]
+    figures = [Figure("parameters", _parameters(config) / 1e6, "M")]
     figures.append(spread("convolutions alone, forward and backward", floor, "ms", 1e3))
     for name, one in variants(config).items():
         seconds = step_seconds(one, pictures, repeats)
@@ -53,15 +53,17 @@ def main(experiment: str = "vqgan_landscapes_64", batch: int = 8, repeats: int =
     figures.append(
         spread("codes of a picture", [x / batch for x in timings(lambda: encode(variables, pixels), repeats)], "ms", 1e3)
     )
-    report(figures, json)
+    report([peak_memory(), *machine_figures(), *figures], json)
 
 
 def variants(config: AutoencoderRunConfig) -> dict[str, AutoencoderRunConfig]:
-    """The configuration, and for a VQ-GAN those with less to compute."""
+    """The configuration; for a VQ-GAN one whose discriminator takes part from the first step, and
+    those with less to compute."""
     if not isinstance(config, VQGANConfig):
         return {"all": config}
-    plain = replace(config, loss=replace(config.loss, perceptual="none"))
-    return {"all": config, "without perceptual loss": plain}
+    whole, never = (replace(config, loss=replace(config.loss, adversarial_start=start)) for start in (0, config.training.steps))
+    plain = replace(never, loss=replace(never.loss, perceptual="none"))
+    return {"all": whole, "without the discriminator": never, "without it and perceptual loss": plain}
 
 
 def step_seconds(config: AutoencoderRunConfig, pictures: np.ndarray, repeats: int) -> list[float]:

@@ -50,7 +50,7 @@ def main(
         json: where to write the figures.
     """
     models = {"window": prior(window)}
-    for number, heat, share in zip(steps, _each(temperature, steps), _each(proportion, steps)):
+    for number, heat, share in zip(steps, _each(temperature, steps), _each(proportion, steps), strict=True):
         settings = {"steps": number, "min_steps": number, "temperature": heat, "proportion": share}
         models[f"SUNDAE, {number} steps, temperature {heat}, proportion {share}"] = prior(sundae).with_settings(settings)
     labels = range(max(1, models["window"].config.codes.num_classes))
@@ -93,6 +93,8 @@ def prior(run: str) -> TrainedCodePrior:
 
 
 def _each(values: tuple[float, ...], steps: tuple[int, ...]) -> Sequence[float]:
+    if len(values) not in (1, len(steps)):
+        raise ValueError(f"there are {len(values)} numbers for {len(steps)} steps; there must be one, or {len(steps)}")
     return values * len(steps) if len(values) == 1 else values
 
 

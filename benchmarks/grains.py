@@ -51,7 +51,7 @@ def main(
         codes, copies = model.reconstruct(resize_all(pictures, size))
         copies = resize_all(copies, (pictures.shape[1], pictures.shape[2]))
         batch_size = pictures_at_a_time(*pictures.shape[:3])
-        distance = compare_features(network, pictures, copies, batch_size)["FD-AlexNet"]
+        distances, _ = compare_features(network, pictures, copies, batch_size, np.arange(len(pictures)))
         k = model.config.quantizer.num_codes
         numbers = measure(pictures, copies, codes, k) | cast(AutoencoderStage, model.stage).describe_codes(codes)
         lengths = (codes < k).sum(axis=(1, 2))  # [N]; a DQ-VAE's grids have holes
@@ -59,7 +59,7 @@ def main(
         name = f"{Path(run).name} ({model.config.system})"
         figures += [
             Figure(f"{name}: PSNR", numbers["psnr"], "dB"),
-            Figure(f"{name}: FD-AlexNet", distance),
+            Figure(f"{name}: FD-AlexNet", distances["FD-AlexNet"]),
             Figure(
                 f"{name}: codes of a picture",
                 float(lengths.mean()),

@@ -20,3 +20,8 @@ def printable(text: str) -> str:
     """Returns text with escapes in place of what is not printable. Names of files and classes may
     hold bytes that are no UTF-8, new lines, and commands to a terminal."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def say_pictures(number: int, different: int, what: str = "pictures") -> str:
+    """Says how many pictures a set has, such as "9 pictures", or "9 crops of 4 pictures"."""
+    return f"{number} {what}" if different == number else f"{number} crops of {different} {what}"

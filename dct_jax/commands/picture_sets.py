@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dct_jax import plots
-from dct_jax.tables import align
+from dct_jax.tables import align, say_pictures
 
 if TYPE_CHECKING:
     from dct_jax.data.pictures import Pictures
@@ -46,8 +46,13 @@ def compare_sets(
         report[name] = {"pictures": len(pictures), **distances, "blockiness": edges}
     header = ("", *next(iter(report.values())))
     lines = [(name, str(row["pictures"]), *(f"{x:.3f}" for x in list(row.values())[1:])) for name, row in report.items()]
-    print(f"distances to the {real.count} training pictures, and steps across block borders by those inside blocks:\n")
+    known = say_pictures(real.count, real.different, "training pictures")
+    print(f"distances to the {known}, and steps across block borders by those inside blocks:\n")
     print(align([header, *lines]) + "\n")
+    for name, one in fakes.items():
+        report[name]["different"] = one.different
+        if one.different < one.count:
+            print(f"note: {name} are {say_pictures(one.count, one.different)}\n")
     return report
 
 

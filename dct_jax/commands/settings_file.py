@@ -64,5 +64,8 @@ def _read(name: str, value: Any, where: str) -> Any:
         what = "an integer" if number is int else "a number"
         several = ", or a list of numbers" if is_several else ""
         raise ValueError(f"{where}: {name} is {json.dumps(value)[:_SHOWN]}; it must be {what}{several}")
-    numbers = tuple(map(number, values))
+    try:
+        numbers = tuple(map(number, values))
+    except OverflowError:
+        raise ValueError(f"{where}: {name} is {json.dumps(value)[:_SHOWN]}; it is too large") from None
     return numbers if is_several else numbers[0]

@@ -5,12 +5,14 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 
 from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.comparison.measures import Cost, Training
@@ -34,8 +36,9 @@ def measure_cost(model: Trained, classes: int) -> Cost:
     alone = together = rate = None
     if isinstance(model, Prior):
         labels = range(max(classes, 1))
-        alone, _ = _time_samples(model, 1, labels)
-        seconds, elements = _time_samples(model, TOGETHER, labels)
+        with compiling_anew():
+            alone, _ = _time_samples(model, 1, labels)
+            seconds, elements = _time_samples(model, TOGETHER, labels)
         together, rate = seconds / TOGETHER, None if elements is None else elements / seconds
     return Cost(
         parameters=count_parameters(model),
@@ -47,6 +50,19 @@ def measure_cost(model: Trained, classes: int) -> Cost:
         memory=read_peak_memory(),
         device_memory=(jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
     )
+
+
+@contextmanager
+def compiling_anew() -> Iterator[None]:
+    """Lets JAX compile programs that the cache on disk has: memory is that of a process which
+    compiles, whichever run is the first of its configuration."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # or else it goes on as it began
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+        compilation_cache.reset_cache()
 
 
 def count_parameters(model: Trained) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dct_jax.comparison.measures import Distortion
 from dct_jax.data.pictures import Pictures
+from dct_jax.evaluation.crops import owners_of
 from dct_jax.evaluation.features.lpips_package import FILES
 from dct_jax.evaluation.prior import Prior
 from dct_jax.vq.findings import compare_pictures
@@ -29,7 +30,8 @@ def measure_prior_distortion(model: Prior, pictures: Pictures, batch_size: int) 
     copies = np.stack([model.reconstruct(one) for one in originals])
     # What is said of codes is not asked for here; a grid of one code stands in for them.
     codes = np.zeros((len(originals), 1, 1), np.int32)
-    return read_distortion(compare_pictures(np.stack(originals), copies, codes, 1, batch_size).numbers, len(originals))
+    owners = owners_of(pictures).tolist()
+    return read_distortion(compare_pictures(np.stack(originals), copies, codes, 1, batch_size, owners).numbers, len(originals))
 
 
 def read_distortion(numbers: Mapping[str, float], pictures: int) -> Distortion:

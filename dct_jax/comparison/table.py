@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dct_jax.comparison.measures import Measures, SampleSet, Training, Uncertain
-from dct_jax.tables import align
+from dct_jax.tables import align, say_pictures
 
 NONE = "-"
 _HOW_TO_READ = "\nA lower distance is nearer to real pictures. Compare `matched` with the floor: both are of as many pictures."
@@ -110,7 +110,7 @@ def flatten(row: Measures) -> dict[str, Any]:
             flat[f"{prefix}training_steps"] = training.steps
     cost = row.cost
     flat |= {"parameters": cost.parameters, "autoencoder_parameters": cost.inner_parameters}
-    flat |= {"seconds_alone": cost.seconds_alone, f"seconds_of_{cost.together}": cost.seconds_together}
+    flat |= {"seconds_alone": cost.seconds_alone, f"seconds_among_{cost.together}": cost.seconds_together}
     flat |= {"elements_per_second": cost.elements_per_second}
     return flat | {"memory": cost.memory, "device_memory": cost.device_memory}
 
@@ -127,7 +127,8 @@ def _held_out(rows: Sequence[Measures], is_mixed: bool) -> Cells:
         of_elements = (f"{one.mean:.1f}", f"{one.low:.0f}", f"{one.high:.0f}", one.unit) if one else (NONE,) * 4
         of_bits = (_pm(bits.per_picture, 1), _pm(bits.per_pixel, 4), bits.kind) if bits else (NONE,) * 3
         cells.append((row.system, *of_elements, *of_bits, *((row.data,) if is_mixed else ())))
-    title = f"held-out pictures ({rows[0].held_out.pictures}): the elements of a picture, and bits (mean +- standard error)"
+    counts = " or ".join(map(str, dict.fromkeys(row.held_out.pictures for row in rows)))
+    title = f"held-out pictures ({counts}): the elements of a picture, and bits (mean +- standard error)"
     return title, (*header, *(("data",) if is_mixed else ())), cells
 
 
@@ -154,14 +155,21 @@ def _samples_by(network: str) -> Callable[[Sequence[Measures], bool], Cells]:
         cells: list[tuple[str, ...]] = []
         for row in rows:
             cells.append(tuple(cell for one in measures for cell in _spread(spread_of(row.samples, network, one), one)))
-        sets = next(row.samples for row in rows if row.samples)
-        counts = sets[0].metrics[network]
-        seeds = ", ".join(str(one.seed) for one in sets)
-        title = f"{counts['fake']} samples against {counts['real']} training pictures by {network} features, seeds {seeds}"
-        title = f"{title} (mean +- standard error of the seeds){_HOW_TO_READ}\n{_OF_NEIGHBOURS}"
+        sets = {row.run: row.samples for row in rows if row.samples and network in row.samples[0].metrics}
+        counts = {run: _said_counts(one[0].metrics[network]) for run, one in sets.items()}
+        alike = len(set(counts.values())) == 1
+        of = next(iter(counts.values())) if alike else "; ".join(f"{run}: {said}" for run, said in counts.items())
+        seeds = ", ".join(str(one.seed) for one in next(iter(sets.values())))
+        title = (
+            f"{of}, by {network} features, seeds {seeds} (mean +- standard error of the seeds){_HOW_TO_READ}\n{_OF_NEIGHBOURS}"
+        )
         return title, tuple(x for one in measures for x in (one, *_beside(one))), cells
 
     return make
+
+
+def _said_counts(metrics: Mapping[str, Any]) -> str:
+    return f"{metrics['fake']} samples against {say_pictures(metrics['real'], metrics['different'], 'training pictures')}"
 
 
 def _recognition(rows: Sequence[Measures], _: bool) -> Cells:

@@ -57,6 +57,11 @@ class SeenPictures:
         self._source, self._reader, self._seed = source, config.reader(), config.seed
         self._pictures = held_out_pictures(len(source), self._num)
 
+    @property
+    def owners(self) -> list[int]:
+        """The place in the source of the picture that each one is a crop of."""
+        return self._pictures
+
     def __len__(self) -> int:
         return self._num
 

@@ -126,8 +126,11 @@ def kept_classifier(pictures: LabelledPictures, classes: int, cache: Path, epoch
         except ValueError as error:
             log.warning("%s is damaged (%s); the classifier is trained again", path, error)
     found = train_classifier(pictures, classes, epochs, seed)
-    with replacing(path) as temporary:
-        temporary.write_bytes(save({name: np.asarray(x) for name, x in flatten_dict(found.params, sep="/").items()}))
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(save({name: np.asarray(x) for name, x in flatten_dict(found.params, sep="/").items()}))
+    except (OSError, ValueError) as error:  # it is there; that it cannot be kept is no reason to lose it
+        log.warning("the classifier is not kept: %s", error)
     return found
 
 

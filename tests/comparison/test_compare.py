@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,6 +77,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Te
     monkeypatch.setattr(compare, "in_child", lambda function: function())
     monkeypatch.setattr(cost, "TOGETHER", 1)
     monkeypatch.setattr(cost, "CALLS", 1)
+    monkeypatch.setattr(cost, "compiling_anew", nullcontext)  # which takes its time
     monkeypatch.setenv("DCT_JAX_CACHE", str(tmp_path_factory.getbasetemp() / "cache_of_comparisons"))
     monkeypatch.delenv("DCT_JAX_INCEPTION", raising=False)
 
@@ -358,6 +360,7 @@ BAD_SETTINGS = (
     ("{", "bad.json is no JSON of settings: Expecting"),
     ("\udcff", "bad.json is no JSON of settings: 'utf-8' codec can't decode"),
     ('{"RUN": {"temperature": 1' + "0" * 5000 + "}}", "bad.json is no JSON of settings: Exceeds the limit"),
+    ('{"RUN": {"temperature": 1' + "0" * 400 + "}}", "it is too large"),
     ('{"RUN": {"steps": 1, "steps": 1}}', "bad.json is no JSON of settings: 'steps' stands there twice"),
     ("[" + " " * 2**20 + "]", "bad.json: this file has more than 1 MiB"),
     ("[" * 9999, "bad.json is nested too deeply"),

@@ -32,7 +32,7 @@ from dct_jax.comparison.table import flatten, make_tables, notes_of
 def sample_set(seed: int, distance: float) -> SampleSet:
     measures = {"FD-AlexNet": {"value": distance, "matched": distance + 1, "floor": 1.5}}
     measures |= {"precision": {"value": distance / 10, "matched": 0.0, "floor": 0.75}}
-    return SampleSet(seed, {"alexnet": {"measures": measures, "fake": 20, "real": 99}}, distance / 20)
+    return SampleSet(seed, {"alexnet": {"measures": measures, "fake": 20, "real": 99, "different": 99}}, distance / 20)
 
 
 BITS = Bits("exact", Uncertain(100.0, 2.0), Uncertain(0.5, None))
@@ -152,9 +152,19 @@ def test_tables_fit_into_a_terminal_and_say_all() -> None:
     assert cells[5] == ["dq_transformer_fashion", "300", "2.5", "9,600", "7", "0.2", "8"]
     assert cells[6] == ["b", "linear", *"-" * 7]
     assert cells[10] == ["b", "5", "-", "-", "-", "-", "7"]
-    assert "20 samples against 99 training pictures by alexnet features, seeds 3, 5" in text
+    assert "20 samples against 99 training pictures, by alexnet features, seeds 3, 5" in text
     assert "fashion, 28 x 28" not in text and "fashion, 28 x 28" in make_tables(rows, True)[0]
     assert len(make_tables([BARE], False)) == 3  # what no run has makes no table
+
+
+def test_counts_that_differ_are_told() -> None:
+    """The first run's once stood above all rows."""
+    few = sample_set(3, 4.0)
+    few.metrics["alexnet"].update(real=90, different=9)
+    rows = [FULL, dataclasses.replace(FULL, run="c", samples=(few,), held_out=dataclasses.replace(FULL.held_out, pictures=4))]
+    text = "\n".join(make_tables(rows, True))
+    assert "held-out pictures (7 or 4): " in text
+    assert "a: 20 samples against 99 training pictures; c: 20 samples against 90 crops of 9 training pictures, by" in text
 
 
 def test_minutes_that_differ_much_are_told() -> None:
@@ -184,7 +194,7 @@ def test_a_csv_file_has_the_numbers() -> None:
         "samples_alexnet_FD-AlexNet_floor": 1.5, "samples_alexnet_FD-AlexNet_matched": 7,
         "samples_recognised": 0.3, "held_out_recognised": 0.875,
         "coded_recognised": 0.75, "training_minutes": 2.5, "training_pictures": 9600, "parameters": 1234567,
-        "autoencoder_parameters": 2000, "seconds_alone": 0.5, "seconds_of_64": 0.125, "elements_per_second": 98,
+        "autoencoder_parameters": 2000, "seconds_alone": 0.5, "seconds_among_64": 0.125, "elements_per_second": 98,
     }  # fmt: skip
     assert {name: float(read[name]) for name in expected} == pytest.approx(expected)
     assert read["bits_per_pixel_error"] == read["device_memory"] == "" and read["bits_kind"] == "exact"
@@ -205,6 +215,7 @@ def test_figures_have_a_point_a_run() -> None:
     (axis,) = figure.axes
     assert [tuple(map(float, np.ravel(one.lines[0].get_xydata()))) for one in axis.containers] == [(0.125, 7.0), (0.125, 3.5)]
     assert axis.get_ylabel().startswith("FD-AlexNet (matched)")
+    assert [one.get_text() for one in axis.texts] == ["real pictures"]
     colors = [(one.lines[0].get_color(), one.lines[0].get_marker()) for one in axis.containers]
     assert colors[0][0] == colors[1][0] and colors[0][1] != colors[1][1]  # two runs of one system
     styles = plots.styles_of([FULL, BARE] * 8)

@@ -52,10 +52,14 @@ def test_a_classifier_is_trained_once(tmp_path: Path, monkeypatch: pytest.Monkey
     damaged = kept_classifier(pictures, 2, tmp_path, 2, 5)
     assert len(trained) == 6
     jax.tree.map(np.testing.assert_array_equal, damaged.params, first.params)
+    (tmp_path / "file").write_text("no folder")
+    kept = kept_classifier(pictures, 2, tmp_path / "file", 2, 5)  # which once was lost
+    jax.tree.map(np.testing.assert_array_equal, kept.params, first.params)
+    (tmp_path / "file").unlink()
     (tmp_path / "other").mkdir()
     fewer = kept_classifier(pictures, 3, tmp_path / "other", 2, 5)
     (path,) = (tmp_path / "other").iterdir()
     for name in tmp_path.glob("*.safetensors"):
         name.write_bytes(path.read_bytes())  # a file of three classes has other arrays
     assert kept_classifier(pictures, 2, tmp_path, 2, 5).network.classes == 2 and fewer.network.classes == 3
-    assert len(trained) == 8
+    assert len(trained) == 9

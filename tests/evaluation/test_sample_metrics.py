@@ -218,7 +218,7 @@ def test_few_pictures_are_noted_or_refused(network: CountingNetwork) -> None:
 
 def test_a_result_becomes_json_and_a_table() -> None:
     measures = Measure("FID", 12.3456, 14.5, 2.25), Measure("precision", 0.5, 0.25, 0.75)
-    metrics = SampleMetrics("inception", "0123456789", 100, 50, 50, 50, 3, 50, 50, measures, ("mind the gap",))
+    metrics = SampleMetrics("inception", "0123456789", 100, 50, 100, 50, 50, 3, 50, 50, measures, ("mind the gap",))
     read = json.loads(json.dumps(metrics.to_dict()))
     assert read["measures"]["FID"] == {"value": 12.3456, "matched": 14.5, "floor": 2.25}
     assert read["real"] == 100

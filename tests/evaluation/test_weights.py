@@ -77,6 +77,22 @@ def test_damage_gives_one_line_or_other_numbers(kind: str) -> None:
     assert refused > 30
 
 
+def test_dictionaries_that_share_one_are_refused_soon(tmp_path: Path) -> None:
+    """Eight levels of eight names, with nothing at their end, once were walked for hours."""
+    tree: dict[str, Any] = {}
+    for _ in range(8):
+        tree = dict.fromkeys("abcdefgh", tree)
+    (tmp_path / "weights.ckpt").write_bytes(pickle.dumps(tree, 2))
+    with pytest.raises(ValueError, match="it has more than 1000 names"):
+        read_arrays(tmp_path / "weights.ckpt")
+    deep: dict[str, Any] = {}
+    for _ in range(20):
+        deep = {"": deep or 1}
+    (tmp_path / "weights.ckpt").write_bytes(pickle.dumps(deep, 2))
+    with pytest.raises(ValueError, match="too many levels"):
+        read_arrays(tmp_path / "weights.ckpt")
+
+
 HARMFUL: dict[str, Callable[[Path], bytes]] = {
     "os.system": lambda harm: name("os", "system") + pair(text(f"echo harm > {harm}")) + b"R.",
     "builtins.eval": lambda harm: name("builtins", "eval") + pair(text(f"open('{harm}', 'w')")) + b"R.",

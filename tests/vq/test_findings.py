@@ -57,12 +57,12 @@ def test_a_half_is_compared_with_the_other_half() -> None:
     of copies is known. Copies belong to their pictures: equal ones are as far from the other half
     as these are, and no distance from them at all."""
     pictures, network = random_pictures(40), mean_colours()
-    equal = compare_features(network, pictures, pictures, 7)
-    assert list(equal) == ["FD", "FD_matched", "FD_floor"]
+    equal, half_count = compare_features(network, pictures, pictures, 7, np.arange(40))
+    assert list(equal) == ["FD", "FD_matched", "FD_floor"] and half_count == 20
     assert equal["FD"] == pytest.approx(0, abs=1e-6)
     assert equal["FD_matched"] == pytest.approx(equal["FD_floor"], rel=1e-9) and equal["FD_floor"] > 1
 
-    brighter = compare_features(network, pictures, pictures + np.uint8(20), 40)
+    brighter, _ = compare_features(network, pictures, pictures + np.uint8(20), 40, np.arange(40))
     assert brighter["FD_floor"] == pytest.approx(equal["FD_floor"], rel=1e-6)
     assert brighter["FD"] == pytest.approx(3 * 20**2, rel=1e-4)
 

@@ -9,7 +9,7 @@ import numpy as np
 from dct_jax.storage.files import read_limited
 from dct_jax.storage.restricted_pickle import Named, Unpickler, reason
 
-_MOST_NAMES = 1000
+_MOST_NAMES, _MOST_LEVELS = 1000, 8
 _TYPES = {f"{order}{kind}": np.dtype(f"<{kind}") for order in ("", "<") for kind in ("f2", "f4", "f8", "i8")}
 
 
@@ -48,16 +48,24 @@ def _names() -> dict[Named, Any]:
     return {(m, "_reconstruct"): Array for m in modules} | {("numpy", "ndarray"): None, ("numpy", "dtype"): DType}
 
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+def _flatten(tree: Any) -> dict[str, Any]:
+    """Returns the leaves of nested dictionaries by their paths."""
     if not isinstance(tree, dict):
-        return {prefix: tree}
+        return {"": tree}
     flat: dict[str, Any] = {}
-    for name, branch in tree.items():
-        if not isinstance(name, str) or prefix.count("/") > 8:
-            raise ValueError("it has other names than text, or too many levels")
-        flat |= _flatten(branch, f"{prefix}/{name}" if prefix else name)
-        if len(flat) > _MOST_NAMES:  # a dictionary can stand in many places of a small file
-            raise ValueError(f"it has more than {_MOST_NAMES} names")
+    waiting, seen = [("", 0, tree)], 0
+    while waiting:
+        prefix, level, branch = waiting.pop()
+        for name, one in branch.items():
+            if not isinstance(name, str) or level > _MOST_LEVELS:
+                raise ValueError("it has other names than text, or too many levels")
+            if (seen := seen + 1) > _MOST_NAMES:  # a dictionary can stand in many places of a small file
+                raise ValueError(f"it has more than {_MOST_NAMES} names")
+            path = f"{prefix}/{name}" if prefix else name
+            if isinstance(one, dict):
+                waiting.append((path, level + 1, one))
+            else:
+                flat[path] = one
     return flat
 
 
