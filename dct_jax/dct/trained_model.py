@@ -265,6 +265,10 @@ class TrainedModel(Trained):
             raise ValueError(f"labels are {given.tolist()}; there must be {len(lists)} from 0 to {self._last_label}")
         for i, sparse in enumerate(lists):
             self.check_codec(sparse.codec, f"list {i}")
+            try:
+                self.check_size(sparse.size)
+            except ValueError as error:
+                raise ValueError(f"list {i}: {error}") from None
         return list_log_prob(self.network, self.variables, lists, given)._asdict()
 
     def blank(self, size: tuple[int, int], quality: int | None = None) -> SparseDCT:

@@ -13,6 +13,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from flax.linen.module import InterceptorContext
 
 from dct_jax import kernels
@@ -26,7 +27,9 @@ def apply_to_few_rows(model: nn.Module, params: Any) -> Callable[..., Any]:
     """
     if jax.default_backend() != "cpu":
         return partial(model.apply, params)
-    arrange, multiply = (kernels.pack, _multiply_packed) if kernels.use_kernels() else (_transpose, _multiply_transposed)
+    is_double = any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(params))  # packed kernels are float32
+    packs = kernels.use_kernels() and not is_double
+    arrange, multiply = (kernels.pack, _multiply_packed) if packs else (_transpose, _multiply_transposed)
 
     def arrange_leaf(path: Any, leaf: jax.Array) -> jax.Array:
         """Arranges kernels, and leaves the rest. XLA leaves out what the loop does not use."""

@@ -56,10 +56,25 @@ def test_bad_arguments_are_named(model: dct_jax.TrainedModel) -> None:
     with pytest.raises(ValueError, match="label is 1; the model has 0 classes"):
         model.sample(1, label=1)
     sparse = model.codec.encode(np.zeros((16, 24, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"list 1: the list's grid is \(4, 6\) blocks; it must fit into \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"list 1: the size is 16 x 24 pixels; this model samples images of up to 16 x 16"):
         model.log_prob([model.codec.encode(np.zeros((16, 16, 3), np.uint8)), sparse])
     with pytest.raises(ValueError, match="the size is 16 x 17 pixels; this model samples images of up to 16 x 16"):
         model.sample(1, size=(16, 17))
+    small = model.codec.encode(np.zeros((8, 12, 3), np.uint8))
+    with pytest.raises(ValueError, match="list 0: the size is 8 x 12 pixels; this model has seen images of 16 x 16 alone"):
+        model.log_prob([small])
+    assert list(model.sample_from([])) == []  # which once was an UnboundLocalError
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_samples_in_the_64_bit_mode(model: dct_jax.TrainedModel, dtype: str) -> None:
+    """Indices and zeros have other types there, and a loop refused them."""
+    plain = model.sample(2, seed=3)
+    with jax.enable_x64(True):
+        lists = model.with_dtype(dtype).sample(2, seed=3)
+    assert (lists == plain) or dtype == "float64"
+    assert all(model.codec.decode(one).shape == (16, 16, 3) for one in lists)
 
 
 def test_sizes_are_drawn_from_those_of_the_training_pictures_or_given(model: dct_jax.TrainedModel) -> None:

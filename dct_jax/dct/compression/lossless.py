@@ -14,6 +14,7 @@ from typing import TypeVar
 import jax
 
 from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.codec.jpeg import LARGEST_SIDE
 from dct_jax.codec.sparse import MAX_PIXELS
 from dct_jax.dct.compression.decisions import all_log_odds, round_all
 from dct_jax.dct.compression.double import double_network
@@ -64,7 +65,7 @@ def compress(model: TrainedModel, pictures: Sequence[SparseDCT | bytes], labels:
     if labels is not None and len(labels) != len(pictures):
         raise ValueError(f"there are {len(pictures)} pictures and {len(labels)} labels; each picture needs one")
     lists = (_list(model, one, number) for number, one in enumerate(pictures))
-    return _in_order(compress_many(model, lists, labels or itertools.repeat(0)))
+    return _in_order(compress_many(model, lists, itertools.repeat(0) if labels is None else labels))
 
 
 def decompress(model: TrainedModel, files: Sequence[bytes]) -> list[SparseDCT]:
@@ -179,6 +180,8 @@ class _Opened:
 
 def _tiling(model: TrainedModel, size: tuple[int, int], codec: DCTCodec) -> Tiling:
     data = model.config.data
+    if max(size) > LARGEST_SIDE:  # there would be millions of tiles
+        raise ValueError(f"the picture has {size[0]} x {size[1]} pixels; it must have at most {LARGEST_SIDE} on a side")
     return tile_picture(size, data.image_size, codec, one_size=data.fit == "crop")
 
 
@@ -252,12 +255,13 @@ def _readings(files: dict[int, _Opened]) -> Iterator[Reading]:
     """Yields the groups of files. Those of files that are no more there, as another group failed,
     are left out."""
     for number, file in list(files.items()):
-        sizes, stream = file.tiling.sizes(), file.stream
+        tiling, stream = file.tiling, file.stream
         for i, group in enumerate(stream.groups):
             if number not in files:
                 break
             reader: SymbolReader = PathReader(group.words, group.hints) if stream.version >= 3 else WeightReader(group.words)
-            blanks = [SparseDCT.empty(size, file.codec) for size in sizes[i * GROUP : (i + 1) * GROUP]]
+            tiles = range(i * GROUP, min((i + 1) * GROUP, tiling.count))
+            blanks = [SparseDCT.empty(tiling.size(tile), file.codec) for tile in tiles]
             yield Reading(number, i, reader, blanks, stream.label)
 
 

@@ -35,9 +35,10 @@ class Tiling:
         """Returns T."""
         return len(self.heights) * len(self.widths)
 
-    def sizes(self) -> list[tuple[int, int]]:
-        """Returns (H, W) of each tile's list in pixels, T of them."""
-        return [(height, width) for height in self.heights for width in self.widths]
+    def size(self, number: int) -> tuple[int, int]:
+        """Returns (H, W) of a tile's list in pixels."""
+        down, along = divmod(number, len(self.widths))
+        return self.heights[down], self.widths[along]
 
 
 def tile_picture(picture: tuple[int, int], canvas: tuple[int, int], codec: DCTCodec, one_size: bool) -> Tiling:
@@ -76,7 +77,8 @@ def cut(sparse: SparseDCT, tiling: Tiling) -> list[SparseDCT]:
     """Returns the lists of the T tiles of a valid list's picture."""
     row, col = np.divmod(sparse.positions, sparse.grid[1])  # [L] each
     (down, row), (along, col) = (np.divmod(x, blocks) for x, blocks in zip((row, col), tiling.blocks))
-    tile, sizes = down * len(tiling.widths) + along, tiling.sizes()  # [L]
+    tile = down * len(tiling.widths) + along  # [L]
+    sizes = [tiling.size(number) for number in range(tiling.count)]
     widths = np.array([sparse.codec.grid(size)[1] for size in sizes])  # [T]
     order = np.argsort(tile, kind="stable")  # within a tile it is that of the list
     ends = np.cumsum(np.bincount(tile, minlength=len(sizes)))[:-1]

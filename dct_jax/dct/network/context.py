@@ -97,7 +97,8 @@ class PositionContext(nn.Module):
         is_lower = np.tile(v.rank[low] < v.rank[: v.num_channels, None], (1, 2))  # [C, 2 E]
         weights = self.param("lower", normal(0.02), (v.num_channels, POSITION_NUMBERS, 2 * len(low)))
         weights = jnp.where(is_lower[:, None], weights, 0)
-        if rows.size < v.num_channels:
+        # A step of a sampler has one element a list, whatever the batch; so has its arithmetic.
+        if rows.shape[1] == 1 or rows.size < v.num_channels:
             return jnp.einsum("BSHE,BEP->BSHP", weights[rows], planes)
         batch, _, positions = planes.shape
         planes = planes.swapaxes(0, 1).reshape(2 * len(low), -1).astype(self.precision.operands)  # [2 E, B P]

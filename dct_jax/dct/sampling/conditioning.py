@@ -64,7 +64,8 @@ def bands(sparse: SparseDCT, keep: int) -> Prefix:
 
 
 def small_picture(small: np.ndarray, codec: DCTCodec, size: tuple[int, int]) -> Prefix:
-    """Turns a picture at 1/B of its size into the DCs of a sample (docs/method.md, section 5).
+    """Turns a picture at 1/B of its size into the DCs of a sample ("Given beginnings" in
+    docs/method.md).
 
     Args:
         small: uint8 [h, w, 3].

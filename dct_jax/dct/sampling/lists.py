@@ -92,6 +92,7 @@ def sample_lists(
     step = functools.partial(_advance, model, params, seed, policy, longest)
     waiting = iter([Sample(start, start.given, SymbolNats(0.0, 0.0, 0.0)) for start in starts])
     ready: list[Sample] = []
+    newcomers: list[Sample] = []
     growing: list[Sample | None] = [None] * rows
     while True:
         if len(ready) < growing.count(None) and (newcomers := list(itertools.islice(waiting, rows))):

@@ -114,7 +114,7 @@ def sample_chunk(
     is_known = jnp.arange(size) < given  # [B, C]
     channels = jnp.where(is_known, targets.channels, stop)
     positions, values = (jnp.where(is_known, x, 0) for x in targets[1:])
-    nothing = SampledChunk(channels, positions, values, SymbolNats(*[jnp.zeros((batch, size))] * 3))
+    nothing = SampledChunk(channels, positions, values, SymbolNats(*[jnp.zeros((batch, size), jnp.float32)] * 3))
     last = Triples(*(jax.lax.dynamic_slice_in_dim(x, config.overlap + first, 1, 1) for x in elements))
     fixed = _Fixed(encoding, targets, given, until, next_rank, keys)
 
@@ -148,8 +148,9 @@ def _sample_element(model: DCTransformer, apply: Callable[..., Any], policy: Pol
         under the model, [B, 1]."""
         mixed, own = guidance.mix(logits)  # [B, N] each
         keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, loop.step), symbol))(fixed.keys)
-        sampled = jax.vmap(jax.random.categorical)(keys, of(mixed))[:, None]  # [B, 1]
-        return sampled, jnp.take_along_axis(jax.nn.log_softmax(own), sampled, axis=-1)
+        sampled = jax.vmap(jax.random.categorical)(keys, of(mixed))[:, None].astype(jnp.int32)  # [B, 1]
+        nats = jnp.take_along_axis(jax.nn.log_softmax(own), sampled, axis=-1)
+        return sampled, nats.astype(jnp.float32)  # JAX's 64-bit mode has other types
 
     logits, stream, channel_caches = apply(last, encoding, Window(caches.channel, index), method="predict_channel")
     logits = jnp.where(rank >= guidance.repeat(fixed.next_rank)[..., None], logits, IMPOSSIBLE)

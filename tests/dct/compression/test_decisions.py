@@ -46,6 +46,18 @@ def toys(rng: np.random.Generator, alphabet: int, symbols: int = 40) -> tuple[np
     return logits, chosen
 
 
+def test_many_unlikely_decisions_come_back() -> None:
+    """Each costs the coder less than its probability says. A right file was refused after some 700,
+    as if more had been read than its words can hold."""
+    log_odds = np.full(2000, -14.0)
+    words, hints = write_paths(np.ones(2000, np.int32), log_odds, 2**-24)
+    steps, _ = round_path(log_odds, 2**-24)
+    reader = PathReader(words, hints)
+    assert [reader.read(np.array([[one, one]], np.int16)) for one in steps] == [1] * 2000
+    forever = PathReader(words[:9])
+    assert None in [forever.read(np.array([[one, one]], np.int16)) for one in steps]
+
+
 @pytest.mark.parametrize("alphabet", [1, 2, 3, 7, 8, 9, 33])
 def test_probabilities_of_paths_multiply_to_those_of_symbols(alphabet: int) -> None:
     """By enumeration: the parallel pass and the tree of all decisions, against softmax."""

@@ -302,8 +302,15 @@ def test_bits_that_are_no_symbol_are_refused(model: TrainedModel) -> None:
             decompress(model, [data])
 
 
+def test_sides_that_no_picture_has_are_refused_before_there_are_tiles(model: TrainedModel) -> None:
+    """A file of 23 bytes once made lists of millions of heights."""
+    stream = Stream(short(model.fingerprint), (2**28, 1), 0, None, 0, 24, (Group(np.zeros(1, np.uint32)),))
+    with pytest.raises(ValueError, match="the picture has 268435456 x 1 pixels; it must have at most 65500 on a side"):
+        decompress(model, [stream.to_bytes()])
+
+
 def test_other_models_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
-    data, other = compress(model, [lists[1]]), toy(seed=1)
+    data, other = compress(model, [lists[1]], np.zeros(1, int)), toy(seed=1)  # labels may be an array
     with pytest.raises(ValueError, match="compressed with another model"):
         decompress(other, data)
     assert toy().fingerprint == model.fingerprint != other.fingerprint

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -99,6 +100,22 @@ def test_the_chances_of_positions_and_of_none_add_up_to_1(vocabulary: Vocabulary
             assert 0 < chance < 1
             nobody *= 1 - chance
         assert np.exp(row[possible]).sum() + nobody == pytest.approx(1, abs=1e-5)
+
+
+def test_one_element_a_list_is_judged_alike_in_a_batch_of_any_size() -> None:
+    """A sampler's batch of 192 rows or more once had bfloat16 operands where smaller ones have
+    float32, and other samples."""
+    vocabulary = Vocabulary(4, (4, 6), 3, "4:2:0", "banded")
+    rng = np.random.default_rng(3)
+    batch = vocabulary.num_channels + 1
+    sparse = random_list(rng, vocabulary, 40)
+    module = PositionContext(vocabulary, Precision(np.dtype("float32"), jnp.dtype("bfloat16")))
+    one = [x[None, None] for x in (sparse.channels[9], sparse.channels[8], sparse.positions[8])]
+    args = [image_of(sparse, vocabulary), *one, np.ones((1, 1, vocabulary.num_positions), bool)]
+    params = randomised(jax.eval_shape(module.init, jax.random.key(0), *args), rng)
+    alone = np.asarray(module.apply(params, *args))
+    together = np.asarray(module.apply(params, *(np.repeat(x, batch, axis=0) for x in args)))
+    np.testing.assert_allclose(together, np.repeat(alone, batch, axis=0), rtol=1e-5, atol=1e-5)
 
 
 def randomised(shapes: Any, rng: np.random.Generator) -> Any:
