@@ -162,7 +162,8 @@ def test_a_request_that_does_not_go_on_and_uploads_without_end(tmp_path: Path) -
         monkeypatch.setattr(demo_guard, "SLOWEST", 0.1)
         assert asyncio.run(answered("/x", body=b"{", more_body=True)) == 408
     assert asyncio.run(answered("/x", body=b"{", more_body=False)) == 500
-    assert asyncio.run(answered("/gradio_api/upload", body=b"", more_body=False)) == 507
+    for path in ("upload", "queue/join"):
+        assert asyncio.run(answered(f"/gradio_api/{path}", body=b"", more_body=False)) == 507
 
 
 @needs_browser

@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ log = logging.getLogger(__name__)
 LARGEST_BODY = 9 * 2**20
 """Bytes of a request: the largest file, and a form around it."""
 
-MOST_KEPT = 2**28
-"""Bytes of uploads and results that are kept at a time."""
+MOST_KEPT = 2**30
+"""Bytes of uploads and results that are kept at a time. A request leaves about 25 pictures."""
+
+GROWING = ("/upload", "/queue/join")
+"""Ends of the paths of requests that leave files."""
 
 SLOWEST = 20.0
 """Seconds to wait for the next part of a request's body."""
@@ -74,10 +78,17 @@ class Guard:
         length = headers.get(b"content-length", "0")
         if not length.isdecimal() or len(length) > 18 or int(length) > LARGEST_BODY:
             raise Refusal(413, f"this request has more than {LARGEST_BODY >> 20} MiB")
-        if scope.get("method") == "POST" and scope["path"].endswith("/upload"):
-            kept = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
-            if kept > MOST_KEPT:
-                raise Refusal(507, "too many uploads are kept; they are removed after an hour")
+        if scope.get("method") == "POST" and scope["path"].endswith(GROWING) and _size(self._folder) > MOST_KEPT:
+            raise Refusal(507, "too many pictures are kept; they are removed after an hour")
+
+
+def _size(folder: Path) -> int:
+    """Adds up the bytes of files in a folder, some of which may be removed meanwhile."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size
 
 
 def _is_address(name: str) -> bool:
