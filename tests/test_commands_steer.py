@@ -183,8 +183,11 @@ def test_continuing_keeps_what_it_says(run: Path, folder: Path, tmp_path: Path, 
 
 
 def test_continuing_a_file_that_ends_early(run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(x) for x in ("continue", run, folder / "cut.jpg", "--num", "2", "--out", tmp_path)]) == 0
-    assert "given are 3 of 192 channels" in capsys.readouterr().out
+    file = tmp_path / "c\x1b[2J\udcffut.jpg"
+    file.write_bytes((folder / "cut.jpg").read_bytes())
+    assert main([str(x) for x in ("continue", run, file, "--num", "2", "--out", tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "given are 3 of 192 channels" in said and said.startswith("c\\x1b[2J\\udcffut.jpg: scans")
     assert all(line["given"] > 0 for line in manifest(tmp_path))
 
 
@@ -201,6 +204,7 @@ def test_what_cannot_be_sampled_is_refused_in_a_line(run: Path, luma_first: Path
     assert "must have 4 x 4, one for each block" in refused("upsample", run, photo, "--size", 32, 32)
     assert "upsample takes small pictures" in refused("upsample", run)
     assert "upsample takes small pictures" in refused("upsample", run, small, "--held-out", 2)
+    assert "--own-data opens the held-out pictures of the run" in refused("upsample", run, small, "--own-data")
     assert "held_out is -1; it must be 0 or more" in refused("upsample", run, "--held-out", -1)
     assert "upsample takes small pictures" in refused("upsample", run, small, "--from-large", photo)
     assert "crop the picture to that aspect" in refused("upsample", run, "--from-large", wide)

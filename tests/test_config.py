@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dct_jax.codec import DCTCodec
-from dct_jax.config import DataConfig, RunConfig, TrainingConfig, changed_fields
+from dct_jax.config import DataConfig, RunConfig, TrainingConfig, changed_fields, read_sizes
 from dct_jax.dct.config import DCTConfig, ModelConfig
 from dct_jax.systems import SYSTEMS
 
@@ -247,6 +247,7 @@ def test_hidden_classes_need_classes() -> None:
         ("model", "encoder", [0] * 10**4),
         ("model", "value_decoder", [10**9]),
         ("data", "image_size", [10**5, 10**5]),
+        ("data", "held_out_crops", 2**20 + 1),
     ],
 )
 def test_sizes_are_bounded_before_memory_is_taken_for_them(room: str, field: str, value: Any) -> None:
@@ -255,3 +256,14 @@ def test_sizes_are_bounded_before_memory_is_taken_for_them(room: str, field: str
     values[room][field] = value
     with pytest.raises(ValueError, match=rf"{room}.{field} is .* it must be .*\d"):
         DCTConfig.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[], {}, 3, [[1, 2]], [{}], [[1, 2, 0]], [[1, 2, 1.5]], [[1, 2, True]], [[1, 2, 2**31 + 1]], [[1, 10**400, 1]]],
+    ids=str,
+)
+def test_sizes_of_pictures_are_numbers_that_samplers_can_take(sizes: Any) -> None:
+    with pytest.raises(ValueError, match="not lists of height, width and count"):
+        read_sizes(sizes)
+    assert read_sizes([[1, 2, 3], [2**31, 5, 6]]) == ((1, 2, 3), (2**31, 5, 6))

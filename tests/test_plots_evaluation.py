@@ -9,6 +9,8 @@ from dct_jax.dct.breakdown import Bits
 from dct_jax.dct.plots.likelihood import bits_figure
 from dct_jax.dct.plots.training import minutes_of, training_curve
 from dct_jax.evaluation.estimate import Estimate
+from dct_jax.storage.files import read_limited
+from dct_jax.training import metrics_log
 from dct_jax.training.metrics_log import read_records
 
 
@@ -36,6 +38,33 @@ def test_the_curve_has_a_point_for_each_evaluation_and_a_line_for_each_coder() -
     assert set(coder.get_ydata()) == {1.8}
     values = {line.get_label(): line.get_ydata().tolist() for line in right.lines}
     assert values == {"value": [4.0, 3.0], "position": [3.0, 2.0], "channel": [5.0, 1.0]}
+
+
+DAMAGE = (
+    '"held_out": {"bits_per_pixel": 1' + "0" * 400 + "}",
+    '"held_out": {"bits_per_pixel": [1]}',
+    '"seconds": 1' + "0" * 400,
+    '"seconds": Infinity',
+    '"step": NaN',
+)
+
+
+def test_a_damaged_line_leaves_the_curve_without_a_point(tmp_path: Path) -> None:
+    lines = ('"held_out": {}', '"held_out": 3', '"held_out": {"bits_per_pixel": NaN}', '"nats_per_triple": 3', *DAMAGE)
+    (tmp_path / "metrics.jsonl").write_text("".join(f'{{"step": 1, "seconds": 60, {line}}}\n' for line in lines))
+    records = read_records(tmp_path / "metrics.jsonl")
+    assert len(records) == len(lines) - len(DAMAGE)
+    figure = training_curve(records, [])
+    figure.savefig(tmp_path / "curve.png", dpi=20)
+    assert not np.isfinite(figure.axes[0].lines[0].get_ydata()).any()
+    training_curve(records[:1], [])  # no point at all
+
+
+def test_a_file_of_records_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_log, "read_limited", lambda path: read_limited(path, 2**10))
+    (tmp_path / "metrics.jsonl").write_text(" " * 2**10 + "\n")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: this file has more than 1 KiB"):
+        read_records(tmp_path / "metrics.jsonl")
 
 
 @pytest.mark.parametrize("error", [0.25, float("nan")])

@@ -1,6 +1,5 @@
 """The commands of `python -m dct_jax`: each reads arguments, calls the library and reports."""
 
-import logging
 import math
 import os
 import signal
@@ -29,7 +28,7 @@ from dct_jax.commands import (
     thresholds,
     train,
 )
-from dct_jax.commands.arguments import say
+from dct_jax.commands.arguments import NO_BACKEND, say, set_up_logging
 from dct_jax.storage.caches import keep_programs
 from dct_jax.tables import printable
 
@@ -99,10 +98,7 @@ def main(args: Sequence[str]) -> int:
     Raises:
         SystemExit: with that code at SIGTERM, if a command does not return it itself.
     """
-    logging.basicConfig(level=logging.WARNING)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(_Printable())
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    set_up_logging()
     try:
         if not args or args[0] in ("-h", "--help"):
             return say(*USAGE.splitlines())
@@ -125,7 +121,7 @@ def main(args: Sequence[str]) -> int:
         print(f"dct_jax: {printable(str(error))}", file=sys.stderr)
         return 2
     except RuntimeError as error:
-        if "nable to initialize backend" not in str(error):
+        if NO_BACKEND not in str(error):
             raise
         kind = os.environ.get("JAX_PLATFORMS", "")
         print(
@@ -162,13 +158,6 @@ def _tidy_end() -> Iterator[None]:
     finally:
         if is_ours:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-class _Printable(logging.Formatter):
-    """Writes the message alone, in one line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(record.getMessage())
 
 
 def entry() -> NoReturn:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from dct_jax.storage.files import replacing
 from dct_jax.tables import printable
 
 Command = TypeVar("Command")
+
+NO_BACKEND = "nable to initialize backend"
+"""Stands in the RuntimeError of JAX that finds no device of the kind that JAX_PLATFORMS names."""
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
@@ -103,6 +107,21 @@ def write_report(out: Path, report: dict[str, Any]) -> None:
 
     with replacing(out) as path:
         path.write_text(json.dumps(replace_nan(report), indent=1) + "\n")
+
+
+class _Printable(logging.Formatter):
+    """Writes the message alone, in one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(record.getMessage())
+
+
+def set_up_logging() -> None:
+    """Has warnings printed, a line each; those of Orbax are left out."""
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Printable())
+    logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 def say(*lines: str) -> int:

@@ -14,6 +14,7 @@ from dct_jax import plots
 from dct_jax.commands.arguments import check_least, parse, save_image, say, write_report
 from dct_jax.commands.grains import write_grains
 from dct_jax.commands.runs import load_autoencoder
+from dct_jax.config import LARGEST_IMAGE
 from dct_jax.data.central_crops import Crop, central_crops, evenly_spaced_crops
 from dct_jax.data.codes_file import CodesHeader, is_codes_file, read_codes, read_text_codes, writing
 from dct_jax.data.crops import central_crop, mirror
@@ -129,7 +130,7 @@ def tokenize(args: Sequence[str]) -> int:
         with replacing(command.out.with_name(f"{command.out.name}.txt")) as path, path.open("w") as file:
             file.writelines(" ".join(map(str, row.reshape(-1).tolist())) + "\n" for row in read_codes(command.out).codes)
     if skipped:
-        print(skipped.summary())
+        say(skipped.summary())
     number, rows, columns = header.shape
     what = "cells" if model.config.num_symbols > model.config.quantizer.num_codes else "codes"  # some are holes
     return say(f"{command.out} has {number} pictures of {rows} x {columns} {what}")
@@ -149,8 +150,16 @@ def detokenize(args: Sequence[str]) -> int:
     """Runs `detokenize RUN FILE --out DIR`."""
     command = parse(Detokenize, args, "detokenize")
     check_least(command, batch_size=1)
+    if command.grid and min(command.grid) < 1:
+        raise ValueError(f"grid is {command.grid[0]} x {command.grid[1]}; both sides must be 1 or more")
     model = load_autoencoder(command.run, "detokenize")
     codes = _codes(model, command.file, command.grid)
+    _, rows, columns = codes.shape
+    if (pixels := rows * columns * model.config.sizes.downsampling**2) > LARGEST_IMAGE:
+        raise ValueError(
+            f"{command.file}: its grids of {rows} x {columns} codes are pictures of {pixels} pixels; there must be at most "
+            f"{LARGEST_IMAGE}"
+        )
     pictures = itertools.chain.from_iterable(model.detokenize(codes, command.batch_size))
     for number, picture in enumerate(tqdm(pictures, total=len(codes), unit=" pictures", disable=None)):
         save_image(picture, command.out / f"{number:06d}.png")
@@ -162,6 +171,8 @@ def _codes(model: "TrainedAutoencoder", file: Path, grid: tuple[int, int] | None
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file")
     if is_codes_file(file):
+        if grid:
+            raise ValueError(f"{file} says which grid it has; --grid is for a text with a line of codes for each picture")
         found = read_codes(file)
         if found.header.fingerprint != model.fingerprint:
             ours, theirs = model.fingerprint[:8], found.header.fingerprint[:8]
@@ -204,7 +215,7 @@ def reconstruct(args: Sequence[str]) -> int:
         lines += ["", *lengths.lines()]
         files += write_grains(out, pictures, copies, maps)
     write_report(out / "reconstruction.json", report)
-    print("\n".join([f"{len(pictures)} pictures", "", *lines]) + "\n")
+    say(*"\n".join([f"{len(pictures)} pictures", "", *lines, ""]).split("\n"))
     return say(f"{out} has {', '.join(files)} and reconstruction.json")
 
 

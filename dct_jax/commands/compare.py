@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from dct_jax.commands.arguments import check_least, figure_file, parse, say, write_report
+from dct_jax.commands.arguments import NO_BACKEND, check_least, figure_file, parse, say, set_up_logging, write_report
 from dct_jax.commands.code_sampling import PriorSettings
 from dct_jax.commands.evaluate import Evaluate
 from dct_jax.commands.measuring import PICTURES, VIEW, Description, Strips, describe_runs, measure_run
@@ -26,6 +26,8 @@ from dct_jax.storage.files import replacing
 T = TypeVar("T")
 SECONDS_TO_END = 10
 """How long a process that has answered may take to end."""
+OF_SAMPLES = ("samples", "seeds", "references")
+"""Fields of `Compare` that are for samples alone."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,10 @@ def in_child(function: Callable[[], T]) -> T:
     """Calls a function in a fresh process: the memory of a run is its own, and so is its end.
 
     Raises:
-        ValueError: as the function, or if the process ends without an answer.
+        ValueError: as the function or in place of its RuntimeError, or if the process ends without
+            an answer.
         FloatingPointError, OSError, ModuleNotFoundError: as the function.
+        RuntimeError: if JAX finds no device of the kind that is asked for.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -140,10 +144,16 @@ def in_child(function: Callable[[], T]) -> T:
 
 def _answer(function: Callable[[], Any], pipe: Connection) -> None:
     """Sends the result of a function, or the error that a command says in a line."""
+    set_up_logging()
     try:
         pipe.send((function(), None))
     except (ValueError, FloatingPointError, OSError, ModuleNotFoundError) as error:
         pipe.send((None, error))
+    except (RuntimeError, MemoryError) as error:  # JAX's are of a class of its own, and have many lines
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        pipe.send((None, RuntimeError(NO_BACKEND) if NO_BACKEND in str(error) else ValueError(line)))
+    except KeyboardInterrupt:  # whoever has started this process is interrupted, too
+        pass
 
 
 def _check(command: Compare) -> None:
@@ -153,6 +163,9 @@ def _check(command: Compare) -> None:
     if not command.seeds or len(set(command.seeds)) < len(command.seeds) or not all(0 <= x < 2**32 for x in command.seeds):
         said = " ".join(map(str, command.seeds))
         raise ValueError(f"seeds are {said or 'none'}; there must be one or more, all different, from 0 to 2^32 - 1")
+    unused = [name for name in OF_SAMPLES if getattr(command, name) != getattr(Compare, name)]
+    if command.no_samples and unused:
+        raise ValueError(f"{', '.join(unused)} would change nothing with --no-samples; leave one of them out")
     if command.split and not command.data:
         raise ValueError(f"split is {command.split!r}, but data names no pictures, as in: --data tar:FILE --split NAME")
     for run in command.runs:
@@ -192,10 +205,10 @@ def _check_same_pictures(command: Compare, descriptions: Sequence[Description]) 
 
 
 def _names(runs: Sequence[str]) -> list[str]:
-    """Names runs as `evaluate` does, or by their paths where several would have one name."""
-    folders = [results_folder(run).resolve() for run in runs]
-    several = {one.stem for one in folders for other in folders if one.stem == other.stem and one != other}
-    return [run if folder.stem in several else folder.stem for run, folder in zip(runs, folders)]
+    """Names runs as `evaluate` does, or as the command does where several would have one name."""
+    names = [results_folder(run).resolve().name for run in runs]
+    runs_of = {name: {run for run, other in zip(runs, names) if other == name} for name in names}
+    return [run if len(runs_of[name]) > 1 else name for run, name in zip(runs, names)]
 
 
 def _report(rows: Sequence[Measures], strips: Sequence[Strips], command: Compare) -> None:

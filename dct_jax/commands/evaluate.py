@@ -12,12 +12,15 @@ from dct_jax.commands.code_sampling import PriorSettings, named_settings
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.sample_metrics import check_folders, compare_samples
 from dct_jax.config import with_fields
-from dct_jax.published import results_folder
+from dct_jax.published import read_records_of, results_folder
 
 if TYPE_CHECKING:
     from dct_jax.config import DataConfig
     from dct_jax.data.sources import Source
     from dct_jax.training.stage import HeldOutPictures, Trained
+
+OF_SAMPLES = ("seed", "references", "features", "weights")
+"""Fields of `Evaluate` that are for samples alone."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,12 @@ def evaluate(args: Sequence[str]) -> int:
     if command.split and not command.data:
         raise ValueError(f"split is {command.split!r}, but data names no pictures, as in: --data tar:FILE --split NAME")
     settings = named_settings(command.settings)
-    if settings and not command.samples:
-        raise ValueError(f"samples is 0, so {', '.join(settings)} would change nothing; samples need --samples NUMBER")
+    of_samples = [name for name in OF_SAMPLES if getattr(command, name) != getattr(Evaluate, name)]
+    if (unused := [*settings, *of_samples]) and not command.samples:
+        raise ValueError(f"samples is 0, so {', '.join(unused)} would change nothing; samples need --samples NUMBER")
     from dct_jax.evaluation.features import feature_network
     from dct_jax.evaluation.prior import Prior
     from dct_jax.run import load
-    from dct_jax.training.metrics_log import read_records
 
     out = command.out or results_folder(command.run) / "evaluation"
     network = sources = prior = None
@@ -94,10 +97,10 @@ def evaluate(args: Sequence[str]) -> int:
         sources = compared_sources(model.config.data, command)
         prior = model.with_settings(settings)
     held = measured_pictures(model, command)
-    records = read_records(results_folder(command.run) / "metrics.jsonl")
+    records = read_records_of(command.run)
     findings = model.stage.findings(model, held, records, command.batch_size, command.coders)
-    print("\n".join(findings.lines) + "\n")
-    run = results_folder(command.run).resolve().stem
+    say(*"\n".join([*findings.lines, ""]).split("\n"))
+    run = results_folder(command.run).resolve().name
     report = {"run": run, "fingerprint": model.fingerprint, "source": held.name} | findings.report
     figures = findings.figures
     if network and sources and prior:
@@ -150,6 +153,6 @@ def measured_pictures(model: "Trained", command: Evaluate) -> "HeldOutPictures":
     skipped = Skipped(len(source), data.max_skipped)
     content = read_held_out(source, with_fields(config, {"held_out_crops": num}), skipped)
     if skipped:
-        print(skipped.summary())
+        say(skipped.summary())
     is_own = not (command.data or command.num)
     return HeldOutPictures(content, held_out_pictures(len(source), num), source.name, is_own)

@@ -15,7 +15,8 @@ from dct_jax.commands.evaluate import Evaluate, compared_sources, measured_pictu
 from dct_jax.commands.kept import Kept
 from dct_jax.commands.own_data import own_sources
 from dct_jax.comparison.measures import Cost, Distortion, HeldOut, Measures, Recognition, SampleSet, Training
-from dct_jax.published import results_folder
+from dct_jax.published import read_records_of, results_folder
+from dct_jax.storage.caches import processor
 
 if TYPE_CHECKING:
     from dct_jax.comparison.samples import Judges
@@ -136,19 +137,25 @@ class _Run:
 
         from dct_jax.comparison.cost import CALLS, TOGETHER, measure_cost, read_training
         from dct_jax.comparison.held_out import measure_held_out
-        from dct_jax.training.metrics_log import read_records
+        from dct_jax.evaluation.lpips import has_lpips
+        from dct_jax.kernels.choice import SWITCH
+        from dct_jax.vq.autoencoder import TrainedAutoencoder
 
         options, model, (height, width) = self.options, self.model, self.config.data.image_size
         source, split = (options.data, options.split) if options.data else (self.config.data.source, self.config.data.split)
-        machine = {"device": jax.local_devices()[0].device_kind, "cores": os.cpu_count(), "samples": TOGETHER, "calls": CALLS}
+        machine = {"device": jax.local_devices()[0].device_kind, "processor": processor(), "samples": TOGETHER, "calls": CALLS}
+        machine["kernels"] = os.environ.get(SWITCH) != "0"  # to compile them here would take memory and time
         # The first of all, as memory is what the process had so far.
         cost = kept.find(
             "cost", machine | self.sampler_key, Cost, partial(measure_cost, model, self.config.reader().num_classes)
         )
         pictures = self.training_key | {"data": [options.data, options.split], "num": options.num}
-        held_out = kept.find("held_out", pictures, HeldOut, lambda: measure_held_out(model, self.held_out, options.batch_size))
+        held_out_key = pictures | ({"lpips": has_lpips()} if isinstance(model, TrainedAutoencoder) else {})
+        held_out = kept.find(
+            "held_out", held_out_key, HeldOut, lambda: measure_held_out(model, self.held_out, options.batch_size)
+        )
         samples, recognition = self._measure_samples(kept, pictures, seeds)
-        inner, records = self.inner, read_records(results_folder(options.run) / "metrics.jsonl")
+        inner, records = self.inner, read_records_of(options.run)
         return Measures(
             run=name,
             system=self.config.system,
@@ -187,6 +194,7 @@ class _Run:
         prior, options = self.prior, self.options
         key = self.training_key | self.sampler_key | {"samples": options.samples, "references": options.references}
         key |= {"features": {network.name: network.fingerprint for network in self.networks}}
+        key |= {"recognised": self.has_recognisable_classes}
         if self.config.data.source.startswith("codes:"):  # then samples are compared with the pictures of --data
             key["data"] = pictures["data"]
 
@@ -208,13 +216,12 @@ class _Run:
         from dct_jax.codes.prior import TrainedCodePrior
         from dct_jax.comparison.cost import read_training
         from dct_jax.run import load
-        from dct_jax.training.metrics_log import read_records
 
         if not isinstance(self.model, TrainedCodePrior) or not self.options.own_data or not self.inner:
             return None
         run = self.model.config.codes.run
         with suppress(ValueError):  # it is no more
-            records = read_records(results_folder(run) / "metrics.jsonl")
+            records = read_records_of(run)
             if load(run).fingerprint == self.inner.fingerprint:
                 return read_training(records, self.inner.config.training.batch_size)
         return None

@@ -29,7 +29,7 @@ class Encode:
         codec: how to encode.
         own_coefficients: take a JPEG file's coefficients and tables as they are; then only the
             codec's channel order counts.
-        strict: refuse a JPEG file whose data go on after its last block.
+        strict: with own_coefficients, refuse a JPEG file whose data go on after its last block.
         out: the .npz file; the image's name with that suffix by default.
     """
 
@@ -103,6 +103,10 @@ def encode(args: Sequence[str]) -> int:
     command = parse(Encode, args, "encode")
     if command.out and command.out.suffix != ".npz":
         raise ValueError(f"{command.out}: a file of triples must be .npz; `decode` makes images of it")
+    if not command.strict and not command.own_coefficients:
+        raise ValueError(
+            "--no-strict is for the coefficients of a JPEG file, as in: encode FILE.jpg --own-coefficients --no-strict"
+        )
     if command.own_coefficients:
         sparse = SparseDCT.from_jpeg(command.image, command.codec.channel_order, strict=command.strict)
     else:
@@ -150,8 +154,8 @@ def stats(args: Sequence[str]) -> int:
         images = evenly_spaced_crops(source, number, command.size, skipped)
         rows = statistics.survey(tqdm(images, total=number, unit=" pictures", disable=None), codecs)
         overview(rows, command.codec).savefig(path)
-    print(f"{number - len(skipped)} of {len(source)} pictures; lengths are in triples")
+    say(f"{number - len(skipped)} of {len(source)} pictures; lengths are in triples")
     if skipped:
-        print(skipped.summary())
-    print(statistics.table(rows))
+        say(skipped.summary())
+    say(*statistics.table(rows).splitlines())
     return say(f"the plot is in {command.out}")

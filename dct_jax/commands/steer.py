@@ -112,6 +112,8 @@ def upsample(args: Sequence[str]) -> int:
         raise ValueError(
             "upsample takes small pictures, as in: upsample RUN SMALL.png, or --from-large PICTURE, or --held-out NUMBER"
         )
+    if command.own_data and not command.held_out:
+        raise ValueError("--own-data opens the held-out pictures of the run, as in: --held-out NUMBER --own-data")
     if command.size and not command.small:
         raise ValueError("--size is for small pictures; the samples of larger ones have the size of the picture itself")
 
@@ -172,7 +174,7 @@ def _part_of_file(model: "TrainedModel", path: Path) -> "Given":
     model.check_size(file.sparse.size)
     own = file.sparse.codec
     prefix, useless = scans(file, own if model.config.takes(own) else model.codec)
-    print(
+    say(
         f"{path.name}: scans that arrived: {file.scans}; given are {prefix.next_rank} of {len(file.missing_bits)} channels, "
         f"{len(prefix.given)} triples" + (f"; {useless} more arrived, but a channel before them lacks bits" if useless else "")
     )

@@ -181,13 +181,11 @@ def read_percentiles(path: Path) -> Percentiles:
     """Reads a file of percentiles, which may come from anywhere.
 
     Raises:
-        ValueError: if it cannot be read, is damaged, or has the percentiles of an entropy with
-            other bins; the message names it.
+        ValueError: if it cannot be read, has more than LARGEST_FILE bytes, is damaged, or has the
+            percentiles of an entropy with other bins; the message names it.
     """
-    data = read_limited(path)
+    data = read_limited(path, LARGEST_FILE)
     try:
-        if len(data) > LARGEST_FILE:
-            raise ValueError(f"it has {len(data)} bytes; at most {LARGEST_FILE} are read")
         return _from_json(json.loads(data))
     except RecursionError:
         raise ValueError(f"{path}: its JSON is nested too deeply") from None

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from dct_jax.storage.mirror import CHECKPOINTS, Mirror, is_url
 
@@ -10,6 +11,7 @@ FOLDER = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
 RESULTS = Path("results")
 """Where commands leave what they make of models that have no folder of a run."""
+RECORDS = "metrics.jsonl"
 
 
 def published_models() -> dict[str, Path]:
@@ -50,7 +52,24 @@ def results_folder(run: str | Path) -> Path:
         return RESULTS / path.name
     if is_checkpoint(path):
         return path.absolute().parent.parent
-    return path if (path / CHECKPOINTS).is_dir() else RESULTS / path.stem
+    return path if (path / CHECKPOINTS).is_dir() else RESULTS / path.name.removesuffix(SUFFIX)
+
+
+def read_records_of(run: str | Path) -> list[dict[str, Any]]:
+    """Reads the records of metrics.jsonl that a command's RUN has: of the folder of a run, also at
+    a URL, all; of one checkpoint, those up to its step; of a file or a published model, none.
+
+    Raises:
+        ValueError: as `locate`, or if they cannot be read.
+    """
+    from dct_jax.training.metrics_log import read_records
+
+    path = locate(run)
+    if path.is_file():
+        return []
+    if not is_checkpoint(path):
+        return read_records(path / RECORDS)
+    return [record for record in read_records(path.absolute().parent.parent / RECORDS) if record["step"] <= int(path.name)]
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -18,7 +18,7 @@ import safetensors
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from dct_jax.config import RunConfig
+from dct_jax.config import RunConfig, read_sizes
 from dct_jax.storage.files import replacing
 from dct_jax.systems import read_config
 from dct_jax.training.stage import Sizes
@@ -121,13 +121,11 @@ def read_weights(path: Path) -> Weights:
     """
     with _name_errors(path):
         config, metadata = _header(path)
+        sizes, classes = read_sizes(json.loads(metadata["sizes"])), tuple(map(str, json.loads(metadata["classes"])))
+        config.check_classes(classes)
         _shapes(path, config)
         with safetensors.safe_open(path, framework="numpy") as file:
             params = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}
-        sizes = tuple((int(height), int(width), int(count)) for height, width, count in json.loads(metadata["sizes"]))
-        if not sizes or min(map(min, sizes)) < 1:
-            raise ValueError("the sizes of its pictures are not positive numbers")
-        classes = tuple(map(str, json.loads(metadata["classes"])))
         return Weights(config, unflatten_dict(params, sep="/"), sizes, classes, metadata["fingerprint"], _about(metadata))
 
 

@@ -28,7 +28,7 @@ def keep_programs() -> None:
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    folder = cache_folder() / "programs" / _processor()
+    folder = cache_folder() / "programs" / processor()
     if not make_private(folder):
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
@@ -57,7 +57,7 @@ def make_private(folder: Path) -> bool:
         return False
 
 
-def _processor() -> str:
+def processor() -> str:
     """Names this machine's instructions and cores: others may share the home folder."""
     cpuinfo = Path("/proc/cpuinfo")
     features = re.search(r"^(?:flags|Features)\s*:.*$", cpuinfo.read_text(), re.M) if os.access(cpuinfo, os.R_OK) else None

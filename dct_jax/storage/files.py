@@ -26,7 +26,8 @@ def read_limited(path: Path, largest: int = LARGEST_FILE) -> bytes:
     except OSError as error:
         raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
     if len(data) > largest:
-        raise ValueError(f"{path}: this file has more than {largest >> 20} MiB, which is too much")
+        size = f"{largest >> 20} MiB" if largest >= 2**20 else f"{largest >> 10} KiB"
+        raise ValueError(f"{path}: this file has more than {size}, which is too much")
     return data
 
 

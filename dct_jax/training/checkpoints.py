@@ -7,7 +7,6 @@ folder without one is not a checkpoint: it was not finished, or is being removed
 import errno
 import json
 import logging
-import operator
 import os
 import shutil
 import sys
@@ -20,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from dct_jax.config import RunConfig
+from dct_jax.config import RunConfig, read_sizes
 from dct_jax.storage.manifest import MANIFEST, find_damage, write_manifest
 from dct_jax.training.stage import Sizes, TrainState
 
@@ -185,12 +184,17 @@ class Checkpoints:
             read: makes a configuration of what `RunConfig.to_dict` gave.
 
         Raises:
-            ValueError: if it cannot be read.
+            ValueError: if it cannot be read, or does not fit the classes in the checkpoint.
         """
         try:
-            return read(self._text(step, "config"))
+            config = read(self._text(step, "config"))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.path(step)}: this checkpoint has no readable configuration ({error})") from None
+        try:
+            config.check_classes(self.classes(step))
+        except ValueError as error:
+            raise ValueError(f"{self.path(step)}: this checkpoint does not fit its configuration ({error})") from None
+        return config
 
     def variables(self, step: int, like: Any) -> Any:
         """The variables alone. `like` gives their shapes and types.
@@ -207,11 +211,8 @@ class Checkpoints:
             ValueError: if they cannot be read.
         """
         try:
-            sizes = self._text(step, "sizes")
-            if not (isinstance(sizes, list) and sizes and all(len(x) == 3 and min(map(operator.index, x)) > 0 for x in sizes)):
-                raise ValueError("it must be a list of (height, width, count)")
-            return tuple(map(tuple, sizes))
-        except (TypeError, ValueError) as error:
+            return read_sizes(self._text(step, "sizes"))
+        except ValueError as error:
             raise ValueError(f"{self.path(step)}: this checkpoint has no readable sizes ({error})") from None
 
     def classes(self, step: int) -> tuple[str, ...]:

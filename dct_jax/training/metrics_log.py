@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dct_jax.storage.files import replacing
+from dct_jax.storage.files import read_limited, replacing
 from dct_jax.training.tracking.pictures import drop_pictures, picture_steps, read_pictures, write_pictures
 from dct_jax.training.tracking.tracker import Tracker
 
@@ -76,11 +77,14 @@ class MetricsLog:
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Reads the lines of a metrics.jsonl; [] if there is no file. Broken lines are left out with a
-    warning; the last line may be half-written, so it gets none."""
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
+    warning; the last line may be half-written, so it gets none.
+
+    Raises:
+        ValueError: if the file cannot be read, or is too large to be one.
+    """
+    if not path.exists():
         return []
+    lines = read_limited(path).decode(errors="replace").splitlines()
     records = [_record(line) for line in lines]
     if broken := sum(record is None for record in records[:-1]):
         log.warning("%s: %d of %d lines cannot be read and are left out", path, broken, len(lines))
@@ -88,12 +92,15 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _record(line: str) -> dict[str, Any] | None:
-    """A line of metrics.jsonl, if it is one: names with numbers, or with names with numbers."""
+    """A line of metrics.jsonl, if it is one: names with numbers, or with names with numbers. Step
+    and seconds must be finite."""
     try:
         record = json.loads(line)
         parts = [part for value in record.values() for part in (value.values() if isinstance(value, dict) else [value])]
         numbers = [record["step"], record["seconds"], *parts]
-        is_whole = all(isinstance(number, int | float) for number in numbers)
-        return record if is_whole else None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        if not all(isinstance(number, int | float) for number in numbers):
+            return None
+        step, seconds, *_ = map(float, numbers)  # an integer of JSON may be too large for that
+        return record if math.isfinite(step) and math.isfinite(seconds) else None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

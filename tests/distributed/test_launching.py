@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dct_jax import experiment
 from dct_jax.distributed import launching, processes
 from dct_jax.distributed.launching import Process, cluster_of, describe_end, lacks_srun, processes_of, slurm_gpus, supervise
 
@@ -116,6 +117,7 @@ def test_a_variable_that_says_nothing_sensible_is_refused(monkeypatch: pytest.Mo
         (["debug", "--devices-per-process", "2"], "--devices-per-process is for --processes"),
         (["debug", "--processes", "2", "--cluster"], "--processes is for one machine alone"),
         (["nonsense"], "there is no experiment 'nonsense'"),
+        (["x" * 300], "File name too long"),
         (["debug", "--nonsense", "1"], "Unrecognized options: --nonsense"),
         (["debug", "--training.steps", "x"], "training.steps"),
     ],
@@ -129,6 +131,15 @@ def test_bad_arguments_are_told_in_one_line(
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1
     assert said.err.startswith("launch: ") and message in said.err
+
+
+def test_ctrl_c_at_the_start_is_told_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "load_experiment", stop)
+    assert runpy.run_path(str(LAUNCH))["main"](["debug"]) == 130
+    assert capsys.readouterr().err == "launch: interrupted\n"
 
 
 def run(scripts: Sequence[str], do: Callable[[], None] | None = None) -> int:

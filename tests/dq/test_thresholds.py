@@ -153,7 +153,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "negative": (lambda v: v | {"percentiles": [-1.0, *v["percentiles"][1:]]}, "from 0 to ln 32"),
     "large": (lambda v: v | {"percentiles": [*v["percentiles"][:98], 10**400]}, "from 0 to ln 32"),
     "order": (lambda v: v | {"percentiles": v["percentiles"][::-1]}, "descend"),
-    "length": (lambda v: v | {"more": "x" * 2**16}, "at most 65536 are read"),
+    "length": (lambda v: v | {"more": "x" * 2**16}, "this file has more than 64 KiB, which is too much"),
 }
 
 

@@ -15,7 +15,7 @@ import safetensors.numpy
 from dct_jax import published, run
 from dct_jax.commands import main
 from dct_jax.dct.trained_model import TrainedModel
-from dct_jax.published import locate, results_folder, weights_file
+from dct_jax.published import locate, read_records_of, results_folder, weights_file
 from dct_jax.published.weights_file import About, Weights, read_about, read_weights, round_to, write_weights
 from dct_jax.run import load
 from dct_jax.storage import files
@@ -129,8 +129,8 @@ def test_other_versions_and_other_networks_are_refused(file: Path, model: Traine
         ({"config": wider}, "its configuration needs"),
         ({"config": unknown}, "the configuration's field model.depth is unknown"),
         ({"config": "[" * 100_000}, "this is no file of weights"),
-        ({"sizes": "[]"}, "the sizes of its pictures are not positive numbers"),
-        ({"sizes": "[[1, 2]]"}, "this is no file of weights"),
+        ({"sizes": f"[[1, 1{'0' * 400}, 1]]"}, "the sizes of its pictures are not lists of height, width and count"),
+        ({"classes": '["a"]'}, r"it names 1 classes; its model has 2 \(model.num_classes\)"),
         ({"about": "{}"}, "this is no file of weights"),
         ({"fingerprint": "0" * 64}, "the weights are damaged"),
     ):
@@ -162,12 +162,25 @@ def test_a_published_model_is_loaded_by_name_and_a_run_of_that_name_comes_first(
     shop: Path, file: Path, model: TrainedModel
 ) -> None:
     assert load("toy").fingerprint == load(file).fingerprint
+    assert results_folder("toy-0.1") == results_folder("elsewhere/toy-0.1.safetensors") == Path("results/toy-0.1")
     assert results_folder("toy") == Path("results/toy") == results_folder("elsewhere/toy.safetensors")
     Path("toy").mkdir()
     assert load("toy").fingerprint == load(file).fingerprint  # a folder that is no run
     save_run(Path("toy"), model)
     assert load("toy").fingerprint == model.fingerprint
     assert locate("toy") == results_folder("toy") == Path("toy")
+
+
+def test_records_are_those_of_the_model(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a checkpoint end at its step."""
+    records = [{"step": step, "seconds": 1.0} for step in (1, 2, 3)]
+    for folder in (Path("run"), Path("results/toy")):
+        (folder / "checkpoints" / "2").mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert read_records_of("run") == records and read_records_of("run/checkpoints/2") == records[:2]
+    assert read_records_of("toy") == read_records_of(shop / "toy.safetensors") == []
+    monkeypatch.chdir("run/checkpoints")
+    assert read_records_of("2") == records[:2]
 
 
 def test_a_published_model_that_is_another_is_refused(shop: Path, model: TrainedModel, refused: Refused) -> None:

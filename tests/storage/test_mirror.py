@@ -14,6 +14,7 @@ from PIL import Image
 import dct_jax
 from dct_jax.commands import main
 from dct_jax.data.sources import open_source
+from dct_jax.published import read_records_of
 from dct_jax.storage import mirror
 from dct_jax.storage.mirror import Mirror, fetch, is_url
 from tests.conftest import Refused
@@ -224,6 +225,13 @@ def test_a_manifest_is_copied_last_and_removed_first(place: Any, tmp_path: Path,
         (step / name).unlink()
     mirror.push()
     assert done == ["rm_file manifest.json", "rm_file a", "rm_file z"]
+
+
+def test_records_of_a_run_somewhere_else_are_read_there(place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    record = {"step": 10, "seconds": 1.5}
+    place.pipe({"/bucket/run/checkpoints/10/manifest.json": b"{}", "/bucket/run/metrics.jsonl": json.dumps(record).encode()})
+    assert read_records_of(URL) == [record]
 
 
 def test_what_is_not_there(refused: Refused) -> None:

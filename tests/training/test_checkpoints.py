@@ -1,6 +1,8 @@
 """Checkpoints: which are kept, and what becomes of those that are not whole."""
 
+import dataclasses
 import errno
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -191,3 +193,29 @@ def test_rotation_keeps_what_it_cannot_judge(run: Path, model: Any) -> None:
     config: DCTConfig = tiny_config(keep=1)
     Checkpoints(run / "checkpoints").save(state_at(4, model), model.sizes, config, None)
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["1", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("item", "text", "message"),
+    [
+        ("classes", '["a"]', r"does not fit its configuration \(it names 1 classes; its model has 2"),
+        ("sizes", f"[[16, 1{'0' * 400}, 1]]", "has no readable sizes"),
+        ("sizes", "[[16, 16]]", "has no readable sizes"),
+    ],
+)
+def test_texts_that_do_not_fit_are_refused(tmp_path: Path, model: Any, item: str, text: str, message: str) -> None:
+    """A checkpoint may come from others, with checksums that are right."""
+    config = dataclasses.replace(model.config, model=dataclasses.replace(model.config.model, num_classes=2))
+    texts = {"config": json.dumps(config.to_dict()), "classes": '["a", "b"]', "sizes": "[[16, 16, 1]]"}
+    checkpoints = Checkpoints(tmp_path)
+
+    def read() -> tuple[Any, ...]:
+        return checkpoints.config(1, type(config).from_dict), checkpoints.sizes(1)
+
+    for name, content in texts.items():
+        (tmp_path / "1" / name).mkdir(parents=True)
+        (tmp_path / "1" / name / "metadata").write_text(content)
+    assert read() == (config, ((16, 16, 1),))
+    (tmp_path / "1" / item / "metadata").write_text(text)
+    with pytest.raises(ValueError, match=f"1: this checkpoint {message}"):
+        read()

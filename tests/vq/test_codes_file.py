@@ -160,7 +160,15 @@ def test_bad_input(run: Path, pictures: Path, debug_run: Path, tmp_path: Path, r
     ):
         text.write_text(words)
         assert message in refused("detokenize", run, text, "--out", tmp_path / "a")
-    assert tokenize(run, pictures, tmp_path / "b.codes") == 0
+    assert "grid is -1 x -4; both sides" in refused("detokenize", run, text, "--out", tmp_path / "a", "--grid", -1, -4)
+    assert tokenize(run, pictures, tmp_path / "b.codes", "--text") == 0
+    grid = refused("detokenize", run, tmp_path / "b.codes", "--out", tmp_path / "a", "--grid", 4, 4)
+    assert "b.codes says which grid it has; --grid is for a text" in grid
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "LARGEST_IMAGE", 255)
+        for name in ("b.codes", "b.codes.txt"):
+            line = refused("detokenize", run, tmp_path / name, "--out", tmp_path / "a")
+            assert f"{name}: its grids of 4 x 4 codes are pictures of 256 pixels; there must be at most 255" in line
     data = (tmp_path / "b.codes").read_bytes()
     keys = (tmp_path / "b.codes.keys").read_text()
     for first in ('{"classes": "ab"}', '{"classes": [1]}', '{"classes"}', '{"classes": ["' + "x" * LARGEST_CLASSES + '"]}'):

@@ -1,6 +1,6 @@
 """Plots the curve of a run, from its metrics.jsonl."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,22 +24,23 @@ def training_curve(records: Sequence[dict[str, Any]], coders: Sequence[tuple[str
     nats of each symbol in training.
 
     Args:
-        records: those of metrics.jsonl, in order, at least one of them with "held_out".
+        records: those of metrics.jsonl, in order. What has no bits per pixel has no point on the
+            left, and what has not the nats of all symbols none on the right.
         coders: name and bits per pixel of each coder that the model is compared with; may be empty.
     """
     figure = Figure(figsize=(12, 4.6), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)
     minutes = minutes_of(records)
-    held_out = [i for i, record in enumerate(records) if "bits_per_pixel" in record.get("held_out", {})]
+    held_out = _having(records, "held_out", {"bits_per_pixel"})
     bits = [records[i]["held_out"]["bits_per_pixel"] for i in held_out]
     left.plot(minutes[held_out], bits, "o-", markersize=4, color="#2b6cb0", label="this model")
-    left.annotate(
-        f"{bits[-1]:.3f}", (minutes[held_out[-1]], bits[-1]), (0, 7), textcoords="offset points", ha="center", fontsize=9
-    )
+    if bits:
+        last = minutes[held_out[-1]], bits[-1]
+        left.annotate(f"{bits[-1]:.3f}", last, (0, 7), textcoords="offset points", ha="center", fontsize=9)
     for (name, estimate), style in zip(coders, (":", "-.", "--")):
         left.axhline(estimate.mean, color="0.4", linestyle=style, linewidth=1.1, label=f"{name}: {estimate.mean:.3f}")
     left.set_ylabel("held-out bits per pixel")
-    trained = [i for i, record in enumerate(records) if record.get("nats_per_triple", {}).keys() >= _COLORS.keys()]
+    trained = _having(records, "nats_per_triple", _COLORS)
     for symbol, color in _COLORS.items():
         nats = [records[i]["nats_per_triple"][symbol] for i in trained]
         right.plot(minutes[trained], nats, linewidth=0.9, color=color, label=symbol)
@@ -53,3 +54,9 @@ def training_curve(records: Sequence[dict[str, Any]], coders: Sequence[tuple[str
         axis.grid(color="0.92")
         axis.legend(loc="upper right")
     return figure
+
+
+def _having(records: Sequence[dict[str, Any]], group: str, names: Collection[str]) -> list[int]:
+    """Returns which records have all of these names in a group. A file may be damaged."""
+    groups = [record.get(group) for record in records]
+    return [i for i, one in enumerate(groups) if isinstance(one, dict) and all(name in one for name in names)]
