@@ -4,7 +4,9 @@ seeds.
     python experiments/study.py speed fashion             # alone on a quiet machine: seconds a step
     python experiments/study.py search fashion            # five trials of each system, 3 minutes
     python experiments/study.py train fashion             # three seeds of each system
+    python experiments/study.py settings fashion          # five trials of each sampler
     python experiments/study.py compare fashion           # one table of them all
+    python experiments/study.py compare fashion --defaults
 
 The data are `fashion` or `landscapes`. All but `speed` go on where they were stopped. Results go to
 docs/results/study/, which is committed, and runs to runs/study/. `search` and `train` take from the
@@ -15,13 +17,14 @@ new speeds for example, is another run: move the old ones away before.)
 A system of two stages divides its minutes between autoencoder and prior. The search looks for the
 learning rates, as a factor of the experiment's own, and that share; it keeps what gives the lowest
 FD-AlexNet of 500 samples. Systems whose autoencoders have equal configurations share them.
+`settings` looks in the same way for temperatures, or steps, of the first seed's runs.
 """
 
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -29,7 +32,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from study_plan import DIVERGED, Cell, Choice, Contender, Data, contenders, digest_of, plan, trials
+from study_plan import DIVERGED, Cell, Choice, Contender, Data, System, contenders, digest_of, plan, sampler_trials, trials
 
 from dct_jax.codes.config import CodePriorConfig
 from dct_jax.commands import main
@@ -122,7 +125,7 @@ def _train_to_end(config: RunConfig, folder: Path) -> None:
 def speed(data: Data) -> None:
     """Measures seconds a step of every stage, and writes them into the results."""
     folder = RUNS / "speed" / f"{data}_{int(time.time())}"
-    speeds = {}
+    speeds: dict[str, list[float]] = {}
     for contender in contenders(data):
         stages, steps = len(contender.stages), 2 * TIMED
         plans = plan(contender, Choice(), stages * steps / 60, [1.0] * stages, seed=0)  # so many steps each
@@ -146,24 +149,30 @@ def search(data: Data, together: int) -> None:
     """Tries choices for every system, and writes into the results how near their samples come:
     None where the loss was not finite."""
     speeds, found = _read(RESULTS / f"speed_{data}.json"), {}
-    cells = {}
+    cells, settings = {}, {}
     for contender in contenders(data):
         for choice in trials(contender):
             name = f"{contender.name}_{choice.rate:g}_{choice.share:g}"
             plans = plan(contender, choice, SEARCH_MINUTES, speeds[contender.name], SEARCH_SEED)
-            cells[name] = Cell(tuple(plans), RUNS / data / "search" / name)
+            cells[name], settings[name] = Cell(tuple(plans), RUNS / data / "search" / name), contender.settings
             found[name] = {"system": contender.name, "rate": choice.rate, "share": choice.share, "FD-AlexNet": None}
     train(list(cells.values()), together)
     whole = {name: cell.folder for name, cell in cells.items() if not cell.diverged}
-    run_together([partial(_measure_samples, folder, SAMPLES, REFERENCES[data]) for folder in whole.values()], together)
+    measure = partial(_measure_samples, num=SAMPLES, references=REFERENCES[data])
+    run_together([partial(measure, folder, settings=settings[name]) for name, folder in whole.items()], together)
     for name, folder in whole.items():
-        found[name]["FD-AlexNet"] = round(_read(folder / "distance.json")["FD-AlexNet"], 4)
+        found[name]["FD-AlexNet"] = _distance_of(folder, settings[name])
     for name, one in found.items():
         print(name, one["FD-AlexNet"], flush=True)
     write_report(RESULTS / f"search_{data}.json", found)
 
 
-def _measure_samples(run: Path, num: int, references: int) -> None:
+def _file_of(run: Path, settings: Mapping[str, float]) -> Path:
+    """Returns the file for the distance of samples of a run with settings of its sampler."""
+    return run / f"{'_'.join(['distance', *(f'{name}_{value:g}' for name, value in settings.items())])}.json"
+
+
+def _measure_samples(run: Path, num: int, references: int, settings: Mapping[str, float]) -> None:
     """Writes FD-AlexNet of samples of a run into its folder, unless it is there."""
     from dct_jax.commands.own_data import own_sources
     from dct_jax.commands.runs import load_prior
@@ -174,8 +183,9 @@ def _measure_samples(run: Path, num: int, references: int) -> None:
     from dct_jax.evaluation.sample_metrics import KEEP
     from dct_jax.storage.caches import cache_folder
 
-    file, model = run / "distance.json", load_prior(str(run), "the study")
+    file, model = _file_of(run, settings), load_prior(str(run), "the study").with_settings(settings)
     key = {"fingerprint": model.fingerprint, "samples": num, "seed": SEARCH_SEED, "references": references}
+    key["settings"] = json.loads(json.dumps(model.settings))  # tuples become lists, as in the file
     if file.exists() and key.items() <= _read(file).items():
         return
     real = reference_pictures(own_sources(model.config.data, True)[0], model.config, references)
@@ -185,6 +195,37 @@ def _measure_samples(run: Path, num: int, references: int) -> None:
     judges = Judges(real.labels(num), [(network, known)], None)
     measures = measure_samples(model, judges, num, SEARCH_SEED, batch).metrics["alexnet"]["measures"]
     write_report(file, key | {"FD-AlexNet": measures["FD-AlexNet"]["value"]})
+
+
+def _distance_of(run: Path, settings: Mapping[str, float]) -> float:
+    return round(_read(_file_of(run, settings))["FD-AlexNet"], 4)
+
+
+def search_settings(data: Data, minutes: float, seed: int, together: int) -> None:
+    """Tries settings of the sampler of each system's run of a seed, and writes into the results how
+    near their samples come."""
+    runs = {one.name: _folder_of(data, minutes, one, seed) for one in contenders(data)}
+    trials = [(one.name, settings) for one in contenders(data) for settings in sampler_trials(one)]
+    measure = partial(_measure_samples, num=SAMPLES, references=REFERENCES[data])
+    run_together([partial(measure, runs[name], settings=settings) for name, settings in trials], together)
+    found = [
+        {"system": name, "settings": settings, "FD-AlexNet": _distance_of(runs[name], settings)} for name, settings in trials
+    ]
+    for one in found:
+        print(*one.values(), flush=True)
+    write_report(_settings_file(data, minutes), {"trials": found})
+
+
+def _settings_file(data: Data, minutes: float) -> Path:
+    return RESULTS / f"settings_{data}_{minutes:g}_minutes.json"
+
+
+def chosen_settings(data: Data, minutes: float) -> dict[str, dict[str, float]]:
+    """Returns the best settings of each system's sampler."""
+    best: dict[str, dict[str, float]] = {}
+    for one in sorted(_read(_settings_file(data, minutes))["trials"], key=lambda one: one["FD-AlexNet"]):
+        best.setdefault(one["system"], one["settings"])
+    return best
 
 
 def _check_ruler() -> None:
@@ -204,21 +245,36 @@ def chosen(data: Data, contender: Contender) -> Choice:
     return Choice(best["rate"], best["share"])
 
 
-def make_cells(data: Data, minutes: float, seeds: Sequence[int]) -> list[Cell]:
-    """Returns all systems with what the search chose for them, seed by seed."""
-    speeds, folder = _read(RESULTS / f"speed_{data}.json"), RUNS / data / f"{minutes:g}_minutes"
-    return [
-        Cell(tuple(plan(one, chosen(data, one), minutes, speeds[one.name], seed)), folder / f"{one.name}_{seed}")
-        for seed in seeds
-        for one in contenders(data)
-    ]
+def make_cells(data: Data, minutes: float, seeds: Sequence[int], systems: Sequence[System]) -> list[Cell]:
+    """Returns systems, or all of them, with what the search chose for them, seed by seed."""
+    speeds = _read(RESULTS / f"speed_{data}.json")
+
+    def make(one: Contender, seed: int) -> Cell:
+        plans = plan(one, chosen(data, one), minutes, speeds[one.name], seed)
+        return Cell(tuple(plans), _folder_of(data, minutes, one, seed))
+
+    return [make(one, seed) for seed in seeds for one in contenders(data) if not systems or one.name in systems]
 
 
-def compare(data: Data, minutes: float, seeds: Sequence[int]) -> int:
-    """Compares all runs in one table. Returns the exit code of the command compare."""
-    runs = [str(cell.folder) for cell in make_cells(data, minutes, seeds)]
+def _folder_of(data: Data, minutes: float, contender: Contender, seed: int) -> Path:
+    return RUNS / data / f"{minutes:g}_minutes" / f"{contender.name}_{seed}"
+
+
+def compare(data: Data, minutes: float, seeds: Sequence[int], defaults: bool) -> int:
+    """Compares all runs in one table, with the best settings of their samplers, or the default
+    ones. Returns the exit code of the command compare."""
+    best = {one.name: {} for one in contenders(data)} if defaults else chosen_settings(data, minutes)
+    settings = {str(_folder_of(data, minutes, one, seed)): best[one.name] for seed in seeds for one in contenders(data)}
+    file = RUNS / data / f"{minutes:g}_minutes" / "settings.json"
+    write_report(file, settings)
     sizes = ["--samples", str(SAMPLES), "--references", str(REFERENCES[data]), "--num", str(HELD_OUT[data])]
-    return main(["compare", *runs, *sizes, "--own-data", "--out", str(RESULTS / f"{data}_{minutes:g}_minutes")])
+    out = results_of(data, minutes, defaults)
+    return main(["compare", *settings, *sizes, "--settings", str(file), "--own-data", "--out", str(out)])
+
+
+def results_of(data: Data, minutes: float, defaults: bool) -> Path:
+    """Returns the folder of the table."""
+    return RESULTS / f"{data}_{minutes:g}_minutes{'_defaults' * defaults}"
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -228,10 +284,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def run(
-    command: Annotated[Literal["speed", "search", "train", "compare"], tyro.conf.Positional],
+    command: Annotated[Literal["speed", "search", "train", "settings", "compare"], tyro.conf.Positional],
     data: Annotated[Data, tyro.conf.Positional],
     minutes: float = 10.0,
     seeds: tuple[int, ...] = SEEDS,
+    systems: tuple[System, ...] = (),
+    defaults: bool = False,
     together: int = 1,
 ) -> int:
     """Runs a part of the study, and returns the exit code.
@@ -239,9 +297,11 @@ def run(
     Args:
         command: the part.
         data: the pictures.
-        minutes: of training, on two cores, for `train` and `compare`.
+        minutes: of training, on two cores, for `train`, `settings` and `compare`.
         seeds: of the runs.
-        together: how many trainings run at a time, for `search` and `train`.
+        systems: that `train` takes; by default all.
+        defaults: whether `compare` leaves all samplers as they are by default.
+        together: how many run at a time, for `search`, `train` and `settings`.
     """
     cores = len(os.sched_getaffinity(0))
     if not minutes > 0 or not seeds or not 1 <= together <= cores:
@@ -249,6 +309,8 @@ def run(
             f"minutes is {minutes:g}, seeds are {seeds} and together is {together}; minutes must be above 0, there must be a "
             f"seed, and together must be from 1 to {cores}, the number of cores"
         )
+    if (systems and command != "train") or (defaults and command != "compare"):
+        raise ValueError("systems is for train, and defaults for compare")
     RESULTS.mkdir(parents=True, exist_ok=True)
     if command == "speed":
         speed(data)
@@ -256,12 +318,15 @@ def run(
         in_child(_check_ruler)
         search(data, together)
     elif command == "train":
-        cells = make_cells(data, minutes, seeds)
+        cells = make_cells(data, minutes, seeds, systems)
         train(cells, together)
         if diverged := [str(cell.folder) for cell in cells if cell.diverged]:
             raise ValueError(f"a loss was not finite in {', '.join(diverged)}")
+    elif command == "settings":
+        in_child(_check_ruler)
+        search_settings(data, minutes, seeds[0], together)
     else:
-        return compare(data, minutes, seeds)
+        return compare(data, minutes, seeds, defaults)
     return 0
 
 

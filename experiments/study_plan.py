@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from dct_jax.vq.gan.config import VQGANConfig
 from dct_jax.window.config import WindowConfig
 
 Data = Literal["fashion", "landscapes"]
+System = Literal["dctransformer", "window", "sundae", "dq_transformer"]
 DIVERGED = "diverged"
 """Name of a file in the folder of a run that ended with a loss that was not finite."""
 
@@ -30,10 +31,12 @@ class Contender:
     Attributes:
         name: of its runs.
         stages: the configurations of its runs: of an autoencoder and a prior, or of one model.
+        settings: of its sampler in the search of its training, by name.
     """
 
-    name: str
+    name: System
     stages: tuple[RunConfig, ...]
+    settings: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Choice:
 
 def contenders(data: Data) -> list[Contender]:
     """Returns the systems, with the configurations of their experiments and the same pictures."""
+    few_steps: dict[str, float] = {}
     model, suffix = load_experiment(data, DCTConfig), "fashion" if data == "fashion" else "landscapes_64"
     # Hidden classes are of use to guidance alone, which no system has here.
     model = replace(model, training=replace(model.training, label_dropout=0.0))
@@ -66,6 +70,7 @@ def contenders(data: Data) -> list[Contender]:
         # regions.
         dynamic = replace(dynamic, model=replace(dynamic.model, multipliers=(1, 1, 1)))
         dq_transformer = replace(dq_transformer, training=replace(dq_transformer.training, batch_size=16))
+        few_steps = {"steps": 16}  # 500 samples of 16 x 16 codes in 100 steps take a core 25 minutes
 
     def prior(config: CodePriorConfig, autoencoder: AutoencoderRunConfig) -> CodePriorConfig:
         codes = replace(config.codes, run="", num_classes=10 if data == "fashion" else 0)
@@ -74,7 +79,7 @@ def contenders(data: Data) -> list[Contender]:
     return [
         Contender("dctransformer", (model,)),
         Contender("window", (grid, prior(window, grid))),
-        Contender("sundae", (grid, prior(sundae, grid))),
+        Contender("sundae", (grid, prior(sundae, grid)), few_steps),
         Contender("dq_transformer", (dynamic, prior(dq_transformer, dynamic))),
     ]
 
@@ -84,6 +89,13 @@ def trials(contender: Contender) -> list[Choice]:
     if len(contender.stages) == 1:
         return [Choice(rate, 1.0) for rate in (0.5, 0.7, 1.0, 1.4, 2.0)]
     return [Choice(), Choice(0.5), Choice(2.0), Choice(share=0.35), Choice(share=0.65)]
+
+
+def sampler_trials(contender: Contender) -> list[dict[str, float]]:
+    """Returns five settings of its sampler, by name, that are tried; the first are its own."""
+    if isinstance(contender.stages[-1], SundaeConfig):
+        return [{}, {"steps": 32}, {"steps": 16}, {"steps": 16, "temperature": 1.0}, {"steps": 10}]
+    return [{}, *({"temperature": one} for one in (0.95, 0.9, 0.8, 0.7))]
 
 
 def plan(contender: Contender, choice: Choice, minutes: float, speeds: Sequence[float], seed: int) -> list[RunConfig]:

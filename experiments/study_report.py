@@ -3,13 +3,13 @@
     python experiments/study_report.py fashion            # 10 minutes; --minutes 60 for those
 
 prints a table in Markdown with a column for each system, means over its runs of three seeds with
-their standard errors, and writes beside the comparison samples of equal seeds: samples.png has a
-row for each system, SYSTEM.png has that row alone.
+their standard errors. It writes samples of equal seeds, with the best settings of the samplers,
+beside the comparison: samples.png has a row for each system, SYSTEM.png has that row alone.
 """
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -42,12 +42,13 @@ class Line(NamedTuple):
     scale: float = 1.0
 
 
+DISTANCE = Line("FD-AlexNet of samples", "samples_alexnet_FD-AlexNet", 2)
 LINES = (
     Line("elements of a picture", "elements_mean", 0),
     Line("bits per pixel of these elements", "bits_per_pixel", 3),
     Line("PSNR of the representation, dB", "reconstruction_psnr", 1),
     Line("FD-AlexNet of the representation", "reconstruction_FD-AlexNet", 2),
-    Line("FD-AlexNet of samples", "samples_alexnet_FD-AlexNet", 2),
+    DISTANCE,
     Line("its floor, of real pictures", "samples_alexnet_FD-AlexNet_floor", 2),
     Line("precision", "samples_alexnet_precision", 2),
     Line("recall", "samples_alexnet_recall", 2),
@@ -56,7 +57,7 @@ LINES = (
     Line("parameters, M", "parameters", 2, 1e-6),
     Line("parameters of the autoencoder, M", "autoencoder_parameters", 2, 1e-6),
     Line("seconds of a sample alone", "seconds_alone", 2),
-    Line("seconds of a sample among 64", "seconds_of_64", 3),
+    Line("seconds of a sample among 64", "seconds_among_64", 3),
 )
 
 
@@ -89,8 +90,9 @@ def summarise(runs: Sequence[dict[str, str]], line: Line) -> str:
     return f"{mean} ± {error}" if float(error) else mean
 
 
-def make_table(rows: dict[str, list[dict[str, str]]]) -> str:
-    """Makes a table in Markdown, with a line for each measure and a column for each system."""
+def make_table(rows: dict[str, list[dict[str, str]]], defaults: dict[str, list[dict[str, str]]]) -> str:
+    """Makes a table in Markdown, with a line for each measure and a column for each system. The
+    distance of samples stands there once more for the samplers' default settings."""
     table = [
         ["", *rows],
         ["---"] * (1 + len(rows)),
@@ -100,6 +102,8 @@ def make_table(rows: dict[str, list[dict[str, str]]]) -> str:
         cells = [summarise(runs, line) for runs in rows.values()]
         if any(cell != "-" for cell in cells):
             table.append([line.title, *cells])
+        if line is DISTANCE:
+            table.append(["the same with default settings", *(summarise(defaults[name], line) for name in rows)])
     return "\n".join(f"| {' | '.join(line)} |" for line in table)
 
 
@@ -114,11 +118,12 @@ def real_pictures(run: Path) -> tuple[list[np.ndarray], list[int]]:
     return SeenPictures(own_sources(config.data, True)[1], config, config.data.held_out_crops, repeat=True).look(SHOWN)
 
 
-def sample(run: Path, labels: Sequence[int]) -> list[np.ndarray]:
+def sample(run: Path, labels: Sequence[int], settings: Mapping[str, float]) -> list[np.ndarray]:
     """Samples pictures of a run, of the same seed and classes for all runs."""
     from dct_jax.commands.runs import load_prior
 
-    found = dict(load_prior(str(run), "the study").sample_pictures(SHOWN, SAMPLE_SEED, labels, SHOWN))
+    model = load_prior(str(run), "the study").with_settings(settings)
+    found = dict(model.sample_pictures(SHOWN, SAMPLE_SEED, labels, SHOWN))
     return [found[i] for i in range(SHOWN)]
 
 
@@ -130,12 +135,17 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
         minutes: of training.
     """
     name = f"{minutes:g}_minutes"
-    folder, runs = study.RESULTS / f"{data}_{name}", study.RUNS / data / name
-    titles = {one.name: one.stages[-1].system for one in study.contenders(data)}
+    folder, runs = study.results_of(data, minutes, defaults=False), study.RUNS / data / name
+    titles: dict[str, str] = {one.name: one.stages[-1].system for one in study.contenders(data)}
     names = list(titles)
-    print(make_table({titles[name]: rows for name, rows in read_rows(folder).items()}))
+    found, defaults = (
+        {titles[name]: rows for name, rows in read_rows(study.results_of(data, minutes, one)).items()} for one in (False, True)
+    )
+    print(make_table(found, defaults))
     real, labels = in_child(partial(real_pictures, runs / f"{names[0]}_{study.SEEDS[0]}"))
-    pictures = [real, *(in_child(partial(sample, runs / f"{name}_{study.SEEDS[0]}", labels)) for name in names)]
+    best = study.chosen_settings(data, minutes)
+    sampled = [partial(sample, runs / f"{name}_{study.SEEDS[0]}", labels, best[name]) for name in names]
+    pictures = [real, *map(in_child, sampled)]
     pairs(list(zip(["held-out", *titles.values()], pictures)), columns=SHOWN).savefig(folder / "samples.png")
     for name, images in zip(names, pictures[1:]):
         Image.fromarray(image_grid(images, columns=SHOWN, scale=2)).save(folder / f"{name}.png")
