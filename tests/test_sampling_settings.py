@@ -60,11 +60,18 @@ def drawn(model: TrainedModel, out: Path, **settings: Any) -> tuple[list[Any], l
     return [sample.sparse for sample in samples], lines
 
 
+@pytest.fixture(scope="module")
+def by_default(model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[dict[str, Any]]]:
+    return drawn(model, tmp_path_factory.mktemp("by_default"), max_triples=20)
+
+
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Sampling)])
-def test_every_setting_changes_what_is_drawn_and_is_written_down(model: TrainedModel, tmp_path: Path, name: str) -> None:
+def test_every_setting_changes_what_is_drawn_and_is_written_down(
+    model: TrainedModel, by_default: tuple[list[Any], list[dict[str, Any]]], tmp_path: Path, name: str
+) -> None:
     assert OTHER[name] != getattr(Sampling(), name)
-    lists, lines = drawn(model, tmp_path / "a", max_triples=20)
-    others, their_lines = drawn(model, tmp_path / "b", **({"max_triples": 20} | {name: OTHER[name]}))
+    lists, lines = by_default
+    others, their_lines = drawn(model, tmp_path, **({"max_triples": 20} | {name: OTHER[name]}))
     assert (lists == others) is (name in SAME_SAMPLES)
     assert [list(line) for line in lines] == [KEYS] * 3
     if name in KEYS:
