@@ -62,7 +62,7 @@ def thresholds(args: Sequence[str]) -> int:
         path.write_text(found.to_json())
     print(f"{found.pictures} of {len(source)} pictures; the patches have {side} x {side} pixels")
     if skipped:
-        print(skipped.summary())
+        say(skipped.summary())
     rows = [[f"{percent} %", f"{found.values[percent - 1]:.3f}"] for percent in SHOWN]
     print(align([["patches", "at most, nats"], *rows]))
     print(f"{found.tied:.1%} of the patches have one and the same entropy")

@@ -51,11 +51,11 @@ def train(args: Sequence[str]) -> int:
     if not speaks:
         return 128 + signal.Signals[outcome.signal] if outcome.signal else 0
     for line in outcome.skipped:
-        print(f"{line}; the log above names them")
+        say(f"{line}; the log above names them")
     if outcome.signal:
         progress = f"after step {outcome.step}, saved" if outcome.step else "before the first step"
         print(f"stopped by {outcome.signal} {progress}; the same command goes on from there")
         return 128 + signal.Signals[outcome.signal]
     for line in outcome.stage.conclusion(outcome.evaluation, outcome.held_out) if outcome.evaluation else []:
-        print(line)
+        say(line)
     return say(f"the run is in {command.run_dir}: checkpoints/, metrics.jsonl, TensorBoard events")

@@ -69,12 +69,13 @@ def test_bad_arguments_are_named(model: dct_jax.TrainedModel) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_samples_in_the_64_bit_mode(model: dct_jax.TrainedModel, dtype: str) -> None:
-    """Indices and zeros have other types there, and a loop refused them."""
-    plain = model.sample(2, seed=3)
+    """Indices and zeros have other types there, and a loop refused them. (Random numbers are others
+    there, too.)"""
     with jax.enable_x64(True):
         lists = model.with_dtype(dtype).sample(2, seed=3)
-    assert (lists == plain) or dtype == "float64"
-    assert all(model.codec.decode(one).shape == (16, 16, 3) for one in lists)
+    for one in lists:
+        model.check_list(one)
+    assert sum(map(len, lists)) > 0
 
 
 def test_sizes_are_drawn_from_those_of_the_training_pictures_or_given(model: dct_jax.TrainedModel) -> None:
