@@ -160,6 +160,7 @@ def test_samples_of_a_dq_transformer(runs: Runs, tmp_path: Path, capsys: pytest.
     assert said[-1].endswith("samples.png, grains.png, growth.png, samples.jsonl, samples/")
 
 
+@pytest.mark.slow
 def test_samples_with_the_grains_of_a_picture(runs: Runs, tmp_path: Path, refused: Refused) -> None:
     image = picture_file(runs, 2)
     run("sample", runs.folders["prior"], "--grains-of", image, "--num", 3, "--label", 0, "--out", tmp_path)
@@ -296,6 +297,7 @@ def test_frames_of_the_demo_uncover_codes_from_coarse_to_fine(runs: Runs) -> Non
     assert len(shown) == 25
 
 
+@pytest.mark.slow
 def test_the_page_offers_a_temperature_of_positions_and_one_of_codes(runs: Runs) -> None:
     pytest.importorskip("gradio")
     from dct_jax.demo import code_page

@@ -83,6 +83,7 @@ def manifest(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_samples_by_class_and_what_is_left_of_them(run: Path, model: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "samples").mkdir()
     for stale in ("0007.png", "0000.jpg", "mine.png", "20240101.jpg"):

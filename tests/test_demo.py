@@ -89,6 +89,7 @@ def test_uploads_are_looked_at_before_they_are_decoded(tmp_path: Path, broken: P
         read_upload(str(drawing))
 
 
+@pytest.mark.slow
 def test_the_interface_draws_and_names_what_is_wrong(address: str, picture: Path, broken: Path) -> None:
     from gradio_client import Client, handle_file
     from gradio_client.exceptions import AppError

@@ -115,6 +115,7 @@ def test_every_number_is_that_of_evaluate(runs: Runs, tmp_path: Path, capsys: py
     np.testing.assert_array_equal(np.asarray(Image.open(strip)), expected)
 
 
+@pytest.mark.slow
 @needs_alexnet
 def test_other_settings_are_measured_for_themselves(runs: Runs, tmp_path: Path) -> None:
     """What does not depend on a sampler is measured once."""

@@ -47,6 +47,7 @@ def fit(model: DCTransformer, batches: list[Chunk], config: TrainingConfig, devi
     return state, metrics
 
 
+@pytest.mark.slow
 def test_the_first_step_of_a_fixed_configuration() -> None:
     """Golden numbers. After an intended change of the network, copy the new ones from this test's
     failure."""

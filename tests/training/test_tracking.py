@@ -198,6 +198,7 @@ def test_mlflow_has_each_point_once_when_a_run_goes_on(tmp_path: Path, capfd: py
     assert pictures == {step: picture(step).tobytes() for step in (10, 20, 30, 40)}
 
 
+@pytest.mark.slow
 @needs_mlflow
 def test_mlflow_gets_what_it_lacks_and_a_fresh_run_is_another(tmp_path: Path) -> None:
     """It lacks all that was logged without it, and after a move of the folder its files."""
