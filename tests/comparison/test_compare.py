@@ -19,8 +19,6 @@ from PIL import Image
 
 from dct_jax import load
 from dct_jax.commands import compare, main, measuring
-from dct_jax.commands.code_sampling import PriorSettings
-from dct_jax.commands.settings_file import read_settings
 from dct_jax.comparison import cost, held_out, representation, samples
 from dct_jax.comparison.measures import Elements, Uncertain
 from dct_jax.data.pictures import SeenPictures
@@ -357,28 +355,6 @@ def test_a_run_that_fails_leaves_the_others(
     assert [row["run"] for row in rows_of(tmp_path / "out")] == ["grey"]
 
 
-BAD_SETTINGS = (
-    ("{", "bad.json is no JSON of settings: Expecting"),
-    ("\udcff", "bad.json is no JSON of settings: 'utf-8' codec can't decode"),
-    ('{"RUN": {"temperature": 1' + "0" * 5000 + "}}", "bad.json is no JSON of settings: Exceeds the limit"),
-    ('{"RUN": {"temperature": 1' + "0" * 400 + "}}", "it is too large"),
-    ('{"RUN": {"steps": 1, "steps": 1}}', "bad.json is no JSON of settings: 'steps' stands there twice"),
-    ("[" + " " * 2**20 + "]", "bad.json: this file has more than 1 MiB"),
-    ("[" * 9999, "bad.json is nested too deeply"),
-    ("[1]", "bad.json must have settings by the names of runs"),
-    ('{"RUN": 1}', "bad.json must have settings by the names of runs"),
-    ('{"other": {}}', "bad.json names the run 'other'; it must be one of"),
-    ('{"RUN": {"heat": 1}}', "'heat' is no setting; settings are temperature, top_k"),
-    ('{"RUN": {"temperature": "1"}}', 'temperature is "1"; it must be a number, or a list'),
-    ('{"RUN": {"temperature": []}}', "temperature is []; it must be a number, or a list"),
-    ('{"RUN": {"top_k": 1.5}}', "top_k is 1.5; it must be an integer, or a list"),
-    ('{"RUN": {"guidance": [1]}}', "guidance is [1]; it must be a number"),
-    ('{"RUN": {"guidance": true}}', "guidance is true; it must be a number"),
-    ('{"RUN": {"temperature": 0}}', "debug: temperature is 0.0; it must be from"),
-    ('{"RUN": {"steps": 3}}', "debug: a DCTransformer has no steps"),
-)
-
-
 def test_bad_input(runs: Runs, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pictures(tmp_path / "pictures", 2)
     line = refused("compare", tmp_path / "pictures", tmp_path / "pictures")
@@ -392,16 +368,6 @@ def test_bad_input(runs: Runs, tmp_path: Path, refused: Refused, monkeypatch: py
     assert "data names no pictures" in refused("compare", runs.debug, "--split", "a")
     assert "data.source is 'nothing'" in refused("compare", runs.debug, "--data", "nothing", "--no-samples")
     assert "there are 3 fake pictures" in refused("compare", runs.debug, "--samples", 3)
-    (tmp_path / "good.json").write_text('{"a": {"temperature": 1, "top_k": [1, 2], "steps": 3}}')
-    good = read_settings(tmp_path / "good.json", ["a", "b"])["a"]
-    assert good == PriorSettings(temperature=(1.0,), top_k=(1, 2), steps=3) and isinstance(good.temperature[0], float)
-    for text, message in BAD_SETTINGS:
-        (tmp_path / "bad.json").write_text(text.replace("RUN", runs.debug), errors="surrogateescape")
-        assert message in refused("compare", runs.debug, runs.vqvae, "--mixed", "--settings", tmp_path / "bad.json")
-    (tmp_path / "bad.json").write_text(json.dumps({runs.vqvae: {"top_k": 3}}))
-    line = refused("compare", runs.debug, runs.vqvae, "--mixed", "--settings", tmp_path / "bad.json")
-    assert "has settings, but a VQ-VAE samples nothing" in line
-    assert "nothing.json: there is no such file" in refused("compare", runs.debug, "--settings", tmp_path / "nothing.json")
     monkeypatch.setenv("DCT_JAX_INCEPTION", str(tmp_path / "missing.pth"))
     assert "missing.pth: there is no such file" in refused("compare", runs.debug, *SMALL)
     assert not (Path(runs.debug) / "comparison").exists()
