@@ -7,24 +7,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from types import MappingProxyType, UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from dct_jax.fields import COSTS, LATER, MAY_CHANGE, build, is_marked, require
 
 if TYPE_CHECKING:
     from dct_jax.data.reader import Reader
     from dct_jax.data.sources import Source
     from dct_jax.training.stage import Stage, Trained
-
-LATER: MappingProxyType[str, bool] = MappingProxyType({"later": True})
-"""Metadata of a field that earlier checkpoints may lack. Its default is what they did."""
-
-MAY_CHANGE: MappingProxyType[str, bool] = MappingProxyType({"may_change": True})
-"""Metadata of a field that may change when a run goes on. It changes the speed of the run, not what
-the model learns (dropout's masks and rounding aside)."""
-
-COSTS: MappingProxyType[str, bool] = MappingProxyType({"costs": True})
-"""Metadata of a field that does not say what a model computes: what that costs, or where variables
-come from."""
 
 LARGEST_IMAGE = 2**26
 """Pixels, far more than anybody trains on. A configuration may come from others, and memory is
@@ -111,9 +101,9 @@ class TrainingConfig:
         batch_size: chunks in a step, over all devices of all hosts together.
         accumulate: a device does its batch in so many parts, one after the other, to save memory.
         optimizer: "adam", as in the paper, or "muon", which orthogonalises the updates of the
-            layers' matrices (Jordan et al., 2024) and leaves the rest to Adam: a step takes a
-            little longer and teaches more.
-        learning_rate: Adam's, at its peak.
+            layers' matrices (Jordan et al., 2024) and leaves the rest to NAdam, which is Adam with
+            Nesterov's momentum: a step takes a little longer and teaches more.
+        learning_rate: Adam's or NAdam's, at its peak.
         muon_learning_rate: Muon's, at its peak.
         warmup_steps: steps of linear warm-up from 0.
         clip_norm: the gradient's norm is clipped to this.
@@ -127,8 +117,8 @@ class TrainingConfig:
         features: what compares the samples: "alexnet" for FD-AlexNet, "inception" for FID and sFID.
         track: where numbers and pictures go, beside metrics.jsonl and pictures/ in the folder of
             the run: any of "tensorboard", "mlflow" and "wandb", or nothing.
-        schedule: after the warm-up, "cosine" lowers the learning rates to 0 at the last step;
-            "constant" keeps them.
+        schedule: after the warm-up, "cosine" lowers the learning rates towards 0, which they would
+            reach one step after the last one; "constant" keeps them.
         betas: how slowly Adam's means of gradients and of their squares decay.
         weight_decay: AdamW's, of matrices, kernels and tables, but of a DQ-Transformer's kernels
             alone; 0 for Adam.
@@ -252,12 +242,16 @@ class RunConfig:
         Raises:
             ValueError: if a field is unknown, missing, of the wrong type, or out of range.
         """
-        return _build(values, cls, "")
+        return build(cls, values)
 
+    def read_again(self) -> Self:
+        """Returns the configuration as its checkpoints give it back: tuples in place of lists, and
+        Python's numbers in place of NumPy's. A run whose checkpoints cannot be read is not begun.
 
-def is_marked(spec: dataclasses.Field, mark: Mapping[str, bool]) -> bool:
-    """Whether a field's metadata have LATER, MAY_CHANGE or COSTS."""
-    return all(spec.metadata.get(name) for name in mark)
+        Raises:
+            ValueError: if a field has the wrong type.
+        """
+        return self.from_dict(self.to_dict())
 
 
 def meaning(room: Any) -> Any:
@@ -287,31 +281,46 @@ def changed_fields(before: Any, now: Any, prefix: str = "") -> list[str]:
 
 
 def with_fields(config: RunConfig, fields: Mapping[str, Any]) -> RunConfig:
-    """The configuration with other values of some fields, which are named without their rooms.
+    """The configuration with other values of some fields.
+
+    Args:
+        config: of a run.
+        fields: by their names, or by their paths where several rooms have the name, as "steps" or
+            "unroll.steps". A name of `data` or `training` means theirs alone.
 
     Raises:
-        ValueError: if there is no such field, or a value is out of range.
+        ValueError: if there is no such field, if several rooms have it, or if a value is of the
+            wrong type or out of range.
     """
+    values = config.to_dict()
     own_fields = {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(config)}
     # A configuration inside is that of another run.
-    rooms = [name for name, x in own_fields.items() if dataclasses.is_dataclass(x) and not isinstance(x, RunConfig)]
-    owners = {name: "" for name in own_fields if name not in rooms}
-    owners |= {spec.name: room for room in rooms for spec in dataclasses.fields(getattr(config, room))}
-    changes: dict[str, dict[str, Any]] = {"": {}}
+    rooms = {name: x for name, x in own_fields.items() if dataclasses.is_dataclass(x) and not isinstance(x, RunConfig)}
+    paths = [name for name in own_fields if name not in rooms]
+    paths += [f"{name}.{spec.name}" for name, room in rooms.items() for spec in dataclasses.fields(room)]
+    given: set[str] = set()
     for name, value in fields.items():
-        if name not in owners:
-            near = ", ".join(get_close_matches(name, owners)) or ", ".join(owners)
-            raise ValueError(f"the configuration has no field {name}; the nearest are {near}")
-        changes.setdefault(owners[name], {})[name] = value
-    own = changes.pop("")
-    own |= {room: dataclasses.replace(getattr(config, room), **values) for room, values in changes.items()}
-    return dataclasses.replace(config, **own)
+        path = _find_path(name, paths)
+        require(path not in given, path, "given twice", "given once")
+        given.add(path)
+        room, _, own = path.rpartition(".")
+        (values[room] if room else values)[own] = value.to_dict() if isinstance(value, RunConfig) else value
+    return config.from_dict(values)
 
 
-def require(holds: bool, name: str, value: object, allowed: str) -> None:
-    """Raises ValueError, which names the field, unless its value holds what it must."""
-    if not holds:
-        raise ValueError(f"{name} is {value}; it must be {allowed}")
+def _find_path(name: str, paths: Sequence[str]) -> str:
+    """Finds the field that a name or a path means. Raises ValueError unless it is one alone."""
+    if name in paths:
+        return name
+    found = [path for path in paths if path.rpartition(".")[2] == name]
+    found = [path for path in found if path.startswith(("data.", "training."))] or found
+    if not found:
+        names = list(dict.fromkeys(path.rpartition(".")[2] for path in paths))
+        near = ", ".join(get_close_matches(name, [*names, *paths])) or ", ".join(names)
+        raise ValueError(f"the configuration has no field {name}; the nearest are {near}")
+    if len(found) > 1:
+        raise ValueError(f"the configuration has {len(found)} fields {name}; name {' or '.join(found)}")
+    return found[0]
 
 
 def read_sizes(values: Any) -> tuple[tuple[int, int, int], ...]:
@@ -325,41 +334,6 @@ def read_sizes(values: Any) -> tuple[tuple[int, int, int], ...]:
     if not (is_list and all(type(number) is int and 1 <= number <= LARGEST_SIZE for one in values for number in one)):
         raise ValueError(f"the sizes of its pictures are not lists of height, width and count, from 1 to {LARGEST_SIZE}")
     return tuple((height, width, count) for height, width, count in values)
-
-
-def _build(values: Any, cls: type, prefix: str) -> Any:
-    """Makes a dataclass of plain values: of lists tuples, of dictionaries dataclasses."""
-    if not isinstance(values, dict):
-        raise ValueError(f"the configuration's {prefix or 'top'} is {type(values).__name__}; it must be a dictionary")
-    specs, hints = dataclasses.fields(cls), get_type_hints(cls)
-    values = {spec.name: spec.default for spec in specs if is_marked(spec, LATER)} | values
-    if not prefix:
-        values.pop("system", None)
-    for name in sorted({spec.name for spec in specs} ^ values.keys()):
-        raise ValueError(f"the configuration's field {prefix}{name} is {'missing' if name in hints else 'unknown'}")
-    fields = {}
-    for name, value in values.items():
-        hint, value = hints[name], tuple(value) if isinstance(value, list) else value
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            value = _build(value, hint, f"{prefix}{name}.")
-        elif not _fits(value, hint):
-            wanted = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
-            raise ValueError(f"the configuration's {prefix}{name} is {value!r}; it must be {wanted}")
-        fields[name] = value
-    return cls(**fields)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value fits an annotation. Integers are real numbers; booleans are no numbers."""
-    kind, of = get_origin(hint), get_args(hint)
-    if kind is Literal:
-        return value in of
-    if kind is UnionType:
-        return any(_fits(value, choice) for choice in of)
-    if kind is tuple:
-        of = of[:1] * len(value) if isinstance(value, tuple) and of[-1] is Ellipsis else of
-        return isinstance(value, tuple) and len(value) == len(of) and all(map(_fits, value, of))
-    return isinstance(value, (int, float) if hint is float else hint) and isinstance(value, bool) == (hint is bool)
 
 
 if not TYPE_CHECKING:  # with it, type checkers take any name

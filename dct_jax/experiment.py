@@ -37,7 +37,7 @@ def load_experiment(name: str, kind: type[RunConfig] = RunConfig) -> RunConfig:
 
     Raises:
         ValueError: if there is no such experiment, its file fails, it defines no CONFIG, or its
-            CONFIG is of another class than `kind`.
+            CONFIG is of another class than `kind` or has a field of the wrong type.
     """
     path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
     if not path.is_file():
@@ -47,12 +47,15 @@ def load_experiment(name: str, kind: type[RunConfig] = RunConfig) -> RunConfig:
         config = runpy.run_path(str(path)).get("CONFIG")
     except Exception as error:  # it is the user's code
         raise ValueError(f"{path}: this experiment fails ({type(error).__name__}: {error})") from None
-    if not isinstance(config, RunConfig):
+    if not isinstance(config, RunConfig) or type(config) is RunConfig:
         raise ValueError(f"{path} defines no CONFIG; it must be a system's configuration, such as a dct_jax.DCTConfig")
     if not isinstance(config, kind):
         wanted = getattr(kind, "system", kind.__name__)
         raise ValueError(f"{path} is an experiment of the system {config.system}; it must be one of {wanted}")
-    return config
+    try:
+        return config.read_again()
+    except ValueError as error:
+        raise ValueError(f"{path}: this experiment fails ({error})") from None
 
 
 if not TYPE_CHECKING:  # with it, type checkers take any name

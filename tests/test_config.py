@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+from collections import defaultdict
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dct_jax.codec import DCTCodec
-from dct_jax.config import DataConfig, RunConfig, TrainingConfig, changed_fields, read_sizes
+from dct_jax.config import DataConfig, RunConfig, TrainingConfig, changed_fields, read_sizes, with_fields
 from dct_jax.dct.config import DCTConfig, ModelConfig
+from dct_jax.sundae.config import SundaeConfig
 from dct_jax.systems import SYSTEMS
 
 OTHER = DCTConfig(
@@ -267,3 +270,52 @@ def test_sizes_of_pictures_are_numbers_that_samplers_can_take(sizes: Any) -> Non
     with pytest.raises(ValueError, match="not lists of height, width and count"):
         read_sizes(sizes)
     assert read_sizes([[1, 2, 3], [2**31, 5, 6]]) == ((1, 2, 3), (2**31, 5, 6))
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_name_that_several_rooms_have_means_that_of_data_or_training_or_none(system: type[RunConfig]) -> None:
+    """`steps` of SUNDAE once set unroll.steps, and `kind` of a DQ-VAE router.kind, in silence."""
+    config, owners = system(), defaultdict(list)
+    for spec in dataclasses.fields(config):
+        room = getattr(config, spec.name)
+        for own in dataclasses.fields(room) if dataclasses.is_dataclass(room) else ():
+            owners[own.name].append((spec.name, getattr(room, own.name)))
+    for name, found in owners.items():
+        shared = [value for room, value in found if room in ("data", "training")]
+        if len(found) == 1 or shared:
+            assert with_fields(config, {name: (*shared, found[0][1])[0]}) == config
+        else:
+            with pytest.raises(ValueError, match=f"fields {name}; name {' or '.join(f'{room}.{name}' for room, _ in found)}$"):
+                with_fields(config, {name: found[0][1]})
+    assert with_fields(config, {"steps": 1234}).training.steps == 1234
+
+
+def test_a_path_names_any_field() -> None:
+    changed = with_fields(SundaeConfig(), {"unroll.steps": 3, "seed": 4})
+    assert isinstance(changed, SundaeConfig)
+    assert (changed.unroll.steps, changed.seed, changed.training) == (3, 4, TrainingConfig())
+    with pytest.raises(ValueError, match=r"training.steps is given twice"):
+        with_fields(SundaeConfig(), {"training.steps": 3, "steps": 4})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "line"),
+    [
+        ("steps", 1e3, "training.steps is 1000.0; it must be int"),
+        ("steps", "500", "training.steps is '500'; it must be int"),
+        ("steps", np.float32(500), "training.steps is 500.0; it must be int"),
+        ("steps", np.int64(500), ""),
+        ("image_size", [np.int64(28), 28], ""),
+        ("crop", np.array([0.5, 1]), ""),
+    ],
+    ids=repr,
+)
+def test_what_python_gives_as_a_field_survives_a_checkpoint(field: str, value: Any, line: str) -> None:
+    """A run of 1e3 steps once trained to its end, and could then be neither loaded nor resumed."""
+    if line:
+        with pytest.raises(ValueError, match=f"^the configuration's {line}$"):
+            with_fields(DCTConfig(), {field: value})
+    else:
+        changed = with_fields(DCTConfig(), {field: value})
+        assert DCTConfig.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed != DCTConfig()
+        assert isinstance(hash(changed), int)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 import numpy as np
 import tyro
 
-from dct_jax.config import MAY_CHANGE, RunConfig, require
+from dct_jax.config import RunConfig
 from dct_jax.data.codes_file import is_codes_file, read_codes
 from dct_jax.data.sources import source_path
+from dct_jax.fields import MAY_CHANGE, require
 from dct_jax.vq.config import AutoencoderRunConfig, VQVAEConfig, check_range, check_sees_crops
 from dct_jax.vq.gan.config import VQGANConfig
 

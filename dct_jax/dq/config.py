@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dct_jax.config import COSTS, MAY_CHANGE, require
 from dct_jax.dq.holes import check_grid, check_holes
+from dct_jax.fields import COSTS, MAY_CHANGE, require
 from dct_jax.vq.gan.config import ConvolutionsConfig, VQGANConfig
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 CALIBRATION_PICTURES = 1_000
 """Pictures whose patches thresholds are measured of, if the data set has so many."""
+LARGEST_REGION = 256
+"""Pixels of a side of a region of eight levels and a stem of 2, the most that a model can have."""
 
 
 @dataclass(frozen=True, kw_only=True)

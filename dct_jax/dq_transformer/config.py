@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from dct_jax.codes.config import CodePriorConfig
-from dct_jax.config import MAY_CHANGE, require
 from dct_jax.dq.config import DQVAEConfig
+from dct_jax.fields import MAY_CHANGE, require
 from dct_jax.vq.config import AutoencoderRunConfig
 
 if TYPE_CHECKING:

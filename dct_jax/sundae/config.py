@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from dct_jax.codes.config import CodePriorConfig
-from dct_jax.config import require
+from dct_jax.fields import require
 
 if TYPE_CHECKING:
     from dct_jax.sundae.network import SundaeNetwork

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dct_jax.config import require
+from dct_jax.fields import require
 
 LARGEST_STEPS = 2**20
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from dct_jax.config import LATER, RunConfig, require
+from dct_jax.config import RunConfig
+from dct_jax.fields import LATER, require
 
 if TYPE_CHECKING:
     from dct_jax.vq.network import Autoencoder
@@ -31,8 +32,8 @@ class QuantizerConfig:
         levels: the levels of each coordinate, of "fsq"; K is their product.
         commitment: the weight of the loss that pulls vectors to their codes (beta).
         decay: the share of a mean that each step keeps, of "ema".
-        restart: of "ema", a code whose decayed count falls below this becomes a vector of the
-            batch.
+        restart: of "ema", a code becomes a vector of the batch if its decayed count falls below
+            this; or below this share of the mean count, N / K, in batches of N < K vectors.
         start: the table before the first step: "kmeans" finds means of the first batch's vectors;
             "uniform" takes small random numbers, or the table of an imported model.
     """

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from dct_jax.config import LATER, require
+from dct_jax.fields import LATER, require
 from dct_jax.vq.config import LARGEST_WIDTH, AutoencoderRunConfig
 
 if TYPE_CHECKING:
