@@ -61,7 +61,8 @@ def nearest_pictures(
 ) -> tuple[dict[str, Any] | None, dict[str, Figure]]:
     """Measures how far samples and held-out pictures are from their nearest training pictures.
 
-    All are as the model could sample them, and of one size, or nothing is measured. Prints deciles.
+    All are as the model could sample them, and of one size, or nothing is measured; training
+    pictures of another size are left out. Prints deciles.
 
     Returns:
         What evaluation.json says, and nearest.png: samples above their nearest training pictures.
@@ -71,11 +72,14 @@ def nearest_pictures(
     images = [samples[i] for i in range(len(samples))]
     shape = images[0].shape
     number = min(len(training), _MOST_BYTES // images[0].size)
-    if any(one.shape != shape for one in (*images, *held_out)):
+    # At even distances, as a source may be sorted by class.
+    others = (training[i * len(training) // number] for i in range(number))
+    alike = [one for one in others if one.shape == shape]
+    if not alike or any(one.shape != shape for one in (*images, *held_out)):
         print("the pictures have several sizes, so the nearest training pictures are not looked for\n")
         return None, {}
-    # At even distances, as a source may be sorted by class.
-    references = np.stack([training[i * len(training) // number] for i in range(number)])
+    references = np.stack(alike)
+    number = len(references)
     ours, theirs = nearest(np.stack(images), references), nearest(np.stack(held_out), references)
     deciles = {name: np.quantile(near.distances, DECILES).tolist() for name, near in (("samples", ours), ("held-out", theirs))}
     ratios = [a / b if b else float("nan") for a, b in zip(*deciles.values())]

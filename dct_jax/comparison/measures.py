@@ -81,7 +81,7 @@ class Distortion:
 
     Attributes:
         pictures: how many.
-        psnr: in dB, the mean over pictures.
+        psnr: in dB, the mean over the pictures that lose something.
         lpips: the mean of LPIPS over pictures, by the name of its network; empty without weights.
         distances: "FD-AlexNet" of reconstructions, and what else `compare_features` returns; empty
             without weights.

@@ -11,15 +11,16 @@ so the lines tell where to go on.
 """
 
 import fcntl
+import itertools
 import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -65,6 +66,10 @@ class CodesHeader:
         if len(text) >= HEADER_BYTES:
             raise ValueError(f"the source's name has {len(self.source)} letters, which is too long: {self.source[:80]}...")
         return text.ljust(HEADER_BYTES - 1) + b"\n"
+
+    def map_codes(self, path: Path) -> np.ndarray:
+        """Maps the codes of the file with this header from the disk: [N, h, w]."""
+        return np.memmap(path, self.dtype, "r", HEADER_BYTES, self.shape)
 
 
 class CodesFile(NamedTuple):
@@ -120,14 +125,20 @@ def read_codes(path: Path) -> CodesFile:
     try:
         with path.open("rb") as file:
             header = _header(file.read(HEADER_BYTES))
-        classes, lines = _split_keys(Path(f"{path}.keys").read_text(encoding="utf-8"))
-        keys, labels = [str(line["key"]) for line in lines], np.array([int(line["label"]) for line in lines], np.int32)
+        keys, numbers = [], []
+        with Path(f"{path}.keys").open("rb") as file:
+            classes, lines = _split_keys(file)
+            for line in lines:
+                values = json.loads(line.decode())
+                keys.append(str(values["key"]))
+                numbers.append(int(values["label"]))
+        labels = np.array(numbers, np.int32)
         expected = HEADER_BYTES + header.dtype.itemsize * math.prod(header.shape)
         if path.stat().st_size != expected:
             raise ValueError(f"it has {path.stat().st_size} bytes and must have {expected}")
         if len(keys) != header.shape[0]:
             raise ValueError(f"{path.name}.keys has {len(keys)} lines and must have {header.shape[0]}")
-        codes = np.memmap(path, header.dtype, "r", HEADER_BYTES, header.shape)
+        codes = header.map_codes(path)
     except OSError as error:
         raise ValueError(f"{error.filename}: this file cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -144,16 +155,18 @@ def _classes_line(classes: Sequence[str]) -> str:
     return line
 
 
-def _split_keys(text: str) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
-    """Reads the whole lines of FILE.keys: the names of the classes, and what is said of each
-    picture. Raises ValueError if the lines cannot be read."""
-    lines = text[: text.rfind("\n") + 1].splitlines()
-    if not (lines and lines[0].startswith('{"classes"')):
-        return (), [json.loads(line) for line in lines]
-    classes = json.loads(lines[0])["classes"] if len(lines[0]) <= LARGEST_CLASSES else None
+def _split_keys(file: BinaryIO) -> tuple[tuple[str, ...], Iterator[bytes]]:
+    """Reads the names of the classes in FILE.keys. The whole lines of JSON of the pictures, which
+    follow, are read one by one as they are asked for. Raises ValueError if the names cannot be
+    read."""
+    lines = (line for line in file if line.endswith(b"\n"))
+    first = next(lines, b"")
+    if not first.startswith(b'{"classes"'):
+        return (), itertools.chain([first] if first else [], lines)
+    classes = json.loads(first.decode())["classes"] if len(first) <= LARGEST_CLASSES else None
     if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise ValueError("the first line of its keys has no list of the classes' names")
-    return tuple(classes), [json.loads(line) for line in lines[1:]]
+    return tuple(classes), lines
 
 
 def _header(data: bytes) -> CodesHeader:
@@ -183,11 +196,31 @@ def _partial_header(path: Path) -> CodesHeader | None:
     return replace(header, shape=(1, *header.shape[1:]))
 
 
+class _Place(NamedTuple):
+    """Where a partial file goes on.
+
+    Attributes:
+        classes: the names of its classes.
+        done: how many pictures are in it or are left out.
+        rows: how many pictures are in it.
+        end: where the lines of these end in its keys, in bytes.
+        last: which one of those that are done is the last one in it, from 0 on, and its key.
+    """
+
+    classes: tuple[str, ...]
+    done: int
+    rows: int
+    end: int
+    last: tuple[int, str] | None
+
+
 class CodesWriter:
     """Appends the codes of pictures, in their order, to a file that has none yet or a part of them.
 
     Attributes:
         done: how many pictures of the source, and mirrored ones, are in the file or are left out.
+        last: which picture of the source, or mirrored one, is the last one that the file had when
+            it was opened, from 0 on, and its key; None if it had none.
     """
 
     def __init__(self, path: Path, header: CodesHeader, classes: Sequence[str] = ()) -> None:
@@ -200,29 +233,32 @@ class CodesWriter:
 
         Raises:
             ValueError: if the partial file is of another model or source, is damaged, or is being
-                written by another process, or if the names are too long.
+                written by another process, if `path` is a folder, or if the names are too long.
         """
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; name a file")
         self.path, self.header, self._first = path, header, _classes_line(classes)
         self._data, self._keys = Path(f"{path}.partial"), Path(f"{path}.keys.partial")
         start = self._header_of(1).to_bytes()  # before anything is written
         self._file = _open_alone(self._data)
         try:
-            known, lines = self._whole_lines()
-            if lines and (known != tuple(classes) or _partial_header(self._data) != self._header_of(1)):
+            place = self._find_place()
+            if place.done and (place.classes != tuple(classes) or _partial_header(self._data) != self._header_of(1)):
                 raise ValueError(f"{self._data} is of another model or source; remove it, or name another --out")
-            self._begin(start, lines)
+            self._begin(start, place)
         except BaseException:
             self._file.close()
             raise
 
-    def _begin(self, start: bytes, lines: list[dict[str, Any]]) -> None:
-        """Cuts the files off after these pictures; without any, it begins with the first bytes."""
-        if not lines:
+    def _begin(self, start: bytes, place: _Place) -> None:
+        """Cuts the files off at this place; at the very start, it begins with the first bytes."""
+        self.done, self._rows, self.last = place.done, place.rows, place.last
+        if not place.done:
             self._file.truncate(0)
             self._file.write(start)
-        self.done, self._rows = len(lines), _used(lines)
+            self._keys.write_text(self._first)
         self._file.truncate(HEADER_BYTES + self._rows * self._row_bytes)
-        self._keys.write_text(self._first + "".join(json.dumps(line) + "\n" for line in lines))
+        os.truncate(self._keys, place.end)
         self._lines = self._keys.open("a")
 
     @property
@@ -233,21 +269,31 @@ class CodesWriter:
         """Makes the header of so many pictures."""
         return replace(self.header, shape=(rows, *self.header.shape[1:]))
 
-    def _whole_lines(self) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
-        """The classes and the lines of a partial file; the last line may be half-written. There are
-        none without a header: after a power cut, the lines may have been kept and the codes not."""
+    def _find_place(self) -> _Place:
+        """Finds where the partial file goes on; the last line may be half-written. It is the start
+        without a header: after a power cut, the lines may have been kept and the codes not."""
         codes_bytes = self._data.stat().st_size - HEADER_BYTES
         if codes_bytes < 0 or not self._keys.exists():
-            return (), []
+            return _Place((), 0, 0, len(self._first), None)
         try:
-            classes, lines = _split_keys(self._keys.read_text(encoding="utf-8"))
-            used = _used(lines)
+            with self._keys.open("rb") as file:
+                return self._last_place(*_split_keys(file), codes_bytes // self._row_bytes)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{self._keys} is damaged ({error}); remove it, and the file is made anew") from None
-        while used > codes_bytes // self._row_bytes:
-            used -= _used([lines.pop()])
-        del lines[len(lines) - len(lines) % (1 + self.header.mirrored) :]  # a picture and its mirrored one
-        return classes, lines
+
+    def _last_place(self, classes: tuple[str, ...], lines: Iterable[bytes], most_rows: int) -> _Place:
+        """Finds the last place up to which all lines have codes, and a picture its mirrored one."""
+        here = found = _Place(classes, 0, 0, len(self._first), None)
+        for line in lines:
+            key = json.loads(line.decode())["key"]
+            if key is not None:
+                here = here._replace(rows=here.rows + 1, last=(here.done, str(key)))
+            here = here._replace(done=here.done + 1, end=here.end + len(line))
+            if here.rows > most_rows:
+                break
+            if here.done % (1 + self.header.mirrored) == 0:
+                found = here
+        return found
 
     def append(self, codes: np.ndarray, crops: Sequence[Crop]) -> None:
         """Appends codes, [n, h, w], of the n crops that have pixels; the others are left out."""
@@ -260,7 +306,8 @@ class CodesWriter:
         self._rows += len(codes)
 
     def finish(self) -> CodesHeader:
-        """Gives the files their names.
+        """Gives the files their names. An older file goes before its keys do: so its codes never
+        stand beside these keys.
 
         Raises:
             ValueError: if no picture was used.
@@ -272,10 +319,14 @@ class CodesWriter:
         header = self._header_of(self._rows)
         with self._data.open("r+b") as file:
             file.write(header.to_bytes())
-        _, lines = _split_keys(self._keys.read_text(encoding="utf-8"))
-        with replacing(Path(f"{self.path}.keys")) as path:
-            path.write_text(self._first + "".join(json.dumps(line) + "\n" for line in lines if line["key"] is not None))
         flush(self._data)
+        if self.path.exists():
+            self.path.unlink()
+            flush(self.path.parent)
+        with replacing(Path(f"{self.path}.keys")) as path, self._keys.open("rb") as all_keys, path.open("wb") as keys:
+            _, lines = _split_keys(all_keys)
+            keys.write(self._first.encode())
+            keys.writelines(line for line in lines if json.loads(line.decode())["key"] is not None)
         self._data.replace(self.path)  # until here, the partial files tell where to go on
         self._keys.unlink()
         flush(self.path.parent)
@@ -307,11 +358,6 @@ def _open_alone(path: Path) -> BinaryIO:
         file.close()
         raise ValueError(f"{path} is being written by another process; wait for it, or name another --out")
     return file
-
-
-def _used(lines: Sequence[dict[str, Any]]) -> int:
-    """How many of the pictures of these lines are not left out."""
-    return sum(line["key"] is not None for line in lines)
 
 
 @contextmanager

@@ -90,10 +90,12 @@ def image_size(data: bytes, upright: bool = True) -> tuple[int, int]:
     with _open(data) as image:
         width, height = image.size
         try:
-            turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE
+            lies_on_its_side = image.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE
         except Exception as error:
             raise ValueError(f"this image cannot be read ({error!r})") from None
-    return (width, height) if turned and upright else (height, width)
+    # Pillow gives the size of a TIFF image upright, and those of others as they lie.
+    exchange = lies_on_its_side and upright != (image.format == "TIFF")
+    return (width, height) if exchange else (height, width)
 
 
 def _open(data: bytes, formats: tuple[str, ...] = tuple(FORMATS)) -> ImageFile:

@@ -23,8 +23,11 @@ class Unusable(ValueError):
     """
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(reason, message)  # both, as errors go from one process to another
         self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 class Skip(NamedTuple):

@@ -45,8 +45,8 @@ def find_damage(folder: Path, thorough: bool = True) -> str | None:
     try:
         with (folder / MANIFEST).open("rb") as file:
             files = json.loads(file.read(LARGEST_MANIFEST))["files"]
+        inside = not any(Path(name).is_absolute() or ".." in Path(name).parts for name in files)
         rows = [(folder / name, int(size), str(digest)) for name, (size, digest) in files.items()]
-        inside = all(folder in path.parents and ".." not in path.parts for path, *_ in rows)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return f"{folder / MANIFEST} cannot be read"
     if not (rows and inside):

@@ -6,11 +6,12 @@ reached.
 """
 
 import hashlib
+import json
 import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,6 +29,13 @@ CHECKPOINTS = "checkpoints"
 
 AGREED = ".agreed"
 """In a copy: the whole checkpoints of both sides when they were equal last, a line each."""
+
+
+VERSIONS = ".versions.json"
+"""In a copy of pictures: the version of each file, by its path below the folder."""
+
+VERSION_FIELDS = ("ETag", "etag", "md5Hash", "mtime", "modified", "created", "updated", "LastModified")
+"""What fsspec's file systems call an entity tag, a checksum or a time of a file."""
 
 
 def is_url(name: str | Path) -> bool:
@@ -168,8 +176,8 @@ class Mirror:
 
 
 def fetch(url: str) -> Path:
-    """Copies a file or a folder of pictures to this disk, but for files that it has in equal size.
-    The copy loses the files that are no longer there.
+    """Copies a file or a folder of pictures to this disk, but for files that it has in equal size
+    and from the same version of the file. The copy loses the files that are no longer there.
 
     Raises:
         ValueError: if there is nothing, or it cannot be reached.
@@ -186,11 +194,17 @@ def fetch(url: str) -> Path:
         names = {path: _name_below(path, root) for path in files}
         if files:
             _remove_others(folder, set(names.values()))
+        known = _read_versions(folder / VERSIONS)
+        versions = {names[path]: _version_of(info) for path, info in files.items()}
         for path, info in files.items():
-            target = folder / names[path]
-            if _is_below(names[path]) and not (target.is_file() and target.stat().st_size == info["size"]):
+            name, target = names[path], folder / names[path]
+            is_here = target.is_file() and target.stat().st_size == info["size"]
+            if _is_below(name) and not (is_here and known.get(name, versions[name]) == versions[name]):
                 with replacing(target) as temporary:
                     fs.get_file(path, str(temporary))
+        if files and versions != known:
+            with replacing(folder / VERSIONS) as temporary:
+                temporary.write_text(json.dumps(versions))
         return list(files)
 
     files = _retry(url, copy)
@@ -198,6 +212,21 @@ def fetch(url: str) -> Path:
         raise ValueError(f"{url}: there is no such file or folder")
     single = folder / PurePosixPath(root).name
     return single if files == [root] else folder
+
+
+def _version_of(info: Mapping[str, Any]) -> str:
+    """Returns what a service says that differs for another file of equal name and size: an entity
+    tag, a checksum or a time, whatever it has."""
+    return " ".join(str(info[name]) for name in VERSION_FIELDS if info.get(name))
+
+
+def _read_versions(path: Path) -> dict[str, str]:
+    """Reads the versions of the files of a copy; none if it was made before there were any."""
+    try:
+        versions = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return versions if isinstance(versions, dict) else {}
 
 
 def _name_below(path: str, root: str) -> str:

@@ -1,5 +1,6 @@
 """Files of codes that were begun and not finished, and two commands that write one."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,58 @@ def test_a_file_that_gets_its_name_meanwhile_is_not_spoilt(part: Path, monkeypat
     with pytest.raises(ValueError, match="is being written by another process"):
         CodesWriter(part, HEADER)
     assert read_codes(part).codes[:, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_codes_never_stand_beside_the_keys_of_others(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that was killed between two renames once left an older file beside new keys."""
+    assert go_on(part) == 2
+    with writing(part, HEADER) as writer:
+        for number in (4, 5, 6):
+            writer.append(codes_of(number), [Crop(f"{number}.png", 0, PIXELS)])
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                writer.finish()
+    with pytest.raises(ValueError, match=r"a.codes: this file cannot be read"):
+        read_codes(part)
+    with writing(part, HEADER) as writer:
+        assert writer.done == 3
+        writer.finish()
+    found = read_codes(part)
+    assert found.keys == ["4.png", "5.png", "6.png"] and found.codes[:, 0, 0].tolist() == [4, 5, 6]
+
+
+def test_a_folder_in_the_file_s_place_is_refused_at_once(part: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder; name a file"):
+        CodesWriter(part.parent, HEADER)
+
+
+def test_it_knows_the_last_picture_that_it_has(tmp_path: Path) -> None:
+    """Pictures that are left out have no key, and half a pair does not count."""
+    header, path = CodesHeader("model", 32, (1, 2, 2), True, "source"), tmp_path / "a.codes"
+    with writing(path, header) as writer:
+        assert writer.last is None
+        for key, pixels in (("1.png", PIXELS), ("2.png", None), ("3.png", None)):
+            writer.append(codes_of(1).repeat(0 if pixels is None else 2, axis=0), [Crop(key, 0, pixels)] * 2)
+        writer.append(codes_of(1), [Crop("4.png", 0, PIXELS)])
+    with writing(path, header) as writer:
+        assert (writer.done, writer.last) == (6, (1, "1.png"))
+
+
+def test_the_keys_are_not_kept_in_memory(tmp_path: Path) -> None:
+    """A writer once read all of them, as dictionaries, when it went on and when it finished."""
+    number = 5000
+    crops = [Crop(f"{i}.png", 0, None if i == 7 else PIXELS) for i in range(number)]
+    with writing(tmp_path / "a.codes", HEADER, ("cat", "owl")) as writer:
+        writer.append(np.ones((number - 1, 2, 2)), crops)
+    tracemalloc.start()
+    with writing(tmp_path / "a.codes", HEADER, ("cat", "owl")) as writer:
+        assert writer.done == number
+        writer.finish()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * number
+    assert read_codes(tmp_path / "a.codes").keys == [crop.key for crop in crops if crop.pixels is not None]
 
 
 def test_a_text_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Crops, and whole pictures that are fitted on a canvas."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 from dct_jax.data.crops import central_crop, fit, fitted_size, mirror, random_crop
-from dct_jax.data.skipped import Unusable
+from dct_jax.data.skipped import Skip, Unusable, skip_of
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
@@ -85,3 +87,9 @@ def test_the_scale_of_crops_is_random() -> None:
     assert widths.min() < 0.3 and widths.max() > 0.95
     assert widths.mean() == pytest.approx(0.625, abs=0.04)
     assert widths.std() == pytest.approx(0.75 / np.sqrt(12), abs=0.03)
+
+
+def test_why_a_picture_is_unusable_goes_from_one_process_to_another() -> None:
+    """It once could not be pickled."""
+    error = pickle.loads(pickle.dumps(Unusable("too small", "a.png has 2 pixels")))
+    assert skip_of("a.png", error) == Skip("a.png", "too small", "a.png has 2 pixels") and str(error) == "a.png has 2 pixels"

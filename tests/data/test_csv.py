@@ -51,6 +51,7 @@ def test_files_of_excel_are_read_whatever_the_locale(folder: Path, monkeypatch: 
         ("image_path\npictures/a.png\nnone.png\n", "1 of its 2 files are missing, such as .*none.png"),
         ("image_path\n\xff\xfe", "cannot be read"),
         ("image_path\n" + "x" * 300, "1 of its 1 files are missing"),
+        ("image_path\npictures/a.png\npictures/b.png\npictures/a.png\n", "3 rows name 2 files, such as .*a.png more than once"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(folder: Path, text: str, message: str) -> None:

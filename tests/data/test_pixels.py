@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dct_jax.data.formats import FORMATS
-from dct_jax.data.pixels import image_size, read_image
+from dct_jax.data.pixels import decode_image, image_size, read_image
 from dct_jax.data.sources import LANDSCAPES
 
 WHITE = [255, 255, 255]
@@ -214,6 +214,18 @@ def test_a_picture_is_turned_as_its_exif_orientation_says(tmp_path: Path) -> Non
     assert image_size((tmp_path / "turned.png").read_bytes()) == (3, 2)
     assert turned.shape == (3, 2, 3)
     assert turned[0, 1].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", [1, 2, 5, 6, 8])
+def test_sizes_from_headers_are_those_of_the_pixels(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """Pillow gives a TIFF image's size upright; it was once exchanged a second time."""
+    image, exif = Image.new("RGB", (30, 20)), Image.Exif()
+    exif[274] = orientation
+    image.save(tmp_path / f"a.{suffix}", exif=exif)
+    data = (tmp_path / f"a.{suffix}").read_bytes()
+    assert image_size(data) == decode_image(data).shape[:2]
+    assert image_size(data, upright=False) == (20, 30)
 
 
 def test_postscript_under_a_picture_s_name_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

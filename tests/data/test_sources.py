@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import re
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -153,6 +154,10 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     [
         ("tfds:x", "", "train"),
         ("tfds:x", "train", "train"),
+        ("tfds:x", "", "train[90%:]"),
+        ("tfds:x", "train+test", "test"),
+        ("tfds:x", "train[:90%]", "train[:90%]"),
+        ("tfds:x", "train[:50%] + test[:50%]", "test"),
         ("folder:x", "", "test"),
         ("folder:x", "test", "test/"),
         ("folder:x", "all", "all/test"),
@@ -161,7 +166,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
 )
 def test_held_out_pictures_of_the_training_split_are_refused(source: str, split: str, held_out: str) -> None:
     """ "" is "train" for TFDS, and everything for other sources."""
-    with pytest.raises(ValueError, match=rf"data.held_out_split is '{held_out}' and .* would be trained on"):
+    with pytest.raises(ValueError, match=rf"data.held_out_split is '{re.escape(held_out)}' and .* would be trained on"):
         open_sources(DataConfig(source=source, split=split, held_out_split=held_out))
 
 

@@ -226,6 +226,23 @@ def test_a_source_closes_its_file(tmp_path: Path) -> None:
     assert not is_open()
 
 
+def test_other_names_of_a_file_are_pictures(tmp_path: Path) -> None:
+    """tar writes a file with two names once, and a link; pictures by such a link were once left out
+    without a word."""
+    (tmp_path / "a" / "cat").mkdir(parents=True)
+    (tmp_path / "a" / "cat" / "1.png").write_bytes(b"cat")
+    (tmp_path / "a" / "cat" / "secret").write_bytes(b"no picture")
+    (tmp_path / "a" / "owl").mkdir()
+    os.link(tmp_path / "a" / "cat" / "1.png", tmp_path / "a" / "owl" / "0.png")
+    os.link(tmp_path / "a" / "cat" / "secret", tmp_path / "a" / "owl" / "2.png")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("cat/1.png", "cat/secret", "owl/0.png", "owl/2.png"):
+            tar.add(tmp_path / "a" / name, name)
+    source = open_source(f"tar:{tmp_path}/a.tar")
+    assert [(record.image, record.label) for record in source] == [(b"cat", 0), (b"cat", 1)]
+    assert source.others == {"": 1, ".png": 1}
+
+
 @pytest.mark.parametrize("size", [b"\x80" + (2**70).to_bytes(11, "big"), b"\xff" * 10 + b"\xfe\x00"])
 def test_a_header_that_is_made_to_do_harm(size: bytes, tmp_path: Path) -> None:
     """A file of 2^70 bytes, and one of -512, at which tarfile would read the same header for

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dct_jax.codec import DCTCodec
+from dct_jax.commands.picture_sets import nearest_pictures
 from dct_jax.evaluation.blockiness import blockiness
 from dct_jax.evaluation.nearest import nearest
 from tests.toys import random_image
@@ -61,3 +62,12 @@ def test_pictures_of_another_size_and_no_references_are_refused() -> None:
         nearest(pictures, np.zeros((2, 4, 5, 3), np.uint8))
     with pytest.raises(ValueError, match="there must be a reference"):
         nearest(pictures, np.zeros((0, 4, 4, 3), np.uint8))
+
+
+def test_training_pictures_of_another_size_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """One portrait among them once ended evaluate after all its work."""
+    pictures = list(np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), np.uint8))
+    found, _ = nearest_pictures(pictures[:2], pictures[2:4], [*pictures[4:], np.zeros((4, 6, 3), np.uint8)])
+    assert found is not None and found["references"] == 2
+    assert "the nearest of 2 training pictures" in capsys.readouterr().out
+    assert nearest_pictures(pictures[:2], pictures[2:4], [np.zeros((4, 6, 3), np.uint8)])[0] is None

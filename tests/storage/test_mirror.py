@@ -269,8 +269,10 @@ def test_the_copy_of_pictures_is_what_is_there(place: Any, tmp_path: Path) -> No
         place.pipe_file(f"/bucket/pictures/{name}", b"a")
     assert fetch("memory://bucket/pictures") == folder
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert found == {"cat/.1-being-written", "cat/1", "owl", "x/4"}
+    assert found == {".versions.json", "cat/.1-being-written", "cat/1", "owl", "x/4"}
     assert (near / "a.png").exists()
+    place.pipe_file("/bucket/pictures/owl", b"b")  # another picture of as many bytes, which once stayed as it was
+    assert (fetch("memory://bucket/pictures") / "owl").read_bytes() == b"b"
     place.store.clear()
     with pytest.raises(ValueError, match="there is no such file or folder"):
         fetch("memory://bucket/pictures")

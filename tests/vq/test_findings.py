@@ -99,6 +99,15 @@ def test_lpips_is_the_mean_over_pictures_and_its_network_that_which_can_see_them
     assert shapes == [(3, side, side, 3)]
 
 
+def test_pictures_that_are_kept_exactly_are_not_in_the_mean_psnr() -> None:
+    """Each once counted as 106 dB."""
+    pictures = np.full((3, 8, 8, 3), 100, np.uint8)
+    copies = pictures + np.array([10, 0, 20], np.uint8)[:, None, None, None]
+    expected = np.mean([20 * np.log10(255 / 10), 20 * np.log10(255 / 20)])
+    assert measure(pictures, copies, np.zeros((3, 1, 1), int), 1)["psnr"] == pytest.approx(expected)
+    assert measure(pictures, pictures, np.zeros((3, 1, 1), int), 1)["psnr"] == np.inf
+
+
 @needs_lpips
 def test_all_numbers_are_there() -> None:
     pictures = random_pictures(8)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from pathlib import Path
 
 from dct_jax.data.sources.record import NO_LABEL, Record
@@ -26,7 +27,9 @@ class CsvSource:
             file: of the rows; paths that are not absolute begin in its folder.
 
         Raises:
-            ValueError: if it cannot be read, has no rows or no such column, or names missing files.
+            ValueError: if it cannot be read, has no rows or no such column, names missing files, or
+                names a file twice: one of the two might be held out while the other one is trained
+                on.
         """
         self.name = f"csv:{file}"
         try:
@@ -46,6 +49,10 @@ class CsvSource:
         missing = [path for path in self.paths if not os.path.isfile(path)]  # Path's own method fails for a name too long
         if missing:
             raise ValueError(f"{self.name}: {len(missing)} of its {len(found)} files are missing, such as {missing[0]}")
+        twice = next((path for path, number in Counter(self.paths).items() if number > 1), None)
+        if twice:
+            what = f"{len(found)} rows name {len(set(self.paths))} files, such as {twice} more than once"
+            raise ValueError(f"{self.name}: {what}; give each file one row")
         self.classes = tuple(sorted({label for _, label in found if label}))
         numbers = {label: number for number, label in enumerate(self.classes)}
         self._labels = [numbers.get(label, NO_LABEL) for _, label in found]

@@ -23,7 +23,8 @@ _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\x00": "unxz"
 
 
 class TarSource:
-    """The image files in a tar file, in the order of their names, without hidden ones and links.
+    """The image files in a tar file, in the order of their names, without hidden ones and symbolic
+    links.
 
     The file is gone through once, for where its members lie; after that each record is one read.
     What a source keeps, and pickles, is the bytes of the names and 28 more for each image.
@@ -133,6 +134,7 @@ def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array, 
     names: list[str] = []
     others: Counter[str] = Counter()
     offsets, sizes = array("q"), array("q")
+    links: list[tuple[str, str]] = []  # tar writes other names of a file as links to the first one, which has the data
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as tar:
             for member in iter(tar.next, None):
@@ -141,10 +143,12 @@ def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array, 
                     raise tarfile.ReadError(f"a header without sense before byte {tar.offset}")
                 name = normpath(member.name).lstrip("/")
                 hidden = any(part.startswith(".") for part in name.split("/"))
-                if not member.isreg() or member.issparse() or hidden:
+                if not (member.isreg() or member.islnk()) or member.issparse() or hidden:
                     continue
                 if splitext(name)[1].lower() not in SUFFIXES:
                     others[splitext(name)[1]] += 1
+                elif member.islnk():
+                    links.append((name, normpath(member.linkname).lstrip("/")))
                 else:
                     names.append(name)
                     offsets.append(member.offset_data)
@@ -153,6 +157,14 @@ def _read_index(path: Path, state: tuple[int, int]) -> tuple[str, array, array, 
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                 raise ValueError(f"tar:{path}: this tar file is damaged or cut off at byte {tar.offset}; make it anew")
+            places = {name: place for place, name in enumerate(names)} if links else {}
+            for name, target in links:
+                if target in places:
+                    names.append(name)
+                    offsets.append(offsets[places[target]])
+                    sizes.append(sizes[places[target]])
+                else:  # it is no picture by its name, or hidden
+                    others[splitext(name)[1]] += 1
     # Harmful headers let tarfile overflow, recurse without end, or ask for all memory.
     except (tarfile.TarError, OverflowError, RecursionError, MemoryError) as error:
         with path.open("rb") as file:
