@@ -14,7 +14,7 @@ from dct_jax.distributed.parallel import in_turn
 from dct_jax.experiment import load_experiment
 from dct_jax.published import is_checkpoint, locate
 from dct_jax.published.weights_file import read_weights
-from dct_jax.storage.mirror import Mirror, is_url
+from dct_jax.storage.mirror import CHECKPOINTS, Mirror, is_url
 from dct_jax.systems import read_config
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
@@ -29,10 +29,13 @@ def train(experiment: str | RunConfig, folder: str | Path, **fields: Any) -> Tra
     Args:
         experiment: the name of an experiment, the path of its file, or a configuration.
         folder: of the run, also gs://... and s3://...
-        fields: other values of fields, as in `train("fashion", "runs/a", steps=500)`.
+        fields: other values of fields, as in `train("fashion", "runs/a", steps=500)`. Where several
+            rooms have a name, `data` and `training` come first; a path names any, as in
+            `**{"unroll.steps": 8}`.
 
     Raises:
-        ValueError: if there is no such experiment or field, or as `training.loop.train`.
+        ValueError: if there is no such experiment or field, if a name means several fields, or as
+            `training.loop.train`.
         FloatingPointError: if a loss is not finite.
         KeyboardInterrupt: if a signal stops the run; the same call goes on from there.
     """
@@ -49,6 +52,8 @@ def train_at(config: RunConfig, run: str | Path, latest_whole: bool = False, sig
     mirror = Mirror(str(run), f"training-{jax.process_index()}") if is_url(run) else None
     if mirror:
         in_turn(mirror.start)
+        if latest_whole and jax.process_index():  # this copy is not the one that process 0 trains in
+            Checkpoints(mirror.folder / CHECKPOINTS).set_damaged_aside()
     folder = mirror.folder if mirror else Path(run)
     config, given = config.complete(partial(_load_inner, folder / "checkpoints"))
     outcome = loop.train(config, folder, None, mirror.push if mirror else None, latest_whole, signals, given)

@@ -14,19 +14,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jax.errors import JaxRuntimeError
 from PIL import Image
 
 from dct_jax import DCTCodec
 from dct_jax.codec import SparseDCT, load_npz
 from dct_jax.commands import COMMANDS, main
+from dct_jax.commands.evaluate import Evaluate, measured_pictures
 from dct_jax.data.pixels import read_image
-from dct_jax.data.sources import LANDSCAPES
+from dct_jax.data.sources import LANDSCAPES, open_sources
 from dct_jax.dct import stage
 from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.reader import HeldOut
 from dct_jax.storage.files import replacing
 from dct_jax.training import loop
+from dct_jax.training.run_folder import note_pictures
 from tests.conftest import Refused
+from tests.toys import tiny_config, untrained
 
 LANDSCAPE = str(LANDSCAPES / "canyon4.jpg")
 
@@ -114,6 +118,11 @@ def test_bad_commands(refused: Refused, tmp_path: Path) -> None:
     experiment = tmp_path / "mine.py"
     experiment.write_text("from dct_jax import DCTConfig\nCONFIG = DCTConfig(modle=1)")
     assert "mine.py: this experiment fails (TypeError: " in refused("train", experiment)
+    config = "DCTConfig(training=TrainingConfig(steps=1e3))"
+    experiment.write_text(f"from dct_jax import DCTConfig\nfrom dct_jax.config import *\nCONFIG = {config}")
+    assert "fails (the configuration's training.steps is 1000.0; it must be int)" in refused("train", experiment)
+    experiment.write_text("from dct_jax.config import RunConfig\nCONFIG = RunConfig()")
+    assert "mine.py defines no CONFIG; it must be a system's" in refused("train", experiment)
     experiment.write_text("CONFIG = 3")
     assert "mine.py defines no CONFIG" in refused("train", experiment)
     assert "train needs the name of an experiment" in refused("train")
@@ -221,7 +230,7 @@ def test_the_exit_code_says_which_signal_stopped_a_run(
     assert main(["train", "debug", "--run-dir", str(tmp_path / "run")]) == code
     said = capsys.readouterr().out
     assert (f"stopped by {name} after step 7, saved" in said) == bool(name)
-    assert ("1.500 bits per pixel" in said) == (name is None)
+    assert ("1.5 bits per pixel" in said) == (name is None)
 
 
 @pytest.fixture
@@ -304,3 +313,30 @@ def test_a_run_whose_latest_checkpoint_is_damaged_goes_on_from_another(
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"dct_jax {version('dct_jax')}\n"
+
+
+@pytest.mark.parametrize("error", [JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand more"), MemoryError()])
+def test_too_little_memory_is_a_line(error: Exception, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It once was a traceback of hundreds of lines."""
+
+    def fail(args: Sequence[str]) -> int:
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "decode", fail)
+    said = refused("decode")
+    assert "out of memory (" in said and "a lower training.batch_size or a higher training.accumulate" in said
+
+
+def test_a_run_whose_pictures_have_changed_is_evaluated_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pictures that a run was trained on once were evaluated as held-out ones without a word."""
+    model, run = untrained(tiny_config()), tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    training, held_out = open_sources(model.config.data)
+    note_pictures(run, training, held_out)
+    measured_pictures(model, Evaluate(run=str(run)))
+    assert not caplog.text
+    note_pictures(run, held_out, training)
+    measured_pictures(model, Evaluate(run=str(run)))
+    assert f"{run} began with {len(held_out)} training and {len(training)} held-out pictures, and now" in caplog.text

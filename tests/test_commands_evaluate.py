@@ -2,6 +2,7 @@
 input."""
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from PIL import Image
 
 from dct_jax.commands import main
+from dct_jax.commands.evaluate import Evaluate, compared_sources, named_pictures
+from dct_jax.config import DataConfig
 from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.pipeline import read_held_out
 from dct_jax.data.skipped import Skipped
@@ -154,3 +157,14 @@ def test_a_run_is_evaluated_in_the_dtype_that_is_asked_for(debug_run: Path, tmp_
     arguments = ["evaluate", str(debug_run), "--num", "1", "--no-coders", "--dtype", "bfloat16", "--out", str(tmp_path)]
     assert main(arguments) == 0
     assert json.loads((tmp_path / "evaluation.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_pictures_of_a_file_of_codes_are_measured_if_they_were_held_out() -> None:
+    """With --samples, bits were once those of training pictures."""
+    data = DataConfig(source="codes:x", held_out_every=10)
+    command = Evaluate("run", data="landscapes", samples=8)
+    training, held_out = compared_sources(data, command)
+    measured = named_pictures(data, command)
+    assert {measured[i].key for i in range(len(measured))} == {held_out[i].key for i in range(len(held_out))}
+    assert len(named_pictures(data, replace(command, samples=0))) == len(training) + len(held_out)
+    assert len(named_pictures(replace(data, source="fashion"), command)) == len(training) + len(held_out)

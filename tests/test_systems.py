@@ -68,7 +68,7 @@ def test_another_system_learns_goes_on_and_is_evaluated(
     report = json.loads((whole / "evaluation" / "evaluation.json").read_text())
     best = min(record["held_out"]["squared_error"] for record in records if "held_out" in record)
     assert report["held_out"]["squared_error"] == pytest.approx(best, rel=1e-5)
-    assert f"squared error      {best:.4f}" in capsys.readouterr().out
+    assert f"squared error      {best:.4g}" in capsys.readouterr().out
 
     assert main(["export", str(whole), str(tmp_path / "toy.safetensors"), "--dtype", "float32"]) == 0
     assert dct_jax.load(tmp_path / "toy.safetensors").fingerprint == one.fingerprint

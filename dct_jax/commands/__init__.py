@@ -29,6 +29,7 @@ from dct_jax.commands import (
     train,
 )
 from dct_jax.commands.arguments import NO_BACKEND, say, set_up_logging
+from dct_jax.distributed.processes import describe_lack_of_memory
 from dct_jax.storage.caches import keep_programs
 from dct_jax.tables import printable
 
@@ -120,7 +121,10 @@ def main(args: Sequence[str]) -> int:
     except (ValueError, FloatingPointError, OSError) as error:
         print(f"dct_jax: {printable(str(error))}", file=sys.stderr)
         return 2
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if lack := describe_lack_of_memory(error):
+            print(f"dct_jax: {printable(lack)}", file=sys.stderr)
+            return 2
         if NO_BACKEND not in str(error):
             raise
         kind = os.environ.get("JAX_PLATFORMS", "")

@@ -20,6 +20,7 @@ from dct_jax.comparison.measures import Measures, to_plain, with_known_training
 from dct_jax.comparison.plots import quality_time, rate_distortion, stack_strips
 from dct_jax.comparison.table import flatten, make_tables, notes_of
 from dct_jax.data.pixels import read_image
+from dct_jax.distributed.processes import describe_lack_of_memory
 from dct_jax.published import locate, results_folder
 from dct_jax.storage.files import replacing
 
@@ -150,7 +151,7 @@ def _answer(function: Callable[[], Any], pipe: Connection) -> None:
     except (ValueError, FloatingPointError, OSError, ModuleNotFoundError) as error:
         pipe.send((None, error))
     except (RuntimeError, MemoryError) as error:  # JAX's are of a class of its own, and have many lines
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        line = describe_lack_of_memory(error) or (str(error).strip() or type(error).__name__).splitlines()[0]
         pipe.send((None, RuntimeError(NO_BACKEND) if NO_BACKEND in str(error) else ValueError(line)))
     except KeyboardInterrupt:  # whoever has started this process is interrupted, too
         pass

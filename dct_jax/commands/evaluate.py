@@ -1,5 +1,6 @@
 """The command evaluate: how good a run's model is on held-out pictures, and its samples."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from dct_jax.config import DataConfig
     from dct_jax.data.sources import Source
     from dct_jax.training.stage import HeldOutPictures, Trained
+
+log = logging.getLogger(__name__)
 
 OF_SAMPLES = ("seed", "references", "features", "weights")
 """Fields of `Evaluate` that are for samples alone."""
@@ -135,16 +138,31 @@ def compared_sources(data: "DataConfig", command: Evaluate) -> "tuple[Source, So
     return hold_out(open_source(command.data, command.split), data.held_out_every)
 
 
+def named_pictures(data: "DataConfig", command: Evaluate) -> "Source":
+    """Opens the pictures of --data that are measured: all, or the held-out ones of
+    `compared_sources` where samples are compared with the others."""
+    from dct_jax.data.sources import open_source
+
+    if command.samples and data.source.startswith("codes:"):
+        return compared_sources(data, command)[1]
+    return open_source(command.data, command.split)
+
+
 def measured_pictures(model: "Trained", command: Evaluate) -> "HeldOutPictures":
     """The pictures to measure."""
     from dct_jax.data.crops import held_out_pictures
     from dct_jax.data.pipeline import read_held_out
     from dct_jax.data.skipped import Skipped
-    from dct_jax.data.sources import open_source
+    from dct_jax.training.run_folder import describe_change
     from dct_jax.training.stage import HeldOutPictures
 
     config, data = model.config, model.config.data
-    source = open_source(command.data, command.split) if command.data else own_sources(data, command.own_data)[1]
+    if command.data:
+        source = named_pictures(data, command)
+    else:
+        training, source = own_sources(data, command.own_data)
+        if change := describe_change(results_folder(command.run), training, source):
+            log.warning("%s: the model may have been trained on pictures that it is evaluated on", change)
     num = command.num or data.held_out_crops
     num = min(num, len(source)) if data.fit == "whole" else num  # a whole picture twice would say nothing new
     classes = config.reader().num_classes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dct_jax.commands.code_sampling import named_settings
-from dct_jax.commands.evaluate import Evaluate, compared_sources, measured_pictures
+from dct_jax.commands.evaluate import Evaluate, compared_sources, measured_pictures, named_pictures
 from dct_jax.commands.kept import Kept
 from dct_jax.commands.own_data import own_sources
 from dct_jax.comparison.measures import Cost, Distortion, HeldOut, Measures, Recognition, SampleSet, Training
@@ -246,10 +246,8 @@ class _Run:
     @cached_property
     def held_out_source(self) -> "Source":
         """The source of the held-out pictures, as `evaluate` opens it."""
-        from dct_jax.data.sources import open_source
-
-        options = self.options
-        return open_source(options.data, options.split) if options.data else own_sources(self.config.data, options.own_data)[1]
+        data, options = self.config.data, self.options
+        return named_pictures(data, options) if options.data else own_sources(data, options.own_data)[1]
 
     @cached_property
     def held_out(self) -> "HeldOutPictures":

@@ -201,7 +201,8 @@ def _catch_signals() -> Iterator[list[int]]:
         yield numbers
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # one that was not set by Python cannot be set again
+                signal.signal(number, handler)
 
 
 def _in_slurm_step(environment: Mapping[str, str]) -> bool:

@@ -91,6 +91,13 @@ def any_process(devices: Sequence[jax.Device]) -> Callable[[bool], jax.Array]:
     return lambda yes: ask(np.full(len(local_devices(devices)), yes, np.int32))
 
 
+def gather_number(number: int) -> list[int]:
+    """Returns the numbers, from 0 to 2^32 - 1, with which all processes call this, one of each."""
+    if jax.process_count() == 1:
+        return [number]
+    return [int(one) for one in multihost_utils.process_allgather(np.uint32(number))]
+
+
 def in_turn(do: Callable[[], None]) -> None:
     """Runs `do` in process 0, then in the others, each for itself."""
     first = jax.process_index() == 0

@@ -16,6 +16,9 @@ VARIABLE = "DCT_JAX_PROCESSES"
 """Either "ADDRESS:PORT,NUMBER,INDEX" (of process 0, how many, which), or "auto": JAX asks Slurm,
 the TPU pod, or Open MPI."""
 
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+"""Stands in the error of JAX that finds no room on a device."""
+
 HEARTBEAT_SECONDS = 20
 """A process that is silent for so long counts as dead, and JAX ends the others."""
 
@@ -52,13 +55,24 @@ def join_processes() -> Iterator[None]:
         jax.distributed.shutdown()  # now: process 0 may have work to do before it exits
     except BaseException as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if isinstance(error, jax.errors.JaxRuntimeError):
+        if lack := describe_lack_of_memory(error):
+            reason = lack
+        elif isinstance(error, jax.errors.JaxRuntimeError):
             lost = "another process has ended, or cannot be reached; the same command goes on from the last checkpoint"
             reason = f"{lost} ({reason[:200]})"
         said = printable(f"dct_jax: process {jax.process_index()} of {jax.process_count()}: {reason}")
         print(said, file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(130 if isinstance(error, KeyboardInterrupt) else 2)
+
+
+def describe_lack_of_memory(error: BaseException) -> str | None:
+    """Says in a line that memory was too small, and what needs less; None of another error."""
+    if not isinstance(error, MemoryError) and OUT_OF_MEMORY not in str(error):
+        return None
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    less = "training needs less with a lower training.batch_size or a higher training.accumulate"
+    return f"out of memory ({said}): {less}, and most other commands with a lower --batch-size"
 
 
 def _place(setting: str) -> dict[str, Any]:

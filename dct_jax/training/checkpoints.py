@@ -7,6 +7,7 @@ folder without one is not a checkpoint: it was not finished, or is being removed
 import errno
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -30,6 +31,9 @@ Configuration = TypeVar("Configuration", bound=RunConfig)
 SCORE_BEFORE = "bits_per_pixel"
 """What the checkpoints of earlier versions, which name no score, are compared by."""
 
+SYSTEM_BEFORE = "DCTransformer"
+"""The system of the checkpoints of earlier versions, which name none."""
+
 DAMAGED = ".damaged"
 """Ends the name of a folder that was a checkpoint, and is kept for people to look at."""
 
@@ -52,7 +56,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).absolute()
+        self.folder = Path(os.path.abspath(folder))
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints, in order."""
@@ -76,7 +80,7 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def best(self, among: Iterable[int] | None = None) -> int | None:
-        """The step of the best evaluated checkpoint, else of the latest, or None.
+        """The step of the checkpoint with the best finite score, else of the latest, or None.
 
         Args:
             among: the steps to compare; all by default.
@@ -85,7 +89,8 @@ class Checkpoints:
             ValueError: if the metrics of one cannot be read.
         """
         steps = self.steps() if among is None else sorted(among)
-        evaluated = {step: metrics[self._score(step)] for step in steps if (metrics := self.metrics(step))}
+        scores = {step: self.evaluation(step)[1] for step in steps}
+        evaluated = {step: score for step, score in scores.items() if math.isfinite(score)}
         return min(evaluated, key=evaluated.__getitem__, default=max(steps, default=None))
 
     def check(self, step: int) -> None:
@@ -100,15 +105,18 @@ class Checkpoints:
         if damage := self._damage(step):
             raise ValueError(f"{damage}: this checkpoint is damaged; {self._others(step)}")
 
-    def metrics(self, step: int) -> dict[str, float] | None:
-        """Returns what `save` was told of a checkpoint's evaluation.
+    def evaluation(self, step: int) -> tuple[dict[str, float] | None, float]:
+        """Returns the metrics that `save` was told, and the one that checkpoints are compared by;
+        None and NaN if there are none, or a run in training removes the checkpoint meanwhile.
 
         Raises:
-            ValueError: if it cannot be read.
+            ValueError: if they cannot be read.
         """
         try:
             return self._metrics(step)
         except ValueError as error:
+            if not self.exists(step):
+                return None, math.nan
             raise ValueError(f"{error}: this checkpoint is damaged; {self._others(step)}") from None
 
     def save(
@@ -196,6 +204,13 @@ class Checkpoints:
             raise ValueError(f"{self.path(step)}: this checkpoint does not fit its configuration ({error})") from None
         return config
 
+    def system(self, step: int) -> str | None:
+        """The name of the system that a checkpoint is of, None if it cannot be read."""
+        try:
+            return str(self._text(step, "config").get("system", SYSTEM_BEFORE))
+        except (AttributeError, ValueError):
+            return None
+
     def variables(self, step: int, like: Any) -> Any:
         """The variables alone. `like` gives their shapes and types.
 
@@ -256,16 +271,16 @@ class Checkpoints:
         variables = self.variables(step, like.variables)
         return TrainState(jnp.int32(step), variables, self._arrays(step, "optimizer", like.optimizer))
 
-    def _metrics(self, step: int) -> dict[str, float] | None:
-        """As `metrics`. Raises ValueError, naming the file, if it cannot be read."""
+    def _metrics(self, step: int) -> tuple[dict[str, float] | None, float]:
+        """As `evaluation`, but raises ValueError, naming the file alone, if it cannot be read."""
         if not (self.path(step) / "metrics").exists():
-            return None
+            return None, math.nan
         try:
             metrics = self._text(step, "metrics", "metrics")
             numbers = {str(name): float(number) for name, number in metrics.items()}
             if (score := self._score(step)) not in numbers:
                 raise ValueError(f"it has no {score}")
-            return numbers
+            return numbers, numbers[score]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{self.path(step) / 'metrics' / 'metrics'} cannot be read ({error})") from None
 

@@ -1,6 +1,7 @@
 """The training run: data in, checkpoints and metrics out; a stopped run goes on where it was."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,9 +22,18 @@ from dct_jax.evaluation.prior import Prior
 from dct_jax.plots import image_grid
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.report import Report
-from dct_jax.training.run_folder import check_same_given, check_same_run, lock_folder
+from dct_jax.training.run_folder import (
+    SOURCES,
+    check_same_everywhere,
+    check_same_given,
+    check_same_pictures,
+    check_same_run,
+    check_same_system,
+    lock_folder,
+    note_pictures,
+)
 from dct_jax.training.signals import stop_signals
-from dct_jax.training.stage import Stage
+from dct_jax.training.stage import Stage, words
 from dct_jax.training.tracking.tracker import check_installed
 
 log = logging.getLogger(__name__)
@@ -80,11 +90,14 @@ def train(
             `RunConfig.complete`.
 
     Raises:
-        ValueError: if the folder holds a run of another configuration, is in training already or
-            cannot be written, if its latest checkpoint is damaged, if the data cannot be used, if
-            the devices do not divide the batch, or if a tracker's package is not installed.
-        FloatingPointError: if a loss or a gradient is not finite; the last checkpoint is good.
+        ValueError: if the folder holds a run of another configuration or of other pictures, is in
+            training already, cannot be written or is not one for all processes, if its latest
+            checkpoint is damaged, if the data cannot be used, if the devices do not divide the
+            batch, if a field has the wrong type, or if a tracker's package is not installed.
+        FloatingPointError: if a loss, a gradient or the evaluation is not finite; the last
+            checkpoint is good.
     """
+    config = config.read_again()
     devices = devices or all_devices()
     _check_batch(config.training, len(devices))
     check_installed(config.training.track)
@@ -120,23 +133,27 @@ def _train(
     bool(any_stopped(False))  # the others wait for that
     if (latest := checkpoints.latest()) is not None:
         checkpoints.check(latest)
+        check_same_system(folder, checkpoints.system(latest), config.system)
         check_same_run(folder, checkpoints.config(latest, type(config).from_dict), config)
         state, sizes = checkpoints.restore(latest, jax.eval_shape(stage.init)), checkpoints.sizes(latest)
         check_same_given(folder, state.variables, given)
+        check_same_pictures(folder, training, data.held_out_source)
     else:
         measured = config.calibrate(training) if measured is None else measured
         fresh = stage.init()
         state = fresh._replace(variables={**fresh.variables, **given, **measured})
         sizes = training_sizes(training, config.data)
     done = int(state.step)
+    check_same_everywhere(done, training, data.held_out_source)
+    if writes and (done == 0 or not (folder / SOURCES).exists()):
+        note_pictures(folder, training, data.held_out_source)
     state = replicate(state, devices)
     step = parallel(stage.step, devices, donate_first=True)
 
     def evaluate() -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        try:
-            numbers = stage.evaluate(state.variables, data.held_out, devices)
-        except FloatingPointError as error:
-            raise FloatingPointError(f"step {done}: {error}") from None
+        numbers = stage.evaluate(state.variables, data.held_out, devices)
+        if not math.isfinite(numbers[stage.best]):  # it would be the best for ever
+            raise FloatingPointError(f"step {done}: on held-out pictures the {words(stage.best)} is {numbers[stage.best]}")
         if not writes:
             return numbers, {}
         variables = jax.device_get(state.variables)
@@ -188,7 +205,7 @@ def _train(
             stage=stage,
             step=done,
             signal=(signals or ["SIGTERM"])[0] if done < config.training.steps else None,
-            evaluation=checkpoints.metrics(best) if (best := checkpoints.best()) is not None else None,
+            evaluation=checkpoints.evaluation(best)[0] if (best := checkpoints.best()) is not None else None,
             held_out=data.held_out,
             skipped=[one.summary() for one in skipped if len(one)],
         )
@@ -203,10 +220,11 @@ def _train(
 
 
 class _Data(NamedTuple):
-    """The training pictures, the skipped training and held-out ones, the reader's held-out records,
-    and the judge of samples, if the run samples."""
+    """The training and the held-out pictures, the skipped ones of both, the reader's held-out
+    records, and the judge of samples, if the run samples."""
 
     training: Source
+    held_out_source: Source
     skipped: tuple[Skipped, Skipped]
     held_out: Any
     judge: Judge | None
@@ -221,7 +239,7 @@ def _open_data(stage: Stage) -> _Data:
         raise ValueError(f"training.samples is {config.training.samples}; a {config.system} samples nothing, so it must be 0")
     has_judge = config.training.samples and jax.process_index() == 0
     judge = Judge(training, config) if has_judge else None
-    return _Data(training, skipped, read_held_out(held_out, config, skipped[1]), judge)
+    return _Data(training, held_out, skipped, read_held_out(held_out, config, skipped[1]), judge)
 
 
 def _check_batch(training: TrainingConfig, num_devices: int) -> None:

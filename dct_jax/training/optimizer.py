@@ -11,7 +11,7 @@ from dct_jax.training.muon import stacked_muon
 
 
 def learning_rate(config: TrainingConfig) -> optax.Schedule:
-    """Linear warm-up from 0, then the peak for ever, or a cosine to 0 at the last step."""
+    """Linear warm-up from 0, then the peak for ever, or a cosine that is 0 after the last step."""
     if config.schedule == "constant":
         start = 0.0 if config.warmup_steps else config.learning_rate  # of a warm-up of no steps Optax takes the start for ever
         return optax.warmup_constant_schedule(start, config.learning_rate, config.warmup_steps)
@@ -28,7 +28,7 @@ def make_optimizer(
     find_hidden: Callable[[], Any] | None = None,
     decays: Callable[[Any], Any] = is_matrix,
 ) -> optax.GradientTransformation:
-    """Adam, or Muon and Adam, with clipped gradients.
+    """Adam, or Muon and NAdam, with clipped gradients.
 
     Args:
         config: of the training.

@@ -21,7 +21,9 @@ from dct_jax.training.tracking.tracker import TrackedRun, open_trackers
 LOG_EVERY = 10
 SECONDS_BETWEEN_LINES = 5
 """How often the progress bar is written where no terminal shows it, as in a log or a notebook."""
-_NORM, _WORK = "gradient_norm", "work"
+_NORM = "gradient_norm"
+_WORK_BEFORE = "work"
+"""A sum in the checkpoints of earlier versions. Work counts in the process alone that does it."""
 
 
 class Report:
@@ -46,9 +48,12 @@ class Report:
         self._bar = tqdm(total=total, initial=step, bar_format=layout, dynamic_ncols=True, mininterval=interval, disable=silent)
         self._unread: tuple[int, Metrics] | None = None
         self._start = time.monotonic()
-        self._restart()
+        self._since: float | None = None  # until the first step is done, which compiles
+        self._work = 0.0
+        self._sums: dict[str, np.ndarray] = {}  # name -> sum, count
         for name, (sum_, count) in (pending or {}).get("sums", {}).items():
-            self._sums[name] = np.array([sum_, count], np.float64)
+            if name != _WORK_BEFORE:
+                self._sums[name] = np.array([sum_, count], np.float64)
 
     @property
     def pending(self) -> dict[str, Any]:
@@ -76,9 +81,13 @@ class Report:
                 raise FloatingPointError(f"step {step}: the loss of the {name.rpartition('/')[2]} is {mean.sum}")
         if not math.isfinite(metrics.gradient_norm):
             raise FloatingPointError(f"step {step}: the loss is finite, but its gradient is {metrics.gradient_norm}")
-        self._add(metrics.means | {_NORM: (metrics.gradient_norm, 1), _WORK: (metrics.work, 1)})
+        self._add(metrics.means | {_NORM: (metrics.gradient_norm, 1)})
+        if self._since is None:
+            self._restart_clock()
+        else:
+            self._work += float(metrics.work)
         self._bar.update()
-        if step % LOG_EVERY == 0 and self._log:
+        if (step % LOG_EVERY == 0 or step == self._stage.config.training.steps) and self._log:
             self._write(self._log, step)
 
     def evaluation(
@@ -90,8 +99,8 @@ class Report:
             self._log.write(step, held_out=evaluation, seconds=self._seconds())
             self._log.write_pictures(step, pictures)
         best = self._stage.best
-        self.say(f"step {step}: {evaluation[best]:.4f} {words(best)} on held-out pictures")
-        self._restart()
+        self.say(f"step {step}: {evaluation[best]:.4g} {words(best)} on held-out pictures")
+        self._restart_clock()
 
     def say(self, message: str) -> None:
         """Prints a line above the bar."""
@@ -112,17 +121,18 @@ class Report:
         for name, mean in means.items():
             self._sums[name] = self._sums.get(name, 0) + np.array(mean, np.float64)
 
-    def _restart(self) -> None:
-        self._sums: dict[str, np.ndarray] = {}  # name -> sum, count
-        self._since = time.monotonic()
+    def _restart_clock(self) -> None:
+        """Measures the rate from now on."""
+        self._since, self._work = time.monotonic(), 0.0
 
     def _seconds(self) -> float:
         """Since this process began, with compiling and evaluations."""
         return round(time.monotonic() - self._start, 1)
 
     def _write(self, log: MetricsLog, step: int) -> None:
-        work, norm = self._sums.pop(_WORK)[0], self._sums.pop(_NORM)
-        rate = work / (time.monotonic() - self._since)
+        norm = self._sums.pop(_NORM)
+        # A line after the first step of a process has no rate: that step has started the clock.
+        rate = self._work / (time.monotonic() - self._since) if self._since and self._work else None
         groups: dict[str, dict[str, float]] = {}
         for name, (total, count) in self._sums.items():
             group, _, part = name.rpartition("/")
@@ -137,13 +147,15 @@ class Report:
             step,
             **alone,
             **groups,
-            **{f"{self._stage.unit}_per_second": rate},
+            **({f"{self._stage.unit}_per_second": rate} if rate else {}),
             seconds=self._seconds(),
             gradient_norm=float(norm[0] / norm[1]),
             learning_rate=float(self._schedule(step - 1)),
         )
-        self._bar.set_postfix_str(f"{', '.join(texts)}, {rate:,.0f} {self._stage.unit}/s", refresh=False)
-        self._restart()
+        texts += [f"{rate:,.0f} {self._stage.unit}/s"] if rate else []
+        self._bar.set_postfix_str(", ".join(texts), refresh=False)
+        self._sums = {}
+        self._restart_clock()
 
 
 def _open_log(config: RunConfig, folder: Path, step: int) -> MetricsLog:

@@ -1,24 +1,33 @@
 """The folder of a run: whether this run may use it, and that nobody else does at the same time."""
 
 import fcntl
+import json
 import logging
 import os
 import socket
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import jax
 import numpy as np
 
 from dct_jax.config import RunConfig, changed_fields
+from dct_jax.data.sources import Source
+from dct_jax.distributed.parallel import gather_number
+from dct_jax.storage.files import read_limited, replacing
 
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 """Says who trains in a folder. The system frees the lock when its holder ends; the file stays."""
+
+SOURCES = "sources.json"
+"""Says which pictures a run began with: how many to train on, how many held out, and checksums of a
+few of their names."""
 
 
 @contextmanager
@@ -53,6 +62,12 @@ def lock_folder(folder: Path) -> Iterator[None]:
         _say(file.fileno(), "")
 
 
+def check_same_system(folder: Path, theirs: str | None, ours: str) -> None:
+    """Raises ValueError if the systems' names differ; None is the name of one that is not known."""
+    if theirs not in (None, ours):
+        raise ValueError(f"{folder} holds a run of the system {theirs}; go on with that one or name another --run-dir")
+
+
 def check_same_run(folder: Path, theirs: RunConfig, ours: RunConfig) -> None:
     """Raises ValueError if the configurations differ in a field that may not change."""
     if changed := changed_fields(theirs, ours):
@@ -67,6 +82,59 @@ def check_same_given(folder: Path, theirs: Mapping[str, Any], given: Mapping[str
         if not all(np.array_equal(a, b) for a, b in pairs):
             what = f"{folder} holds a run that began with another {name}"
             raise ValueError(f"{what}; go on with that one or name another --run-dir")
+
+
+def note_pictures(folder: Path, training: Source, held_out: Source) -> None:
+    """Writes which pictures a run begins with. Raises ValueError or OSError if that fails."""
+    with replacing(folder / SOURCES) as path:
+        path.write_text(json.dumps({"training": _describe(training), "held_out": _describe(held_out)}))
+
+
+def describe_change(folder: Path, training: Source, held_out: Source) -> str | None:
+    """Says how the pictures of a run differ from those that it began with; None if they do not, or
+    nothing tells. Others may have made the file that tells."""
+    try:
+        values = json.loads(read_limited(folder / SOURCES, 1000))
+        theirs = [(int(number), int(names)) for number, names in (values["training"], values["held_out"])]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    ours = [_describe(training), _describe(held_out)]
+    if theirs == ours:
+        return None
+    before, now = (f"{a} training and {b} held-out pictures" for (a, _), (b, _) in (theirs, ours))
+    return f"{folder} began with {before}, and now there are {now if before != now else 'others'}"
+
+
+def check_same_pictures(folder: Path, training: Source, held_out: Source) -> None:
+    """Raises ValueError if a run goes on with other pictures than it began with: it would be
+    evaluated on some that it was trained on."""
+    if change := describe_change(folder, training, held_out):
+        raise ValueError(f"{change}; bring the old ones back or name another --run-dir")
+
+
+def check_same_everywhere(step: int, training: Source, held_out: Source) -> None:
+    """Raises ValueError, in all processes of a run, unless all go on from one step with the same
+    pictures. All call this."""
+    if len(set(steps := gather_number(step))) > 1:
+        seen = f"the processes see different checkpoints (steps {' and '.join(map(str, steps))}; 0 is none)"
+        raise ValueError(f"{seen}: the run's folder must be one that all of them share")
+    digest = zlib.crc32(json.dumps([_describe(training), _describe(held_out)]).encode())
+    if len(set(gather_number(digest))) > 1:
+        raise ValueError("the processes see different pictures: each must have the same ones under the same names")
+
+
+def _describe(source: Source) -> tuple[int, int]:
+    """Returns how many pictures there are, and a checksum of the first, middle and last name."""
+    number = len(source)
+    return number, zlib.crc32("\n".join(_name(source, i) for i in (0, number // 2, number - 1)).encode())
+
+
+def _name(source: Source, index: int) -> str:
+    """A record's name without its folder, which may have moved; "" if it cannot be read."""
+    try:
+        return PurePath(source[index].key).name
+    except (OSError, ValueError):
+        return ""
 
 
 def _say(handle: int, text: str) -> None:

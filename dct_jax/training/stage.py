@@ -192,12 +192,12 @@ class Stage(Protocol):
         """
         devices = jax.local_devices()[:1]
         numbers = self.evaluate(replicate(model.variables, devices), held.content, devices)
-        rows = [("held-out pictures", ""), *((words(name), f"{number:.4f}") for name, number in numbers.items())]
+        rows = [("held-out pictures", ""), *((words(name), f"{number:.4g}") for name, number in numbers.items())]
         return Findings([f"{len(held.pictures)} images of {held.name}", "", align(rows)], {"held_out": numbers}, {})
 
     def conclusion(self, evaluation: dict[str, float], held_out: Any) -> list[str]:
         """What a run says at its end of the best checkpoint's held-out numbers, a line each."""
-        return [f"held-out pictures: {evaluation[self.best]:.3f} {words(self.best)} (the best checkpoint)"]
+        return [f"held-out pictures: {evaluation[self.best]:.4g} {words(self.best)} (the best checkpoint)"]
 
 
 def words(name: str) -> str:

@@ -4,6 +4,7 @@ dies."""
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 
 import dct_jax
 from dct_jax.distributed.launching import Process, processes_of
+from dct_jax.distributed.processes import VARIABLE, join_processes
 from dct_jax.experiment import load_experiment
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
@@ -90,7 +92,11 @@ class Runs:
     def bare(self, name: str) -> Run:
         return self._start(name, ["-m", "dct_jax", "train", "toy.py"], processes_of(2, 2, False, {}))
 
-    def _start(self, name: str, args: list[str], processes: list[Process]) -> Run:
+    def apart(self, name: str) -> Run:
+        """Each process has a folder of its own, name/0 and name/1."""
+        return self._start(name, ["-m", "dct_jax", "train", "toy.py"], processes_of(2, 2, False, {}), "/{}")
+
+    def _start(self, name: str, args: list[str], processes: list[Process], below: str = "") -> Run:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         # Compiling takes most of the time. The flags are the children's own; the launcher keeps
@@ -99,7 +105,7 @@ class Runs:
         run = Run(folder, [])
         for i, process in enumerate(processes):
             with (folder / f"{i}.log").open("w") as log:
-                command = [sys.executable, *args, "--run-dir", name]
+                command = [sys.executable, *args, "--run-dir", name + below.format(i)]
                 environment = {**os.environ, **ours, **process.environment}
                 child = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
             run.children.append(child)
@@ -176,6 +182,32 @@ def test_runs_go_on_after_a_stop_and_after_the_death_of_a_process(runs: Runs, un
     run = runs.launched("interrupted", 2, 2)
     assert run.wait() == [0], run.said()
     assert_same_end(run.folder, uninterrupted)
+
+
+@pytest.mark.slow
+def test_processes_that_see_different_folders_do_not_train(runs: Runs, uninterrupted: Path) -> None:
+    """They once averaged the gradients of two sets of parameters, and spoiled the checkpoint."""
+    shutil.copytree(uninterrupted, runs.folder / "apart" / "0")
+    run = runs.apart("apart")
+    assert run.wait(SOON) == [2, 2], run.said()
+    assert "the processes see different checkpoints (steps 30 and 0; 0 is none)" in run.said()
+
+
+def test_too_little_memory_is_not_the_death_of_another_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It once was told as that."""
+
+    def end(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setenv(VARIABLE, "auto")
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **_: None)
+    with pytest.raises(SystemExit), join_processes():
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand more")
+    said = capsys.readouterr().err
+    assert "process 0 of 1: out of memory (RESOURCE_EXHAUSTED: Out of memory): training needs less with a lower" in said
 
 
 def assert_same_end(ours: Path, theirs: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -54,9 +55,10 @@ def assert_loads(path: Path, step: int, model: Any) -> None:
 
 
 def test_the_latest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
+    """A first score that was NaN once was the best for ever."""
     config = tiny_config(keep=2)
     checkpoints = Checkpoints(tmp_path)
-    for step, bits in ((1, 3.0), (2, 2.0), (3, None), (4, 4.0), (5, None), (6, 2.5), (7, None)):
+    for step, bits in ((1, float("nan")), (2, 2.0), (3, None), (4, 4.0), (5, None), (6, 2.5), (7, None)):
         state = TrainState(np.int32(step), {"w": np.full(3, step)}, {"m": np.zeros(3)})
         checkpoints.save(state, [(16, 16, step)], config, None if bits is None else {"bits_per_pixel": bits})
     assert {int(p.name) for p in tmp_path.iterdir()} == {2, 6, 7}
@@ -185,6 +187,38 @@ def test_a_checkpoint_that_is_removed_while_it_is_read(run: Path, model: Any, mo
 
     monkeypatch.setattr(run_module, "_from_checkpoint", late)
     assert_loads(run, 1, model)
+
+
+def test_a_checkpoint_that_is_removed_while_scores_are_compared(run: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader once was told that it is damaged."""
+    read = Checkpoints._text
+
+    def late(self: Checkpoints, step: int, item: str, file: str = "metadata") -> Any:
+        if (step, file) == (3, "score"):
+            self._remove(step)
+        return read(self, step, item, file)
+
+    monkeypatch.setattr(Checkpoints, "_text", late)
+    assert_loads(run, 1, model)
+
+
+def test_a_run_reached_through_its_parent_is_whole(run: Path, model: Any) -> None:
+    """It once was called damaged, as ".." stood in the names of its files."""
+    assert_loads(run / ".." / "run", 3, model)
+    assert Checkpoints(run / ".." / "run").folder == run
+
+
+def test_each_process_sets_aside_what_is_damaged_in_its_own_copy(
+    run: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run at a URL, process 0 alone once did so, and the others ended."""
+    file = next((run / "checkpoints/3/params").rglob("d/*"))
+    file.write_bytes(file.read_bytes()[:100])
+    monkeypatch.setattr(run_module, "Mirror", lambda *_: SimpleNamespace(folder=run, start=lambda: None, push=None))
+    monkeypatch.setattr(run_module.jax, "process_index", lambda: 1)
+    monkeypatch.setattr(run_module.loop, "train", lambda *_: None)
+    run_module.train_at(model.config, "memory://bucket/run", latest_whole=True)
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["1", "2", "3.damaged"]
 
 
 def test_rotation_keeps_what_it_cannot_judge(run: Path, model: Any) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from dct_jax.training import loop, signals
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.signals import stop_signals
 from dct_jax.training.stage import TrainState
-from tests.linear import LinearConfig
+from tests.linear import LinearConfig, LinearStage
 from tests.toys import SMALLEST, stop_while_placing, tiny_config
 
 ONE = jax.local_devices()[:1]
@@ -99,6 +100,11 @@ def test_a_run_is_calibrated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(LinearConfig, "calibrate", None)
     assert loop.train(config, tmp_path, ONE).step == 4
     assert not latest_state(tmp_path)[1][0]["params"].any()
+
+    # Pictures that it was trained on once became held-out ones when others came to its source.
+    monkeypatch.setattr(loop, "open_sources", lambda data: open_sources(data)[::-1])
+    with pytest.raises(ValueError, match=r"began with .* held-out pictures, and now there are .*; bring the old ones back"):
+        loop.train(config, tmp_path, ONE)
 
 
 def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> None:
@@ -220,6 +226,48 @@ def test_a_second_ctrl_c_interrupts_but_not_the_echo_of_the_first(monkeypatch: p
             os.kill(os.getpid(), signal.SIGINT)
     assert stopped == ["SIGINT"]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_signals_outside_the_main_thread_are_left_alone() -> None:
+    """`dct_jax.train` in a thread once ended with "signal only works in main thread"."""
+
+    def look() -> list[str]:
+        with stop_signals() as stopped:
+            return stopped
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(look).result() == []
+
+
+def test_an_evaluation_that_is_not_finite_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checkpoint once became the best one for ever."""
+    config = LinearConfig(
+        data=DataConfig(image_size=(8, 8), held_out_crops=1),
+        training=TrainingConfig(steps=1, batch_size=4, warmup_steps=0, track=()),
+    )
+    monkeypatch.setattr(LinearStage, "evaluate", lambda *_: {"squared_error": np.nan})
+    with pytest.raises(FloatingPointError, match=r"step 1: on held-out pictures the squared error is nan; no checkpoint was"):
+        loop.train(config, tmp_path, ONE)
+
+
+def test_a_field_of_the_wrong_type_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    """The run once trained to its end, and its checkpoints could not be read."""
+    with pytest.raises(ValueError, match=r"training.steps is 20.0; it must be int$"):
+        loop.train(tiny_config(steps=2e1), tmp_path, ONE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_a_run_of_another_system_is_refused(debug_run: Path) -> None:
+    """It once was told that its configuration cannot be read."""
+    config = LinearConfig(data=DataConfig(image_size=(8, 8), held_out_crops=1), training=TrainingConfig(batch_size=4, track=()))
+    with pytest.raises(ValueError, match="debug holds a run of the system DCTransformer; go on with that one or name another"):
+        loop.train(config, debug_run, ONE)
+
+
+def test_a_small_error_is_told_with_digits() -> None:
+    """40 dB once read "0.000 squared error"."""
+    (line,) = LinearConfig().build().conclusion({"squared_error": 1.234e-4}, None)
+    assert line == "held-out pictures: 0.0001234 squared error (the best checkpoint)"
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:

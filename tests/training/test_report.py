@@ -51,6 +51,43 @@ def test_a_line_has_the_means_of_the_steps_since_the_last_one(tmp_path: Path) ->
     assert held_out["held_out"] == {"bits_per_pixel": 1.5, "channel": 0.25}
 
 
+def test_evaluations_and_stops_lose_no_step_and_the_clock_has_steps_of_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An evaluation once dropped the losses before it, and the end those since the last line; the
+    first rate after a stop had work from before it, and the time of compiling."""
+    config, now = tiny_config(steps=22), 0.0
+    monkeypatch.setattr("dct_jax.training.report.time.monotonic", lambda: now)
+    report = Report(config.build(), tmp_path, 0)
+    for step in range(1, 23):
+        if step == 15:  # a stop, and four minutes of compiling
+            pending = json.loads(json.dumps(report.pending))
+            report.close()
+            report, now = Report(config.build(), tmp_path, 14, pending=pending), now + 240
+        now += 0.5
+        report.step(step, of_step([step, 0, 0], 1, step))
+        report.catch_up()
+        if step == 7:
+            now += 60
+            report.evaluation(step, {"bits_per_pixel": 1.0})
+    report.close()
+    first, second, last = (line for line in lines(tmp_path) if "held_out" not in line)
+    assert [line["step"] for line in (first, second, last)] == [10, 20, 22]
+    assert [line["nats_per_triple"]["channel"] for line in (first, second, last)] == [5.5, 15.5, 21.5]
+    assert [line["gradient_norm"] for line in (first, second, last)] == [5.5, 15.5, 21.5]
+    assert [line["triples_per_second"] for line in (first, second, last)] == [2.0, 2.0, 2.0]
+
+
+def test_a_first_step_alone_tells_no_rate_and_work_of_earlier_versions_counts_nowhere(tmp_path: Path) -> None:
+    """Their checkpoints have it among the sums."""
+    report = Report(tiny_config().build(), tmp_path, 9, pending={"sums": {"work": [9.0, 9], "gradient_norm": [9.0, 9]}})
+    report.step(10, of_step([1.0, 1.0, 1.0], 1.0, 1.0))
+    report.catch_up()
+    report.close()
+    (line,) = lines(tmp_path)
+    assert line["gradient_norm"] == 1.0 and not {"triples_per_second", "work"} & line.keys()
+
+
 @pytest.mark.parametrize("wrong", ["means", "gradient_norm"])
 def test_a_step_that_is_not_finite_is_named(tmp_path: Path, wrong: str) -> None:
     report = Report(tiny_config().build(), tmp_path, 0)

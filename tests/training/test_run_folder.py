@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from dct_jax.training.run_folder import lock_folder
+from dct_jax.data.sources import Record
+from dct_jax.training import run_folder
+from dct_jax.training.run_folder import (
+    SOURCES,
+    check_same_everywhere,
+    check_same_pictures,
+    describe_change,
+    lock_folder,
+    note_pictures,
+)
 
 HOLD = """
 import sys, time
@@ -38,3 +47,50 @@ def test_a_folder_has_one_writer_and_a_lock_of_the_dead_is_free(tmp_path: Path) 
             pass
     with lock_folder(folder):
         pass
+
+
+class Named:
+    """A source of records with these keys; one without a key cannot be read."""
+
+    name, classes = "named", ()
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> Record:
+        if not self.keys[index]:
+            raise ValueError("it cannot be read")
+        return Record(b"", 0, self.keys[index])
+
+
+def test_other_pictures_than_a_run_began_with_are_noticed(tmp_path: Path) -> None:
+    """When a picture came to a source, others were held out, which the run had been trained on."""
+    before = Named("old/a", "old/b", "old/c", ""), Named("old/d")
+    moved = Named("new/a", "new/b", "new/c", ""), Named("new/d")
+    assert describe_change(tmp_path, *before) is None  # nothing tells
+    note_pictures(tmp_path, *before)
+    check_same_pictures(tmp_path, *moved)
+    began = rf"^{tmp_path} began with 4 training and 1 held-out pictures, and now there are"
+    with pytest.raises(ValueError, match=f"{began} 5 training and 1 held-out pictures; bring the old ones back or name"):
+        check_same_pictures(tmp_path, Named("a", "b", "b2", "c", ""), Named("d"))
+    with pytest.raises(ValueError, match=f"{began} others; bring"):
+        check_same_pictures(tmp_path, before[0], Named("e"))
+    for text in ("", "[]", '{"training": 1}', '{"training": [1, 1e999], "held_out": [1, 2]}', "9" * 2000):
+        (tmp_path / SOURCES).write_text(text)
+        assert describe_change(tmp_path, *before) is None
+
+
+def test_processes_that_see_different_runs_or_pictures_do_not_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They once averaged the gradients of two sets of parameters."""
+    source = Named("a")
+    check_same_everywhere(12, source, source)
+    monkeypatch.setattr(run_folder, "gather_number", lambda number: [number, 12])
+    with pytest.raises(
+        ValueError, match=r"different checkpoints \(steps 0 and 12; 0 is none\): the run's folder must be one that"
+    ):
+        check_same_everywhere(0, source, source)
+    with pytest.raises(ValueError, match="see different pictures: each must have the same ones under the same names"):
+        check_same_everywhere(12, source, source)
