@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from dct_jax.codes import masks
-from dct_jax.codes.prior import TrainedCodePrior
+from dct_jax.codes.prior import Sampled, TrainedCodePrior
 from dct_jax.codes.reader import CodesReader
 from dct_jax.commands import main
+from dct_jax.commands.code_sampling import _history
 from dct_jax.data.crops import central_crop
 from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.pipeline import read_held_out
@@ -202,6 +203,30 @@ def test_boxes_and_squares(runs: Runs, tmp_path: Path) -> None:
             np.testing.assert_array_equal(sample[~mask], picture[~mask])
             assert (sample[mask] != picture[mask]).any()
         assert lines_of(tmp_path / "out")[0]["mask"] == flags[0]
+
+
+def test_a_small_picture_is_enlarged_as_in_training(runs: Runs, tmp_path: Path, refused: Refused) -> None:
+    """It was once refused, whatever data.enlarge of the run was."""
+    config = replace(runs.pixels.config, data=replace(runs.pixels.config.data, enlarge=2.0))
+    folder = save_run(tmp_path / "run", replace(runs.pixels, config=config))
+    black, small = np.zeros((4, 4, 3), np.uint8), np.zeros((3, 3, 3), np.uint8)
+    image, mask = save(black, tmp_path / "a.png"), ["--mask", save(black, tmp_path / "mask.png"), "--out", tmp_path / "out"]
+    assert "the mask covers no code" in refused("inpaint", folder, image, *mask)
+    assert "it must have at least 4 x 4" in refused("inpaint", folder, save(small, tmp_path / "b.png"), *mask)
+
+
+def test_the_states_end_where_the_samples_that_are_shown_end() -> None:
+    """The first 16; others of their batches may take far more steps."""
+
+    class Decoder:
+        def decode(self, codes: np.ndarray) -> np.ndarray:
+            return codes
+
+    steps = np.full(20, 3)
+    steps[17] = 50
+    batches = [Sampled(np.zeros(10), part, np.zeros((51, 10, 2, 2), np.int32)) for part in (steps[:10], steps[10:])]
+    found = _history(Decoder(), batches, lambda pictures: pictures)  # type: ignore[arg-type]
+    assert found.steps.tolist() == [0, 1, 2, 3] and len(found.states) == 16
 
 
 @pytest.mark.parametrize("kind", ["window", "sundae"])

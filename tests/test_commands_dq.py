@@ -13,8 +13,10 @@ from dct_jax import load, plots
 from dct_jax.codes import masks
 from dct_jax.codes.config import CodesConfig
 from dct_jax.commands import main
+from dct_jax.commands.grains import with_grains_of
 from dct_jax.config import DataConfig
 from dct_jax.data.codes_file import read_codes
+from dct_jax.data.crops import central_crop
 from dct_jax.data.pixels import read_image
 from dct_jax.demo.code_frames import SAMPLES, Region, frames
 from dct_jax.dq_transformer.config import DQTransformerConfig, StackConfig
@@ -210,6 +212,17 @@ def test_inpainting_keeps_the_regions_of_which_all_is_known(
     said = capsys.readouterr().out
     assert f"{number} of {of_all} codes are known\n" in said and "note: in a DQ-Transformer a code depends on" in said
     assert lines_of(tmp_path)[0]["known"] == number
+
+
+def test_the_grains_of_a_small_picture_are_those_of_the_enlarged_one(runs: Runs, tmp_path: Path) -> None:
+    """It was once refused, whatever data.enlarge of the run was."""
+    config = replace(runs.prior.config, data=replace(runs.prior.config.data, enlarge=2.0))
+    small = runs.pictures[1][::2, ::2]
+    Image.fromarray(small).save(tmp_path / "a.png")
+    model = with_grains_of(replace(runs.prior, config=config), tmp_path / "a.png")
+    (codes,) = runs.dqvae.tokenize(central_crop(small, (SIDE, SIDE), 2.0)[None])
+    assert isinstance(model, TrainedDQTransformer)
+    np.testing.assert_array_equal(model.grain_map, map_of(codes)[0])
 
 
 PADDED = """

@@ -18,6 +18,7 @@ from dct_jax.codes.config import CodesConfig
 from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.commands.demo import serve
 from dct_jax.config import DataConfig
+from dct_jax.data.crops import central_crop
 from dct_jax.demo import code_page
 from dct_jax.demo.code_frames import Region, frames, known_of, sample_steps
 from dct_jax.demo.code_page import enlargement, read_mask, read_picture
@@ -156,6 +157,16 @@ def test_a_pixel_is_marked_if_the_brush_touches_a_part_of_it() -> None:
     assert not read_mask(None, SIZE).any() and read_mask(None, SIZE).shape == SIZE
 
 
+def test_an_upload_is_enlarged_as_in_training(tmp_path: Path) -> None:
+    """A small one was once refused, whatever data.enlarge of the run was."""
+    (tmp_path / "a.png").write_bytes(png(picture()[::2, ::2]))
+    data = DataConfig(source="landscapes", image_size=SIZE, enlarge=2.0)
+    expected = central_crop(picture()[::2, ::2], SIZE, 2.0)
+    np.testing.assert_array_equal(read_picture(str(tmp_path / "a.png"), data), expected)
+    with pytest.raises(ValueError, match="it must have at least 16 x 16"):
+        read_picture(str(tmp_path / "a.png"), replace(data, enlarge=1.0))
+
+
 def test_a_mask_is_looked_at_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     side = SIZE[0] * SCALE
     with pytest.raises(ValueError, match=f"the mask has 16 x 16 pixels; it must have {side} x {side}"):
@@ -255,7 +266,7 @@ def test_the_interface_samples_and_inpaints(kind: str, choices: tuple[float, ...
         image, line = client.predict(*request, *settings, api_name="/inpaint")
         assert line.startswith("complete") and line.endswith("seed 3")
         shown = tiles((np.asarray(Image.open(image).convert("RGB")), line), 3)
-        np.testing.assert_array_equal(shown[0], read_picture(str(files["picture"]), SIZE))
+        np.testing.assert_array_equal(shown[0], read_picture(str(files["picture"]), toy(kind).config.data))
         assert (shown[1][MASK] == 128).all() and (shown[2][~MASK] == shown[0][~MASK]).all()
         if kind == "window":
             programs = sample_codes._cache_size()

@@ -211,8 +211,9 @@ def pixel_grid(model: "TrainedCodePrior", size: tuple[int, int]) -> tuple[int, i
 
 
 def _history(model: "TrainedCodePrior", batches: Sequence["Sampled"], finish: Callable[[np.ndarray], np.ndarray]) -> History:
-    """Turns codes of states into pictures. The states end where the last of the samples ended."""
+    """Turns codes of states into pictures. The states end where the last of the
+    ANIMATED samples ended."""
     codes = np.concatenate([one.history for one in batches if one.history is not None], axis=1)[:, :ANIMATED]
-    last = max(int(one.steps.max()) for one in batches if one.steps is not None)
+    last = int(np.concatenate([one.steps for one in batches if one.steps is not None])[:ANIMATED].max())
     steps = plots.even_places(last + 1, FRAMES)
     return History(steps, [finish(model.decode(codes[steps, i])) for i in range(codes.shape[1])])

@@ -1,6 +1,7 @@
 """Commands of autoencoders: tokenize, detokenize and reconstruct."""
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from dct_jax import plots
 from dct_jax.commands.arguments import check_least, parse, save_image, say, write_report
 from dct_jax.commands.grains import write_grains
 from dct_jax.commands.runs import load_autoencoder
-from dct_jax.config import LARGEST_IMAGE
+from dct_jax.config import LARGEST_IMAGE, DataConfig
 from dct_jax.data.central_crops import Crop, central_crops, evenly_spaced_crops
-from dct_jax.data.codes_file import CodesHeader, is_codes_file, read_codes, read_text_codes, writing
+from dct_jax.data.codes_file import CodesHeader, CodesWriter, is_codes_file, read_codes, read_text_codes, writing
 from dct_jax.data.crops import central_crop, mirror
 from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
@@ -33,7 +34,8 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Tokenize:
-    """Turns all pictures of a source into codes: of central crops, as large as fit.
+    """Turns all pictures of a source into codes: of central crops, as large as fit. Pictures may be
+    enlarged as far as data.enlarge of the run says.
 
     If the command is stopped, the same command goes on where it was.
 
@@ -67,7 +69,8 @@ class Detokenize:
         run: folder of the autoencoder's run that made the codes.
         file: of codes, which `tokenize` wrote; or a text with a line of codes for each picture.
         out: folder for the pictures, 000000.png and so on.
-        grid: rows and columns of codes of a line of a text file; a square by default.
+        grid: rows and columns of codes of a line of a text file; by default those of the run's
+            crops, or a square if a line has another number of codes.
         batch_size: pictures at a time; by default 64, or as many as have about a million pixels.
     """
 
@@ -114,10 +117,11 @@ def tokenize(args: Sequence[str]) -> int:
     skipped = Skipped(len(source), model.config.data.max_skipped)
     batch_size = command.batch_size or max(1, pictures_at_a_time(copies * len(source), *size) // copies)
     with writing(command.out, header, source.classes) as writer:
+        _check_goes_on(writer, source, copies)
         rest = range(writer.done // copies, len(source))
         bar = tqdm(total=len(source), initial=rest.start, unit=" pictures", disable=None)
         for part in split(rest, batch_size):
-            crops = _read(source, part, size, command.mirrored, skipped)
+            crops = _read(source, part, model.config.data, command.mirrored, skipped)
             pictures = [crop.pixels for crop in crops if crop.pixels is not None]
             codes = [np.zeros((0, rows, columns), np.int32)]
             if pictures:
@@ -128,7 +132,7 @@ def tokenize(args: Sequence[str]) -> int:
         header = writer.finish()
     if command.text:
         with replacing(command.out.with_name(f"{command.out.name}.txt")) as path, path.open("w") as file:
-            file.writelines(" ".join(map(str, row.reshape(-1).tolist())) + "\n" for row in read_codes(command.out).codes)
+            file.writelines(" ".join(map(str, row.reshape(-1).tolist())) + "\n" for row in header.map_codes(command.out))
     if skipped:
         say(skipped.summary())
     number, rows, columns = header.shape
@@ -136,10 +140,24 @@ def tokenize(args: Sequence[str]) -> int:
     return say(f"{command.out} has {number} pictures of {rows} x {columns} {what}")
 
 
-def _read(source: Source, part: Iterable[int], size: tuple[int, int], mirrored: bool, skipped: Skipped) -> list[Crop]:
-    """Reads crops of a part of a source; with `mirrored`, the mirrored crop follows each."""
+def _check_goes_on(writer: CodesWriter, source: Source, copies: int) -> None:
+    """Raises ValueError if the last picture of a partial file stands elsewhere in the source now: a
+    folder has other files than before."""
+    if writer.last is None:
+        return
+    number, key = writer.last[0] // copies, writer.last[1]
+    if number >= len(source) or source[number].key != key:
+        raise ValueError(
+            f"{writer.path}.partial is of another model or source: its picture {number} is {key}, which stands elsewhere in "
+            f"{source.name} now; remove it, or name another --out"
+        )
+
+
+def _read(source: Source, part: Iterable[int], data: DataConfig, mirrored: bool, skipped: Skipped) -> list[Crop]:
+    """Reads crops of a part of a source, by the data of a run; with `mirrored`, the mirrored crop
+    follows each."""
     crops: list[Crop] = []
-    for crop in central_crops(source, part, size, skipped):
+    for crop in central_crops(source, part, data.image_size, skipped, data.enlarge):
         crops.append(crop)
         if mirrored:
             crops.append(crop if crop.pixels is None else crop._replace(pixels=mirror(crop.pixels)))
@@ -180,8 +198,8 @@ def _codes(model: "TrainedAutoencoder", file: Path, grid: tuple[int, int] | None
         return found.codes
     rows = read_text_codes(file)  # [N, L]
     number = rows.shape[1]
-    side = int(number**0.5)
-    height, width = grid or (side, side)
+    side, own = int(number**0.5), model.config.grid
+    height, width = grid or (own if math.prod(own) == number else (side, side))
     if height * width != number:
         raise ValueError(f"{file}: its lines have {number} codes, which is not {height} x {width}: give --grid ROWS COLUMNS")
     return rows.reshape(-1, height, width)
@@ -221,12 +239,13 @@ def reconstruct(args: Sequence[str]) -> int:
 
 def _pictures(model: "TrainedAutoencoder", command: Reconstruct) -> np.ndarray:
     """Reads the pictures to reconstruct, uint8 [N, H, W, 3]."""
-    size = model.config.data.image_size
+    data = model.config.data
     if Path(command.source).is_file():
-        return central_crop(read_image(command.source), size)[None]
+        return central_crop(read_image(command.source), data.image_size, data.enlarge)[None]
     source = open_source(command.source, command.split)
     number = min(command.num, len(source))
-    return np.stack(list(evenly_spaced_crops(source, number, size, Skipped(number, model.config.data.max_skipped))))
+    skipped = Skipped(number, data.max_skipped)
+    return np.stack(list(evenly_spaced_crops(source, number, data.image_size, skipped, data.enlarge)))
 
 
 def _maps(codes: np.ndarray, model: "TrainedAutoencoder") -> list[np.ndarray]:

@@ -62,9 +62,9 @@ def with_grains_of(model: "TrainedCodePrior", file: Path) -> "TrainedCodePrior":
 
     if not isinstance(model, TrainedDQTransformer):
         raise ValueError(f"a {model.config.system} has no grains_of; it is for a DQ-Transformer")
-    picture = read_image(file)
+    picture, data = read_image(file), model.config.data
     try:
-        crop = central_crop(picture, model.config.data.image_size)
+        crop = central_crop(picture, data.image_size, data.enlarge)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     return replace(model, grain_map=grains_of(model.config.dq_vae, model.encode(crop[None]))[0].map)

@@ -33,7 +33,7 @@ class Inpaint:
     Attributes:
         run: folder of the run.
         image: the picture; its largest central part of the shape of the run's crops is taken, and
-            reduced to their size.
+            resized to theirs. It may be enlarged as far as data.enlarge of the run says.
         mask: a picture of the image's size, white where it is sampled anew; "box" for a rectangle,
             or "random" for squares at random places.
         box: top, left, height and width of the rectangle, in pixels of the crop; its middle half by
@@ -76,7 +76,7 @@ def inpaint(args: Sequence[str]) -> int:
     labels = [] if command.label is None else [model.label(command.label)]
     size, f = model.config.data.image_size, model.config.downsampling
     try:
-        crop = central_crop(picture, size)
+        crop = central_crop(picture, size, model.config.data.enlarge)
     except ValueError as error:
         raise ValueError(f"{command.image}: {error}") from None
     mask = _mask(command, picture.shape[:2], size)

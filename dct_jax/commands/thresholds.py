@@ -11,7 +11,7 @@ from dct_jax.commands.arguments import check_least, parse, say
 from dct_jax.config import DataConfig
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
-from dct_jax.dq.config import CALIBRATION_PICTURES
+from dct_jax.dq.config import CALIBRATION_PICTURES, LARGEST_REGION
 from dct_jax.storage.files import replacing
 from dct_jax.tables import align
 
@@ -51,6 +51,8 @@ def thresholds(args: Sequence[str]) -> int:
     command = parse(Thresholds, args, "thresholds")
     side, size = command.patch_size, command.size
     check_least(command, num=1, patch_size=1)
+    if side > LARGEST_REGION:
+        raise ValueError(f"patch_size is {side}; it must be at most {LARGEST_REGION}, the largest region that a model can have")
     data = DataConfig(source=command.source, image_size=size, crop=command.crop, enlarge=command.enlarge)
     from dct_jax.dq.thresholds import measure_percentiles
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dct_jax.codes.prior import TrainedCodePrior
+from dct_jax.config import DataConfig
 from dct_jax.data.crops import central_crop
 from dct_jax.data.pixels import decode_image
 from dct_jax.demo.code_frames import MOST_STEPS, Region, frames
@@ -63,13 +64,13 @@ def read_mask(data: bytes | None, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(marked.any(axis=(1, 3)))
 
 
-def read_picture(path: str | None, size: tuple[int, int]) -> np.ndarray:
-    """Reads the middle of an upload as a picture of (H, W) pixels, uint8 [H, W, 3].
+def read_picture(path: str | None, data: DataConfig) -> np.ndarray:
+    """Reads the middle of an upload as a crop of a run, uint8 [H, W, 3].
 
     Raises:
         ValueError: as `read_upload`, or if it is too small.
     """
-    return central_crop(read_upload(path), size)
+    return central_crop(read_upload(path), data.image_size, data.enlarge)
 
 
 def build(model: TrainedCodePrior) -> "gradio.Blocks":
@@ -78,17 +79,17 @@ def build(model: TrainedCodePrior) -> "gradio.Blocks":
 
     from dct_jax.demo.mask_editor import add_mask_editor
 
-    size = model.config.data.image_size
+    data, size = model.config.data, model.config.data.image_size
     scale = enlargement(size)
 
     def show(path: str | None) -> np.ndarray | None:
         """Puts an upload under the brush."""
         with messages():
-            return None if path is None else read_picture(path, size).repeat(scale, axis=0).repeat(scale, axis=1)
+            return None if path is None else read_picture(path, data).repeat(scale, axis=0).repeat(scale, axis=1)
 
     def inpaint(path: str | None, mask: bytes | None, pastes: bool, *settings: Any) -> Iterator[Frame]:
         with messages():
-            region = Region(read_picture(path, size), read_mask(mask, size), pastes)
+            region = Region(read_picture(path, data), read_mask(mask, size), pastes)
             yield from sample(*settings, region=region)
 
     def sample(chosen: int | None, seed: float | None, *values: Any, region: Region | None = None) -> Iterator[Frame]:
@@ -168,5 +169,5 @@ def _add_likeliest(codes: int) -> list["Component"]:
 
 def _note(model: TrainedCodePrior) -> str:
     height, width = model.config.data.image_size
-    note = f"The middle of the picture, reduced to {height} x {width} pixels, appears below. Mark what is to be sampled anew."
+    note = f"The middle of the picture, resized to {height} x {width} pixels, appears below. Mark what is to be sampled anew."
     return f"{note} Note that {limit}." if (limit := model.limit_of_known) else note

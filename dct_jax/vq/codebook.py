@@ -7,7 +7,16 @@ import jax
 from dct_jax.distributed.parallel import DATA_AXIS, gather_batch
 from dct_jax.vq.config import QuantizerConfig
 from dct_jax.vq.network import Autoencoder
-from dct_jax.vq.quantizers import Codebook, Quantized, choose_rows, counts_and_sums, kmeans, nearest_codes, update
+from dct_jax.vq.quantizers import (
+    Codebook,
+    Quantized,
+    choose_rows,
+    count_codes,
+    counts_and_sums,
+    kmeans,
+    nearest_codes,
+    update,
+)
 
 Variables = dict[str, Any]
 
@@ -52,14 +61,15 @@ def follow_vectors(
         The variables, and how many vectors of the global batch had each code, float32 [K].
     """
     rows, weights = _rows(vectors, quantized.weights)
-    of_device = counts_and_sums(rows, quantized.codes.reshape(-1), config.num_codes, weights)
+    codes = quantized.codes.reshape(-1)
+    if config.kind != "ema":
+        return variables, jax.lax.psum(count_codes(codes, config.num_codes, weights), DATA_AXIS)
+    of_device = counts_and_sums(rows, codes, config.num_codes, weights)
     counts, sums = jax.lax.psum(of_device, DATA_AXIS)
-    if config.kind == "ema":
-        rows, weights = _rows(*gather_batch((vectors, quantized.weights)))
-        spare = choose_rows(rows, config.num_codes, key, weights)
-        after = update(config, Codebook(**variables["codebook"]["quantizer"]), counts, sums, spare)
-        variables = variables | {"codebook": {"quantizer": after._asdict()}}
-    return variables, counts
+    rows, weights = _rows(*gather_batch((vectors, quantized.weights)))
+    spare = choose_rows(rows, config.num_codes, key, weights)
+    after = update(config, Codebook(**variables["codebook"]["quantizer"]), counts, sums, spare)
+    return variables | {"codebook": {"quantizer": after._asdict()}}, counts
 
 
 def _rows(vectors: jax.Array, weights: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:

@@ -113,12 +113,14 @@ def round_levels(vectors: jax.Array, levels: tuple[int, ...]) -> jax.Array:
     Mentzer et al., 2023, section 3).
 
     The levels lie evenly from -1 to 1, or if L is even, from -1 to 1 - 2 / L. The gradient is that
-    of the squashing.
+    of the squashing. Where L is even, the tanh is shifted so that 0 stays 0, the level in the
+    middle. Of two levels, 0 is the upper one, and would be hardly ever left: they meet at 0.
     """
     number = np.asarray(levels, np.float32)
     half = (number - 1 + 1e-3) / 2
     offset = np.where(number % 2 == 0, 0.5, 0.0).astype(np.float32)
-    squashed = jnp.tanh(vectors + np.arctanh(offset / half).astype(np.float32)) * half - offset
+    shift = np.where(number > 2, np.arctanh(offset / half), 0.0).astype(np.float32)
+    squashed = jnp.tanh(vectors + shift) * half - offset
     rounded = squashed + jax.lax.stop_gradient(jnp.round(squashed) - squashed)
     return rounded / (number // 2)
 
@@ -142,6 +144,12 @@ def _bases(levels: tuple[int, ...]) -> np.ndarray:
     return np.cumprod([1, *levels[:-1]]).astype(np.int32)
 
 
+def count_codes(codes: jax.Array, num_codes: int, weights: jax.Array | None = None) -> jax.Array:
+    """Counts the vectors of each code, float32 [K]; arguments are those of `counts_and_sums`. It
+    makes no array of N x K, which finite scalars may make large."""
+    return jnp.zeros(num_codes).at[codes].add(1.0 if weights is None else weights)
+
+
 def counts_and_sums(
     vectors: jax.Array, codes: jax.Array, num_codes: int, weights: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
@@ -161,7 +169,8 @@ def counts_and_sums(
 def update(config: QuantizerConfig, before: Codebook, counts: jax.Array, sums: jax.Array, spare: jax.Array) -> Codebook:
     """Moves the means of a table by one step, with Laplace smoothing (van den Oord et al., 2017,
     appendix A.1). A code that hardly any vector has becomes a vector of the batch, whose count is
-    one that would not be restarted.
+    one that would not be restarted. If the batch has fewer vectors than there are codes, the counts
+    settle below 1, and both numbers become smaller by the same factor.
 
     Args:
         config: of the quantiser.
@@ -170,10 +179,11 @@ def update(config: QuantizerConfig, before: Codebook, counts: jax.Array, sums: j
         spare: [K, D], vectors of the batch, for codes that are restarted.
     """
     kept, k = config.decay, config.num_codes
+    expected = jnp.minimum(counts.sum() / k, 1.0)
     counts = kept * before.counts + (1 - kept) * counts
     sums = kept * before.sums + (1 - kept) * sums
-    is_dead = counts < config.restart  # [K]
-    fresh = max(1.0, config.restart)
+    is_dead = counts < config.restart * expected  # [K]
+    fresh = max(1.0, config.restart) * expected
     counts = jnp.where(is_dead, fresh, counts)
     sums = jnp.where(is_dead[:, None], fresh * spare, sums)
     total = counts.sum()

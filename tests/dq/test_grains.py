@@ -1,11 +1,13 @@
 """Grain maps and grids with holes, by loops over regions."""
 
+import tracemalloc
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dct_jax.dq.grains import fill, has_code, map_of, punch
-from dct_jax.dq.holes import check_holes
+from dct_jax.dq.holes import AT_ONCE, check_holes
 
 K = 7
 
@@ -50,3 +52,16 @@ def test_holes_of_no_grain_are_refused(grains: int) -> None:
         wrong[index] = 1 if code == K else K
         with pytest.raises(ValueError, match=r"row \d and column \d of picture \d"):
             check_holes(wrong, grains, K)
+
+
+def test_many_grids_are_checked_part_by_part() -> None:
+    """A large file of codes once took the memory of all of its grids at once."""
+    number = 3 * AT_ONCE
+    grids = np.zeros((number, 4, 4), np.uint16)
+    grids[number - 2, 2, 3] = K  # one code of four is missing
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"row 1 and column 1 of picture {number - 2} has codes of no grain"):
+        check_holes(grids, 2, K)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * 16 * AT_ONCE

@@ -319,6 +319,9 @@ def test_bad_thresholds(refused: Refused, tmp_path: Path) -> None:
     assert "num is 0; it must be 1 or more" in refused("thresholds", "fashion", *file, "--num", 0)
     assert "--num is 'x'; it must be a whole number" in refused("thresholds", "fashion", *file, "--num", "x")
     assert "patch_size is 0; it must be 1 or more" in refused("thresholds", "fashion", *file, "--patch-size", 0)
+    most = GrainsConfig(stem=2, multipliers=(1,) * 8, attention=()).divisor
+    large = refused("thresholds", "fashion", *file, "--patch-size", most + 1)
+    assert f"patch_size is {most + 1}; it must be at most {most}, the largest region that a model can have" in large
     assert "image_size is (0, 16); it must be two positive" in refused("thresholds", "fashion", *file, "--size", 0, 16)
     assert "crop is (0.8, 0.5); it must be two shares" in refused("thresholds", "fashion", *file, "--crop", 0.8, 0.5)
     assert "enlarge is 0.5; it must be 1 or more" in refused("thresholds", "fashion", *file, "--enlarge", 0.5)

@@ -9,13 +9,17 @@ from PIL import Image
 
 from dct_jax.commands import codes as commands
 from dct_jax.commands import main
-from dct_jax.data import codes_file
+from dct_jax.config import DataConfig
 from dct_jax.data.central_crops import Crop
 from dct_jax.data.codes_file import HEADER_BYTES, LARGEST_CLASSES, CodesHeader, CodesWriter, read_codes, writing
+from dct_jax.data.crops import central_crop
 from dct_jax.data.pixels import read_image
+from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
 from dct_jax.dct.statistics import psnr
 from dct_jax.run import load
+from dct_jax.vq.autoencoder import TrainedAutoencoder
+from dct_jax.vq.config import VQVAEConfig
 from tests.conftest import Refused
 
 EXPERIMENT = """
@@ -112,11 +116,11 @@ def test_a_command_that_was_killed_at_its_very_end_goes_on(
     """N stands in the header then, and the keys have their name. Another source does not go on."""
     assert tokenize(run, pictures, tmp_path / "whole.codes") == 0
 
-    def stop(path: Path) -> None:
+    def stop(path: Path, target: Path) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(codes_file, "flush", stop)
+        patch.setattr(Path, "replace", stop)
         assert tokenize(run, pictures, tmp_path / "parts.codes") == 130
     assert (tmp_path / "parts.codes.keys").exists() and not (tmp_path / "parts.codes").exists()
     other = refused("tokenize", run, f"folder:{pictures}", "--split", "b", "--out", tmp_path / "parts.codes")
@@ -125,6 +129,57 @@ def test_a_command_that_was_killed_at_its_very_end_goes_on(
     for suffix in ("", ".keys"):
         assert (tmp_path / f"parts.codes{suffix}").read_bytes() == (tmp_path / f"whole.codes{suffix}").read_bytes()
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("change", ["a.png", "fewer"])
+def test_a_folder_with_other_files_does_not_go_on(run: Path, tmp_path: Path, refused: Refused, change: str) -> None:
+    """A picture was once written twice and another left out, as the pictures had moved by one."""
+    folder, pixels, out = tmp_path / "pictures", np.zeros((16, 16, 3), np.uint8), tmp_path / "p.codes"
+    folder.mkdir()
+    for name in "bcd":
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    source = open_source(f"folder:{folder}")
+    header = CodesHeader(load(run).fingerprint, 32, (1, 4, 4), False, source.name)
+    with writing(out, header, source.classes) as writer:
+        writer.append(np.zeros((2, 4, 4)), [Crop(source[i].key, source[i].label, pixels) for i in range(2)])
+    if change == "fewer":
+        for name in "bd":
+            (folder / f"{name}.png").unlink()
+    else:
+        Image.fromarray(pixels).save(folder / change)
+    message = refused("tokenize", run, f"folder:{folder}", "--out", out)
+    assert "p.codes.partial is of another model or source: its picture 1 is" in message and "c.png, which stands" in message
+    assert not out.exists()
+
+
+def toy(config: VQVAEConfig) -> TrainedAutoencoder:
+    """Without weights, for what needs none."""
+    return TrainedAutoencoder(config, {}, ())
+
+
+def test_pictures_are_enlarged_as_in_training(tmp_path: Path) -> None:
+    """tokenize and reconstruct once refused pictures that the run had learnt from."""
+    config = VQVAEConfig(data=DataConfig(source="x", image_size=(16, 16), enlarge=2.0))
+    small = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+    Image.fromarray(small).save(tmp_path / "a.png")
+    source, expected = open_source(f"folder:{tmp_path}"), central_crop(small, (16, 16), 2.0)
+    for mirrored in (False, True):
+        crops = commands._read(source, range(1), config.data, mirrored, Skipped(1, 1.0))
+        for crop, right in zip(crops, [expected, expected[:, ::-1]][: 1 + mirrored], strict=True):
+            np.testing.assert_array_equal(crop.pixels, right)
+    for name in (source.name, str(tmp_path / "a.png")):
+        found = commands._pictures(toy(config), commands.Reconstruct("run", name))
+        np.testing.assert_array_equal(found, expected[None])
+
+
+def test_the_lines_of_a_text_have_the_run_s_grid_or_are_squares(tmp_path: Path) -> None:
+    """A line of 36 codes of a run with 4 x 9 was once read as 6 x 6."""
+    model = toy(VQVAEConfig(data=DataConfig(source="x", image_size=(16, 36))))
+    (tmp_path / "a.txt").write_text(" ".join(map(str, range(36))))
+    assert commands._codes(model, tmp_path / "a.txt", None)[0, 1, 0] == 9
+    assert commands._codes(model, tmp_path / "a.txt", (6, 6))[0, 1, 0] == 6
+    (tmp_path / "a.txt").write_text(" ".join(map(str, range(25))))
+    assert commands._codes(model, tmp_path / "a.txt", None).shape == (1, 5, 5)
 
 
 def test_what_is_measured_is_what_is_shown(run: Path, pictures: Path, tmp_path: Path) -> None:

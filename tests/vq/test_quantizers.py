@@ -9,12 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dct_jax.distributed.parallel import DATA_AXIS
+from dct_jax.vq.codebook import follow_vectors
 from dct_jax.vq.config import QuantizerConfig
 from dct_jax.vq.quantizers import (
     Codebook,
     Quantized,
     Quantizer,
     codes_of_levels,
+    count_codes,
+    counts_and_sums,
     kmeans,
     levels_of_codes,
     nearest_codes,
@@ -175,6 +179,40 @@ def test_a_restarted_code_lives_on_if_it_finds_vectors(restart: float) -> None:
     np.testing.assert_allclose(second.table[4], spare[4], rtol=1e-3)
 
 
+def test_codes_of_small_batches_live_on_if_they_have_their_share() -> None:
+    """With fewer vectors than codes even an average code once fell below the limit, again and
+    again. Here it is restart times 1 / 4, as a step has so many vectors for each code."""
+    table, spare = random_vectors(K, D), random_vectors(K, D, seed=1)
+    counts = np.array([0.4, 0.25, 0.25, 0.35, 0.13, 0.12], np.float32)
+    config = QuantizerConfig(kind="ema", codes=K, dim=D, restart=0.5)
+    after = update(config, Codebook(table, counts, table * counts[:, None]), counts, table * counts[:, None], spare)
+    np.testing.assert_allclose(after.counts, [*counts[:5], 0.25], rtol=1e-3)
+    np.testing.assert_allclose(after.table, [*table[:5], spare[5]], rtol=1e-2)
+
+
+@pytest.mark.parametrize("num_codes", [5, 40])
+def test_codes_are_counted_as_a_one_hot_matrix_would(num_codes: int) -> None:
+    rng = np.random.default_rng(0)
+    codes, vectors = rng.integers(0, 5, 30).astype(np.int32), random_vectors(30, D)
+    for weights in (None, rng.integers(0, 2, 30).astype(np.float32)):
+        expected, _ = counts_and_sums(vectors, codes, num_codes, weights)
+        np.testing.assert_array_equal(count_codes(codes, num_codes, weights), expected)
+
+
+@pytest.mark.parametrize("kind", ["gradient", "fsq"])
+def test_a_step_without_decayed_means_needs_no_one_hot_matrix(kind: str) -> None:
+    """It once had one of 4 GB, for 64 pictures and 64,000 codes."""
+    config, shape = QuantizerConfig(kind=kind, codes=1000, dim=3, levels=(10, 10, 10)), (1, 3, 23)
+    nothing = jnp.zeros(())
+    quantized = Quantized(jnp.zeros(shape, jnp.int32), jnp.zeros((*shape, 3)), nothing, nothing)
+
+    def count(vectors: jax.Array) -> jax.Array:
+        return follow_vectors(config, {}, vectors, quantized, jax.random.key(0))[1]
+
+    program = str(jax.make_jaxpr(count, axis_env=[(DATA_AXIS, 1)])(quantized.vectors))
+    assert "[1000]" in program and "69,1000" not in program
+
+
 @pytest.mark.parametrize("levels", LEVELS)
 def test_codes_and_levels_are_inverse_bijections(levels: tuple[int, ...]) -> None:
     """All codes in their order are all choices of levels, the first coordinate's changing
@@ -234,6 +272,15 @@ def test_the_gradient_of_rounding_is_positive_and_adds_up_to_what_is_rounded(num
     half = 0.5 / (number // 2)
     assert np.abs(squashed - rounded).max() == pytest.approx(half, rel=0.03)
     assert squashed[-1] == pytest.approx(grid(number)[-1], abs=0.02)
+
+
+def test_a_fresh_encoder_s_vectors_reach_neighbours_and_learn() -> None:
+    """Two levels once met at -3.8, so all vectors near 0 had one code and nearly no gradient."""
+    levels = (2, 3, 4, 5, 8)
+    near = np.array([-0.8, -0.4, 0.4, 0.8], np.float32)[:, None].repeat(len(levels), axis=1)
+    rounded, pull_back = jax.vjp(lambda x: round_levels(x, levels), near)
+    assert all(len(np.unique(column)) >= 2 for column in np.asarray(rounded).T)
+    assert np.min(pull_back(jnp.ones_like(rounded))[0]) > 0.2
 
 
 def clusters(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -220,6 +220,9 @@ def test_fields_without_a_default_must_be_there(missing: str) -> None:
         b"a: 2021-99-99",
         b"{[1]: 2}",
         b"a: " + b"9" * 5000,
+        b'a: !!int ""',
+        b'a: !!bool "x"',
+        b'a: !!timestamp "x"',
     ],
 )
 def test_files_that_are_no_plain_yaml_are_refused(data: bytes, tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ def parse_yaml(text: bytes) -> Any:
     """
     try:
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError, OverflowError, TypeError) as error:
+    # A value that does not fit its tag (!!int "") ends in whatever error its constructor meets.
+    except (yaml.YAMLError, RecursionError, OverflowError, TypeError, LookupError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"this is no YAML of plain values ({reason})") from None
 
