@@ -2,7 +2,7 @@
 codes of 512.
 
 Data: 64 x 64 crops of the bundled landscapes.
-Model: 0.71 M parameters.
+Model: 0.70 M parameters.
 Launch: `python -m dct_jax train vqvae_landscapes_64`.
 """
 
