@@ -92,7 +92,8 @@ def summarise(runs: Sequence[dict[str, str]], line: Line) -> str:
 
 def make_table(rows: dict[str, list[dict[str, str]]], defaults: dict[str, list[dict[str, str]]]) -> str:
     """Makes a table in Markdown, with a line for each measure and a column for each system. The
-    distance of samples stands there once more for the samplers' default settings."""
+    distance of samples stands there once more for the samplers' default settings, if there are
+    runs with them."""
     table = [
         ["", *rows],
         ["---"] * (1 + len(rows)),
@@ -102,7 +103,7 @@ def make_table(rows: dict[str, list[dict[str, str]]], defaults: dict[str, list[d
         cells = [summarise(runs, line) for runs in rows.values()]
         if any(cell != "-" for cell in cells):
             table.append([line.title, *cells])
-        if line is DISTANCE:
+        if line is DISTANCE and defaults:
             table.append(["the same with default settings", *(summarise(defaults[name], line) for name in rows)])
     return "\n".join(f"| {' | '.join(line)} |" for line in table)
 
@@ -139,7 +140,8 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
     titles: dict[str, str] = {one.name: one.stages[-1].system for one in study.contenders(data)}
     names = list(titles)
     found, defaults = (
-        {titles[name]: rows for name, rows in read_rows(study.results_of(data, minutes, one)).items()} for one in (False, True)
+        {titles[name]: rows for name, rows in read_rows(table).items()} if table.exists() or table == folder else {}
+        for table in (folder, study.results_of(data, minutes, defaults=True))
     )
     print(make_table(found, defaults))
     real, labels = in_child(partial(real_pictures, runs / f"{names[0]}_{study.SEEDS[0]}"))

@@ -27,7 +27,7 @@ def test_every_system_gets_the_same_pictures_minutes_and_trials(study: ModuleTyp
     for contender in contenders:
         samplers = study.sampler_trials(contender)
         assert len(set(study.trials(contender))) == len(samplers) == len({str(one) for one in samplers}) == 5
-        assert samplers[0] == {}
+        assert (samplers[0] == {}) == (not contender.settings)
         speeds = [0.1, 0.02][: len(contender.stages)]
         plans = study.plan(contender, study.Choice(2.0, 0.25 if len(speeds) > 1 else 1.0), 10.0, speeds, 7)
         seconds = [plan.training.steps * speed for plan, speed in zip(plans, speeds)]
@@ -73,6 +73,7 @@ def test_the_table_has_means_over_seeds(study: ModuleType, tmp_path: Path) -> No
         ["samples recognised, %", "-", "50.0"],
         ["parameters, M", "1.50", "2.50"],
     ]
+    assert "default settings" not in report.make_table(found, {})
 
 
 def test_after_an_error_no_other_training_begins(study: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
