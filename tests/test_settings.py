@@ -24,6 +24,7 @@ from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.network import SymbolNats, network
 from dct_jax.dct.reader import ChunkReader
 from dct_jax.evaluation import judge
+from dct_jax.nn import precision
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.metrics_log import read_records
@@ -65,14 +66,16 @@ def held_out(config: DCTConfig) -> Any:
 
 @cache
 def program(config: DCTConfig) -> Any:
-    """The network as JAX sees it, in training and not."""
+    """The network as JAX sees it, in training and not, on a machine with units for bfloat16."""
     model, batch = network(config), ChunkReader(config).example()
-    params = jax.eval_shape(model.init, jax.random.key(0), batch)
 
     def apply(params: Any, key: Any) -> Any:
         return model.apply(params, batch, rngs={"dropout": key})
 
-    return str(jax.make_jaxpr(apply)(params, jax.random.key(0)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "has_bfloat16_units", lambda: True)
+        params = jax.eval_shape(model.init, jax.random.key(0), batch)
+        return str(jax.make_jaxpr(apply)(params, jax.random.key(0)))
 
 
 def updates(config: DCTConfig) -> Any:
