@@ -1,6 +1,6 @@
-"""The configuration of a run: frozen dataclasses, one per room, whose fields are also flags.
+"""The configuration of a run: frozen dataclasses, one per group, whose fields are also flags.
 
-Here is what every run has. Each system adds its rooms in a class that derives from `RunConfig`.
+Here is what every run has. Each system adds its groups in a class that derives from `RunConfig`.
 """
 
 import dataclasses
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dct_jax.data.reader import Reader
     from dct_jax.data.sources import Source
     from dct_jax.training.stage import Stage, Trained
+
+SYSTEM_BEFORE = "DCTransformer"
+"""The system of configurations from before there were several, which name none."""
 
 LARGEST_IMAGE = 2**26
 """Pixels, far more than anybody trains on. A configuration may come from others, and memory is
@@ -240,8 +243,11 @@ class RunConfig:
         """The inverse of to_dict, also after a round trip through JSON.
 
         Raises:
-            ValueError: if a field is unknown, missing, of the wrong type, or out of range.
+            ValueError: if it is of another system, or if a field is unknown, missing, of the wrong
+                type, or out of range.
         """
+        if isinstance(values, dict) and (system := values.get("system", SYSTEM_BEFORE)) != cls.system:
+            raise ValueError(f"it is of the system {system}, and not {cls.system}")
         return build(cls, values)
 
     def read_again(self) -> Self:
@@ -254,12 +260,12 @@ class RunConfig:
         return self.from_dict(self.to_dict())
 
 
-def meaning(room: Any) -> Any:
-    """Returns the fields of a room that say what a model computes, or the value of a field without
-    room. LATER fields with their default are left out, so older models keep their meaning."""
-    if not dataclasses.is_dataclass(room):
-        return room
-    specs = [(spec, getattr(room, spec.name)) for spec in dataclasses.fields(room)]
+def meaning(group: Any) -> Any:
+    """Returns the fields of a group that say what a model computes, or the value of a field without
+    group. LATER fields with their default are left out, so older models keep their meaning."""
+    if not dataclasses.is_dataclass(group):
+        return group
+    specs = [(spec, getattr(group, spec.name)) for spec in dataclasses.fields(group)]
     return {
         spec.name: value
         for spec, value in specs
@@ -285,26 +291,26 @@ def with_fields(config: RunConfig, fields: Mapping[str, Any]) -> RunConfig:
 
     Args:
         config: of a run.
-        fields: by their names, or by their paths where several rooms have the name, as "steps" or
+        fields: by their names, or by their paths where several groups have the name, as "steps" or
             "unroll.steps". A name of `data` or `training` means theirs alone.
 
     Raises:
-        ValueError: if there is no such field, if several rooms have it, or if a value is of the
+        ValueError: if there is no such field, if several groups have it, or if a value is of the
             wrong type or out of range.
     """
     values = config.to_dict()
     own_fields = {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(config)}
     # A configuration inside is that of another run.
-    rooms = {name: x for name, x in own_fields.items() if dataclasses.is_dataclass(x) and not isinstance(x, RunConfig)}
-    paths = [name for name in own_fields if name not in rooms]
-    paths += [f"{name}.{spec.name}" for name, room in rooms.items() for spec in dataclasses.fields(room)]
+    groups = {name: x for name, x in own_fields.items() if dataclasses.is_dataclass(x) and not isinstance(x, RunConfig)}
+    paths = [name for name in own_fields if name not in groups]
+    paths += [f"{name}.{spec.name}" for name, group in groups.items() for spec in dataclasses.fields(group)]
     given: set[str] = set()
     for name, value in fields.items():
         path = _find_path(name, paths)
         require(path not in given, path, "given twice", "given once")
         given.add(path)
-        room, _, own = path.rpartition(".")
-        (values[room] if room else values)[own] = value.to_dict() if isinstance(value, RunConfig) else value
+        group, _, own = path.rpartition(".")
+        (values[group] if group else values)[own] = value.to_dict() if isinstance(value, RunConfig) else value
     return config.from_dict(values)
 
 

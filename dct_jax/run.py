@@ -30,7 +30,7 @@ def train(experiment: str | RunConfig, folder: str | Path, **fields: Any) -> Tra
         experiment: the name of an experiment, the path of its file, or a configuration.
         folder: of the run, also gs://... and s3://...
         fields: other values of fields, as in `train("fashion", "runs/a", steps=500)`. Where several
-            rooms have a name, `data` and `training` come first; a path names any, as in
+            groups have a name, `data` and `training` come first; a path names any, as in
             `**{"unroll.steps": 8}`.
 
     Raises:

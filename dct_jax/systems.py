@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dct_jax.config import RunConfig
+from dct_jax.config import SYSTEM_BEFORE, RunConfig
 from dct_jax.dct.config import DCTConfig
 from dct_jax.dq.config import DQVAEConfig
 from dct_jax.dq_transformer.config import DQTransformerConfig
@@ -29,8 +29,7 @@ def read_config(values: Any) -> RunConfig:
     Raises:
         ValueError: if it is of no system, or cannot be read.
     """
-    # Before there were several systems, there was no name.
-    name = values.get("system", DCTConfig.system) if isinstance(values, dict) else DCTConfig.system
+    name = values.get("system", SYSTEM_BEFORE) if isinstance(values, dict) else SYSTEM_BEFORE
     by_name = {system.system: system for system in SYSTEMS}
     if name not in by_name:
         raise ValueError(f"the configuration's system is {name!r}; known are {', '.join(by_name)}")

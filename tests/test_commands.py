@@ -339,4 +339,4 @@ def test_a_run_whose_pictures_have_changed_is_evaluated_with_a_warning(
     assert not caplog.text
     note_pictures(run, held_out, training)
     measured_pictures(model, Evaluate(run=str(run)))
-    assert f"{run} began with {len(held_out)} training and {len(training)} held-out pictures, and now" in caplog.text
+    assert f"{run} had {len(held_out)} training and {len(training)} held-out pictures, and now" in caplog.text

@@ -197,6 +197,10 @@ def _check_same_pictures(command: Compare, descriptions: Sequence[Description]) 
     """Raises ValueError if a run is of other pictures than the first one."""
     first = descriptions[0]
     for run, one in zip(command.runs, descriptions):
+        if one.divides != first.divides:
+            codes, others = (run, command.runs[0]) if one.divides else (command.runs[0], run)
+            what = f"{codes} learned codes, so the pictures of --data that it held out are measured, and of {others} all"
+            raise ValueError(f"{what}; --mixed allows that, and --no-samples measures all of both")
         for field in VIEW if command.data else PICTURES + VIEW:
             ours, theirs = one.data[field], first.data[field]
             if ours != theirs:

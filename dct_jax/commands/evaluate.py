@@ -13,7 +13,7 @@ from dct_jax.commands.code_sampling import PriorSettings, named_settings
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.sample_metrics import check_folders, compare_samples
 from dct_jax.config import with_fields
-from dct_jax.published import read_records_of, results_folder
+from dct_jax.published import read_records_of, results_folder, run_of
 
 if TYPE_CHECKING:
     from dct_jax.config import DataConfig
@@ -143,9 +143,12 @@ def named_pictures(data: "DataConfig", command: Evaluate) -> "Source":
     `compared_sources` where samples are compared with the others."""
     from dct_jax.data.sources import open_source
 
-    if command.samples and data.source.startswith("codes:"):
-        return compared_sources(data, command)[1]
-    return open_source(command.data, command.split)
+    return compared_sources(data, command)[1] if divides_named(data, command) else open_source(command.data, command.split)
+
+
+def divides_named(data: "DataConfig", command: Evaluate) -> bool:
+    """Whether the pictures of --data are those of the run's codes, of which some were held out."""
+    return bool(command.data and command.samples and data.source.startswith("codes:"))
 
 
 def measured_pictures(model: "Trained", command: Evaluate) -> "HeldOutPictures":
@@ -161,7 +164,8 @@ def measured_pictures(model: "Trained", command: Evaluate) -> "HeldOutPictures":
         source = named_pictures(data, command)
     else:
         training, source = own_sources(data, command.own_data)
-        if change := describe_change(results_folder(command.run), training, source):
+        folder = run_of(command.run)
+        if folder and not data.held_out_split and (change := describe_change(folder, training, source)):
             log.warning("%s: the model may have been trained on pictures that it is evaluated on", change)
     num = command.num or data.held_out_crops
     num = min(num, len(source)) if data.fit == "whole" else num  # a whole picture twice would say nothing new

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dct_jax.commands.code_sampling import named_settings
-from dct_jax.commands.evaluate import Evaluate, compared_sources, measured_pictures, named_pictures
+from dct_jax.commands.evaluate import Evaluate, compared_sources, divides_named, measured_pictures, named_pictures
 from dct_jax.commands.kept import Kept
 from dct_jax.commands.own_data import own_sources
 from dct_jax.comparison.measures import Cost, Distortion, HeldOut, Measures, Recognition, SampleSet, Training
@@ -42,10 +42,12 @@ class Description:
     Attributes:
         data: the fields PICTURES and VIEW of its room `data`.
         held_out_crops: how many pictures it is evaluated on by default.
+        divides: whether it is measured on those pictures of --data alone that it held out.
     """
 
     data: dict[str, Any]
     held_out_crops: int
+    divides: bool
 
 
 def describe_runs(options: Sequence[Evaluate]) -> list[Description]:
@@ -101,6 +103,8 @@ class _Run:
         self.data = {name: getattr(self.config.data, name) for name in PICTURES + VIEW}
         self.training_key = self.data | {"seed": self.config.seed, "batch_size": options.batch_size}
         self.prior = self.model if isinstance(self.model, Prior) else None
+        self.divides = divides_named(self.config.data, options)
+        self.divided_key = {"divided": True} if self.divides else {}
         self.sampler_key = {"settings": self.prior.settings if self.prior else {}}
 
     def describe(self) -> Description:
@@ -111,7 +115,7 @@ class _Run:
             check_counts(len(self.training_pictures), self.options.samples)
             _ = self.networks
         _ = self.held_out_source
-        return Description(self.data, self.config.data.held_out_crops)
+        return Description(self.data, self.config.data.held_out_crops, self.divides)
 
     def show(self, kept: Kept, seeds: Sequence[int]) -> Strips:
         """Returns pictures to look at; see `Strips`."""
@@ -128,7 +132,7 @@ class _Run:
         if self.has_codes_alone:
             return Strips(None, samples)
         pictures = [self.options.data, self.options.split]
-        held_out_key = key | {"data": pictures, "num": self.options.num}
+        held_out_key = key | {"data": pictures, "num": self.options.num} | self.divided_key
         return Strips(kept.find_strip("held_out", held_out_key, lambda: self.held_out_pictures.look(SHOWN)[0]), samples)
 
     def measure(self, kept: Kept, name: str, seeds: Sequence[int]) -> Measures:
@@ -149,7 +153,7 @@ class _Run:
         cost = kept.find(
             "cost", machine | self.sampler_key, Cost, partial(measure_cost, model, self.config.reader().num_classes)
         )
-        pictures = self.training_key | {"data": [options.data, options.split], "num": options.num}
+        pictures = self.training_key | {"data": [options.data, options.split], "num": options.num} | self.divided_key
         held_out_key = pictures | ({"lpips": has_lpips()} if isinstance(model, TrainedAutoencoder) else {})
         held_out = kept.find(
             "held_out", held_out_key, HeldOut, lambda: measure_held_out(model, self.held_out, options.batch_size)

@@ -320,13 +320,13 @@ class CodesWriter:
         with self._data.open("r+b") as file:
             file.write(header.to_bytes())
         flush(self._data)
-        if self.path.exists():
-            self.path.unlink()
-            flush(self.path.parent)
         with replacing(Path(f"{self.path}.keys")) as path, self._keys.open("rb") as all_keys, path.open("wb") as keys:
             _, lines = _split_keys(all_keys)
             keys.write(self._first.encode())
             keys.writelines(line for line in lines if json.loads(line.decode())["key"] is not None)
+            if self.path.exists():
+                self.path.unlink()
+                flush(self.path.parent)
         self._data.replace(self.path)  # until here, the partial files tell where to go on
         self._keys.unlink()
         flush(self.path.parent)

@@ -68,7 +68,9 @@ def join_processes() -> Iterator[None]:
 
 def describe_lack_of_memory(error: BaseException) -> str | None:
     """Says in a line that memory was too small, and what needs less; None of another error."""
-    if not isinstance(error, MemoryError) and OUT_OF_MEMORY not in str(error):
+    text = str(error).lower()  # other things may be exhausted, too: gRPC's largest message
+    is_of_jax = OUT_OF_MEMORY.lower() in text and ("memory" in text or "alloc" in text)
+    if not (is_of_jax or isinstance(error, MemoryError)):
         return None
     said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     less = "training needs less with a lower training.batch_size or a higher training.accumulate"

@@ -64,12 +64,22 @@ def read_records_of(run: str | Path) -> list[dict[str, Any]]:
     """
     from dct_jax.training.metrics_log import read_records
 
+    folder = run_of(run)
+    records = [] if folder is None else read_records(folder / RECORDS)
+    return [record for record in records if record["step"] <= int(Path(run).name)] if is_checkpoint(Path(run)) else records
+
+
+def run_of(run: str | Path) -> Path | None:
+    """Returns the folder on this disk of the run that a command's RUN is, or is a checkpoint of;
+    None of a file or a published model.
+
+    Raises:
+        ValueError: as `locate`.
+    """
     path = locate(run)
     if path.is_file():
-        return []
-    if not is_checkpoint(path):
-        return read_records(path / RECORDS)
-    return [record for record in read_records(path.absolute().parent.parent / RECORDS) if record["step"] <= int(path.name)]
+        return None
+    return path.absolute().parent.parent if is_checkpoint(path) else path
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -194,17 +194,18 @@ def fetch(url: str) -> Path:
         names = {path: _name_below(path, root) for path in files}
         if files:
             _remove_others(folder, set(names.values()))
-        known = _read_versions(folder / VERSIONS)
+        known = _read_versions(folder)
         versions = {names[path]: _version_of(info) for path, info in files.items()}
+        if files and known == {}:  # should the copy be interrupted, no version of its files is known
+            _write_versions(folder, {})
         for path, info in files.items():
             name, target = names[path], folder / names[path]
             is_here = target.is_file() and target.stat().st_size == info["size"]
-            if _is_below(name) and not (is_here and known.get(name, versions[name]) == versions[name]):
+            if _is_below(name) and not (is_here and (known is None or known.get(name) == versions[name])):
                 with replacing(target) as temporary:
                     fs.get_file(path, str(temporary))
         if files and versions != known:
-            with replacing(folder / VERSIONS) as temporary:
-                temporary.write_text(json.dumps(versions))
+            _write_versions(folder, versions)
         return list(files)
 
     files = _retry(url, copy)
@@ -220,13 +221,18 @@ def _version_of(info: Mapping[str, Any]) -> str:
     return " ".join(str(info[name]) for name in VERSION_FIELDS if info.get(name))
 
 
-def _read_versions(path: Path) -> dict[str, str]:
-    """Reads the versions of the files of a copy; none if it was made before there were any."""
+def _read_versions(folder: Path) -> dict[str, str] | None:
+    """Reads the versions of the files of a copy; None if it was made before there were any."""
     try:
-        versions = json.loads(path.read_text())
+        versions = json.loads((folder / VERSIONS).read_text())
     except (OSError, ValueError):
-        return {}
-    return versions if isinstance(versions, dict) else {}
+        return None if folder.exists() else {}
+    return versions if isinstance(versions, dict) else None
+
+
+def _write_versions(folder: Path, versions: Mapping[str, str]) -> None:
+    with replacing(folder / VERSIONS) as path:
+        path.write_text(json.dumps(versions))
 
 
 def _name_below(path: str, root: str) -> str:

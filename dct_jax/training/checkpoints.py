@@ -31,9 +31,6 @@ Configuration = TypeVar("Configuration", bound=RunConfig)
 SCORE_BEFORE = "bits_per_pixel"
 """What the checkpoints of earlier versions, which name no score, are compared by."""
 
-SYSTEM_BEFORE = "DCTransformer"
-"""The system of the checkpoints of earlier versions, which name none."""
-
 DAMAGED = ".damaged"
 """Ends the name of a folder that was a checkpoint, and is kept for people to look at."""
 
@@ -56,7 +53,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(os.path.abspath(folder))
+        self.folder = Path(folder).absolute()
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints, in order."""
@@ -203,13 +200,6 @@ class Checkpoints:
         except ValueError as error:
             raise ValueError(f"{self.path(step)}: this checkpoint does not fit its configuration ({error})") from None
         return config
-
-    def system(self, step: int) -> str | None:
-        """The name of the system that a checkpoint is of, None if it cannot be read."""
-        try:
-            return str(self._text(step, "config").get("system", SYSTEM_BEFORE))
-        except (AttributeError, ValueError):
-            return None
 
     def variables(self, step: int, like: Any) -> Any:
         """The variables alone. `like` gives their shapes and types.

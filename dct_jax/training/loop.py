@@ -28,7 +28,6 @@ from dct_jax.training.run_folder import (
     check_same_given,
     check_same_pictures,
     check_same_run,
-    check_same_system,
     lock_folder,
     note_pictures,
 )
@@ -133,7 +132,6 @@ def _train(
     bool(any_stopped(False))  # the others wait for that
     if (latest := checkpoints.latest()) is not None:
         checkpoints.check(latest)
-        check_same_system(folder, checkpoints.system(latest), config.system)
         check_same_run(folder, checkpoints.config(latest, type(config).from_dict), config)
         state, sizes = checkpoints.restore(latest, jax.eval_shape(stage.init)), checkpoints.sizes(latest)
         check_same_given(folder, state.variables, given)

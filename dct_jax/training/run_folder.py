@@ -62,12 +62,6 @@ def lock_folder(folder: Path) -> Iterator[None]:
         _say(file.fileno(), "")
 
 
-def check_same_system(folder: Path, theirs: str | None, ours: str) -> None:
-    """Raises ValueError if the systems' names differ; None is the name of one that is not known."""
-    if theirs not in (None, ours):
-        raise ValueError(f"{folder} holds a run of the system {theirs}; go on with that one or name another --run-dir")
-
-
 def check_same_run(folder: Path, theirs: RunConfig, ours: RunConfig) -> None:
     """Raises ValueError if the configurations differ in a field that may not change."""
     if changed := changed_fields(theirs, ours):
@@ -95,19 +89,20 @@ def describe_change(folder: Path, training: Source, held_out: Source) -> str | N
     nothing tells. Others may have made the file that tells."""
     try:
         values = json.loads(read_limited(folder / SOURCES, 1000))
-        theirs = [(int(number), int(names)) for number, names in (values["training"], values["held_out"])]
-    except (KeyError, TypeError, ValueError, OverflowError):
+        theirs = [(int(number), list(names)) for number, names in (values["training"], values["held_out"])]
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
     ours = [_describe(training), _describe(held_out)]
-    if theirs == ours:
-        return None
     before, now = (f"{a} training and {b} held-out pictures" for (a, _), (b, _) in (theirs, ours))
-    return f"{folder} began with {before}, and now there are {now if before != now else 'others'}"
+    pairs = [pair for (_, a), (_, b) in zip(theirs, ours) for pair in zip(a, b)]
+    if before == now and all(a == b for a, b in pairs if None not in (a, b)):
+        return None
+    return f"{folder} had {before}, and now there are {now if before != now else 'others'}"
 
 
 def check_same_pictures(folder: Path, training: Source, held_out: Source) -> None:
-    """Raises ValueError if a run goes on with other pictures than it began with: it would be
-    evaluated on some that it was trained on."""
+    """Raises ValueError if a run goes on with other pictures: it would not go on exactly, and might
+    be evaluated on some that it was trained on."""
     if change := describe_change(folder, training, held_out):
         raise ValueError(f"{change}; bring the old ones back or name another --run-dir")
 
@@ -123,18 +118,19 @@ def check_same_everywhere(step: int, training: Source, held_out: Source) -> None
         raise ValueError("the processes see different pictures: each must have the same ones under the same names")
 
 
-def _describe(source: Source) -> tuple[int, int]:
-    """Returns how many pictures there are, and a checksum of the first, middle and last name."""
+def _describe(source: Source) -> tuple[int, list[int | None]]:
+    """Returns how many pictures there are, and checksums of the first, middle and last name."""
     number = len(source)
-    return number, zlib.crc32("\n".join(_name(source, i) for i in (0, number // 2, number - 1)).encode())
+    return number, [_checksum(source, i) for i in (0, number // 2, number - 1)]
 
 
-def _name(source: Source, index: int) -> str:
-    """A record's name without its folder, which may have moved; "" if it cannot be read."""
+def _checksum(source: Source, index: int) -> int | None:
+    """Returns that of a record's name without its folder, which may have moved; None if it cannot
+    be read."""
     try:
-        return PurePath(source[index].key).name
+        return zlib.crc32(PurePath(source[index].key).name.encode(errors="surrogateescape"))
     except (OSError, ValueError):
-        return ""
+        return None
 
 
 def _say(handle: int, text: str) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dct_jax.config import DataConfig
 from dct_jax.data.pixels import pixels
-from dct_jax.data.sources import NO_LABEL, open_source
+from dct_jax.data.sources import NO_LABEL, open_source, open_sources
 
 
 @pytest.fixture
@@ -51,7 +52,6 @@ def test_files_of_excel_are_read_whatever_the_locale(folder: Path, monkeypatch: 
         ("image_path\npictures/a.png\nnone.png\n", "1 of its 2 files are missing, such as .*none.png"),
         ("image_path\n\xff\xfe", "cannot be read"),
         ("image_path\n" + "x" * 300, "1 of its 1 files are missing"),
-        ("image_path\npictures/a.png\npictures/b.png\npictures/a.png\n", "3 rows name 2 files, such as .*a.png more than once"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(folder: Path, text: str, message: str) -> None:
@@ -66,3 +66,11 @@ def test_a_file_that_is_not_there_and_a_split_are_refused(folder: Path) -> None:
         open_source(f"csv:{folder / 'none.csv'}")
     with pytest.raises(ValueError, match=r"data.split is 'train'; csv:.* has no parts"):
         open_source(f"csv:{folder / 'list.csv'}", "train")
+
+
+def test_a_picture_in_two_rows_is_not_divided(folder: Path) -> None:
+    """It once was held out and trained on."""
+    (folder / "list.csv").write_text("image_path\npictures/a.png\npictures/b.png\npictures/a.png\n")
+    assert len(open_source(f"csv:{folder / 'list.csv'}")) == 3
+    with pytest.raises(ValueError, match=r"3 rows name 2 files, such as .*a.png more than once; give each file one row"):
+        open_sources(DataConfig(source=f"csv:{folder / 'list.csv'}", held_out_every=2))

@@ -20,7 +20,7 @@ import pytest
 
 import dct_jax
 from dct_jax.distributed.launching import Process, processes_of
-from dct_jax.distributed.processes import VARIABLE, join_processes
+from dct_jax.distributed.processes import VARIABLE, describe_lack_of_memory, join_processes
 from dct_jax.experiment import load_experiment
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
@@ -207,6 +207,7 @@ def test_too_little_memory_is_not_the_death_of_another_process(
     with pytest.raises(SystemExit), join_processes():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand more")
     said = capsys.readouterr().err
+    assert describe_lack_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Received message larger than max")) is None
     assert "process 0 of 1: out of memory (RESOURCE_EXHAUSTED: Out of memory): training needs less with a lower" in said
 
 

@@ -258,9 +258,9 @@ def test_a_field_of_the_wrong_type_is_refused_before_anything_is_trained(tmp_pat
 
 
 def test_a_folder_with_a_run_of_another_system_is_refused(debug_run: Path) -> None:
-    """It once was told that its configuration cannot be read."""
+    """It once was told that a field is unknown."""
     config = LinearConfig(data=DataConfig(image_size=(8, 8), held_out_crops=1), training=TrainingConfig(batch_size=4, track=()))
-    with pytest.raises(ValueError, match="debug holds a run of the system DCTransformer; go on with that one or name another"):
+    with pytest.raises(ValueError, match=r"no readable configuration \(it is of the system DCTransformer, and not linear\)"):
         loop.train(config, debug_run, ONE)
 
 

@@ -68,17 +68,18 @@ class Named:
 
 def test_other_pictures_than_a_run_began_with_are_noticed(tmp_path: Path) -> None:
     """When a picture came to a source, others were held out, which the run had been trained on."""
-    before = Named("old/a", "old/b", "old/c", ""), Named("old/d")
-    moved = Named("new/a", "new/b", "new/c", ""), Named("new/d")
+    before = Named("old/a", "old/b", "old/c\udce4", ""), Named("old/d")  # a name that is not UTF-8 once ended a run
+    moved = Named("new/a", "new/b", "new/c\udce4", ""), Named("new/d")
     assert describe_change(tmp_path, *before) is None  # nothing tells
     note_pictures(tmp_path, *before)
     check_same_pictures(tmp_path, *moved)
-    began = rf"^{tmp_path} began with 4 training and 1 held-out pictures, and now there are"
+    began = rf"^{tmp_path} had 4 training and 1 held-out pictures, and now there are"
     with pytest.raises(ValueError, match=f"{began} 5 training and 1 held-out pictures; bring the old ones back or name"):
         check_same_pictures(tmp_path, Named("a", "b", "b2", "c", ""), Named("d"))
     with pytest.raises(ValueError, match=f"{began} others; bring"):
         check_same_pictures(tmp_path, before[0], Named("e"))
-    for text in ("", "[]", '{"training": 1}', '{"training": [1, 1e999], "held_out": [1, 2]}', "9" * 2000):
+    check_same_pictures(tmp_path, Named("a", "b", "", "c"), Named(""))  # a disk that fails once is no other picture
+    for text in ("", "[]", '{"training": 1}', '{"training": [1, 1e999], "held_out": [1, 2]}', "9" * 2000, "[" * 999):
         (tmp_path / SOURCES).write_text(text)
         assert describe_change(tmp_path, *before) is None
 

@@ -106,6 +106,8 @@ def open_sources(data: DataConfig) -> tuple[Source, Source]:
     source = open_source(data.source, data.split)
     if data.held_out_split:
         return source, open_source(data.source, data.held_out_split)
+    if isinstance(source, CsvSource):
+        source.check_rows()
     return hold_out(source, data.held_out_every)
 
 

@@ -27,9 +27,7 @@ class CsvSource:
             file: of the rows; paths that are not absolute begin in its folder.
 
         Raises:
-            ValueError: if it cannot be read, has no rows or no such column, names missing files, or
-                names a file twice: one of the two might be held out while the other one is trained
-                on.
+            ValueError: if it cannot be read, has no rows or no such column, or names missing files.
         """
         self.name = f"csv:{file}"
         try:
@@ -49,13 +47,16 @@ class CsvSource:
         missing = [path for path in self.paths if not os.path.isfile(path)]  # Path's own method fails for a name too long
         if missing:
             raise ValueError(f"{self.name}: {len(missing)} of its {len(found)} files are missing, such as {missing[0]}")
-        twice = next((path for path, number in Counter(self.paths).items() if number > 1), None)
-        if twice:
-            what = f"{len(found)} rows name {len(set(self.paths))} files, such as {twice} more than once"
-            raise ValueError(f"{self.name}: {what}; give each file one row")
         self.classes = tuple(sorted({label for _, label in found if label}))
         numbers = {label: number for number, label in enumerate(self.classes)}
         self._labels = [numbers.get(label, NO_LABEL) for _, label in found]
+
+    def check_rows(self) -> None:
+        """Raises ValueError if a file has two rows, of which one might be held out."""
+        twice = next((path for path, number in Counter(self.paths).items() if number > 1), None)
+        if twice:
+            what = f"{len(self)} rows name {len(set(self.paths))} files, such as {twice} more than once"
+            raise ValueError(f"{self.name}: {what}; give each file one row, as one of two might be held out")
 
     def __len__(self) -> int:
         return len(self.paths)
