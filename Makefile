@@ -10,7 +10,7 @@ ANEW := anew
 endif
 endif
 
-.PHONY: quickstart test test-all docs bench torture mutants lint anew
+.PHONY: quickstart test test-all docs bench torture mutants lint imported anew
 
 quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsample and measure: runs/fashion/
 	$(RUN) -m dct_jax train fashion
@@ -18,7 +18,9 @@ quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsampl
 	$(RUN) -m dct_jax upsample runs/fashion --held-out 6
 	$(RUN) -m dct_jax evaluate runs/fashion --samples 500 --features alexnet
 
-test: lint  ## the linters and the tests, but for the slowest
+test: $(VENV)/installed  ## the linters and the tests, but for the slowest
+	@# Python compiles packages when they are first imported: once, and while mypy works.
+	$(MAKE) --jobs=2 --output-sync lint imported
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test-all: lint  ## the linters and all tests
@@ -48,6 +50,9 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+imported: $(VENV)/installed
+	$(RUN) -m pytest --quiet --collect-only > /dev/null || true
 
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml $(ANEW)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dct_jax needs Python 3.11 or newer; set PYTHON=...")'

@@ -163,7 +163,7 @@ def test_bad_runs(refused: Refused, debug_run: Path, tmp_path: Path) -> None:
     assert "seed is 99999999999; it must be" in refused("sample", debug_run, "--seed", 99999999999)
     assert "this model samples images of up to 32 x 32" in refused("sample", debug_run, "--size", 32, 33)
     assert "this model has seen images of 32 x 32 alone" in refused("sample", debug_run, "--size", 20, 9)
-    assert "--top-k has 2 numbers" in refused("sample", debug_run, "--top-k", 1, 2)
+    assert "top_k has 2 numbers; it must have one, or 3" in refused("sample", debug_run, "--top-k", 1, 2)
     assert "another configuration (seed 0 -> 1)" in refused("train", "debug", "--run-dir", debug_run, "--seed", 1)
     (tmp_path / "file").write_text("")
     assert "cannot be written" in refused("sample", debug_run, "--num", 1, "--out", tmp_path / "file" / "out")

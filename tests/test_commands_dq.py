@@ -111,6 +111,7 @@ def test_reconstruct_says_and_shows_how_many_codes_there_are(
     assert len(set(colours.values())) == len(colours) > 3
 
 
+@pytest.mark.slow
 def test_grids_with_holes_go_through_files(runs: Runs, tmp_path: Path, refused: Refused) -> None:
     run("tokenize", runs.folders["dqvae"], runs.folders["pictures"], "--out", tmp_path / "a.codes", "--text")
     (codes,) = runs.dqvae.tokenize(runs.pictures)

@@ -153,6 +153,7 @@ def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused, monkeypatc
     assert not (debug_run / "evaluation").exists()
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_in_the_dtype_that_is_asked_for(debug_run: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", str(debug_run), "--num", "1", "--no-coders", "--dtype", "bfloat16", "--out", str(tmp_path)]
     assert main(arguments) == 0

@@ -57,6 +57,7 @@ def test_a_part_of_a_file_keeps_its_quality(run: Path, tmp_path: Path) -> None:
         assert line["given"] > 0 and line["quality"] == expected
 
 
+@pytest.mark.slow
 def test_held_out_lists_of_mixed_qualities(run: Path, tmp_path: Path) -> None:
     assert main(["evaluate", str(run), "--num", "5", "--own-data", "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "evaluation.json").read_text())

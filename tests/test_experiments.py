@@ -7,10 +7,11 @@ import math
 import re
 import shlex
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -132,6 +133,11 @@ def test_the_paper_s_network_and_training(name: str) -> None:
     assert config.data.fit == "whole"
 
 
+def mostly_slow(names: Iterable[str]) -> list[Any]:
+    """Marks names as slow, but for those of small networks: all are made by the same functions."""
+    return [name if name.endswith(("fashion", "landscapes")) else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 def docstring(name: str) -> str:
     """That of an experiment, as one line."""
     return " ".join(str(ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))).split())
@@ -150,7 +156,7 @@ def shapes(model: DCTransformer, batch: tuple[tuple[tuple[int, ...], np.dtype], 
     return [x.shape for x in logits], sum(x.size for x in jax.tree.leaves(params))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES))
 def test_sizes_are_as_documented(name: str) -> None:
     config = load_experiment(name)
     model = network(config)
@@ -166,7 +172,7 @@ def test_sizes_are_as_documented(name: str) -> None:
     assert float(said) == pytest.approx(parameters / 1e6, rel=0.01)
 
 
-@pytest.mark.parametrize("name", AUTOENCODERS)
+@pytest.mark.parametrize("name", mostly_slow(AUTOENCODERS))
 def test_sizes_of_autoencoders_are_as_documented(name: str) -> None:
     config = load_experiment(name)
     network, picture = config.network(), jax.ShapeDtypeStruct((1, *config.data.image_size, 3), np.float32)
@@ -178,7 +184,7 @@ def test_sizes_of_autoencoders_are_as_documented(name: str) -> None:
     assert float(said) == pytest.approx(parameters / 1e6, rel=0.01)
 
 
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("name", mostly_slow(PRIORS))
 def test_sizes_of_priors_are_as_documented(name: str) -> None:
     """Those of each network that the docstring has, by its flags; the original's has 2 D H K + 2 D
     parameters more, which learn nothing (see `sundae.layers.Spread`)."""

@@ -57,9 +57,10 @@ class Sampling:
     def policy(self) -> "Policy":
         """Returns how to sample each symbol."""
         from dct_jax.dct.sampling.policy import Policy
+        from dct_jax.evaluation.settings import changed_settings
 
-        temperature, top_k, top_p = (_three(name, getattr(self, name)) for name in ("temperature", "top_k", "top_p"))
-        return Policy.of(temperature, top_k, top_p, self.guidance)
+        defaults = Policy().settings
+        return Policy.of(**changed_settings("DCTransformer", defaults, {name: getattr(self, name) for name in defaults}))
 
     def limit(self, chunk_size: int) -> int | None:
         """The number of triples at which samples are cut off."""
@@ -200,11 +201,3 @@ def _line(sample: "Sample", sampling: Sampling, model: "TrainedModel", made_from
         "nats": {name: round(nats, 4) for name, nats in sample.nats._asdict().items()},
         "state": sample.state,
     }
-
-
-def _three(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(values) not in (1, 3):
-        raise ValueError(
-            f"--{name.replace('_', '-')} has {len(values)} numbers; it must have one, or three: channel position value"
-        )
-    return values * (3 // len(values))

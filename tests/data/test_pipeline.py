@@ -74,10 +74,10 @@ def with_classes(config: DCTConfig, classes: int) -> DCTConfig:
 def test_classes_are_hidden_as_often_as_asked_for_and_nothing_else_changes(tmp_path: Path) -> None:
     pictures, config = folder_of(tmp_path, 4), with_classes(tiny_config(), 4)
     hiding = dataclasses.replace(config, training=dataclasses.replace(config.training, label_dropout=0.3))
-    plain, hidden = (take(batches_of(pictures, one), 100) for one in (config, hiding))
-    labels, seen = (np.concatenate([batch.label for batch in batches]) for batches in (plain, hidden))  # [400] each
+    plain, hidden = (take(batches_of(pictures, one), 40) for one in (config, hiding))
+    labels, seen = (np.concatenate([batch.label for batch in batches]) for batches in (plain, hidden))  # [160] each
     assert set(seen) == {0, 1, 2, 3, 4}
-    assert abs((seen == 4).mean() - 0.3) < 0.1  # four standard deviations
+    assert abs((seen == 4).mean() - 0.3) < 0.15  # four standard deviations
     np.testing.assert_array_equal(seen[seen < 4], labels[seen < 4])
     assert_same([batch._replace(label=0) for batch in hidden], [batch._replace(label=0) for batch in plain])
     assert_same(take(batches_of(pictures, hiding, first=3), 2), hidden[3:5])

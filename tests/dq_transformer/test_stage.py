@@ -72,7 +72,8 @@ def maps_of(grids: np.ndarray) -> np.ndarray:
     return ((grids < CODES).reshape(-1, 2, 2, 2, 2).sum(axis=(2, 4)) == 4).astype(int)
 
 
-@pytest.mark.parametrize("kind", ["entropy", pytest.param("feature", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["entropy", "feature"])
 def test_bits_are_those_of_grain_maps_and_codes(kind: str) -> None:
     """Of pictures, three at a time, as of their codes, all at once."""
     model, labels, shown = prior(kind), np.array([1, 0, 0, 1, 1], np.int32), pictures(5)

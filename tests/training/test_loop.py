@@ -103,7 +103,7 @@ def test_a_run_is_calibrated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     # Pictures that it was trained on once became held-out ones when others came to its source.
     monkeypatch.setattr(loop, "open_sources", lambda data: open_sources(data)[::-1])
-    with pytest.raises(ValueError, match=r"began with .* held-out pictures, and now there are .*; bring the old ones back"):
+    with pytest.raises(ValueError, match=r"had .* held-out pictures, and now there are .*; bring the old ones back"):
         loop.train(config, tmp_path, ONE)
 
 

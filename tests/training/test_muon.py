@@ -22,7 +22,7 @@ def test_updates_are_those_of_each_matrix_alone() -> None:
     our_state, their_state = ours.init(steps[0]), optaxs.init(steps[0])
     for gradients in steps:
         (our_updates, our_state), (their_updates, their_state) = (
-            rule.update(gradients, state, gradients) for rule, state in ((ours, our_state), (optaxs, their_state))
+            jax.jit(rule.update)(gradients, state, gradients) for rule, state in ((ours, our_state), (optaxs, their_state))
         )
         for name, update in their_updates.items():
             np.testing.assert_allclose(our_updates[name], update, rtol=1e-4, atol=1e-6, err_msg=name)

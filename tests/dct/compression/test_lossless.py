@@ -103,7 +103,7 @@ def test_a_list_is_the_same_bytes_alone_and_beside_any_others(model: TrainedMode
     assert dict(decompress_many(model, [alone[i] for i in order])) == {n: some[i] for n, i in enumerate(order)}
 
 
-@pytest.mark.parametrize("exponent", [24, 8])
+@pytest.mark.parametrize("exponent", [pytest.param(24, marks=pytest.mark.slow), 8])
 def test_lists_come_back_where_logits_differ_by_the_tolerance(
     model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch, exponent: int
 ) -> None:

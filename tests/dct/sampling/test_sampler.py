@@ -35,7 +35,7 @@ def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None
     assert len({len(sparse) for sparse in lists}) > 1
 
 
-@pytest.mark.parametrize("overlap", [0, 2])
+@pytest.mark.parametrize("overlap", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_the_sampler_reports_the_likelihood_of_the_parallel_pass(overlap: int) -> None:
     model = tiny_model(dataclasses.replace(SHORT, overlap=overlap))
     params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
