@@ -20,7 +20,7 @@ quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsampl
 
 test: $(VENV)/installed  ## the linters and the tests, but for the slowest
 	@# Python compiles packages when they are first imported: once, and while mypy works.
-	$(MAKE) --jobs=2 --output-sync lint imported
+	$(MAKE) --no-print-directory --jobs=2 lint imported
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test-all: lint  ## the linters and all tests
