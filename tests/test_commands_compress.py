@@ -11,12 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from dct_jax import commands
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.commands import main
+from dct_jax.commands.compress import _read_list
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
 from dct_jax.dct import compression
@@ -221,3 +223,13 @@ def test_an_interrupted_folder_keeps_what_is_done_and_nothing_half_written(
     monkeypatch.setattr(Path, "write_bytes", interrupted)
     assert main(["compress", str(debug_run), str(tmp_path)]) == 130
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.dct", "a.jpg", "b.jpg"]
+
+
+def test_what_decompress_could_not_write_is_not_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a file once was readable in Python alone."""
+    codec = DCTCodec(quality=100)
+    sparse = SparseDCT(np.array([0], np.int32), np.array([0], np.int32), np.array([1024], np.int32), (8, 8), codec)
+    monkeypatch.setattr(SparseDCT, "from_jpeg", lambda *_, **__: sparse)
+    model: Any = SimpleNamespace(codec=codec, config=SimpleNamespace(takes=lambda codec: True))
+    with pytest.raises(ValueError, match=r"triple 0 is \(0, 0, 1024\): values in a JPEG file are -1024..1023"):
+        _read_list(model, b"", True)

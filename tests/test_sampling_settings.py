@@ -99,6 +99,7 @@ def test_a_model_samples_by_its_own_settings(model: TrainedModel) -> None:
         ({"guidance": -1.0}, "guidance is -1.0"),
         ({"temperature": "0.8"}, "temperature is '0.8'; it must be a number"),
         ({"top_k": [1, True, 2]}, "top_k is True; it must be a number"),
+        ({"top_k": 2.5}, r"top_k is 2.5; it must be 0 \(all\) or a larger integer"),
     ):
         with pytest.raises(ValueError, match=message):
             model.with_settings(settings)

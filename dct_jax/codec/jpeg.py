@@ -132,6 +132,17 @@ def _open(source: bytes | str | os.PathLike) -> Iterator[bytes]:
         raise ValueError(f"{source}: {error}") from None
 
 
+def check_values(sparse: SparseDCT) -> None:
+    """Raises ValueError, which names a triple, if `write_jpeg` has no place for a value. Some
+    files have such values: their readers limit what they decode to pixels."""
+    lowest = np.where(sparse.channels % 64 == 0, -1024, -1023)  # [L]: 8-bit JPEG has 11 bits for DC, 10 for AC and a sign
+    wide = (sparse.values < lowest) | (sparse.values > 1023)
+    if wide.any():
+        i = int(np.argmax(wide))
+        triple = (int(sparse.channels[i]), int(sparse.positions[i]), int(sparse.values[i]))
+        raise ValueError(f"triple {i} is {triple}: values in a JPEG file are {lowest[i]}..1023")
+
+
 def write_jpeg(sparse: SparseDCT) -> bytes:
     """Returns a baseline JPEG file with the list's exact coefficients and optimised Huffman codes.
 
@@ -145,12 +156,7 @@ def write_jpeg(sparse: SparseDCT) -> bytes:
     if max(height, width) > LARGEST_SIDE:
         raise ValueError(f"the image has {height} x {width} pixels; a JPEG file has at most {LARGEST_SIDE} on a side")
     coefficients = codec.to_coefficients(sparse)
-    lowest = np.where(sparse.channels % 64 == 0, -1024, -1023)  # [L]: 8-bit JPEG has 11 bits for DC, 10 for AC and a sign
-    wide = (sparse.values < lowest) | (sparse.values > 1023)
-    if wide.any():
-        i = int(np.argmax(wide))
-        triple = (int(sparse.channels[i]), int(sparse.positions[i]), int(sparse.values[i]))
-        raise ValueError(f"triple {i} is {triple}: values in a JPEG file are {lowest[i]}..1023")
+    check_values(sparse)
     blocks = [np.ascontiguousarray(x.transpose(2, 3, 0, 1)) for x in coefficients]  # [h', w', 8, 8]
     tables = codec.quantization_tables.astype(np.uint16)  # [3, 8, 8]
     shared = len(tables) == 3 and np.array_equal(tables[1], tables[2])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dct_jax.codec import SparseDCT
+from dct_jax.codec.jpeg import check_values
 from dct_jax.commands.arguments import JPEG_SUFFIXES, parse, say
 from dct_jax.commands.folder import Folder
 from dct_jax.commands.runs import load_dct
@@ -161,6 +162,7 @@ def _read_list(model: "TrainedModel", jpeg: bytes, strict: bool) -> SparseDCT:
         qualities = " to ".join(map(str, model.config.model.qualities))
         known = f"those of qualities {qualities}" if qualities else "the model's"
         raise ValueError(f"the quantisation tables are not {known}")
+    check_values(sparse)  # or `decompress` could not write the file
     return sparse
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dct_jax.codec import SparseDCT
 from dct_jax.dct.breakdown import Bits, break_down
-from dct_jax.dct.coders import CODERS, CodedSizes, available_coders, coded_sizes
+from dct_jax.dct.coders import CODERS, CodedSizes, Coder, available_coders, coded_sizes
 from dct_jax.dct.compression.stream import header_bytes
 from dct_jax.dct.likelihood import element_log_prob
 from dct_jax.dct.plots.likelihood import bits_figure
@@ -27,17 +27,30 @@ def find(
     nats = element_log_prob(model.network, model.variables, lists, labels, batch_size, all_devices())
     bits = break_down(lists, nats, model.config.model.chunk_size, held.pictures)
     others = available_coders(model.codec) if coders else []
-    rows = _compare(model, lists, bits, [coded_sizes(coder, lists) for coder in others], held.pictures)
+    sizes, failed = _measure_coders(others, lists)
+    rows = _compare(model, lists, bits, sizes, held.pictures)
     images = f"{bits.images} images of {bits.pictures} pictures"
     lines = [f"{images} of {held.name}, {bits.triples / bits.images:.0f} triples each", "", _bits_table(bits), ""]
     lines.append(_coders_table(rows))
     if coders and (missing := [coder.name for coder in CODERS if not coder.is_installed]):
         lines.append(f"not installed: {', '.join(missing)}")
+    lines += failed
     figures = {"bits.png": bits_figure(bits, _bars(rows))}
     if any("held_out" in record for record in records):
         # Other coders are compared on the pictures alone that the run itself was evaluated on.
         figures["curve.png"] = training_curve(records, _bars(rows) if held.is_own else [])
     return Findings(lines, {"dtype": model.config.model.dtype, "bits": bits.to_dict(), "coders": rows}, figures)
+
+
+def _measure_coders(coders: Sequence[Coder], lists: Sequence[SparseDCT]) -> tuple[list[CodedSizes], list[str]]:
+    """Measures coders, and says which ones failed: what the model needs is known without them."""
+    sizes, failed = [], []
+    for coder in coders:
+        try:
+            sizes.append(coded_sizes(coder, lists))
+        except (ValueError, OSError) as error:
+            failed.append(f"not in the table: {coder.name} ({error})")
+    return sizes, failed
 
 
 def _bits_table(bits: Bits) -> str:

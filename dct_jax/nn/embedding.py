@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dct_jax.nn.initial import normal
+from dct_jax.nn.precision import sums_of
 
 
 class NormalizedEmbed(nn.Module):
@@ -49,11 +50,12 @@ def _forward(table: jax.Array, index: jax.Array) -> tuple[jax.Array, tuple[jax.A
 
 def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, None]:
     table, index = residuals
+    dtype = sums_of(table.dtype)  # in bfloat16 a sum stalls where it is 256 times as large as what comes to it
     if jax.default_backend() == "cpu":
-        return jnp.zeros_like(table).at[index].add(gradient), None
+        return jnp.zeros(table.shape, dtype).at[index].add(gradient.astype(dtype)).astype(table.dtype), None
     one_hot = jax.nn.one_hot(index.reshape(-1), len(table), dtype=gradient.dtype)  # [M, N]
     rows = gradient.reshape(-1, gradient.shape[-1])  # [M, D]
-    sums = jnp.einsum("MN,MD->ND", one_hot, rows, precision="highest", preferred_element_type=jnp.float32)
+    sums = jnp.einsum("MN,MD->ND", one_hot, rows, precision="highest", preferred_element_type=dtype)
     return sums.astype(table.dtype), None
 
 

@@ -31,8 +31,8 @@ class SymbolPolicy:
         # Far above, impossible symbols become possible; far below, logits are no longer finite.
         if not 1e-6 <= self.temperature <= 1e6:
             raise ValueError(f"temperature is {self.temperature}; it must be from 1e-6 to 1e6")
-        if self.top_k < 0:
-            raise ValueError(f"top_k is {self.top_k}; it must be 0 (all) or more")
+        if not isinstance(self.top_k, numbers.Integral) or self.top_k < 0:
+            raise ValueError(f"top_k is {self.top_k}; it must be 0 (all) or a larger integer")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
 

@@ -26,6 +26,7 @@ from dct_jax.dct.coders import (
     coded_sizes,
     scan_bytes,
 )
+from dct_jax.dct.findings import _measure_coders
 
 IMAGE = read_image(LANDSCAPES / "canyon4.jpg")
 
@@ -125,3 +126,16 @@ def test_sizes_are_whole_numbers_of_bytes() -> None:
     sizes = coded_sizes(HUFFMAN, [SparseDCT.empty((8, 8), DCTCodec())])
     assert np.issubdtype(sizes.files.dtype, np.integer)
     assert 0 < sizes.scans[0] < 8 < sizes.files[0]
+
+
+def test_a_coder_that_fails_is_named_and_the_others_stay() -> None:
+    """Lepton refuses very small pictures; all of evaluate once ended with that."""
+
+    def fail(jpeg: bytes) -> bytes:
+        raise ValueError("no scan data")
+
+    lists = [DCTCodec(quality=50).encode(IMAGE)]
+    good = Coder("good", lambda jpeg: jpeg, has_scans=False)
+    sizes, failed = _measure_coders([Coder("bad", fail), good], lists)
+    assert [one.files.tolist() for one in sizes] == [[len(lists[0].to_jpeg())]]
+    assert failed == ["not in the table: bad (no scan data)"]

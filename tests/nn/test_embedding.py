@@ -23,3 +23,13 @@ def test_the_gradient_adds_up_what_each_row_is_used_for(backend: str, dtype: typ
     (gradient,) = backward(jnp.asarray(factors, dtype))
     assert gradient.dtype == dtype
     np.testing.assert_array_equal(gradient.astype(jnp.float32), expected)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_a_row_that_is_used_often_has_its_whole_gradient(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CPUs it once was added up in bfloat16, where 256 + 1 is 256."""
+    monkeypatch.setattr(embedding.jax, "default_backend", lambda: backend)
+    index = jnp.zeros(8192, jnp.int32)
+    _, backward = jax.vjp(lambda table: embedding.rows_of(table, index), jnp.zeros((3, 1), jnp.bfloat16))
+    (gradient,) = backward(jnp.ones((8192, 1), jnp.bfloat16))
+    np.testing.assert_array_equal(gradient.astype(jnp.float32), [[8192], [0], [0]])

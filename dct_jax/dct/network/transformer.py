@@ -27,7 +27,7 @@ from dct_jax.nn.blocks import Caches, Decoder, EncoderBlock, Memory, Window
 from dct_jax.nn.embedding import NormalizedEmbed
 from dct_jax.nn.initial import normal
 from dct_jax.nn.masks import IMPOSSIBLE
-from dct_jax.nn.precision import precision_of, product
+from dct_jax.nn.precision import precision_of, product, sums_of
 
 
 class Triples(NamedTuple, Generic[Array]):
@@ -260,7 +260,9 @@ class DCTransformer(nn.Module):
         """
         row, column = jnp.divmod(positions, self.vocabulary.grid[1])  # [B, S]
         stride, batch = self.config.encoder_stride, jnp.arange(positions.shape[0])[:, None]
-        here = encoding.features[batch, row // stride, column // stride]  # [B, S, D]
+        features = encoding.features
+        wide = features.astype(sums_of(features.dtype))  # in which the gradient of a token is added up
+        here = wide[batch, row // stride, column // stride].astype(features.dtype)  # [B, S, D]
         x = stream + self.value_channel(channels) + self.value_position(positions) + here
         if encoding.image is not None:
             x = x + self.value_context(encoding.image, channels, positions)

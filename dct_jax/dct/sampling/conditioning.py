@@ -147,7 +147,10 @@ def scans(partial: PartialJPEG, codec: DCTCodec) -> tuple[Prefix, int]:
         raise ValueError(f"the file has chroma subsampled {theirs}; for this model it must be {ours}")
     allowed = np.where(np.arange(len(partial.missing_bits)) % codec.block_size**2 == 0, 1, 0)  # [C]
     known = (partial.missing_bits >= 0) & (partial.missing_bits <= allowed)  # [C]
-    sparse = partial.sparse if partial.sparse.codec == codec else codec.requantize(partial.sparse)
+    is_ours = partial.sparse.codec == codec
+    # Some encoders write values that no picture needs.
+    fits = is_ours and np.abs(partial.sparse.values).max(initial=0) <= codec.vocabulary(partial.sparse.size).largest_value
+    sparse = partial.sparse if fits else codec.requantize(partial.sparse)
     order = codec.vocabulary(sparse.size).channels  # [C]
     gaps = np.flatnonzero(~known[order])
     number = int(gaps[0]) if len(gaps) else len(order)
@@ -157,7 +160,8 @@ def scans(partial: PartialJPEG, codec: DCTCodec) -> tuple[Prefix, int]:
 
 
 def fit_to_model(image: np.ndarray, data: DataConfig) -> np.ndarray:
-    """Reduces a picture until it just fits on the canvas of a model, which can continue it then.
+    """Reduces a picture until it just fits on the canvas of a model, which can continue it then. A
+    model that has seen whole pictures as they are takes those that fit.
 
     Args:
         image: uint8 [H, W, 3].

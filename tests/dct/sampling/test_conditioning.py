@@ -191,6 +191,10 @@ def test_a_truncated_file_is_gone_on_from_as_far_as_the_order_allows() -> None:
     assert scans(all_known, codec) == ((partial.sparse, 192), 0)
     with pytest.raises(ValueError, match="the first channel of the list did not arrive"):
         scans(partial._replace(missing_bits=np.full(192, 2)), codec)
+    # Values that no picture needs once were given as they are, which a model refuses.
+    values = np.where(np.arange(len(partial.sparse)) == 0, 1000, partial.sparse.values).astype(np.int32)
+    wild = partial._replace(sparse=dataclasses.replace(partial.sparse, values=values))
+    assert scans(wild, codec)[0].given.values.max() <= codec.vocabulary((32, 32)).largest_value < 1000
     other = scans(partial, DCTCodec(quality=20))[0].given  # other tables: requantised
     assert other.codec == DCTCodec(quality=20)
 
