@@ -114,16 +114,19 @@ def test_the_interface_draws_and_names_what_is_wrong(address: str, picture: Path
 
 def test_foreign_names_and_large_bodies_are_refused(address: str, caplog: pytest.LogCaptureFixture) -> None:
     """A page elsewhere can point its own name at this machine (DNS rebinding); a name cannot be an
-    address."""
+    address. Or it asks the true address, and could read the answers of a page at ::1."""
     import httpx
 
     with httpx.Client(base_url=address, timeout=60) as client:
 
-        def asked(host: str) -> int:
-            return client.get("/", headers={"host": host}).status_code
+        def asked(host: str, **headers: str) -> int:
+            return client.get("/", headers=headers | {"host": host}).status_code
 
         assert [asked(host) for host in ("127.0.0.1:7860", "localhost", "[::1]:80", "192.168.0.7")] == [200] * 4
         assert [asked(host) for host in ("evil.example", "evil.example:7860", "127.0.0.1.evil.example", "")] == [421] * 4
+        assert [asked(host, origin=f"http://{host}") for host in ("[::1]:80", "LOCALHOST", "192.168.0.7:7860")] == [200] * 3
+        assert asked("127.0.0.1", **{"origin": "https://demo.example", "x-forwarded-host": "demo.example"}) == 200
+        assert [asked("[::1]:80", origin=page) for page in ("http://evil.example", "http://[::1]:81", "null", "")] == [403] * 4
         upload = {"content-type": "multipart/form-data; boundary=x"}
         assert client.post("/gradio_api/upload", content=bytes(LARGEST_BODY + 1), headers=upload).status_code == 413
 
@@ -161,10 +164,33 @@ def test_a_request_that_does_not_go_on_and_uploads_without_end(tmp_path: Path) -
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(demo_guard, "SLOWEST", 0.1)
-        assert asyncio.run(answered("/x", body=b"{", more_body=True)) == 408
-    assert asyncio.run(answered("/x", body=b"{", more_body=False)) == 500
-    for path in ("upload", "queue/join"):
-        assert asyncio.run(answered(f"/gradio_api/{path}", body=b"", more_body=False)) == 507
+        assert asyncio.run(answered("/cancel", body=b"{", more_body=True)) == 408
+    assert asyncio.run(answered("/cancel", body=b"{", more_body=False)) == 500
+    paths = ("upload", "queue/join", "call/draw", "call/v2/draw/", "run/draw", "process_recording", "cancel", "reset/")
+    codes = [asyncio.run(answered(f"/gradio_api/{path}", body=b"", more_body=False)) for path in paths]
+    assert codes == [507] * 5 + [404, 500, 500]
+
+
+def test_requests_fetch_nothing_and_wait_in_the_queue(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio fetched any URL that a request named, and /run/... answered without the queue."""
+    import httpx
+
+    names, resolve = [], socket.getaddrinfo
+
+    def record(host: Any, *args: Any, **others: Any) -> Any:
+        names.append(host)
+        return resolve("127.0.0.1", *args, **others)
+
+    monkeypatch.setattr(socket, "getaddrinfo", record)
+    with httpx.Client(base_url=f"{address}gradio_api/", timeout=60) as client:
+        for url in ("https://pictures.example/x.png", "https://huggingface.co/x.png"):
+            asked = {"data": [{"path": url, "meta": {"_type": "gradio.FileData"}}, -1, 1.0, 1.0, 3]}
+            assert client.post("run/upsample", json=asked).status_code == 404
+            event = client.post("call/upsample", json=asked).json()["event_id"]
+            assert "event: error" in client.get(f"call/upsample/{event}").text
+            assert client.get(f"file={url}").status_code == 403
+        assert client.get("runs").status_code == 404
+    assert set(map(str, names)) <= {"127.0.0.1"}
 
 
 @needs_browser

@@ -139,6 +139,15 @@ def test_what_is_committed(name: str) -> None:
             assert assigned(tagged(book, "parameters")) >= set(values)
 
 
+@pytest.mark.parametrize("file", ["classes.png", "samples.png"])
+def test_the_picture_of_samples_is_shown(file: str, tmp_path: Path) -> None:
+    """With one class, or more than 50, there is no classes.png to show."""
+    Image.new("RGB", (3, 3)).save(tmp_path / file)
+    names = names_of(read("train_your_own"), CLASSES=True, RUN=tmp_path) | {"Image": Image}
+    (cell,) = [cell for cell in code(read("train_your_own")) if "classes.png" in cell.source]
+    exec("\n".join(line for line in cell.source.splitlines() if not line.startswith("!")), names)
+
+
 def test_all_are_installed_alike() -> None:
     assert len({tagged(read(name), "install").source for name in NAMES}) == 1
 

@@ -96,17 +96,18 @@ def check_least(command: Any, **least: int) -> None:
 
 
 def write_report(out: Path, report: dict[str, Any]) -> None:
-    """Writes a report as JSON. NaN, such as the standard error of a single image, becomes null."""
+    """Writes a report as JSON. What is not finite becomes null: NaN, such as the standard error of
+    a single image, and infinity, such as the PSNR of pictures that lose nothing."""
 
-    def replace_nan(value: Any) -> Any:
+    def finite(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: replace_nan(part) for name, part in value.items()}
-        if isinstance(value, list):
-            return [replace_nan(part) for part in value]
-        return None if isinstance(value, float) and math.isnan(value) else value
+            return {name: finite(part) for name, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
     with replacing(out) as path:
-        path.write_text(json.dumps(replace_nan(report), indent=1) + "\n")
+        path.write_text(json.dumps(finite(report), indent=1, allow_nan=False) + "\n")
 
 
 class _Printable(logging.Formatter):

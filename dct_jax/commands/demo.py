@@ -82,15 +82,17 @@ def serve(model: "Shown", host: str, port: int) -> "gradio.Blocks":
     from dct_jax.codes.prior import TrainedCodePrior
     from dct_jax.demo import code_page
     from dct_jax.demo import page as dct_page
-    from dct_jax.demo.guard import Guard
+    from dct_jax.demo.guard import Guard, stay_offline
     from dct_jax.demo.uploads import LARGEST_FILE
 
+    stay_offline()
     page = code_page.build(model) if isinstance(model, TrainedCodePrior) else dct_page.build(model)
-    page.queue(max_size=16).launch(
+    page.queue(max_size=16, api_open=False).launch(  # a request cannot pass the others in the queue
         server_name=_bracket(host),  # Gradio makes its own address of it
         server_port=port or None,
         max_file_size=LARGEST_FILE,
         share=False,
+        run_history=False,  # it would let requests ask Hugging Face
         quiet=True,
         prevent_thread_lock=True,
         app_kwargs={"middleware": [Middleware(Guard, host=host, folder=Path(folder))]},

@@ -50,12 +50,18 @@ class Models:
 def export(args: Sequence[str]) -> int:
     """Runs `export RUN OUT`."""
     command = parse(Export, args, "export")
-    figures = _figures(command.evaluation)
+    figures, measured = _figures(command.evaluation)
     from dct_jax.published.weights_file import About, Weights, round_to, write_weights
     from dct_jax.run import load
 
-    model = load(command.run)
-    model = replace(model, variables=round_to(model.variables, command.dtype))
+    trained = load(command.run)
+    model = replace(trained, variables=round_to(trained.variables, command.dtype))
+    # An evaluation is of the run, of what export made of it, or has `--dtype bfloat16`.
+    if command.evaluation and measured not in {one.fingerprint for one in (trained, model, trained.with_dtype("bfloat16"))}:
+        raise ValueError(
+            f"{command.evaluation}: these are figures of the model {measured[:8]}, and {command.run} has the model "
+            f"{trained.fingerprint[:8]}: evaluate {command.run}"
+        )
     config = model.config
     if command.source:
         config = replace(config, data=replace(config.data, source=command.source))
@@ -86,10 +92,11 @@ def models(args: Sequence[str]) -> int:
     return say("python -m dct_jax sample NAME samples from one")
 
 
-def _figures(evaluation: Path | None) -> dict[str, float]:
-    """Reads what a file says of its model from an evaluation.json."""
+def _figures(evaluation: Path | None) -> tuple[dict[str, float], str]:
+    """Reads what a file says of its model from an evaluation.json, and the fingerprint of the model
+    that it is of."""
     if evaluation is None:
-        return {}
+        return {}, ""
     try:
         report = json.loads(evaluation.read_text())
         if "bits" in report:
@@ -97,7 +104,8 @@ def _figures(evaluation: Path | None) -> dict[str, float]:
         else:
             figures = dict(report["held_out"])  # of a system that breaks down no bits
         figures |= {name: row["value"] for name, row in report.get("samples", {}).get("measures", {}).items()}
-        return {name: float(value) for name, value in figures.items()}
+        finite = {name: float(value) for name, value in figures.items() if value is not None}
+        return finite, str(report["fingerprint"])
     except OSError as error:
         raise ValueError(f"{evaluation}: this file cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dct_jax.commands.arguments import save_image, write_report
+from dct_jax.commands.arguments import save_image
 from dct_jax.comparison.measures import from_plain, to_plain
 from dct_jax.plots import image_grid
-from dct_jax.storage.files import read_limited
+from dct_jax.storage.files import read_limited, replacing
 
 T = TypeVar("T")
 
@@ -50,7 +50,9 @@ class Kept:
                 return _read(path, key, kind)
             except ValueError as error:
                 log.warning("%s cannot be used (%s); this part is measured again", path, error)
-        write_report(path, {"key": key, "measured": to_plain(measure())})
+        measured = {"key": key, "measured": to_plain(measure())}
+        with replacing(path) as temporary:  # not a report: what is infinite comes back as it was
+            temporary.write_text(json.dumps(measured, indent=1) + "\n")
         return _read(path, key, kind)
 
     def find_strip(self, part: str, key: dict[str, Any], make: Callable[[], Sequence[np.ndarray]]) -> Path:

@@ -1,4 +1,5 @@
-"""What protects the demo page: from foreign names, large or slow requests, and endless uploads."""
+"""What protects the demo page: from foreign names and pages, large or slow requests, endless
+uploads, and URLs that it would fetch."""
 
 import asyncio
 import ipaddress
@@ -17,8 +18,11 @@ LARGEST_BODY = 9 * 2**20
 MOST_KEPT = 2**30
 """Bytes of uploads and results that are kept at a time. A request leaves about 25 pictures."""
 
-GROWING = ("/upload", "/queue/join")
-"""Ends of the paths of requests that leave files."""
+LEAVING_NOTHING = ("/cancel", "/reset", "/component_server")
+"""Ends of the paths of requests that leave no files. All other ones that send something may."""
+
+CLOSED = ("/process_recording",)
+"""Ends of the paths of what the page does not need. Gradio gives a recording to ffmpeg."""
 
 SLOWEST = 20.0
 """Seconds to wait for the next part of a request's body."""
@@ -43,6 +47,9 @@ class Guard:
     A page elsewhere can make a browser believe that its own name is this machine's address, and so
     read what only this machine may. Then the request's Host is that name. So Host must be an
     address, which cannot be forged in this way, or one of this machine's own names.
+
+    A page elsewhere can also send a request to the true address. Then the browser names that page
+    as the Origin, which must be this page itself: the Host, or the one that a proxy was asked for.
     """
 
     def __init__(self, app: App, host: str, folder: Path) -> None:
@@ -75,11 +82,31 @@ class Guard:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         if name.lower() not in self._names and not _is_address(name.strip("[]")):
             raise Refusal(421, "this page is not reached by that name; use its address")
+        origin = headers.get(b"origin")
+        if origin is not None and origin.partition("://")[2] not in (host, headers.get(b"x-forwarded-host")):
+            raise Refusal(403, "another page cannot use this page")
         length = headers.get(b"content-length", "0")
         if not length.isdecimal() or len(length) > 18 or int(length) > LARGEST_BODY:
             raise Refusal(413, f"this request has more than {LARGEST_BODY >> 20} MiB")
-        if scope.get("method") == "POST" and scope["path"].endswith(GROWING) and _size(self._folder) > MOST_KEPT:
+        if scope.get("method") != "POST":
+            return
+        path = scope["path"].rstrip("/")
+        if path.endswith(CLOSED):
+            raise Refusal(404, "this page does not take this")
+        if not path.endswith(LEAVING_NOTHING) and _size(self._folder) > MOST_KEPT:
             raise Refusal(507, "too many pictures are kept; they are removed after an hour")
+
+
+def stay_offline() -> None:
+    """Has Gradio refuse URLs. It would fetch any that a request names, of any size."""
+    import safehttpx
+
+    async def refuse(*_: Any, **__: Any) -> Any:
+        raise ValueError("this page fetches nothing; upload the file")
+
+    # A file that an input names passes the first of these, a file to show the second.
+    for door in ("get", "async_validate_url"):
+        setattr(safehttpx, door, refuse)
 
 
 def _size(folder: Path) -> int:

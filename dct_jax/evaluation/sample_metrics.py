@@ -91,10 +91,11 @@ def compare(
     The distances are of all fakes and all reals, as in the literature. They are not 0 for perfect
     samples, because means and covariances of finite sets differ. So there is a floor: n =
     min(fakes, half of the reals, `keep`) reals against the remaining ones, and n fakes against the
-    remaining reals, too. Crops of one picture are never on both sides of a floor, so n becomes a
-    little smaller where there are such crops. Precision and recall depend on counts as well; they
-    are of equal numbers of both, at most `keep`. (Kynkaanniemi et al. take features of VGG-16, not
-    the network's.)
+    remaining reals, too. Crops of one picture are not on both sides of a floor, so n becomes a
+    little smaller where there are such crops. Only if that would leave less than k + 1, n is k + 1
+    and one picture is on both sides. Precision and recall depend on counts as well; they are of
+    equal numbers of both, at most `keep`. (Kynkaanniemi et al. take features of VGG-16, not the
+    network's.)
 
     Args:
         network: the features.
@@ -132,7 +133,8 @@ def compare_statistics(network: FeatureNetwork, real: Statistics, fake: Statisti
     generator = np.random.default_rng(seed)
     mixed, fake_order = generator.permutation(len(kept_real)), generator.permutation(len(kept_fake))
     real_order = gather(mixed, real.owners)  # crops of a picture on one side
-    n = count_whole(real.owners[real_order], n)
+    least = k + 1  # what precision and recall need
+    n = max(count_whole(real.owners[real_order], n), least)
     measures = []
     for name, title in network.distances.items():
         part = Moments.of(real.kept[name][real_order[:n]])
@@ -141,7 +143,7 @@ def compare_statistics(network: FeatureNetwork, real: Statistics, fake: Statisti
         value = frechet_distance(fake.moments[name], real.moments[name])
         measures.append(Measure(title, value, frechet_distance(fakes, rest), frechet_distance(part, rest)))
     m = min(len(kept_real), len(kept_fake))
-    half = count_whole(real.owners[real_order], min(m, len(kept_real) // 2))
+    half = max(count_whole(real.owners[real_order], min(m, len(kept_real) // 2)), least)
     reference, others = kept_real[real_order[:half]], kept_real[real_order[half : 2 * half]]
     shares = [
         precision_recall(kept_real[mixed[:m]], kept_fake[fake_order[:m]], k),

@@ -136,7 +136,7 @@ def compare_features(
     reconstructions = statistics(network, copies, KEEP, batch_size, title="reconstructions", owners=owners)
     # Which vectors are kept depends on owners alone, so both sets keep those of the same pictures.
     order = gather(np.random.default_rng(0).permutation(len(originals.owners)), originals.owners)
-    half = order[: count_whole(originals.owners[order], min(len(pictures) // 2, len(order)))]
+    half = order[: max(2, count_whole(originals.owners[order], min(len(pictures) // 2, len(order))))]
     numbers = {}
     for name, title in network.distances.items():
         part, own = (Moments.of(one.kept[name][half]) for one in (originals, reconstructions))

@@ -12,7 +12,7 @@ import pytest
 from dct_jax.evaluation.distances import Moments, frechet_distance, precision_recall
 from dct_jax.evaluation.features import FeatureNetwork
 from dct_jax.evaluation.reference import statistics
-from dct_jax.evaluation.sample_metrics import Measure, SampleMetrics, compare, table
+from dct_jax.evaluation.sample_metrics import Measure, SampleMetrics, compare, compare_statistics, table
 from dct_jax.storage.caches import cache_folder
 
 
@@ -214,6 +214,13 @@ def test_few_pictures_are_noted_or_refused(network: CountingNetwork) -> None:
         compare(network, pictures(0, 8), pictures(1, 3))
     with pytest.raises(ValueError, match=r"k is 3 and keep 7; .* keep 8 or more"):
         compare(network, pictures(0, 8), pictures(1, 5), keep=7)
+
+
+def test_few_crops_of_fewer_pictures_are_compared(network: CountingNetwork) -> None:
+    """No side of the floor had the k + 1 crops that it needs without a part of some picture."""
+    real = statistics(network, pictures(0, 9), 9, owners=np.arange(9) % 3)
+    metrics = compare_statistics(network, real, statistics(network, pictures(1, 50), 50))
+    assert (metrics.floor_count, metrics.neighbour_floor) == (4, 4)
 
 
 def test_a_result_becomes_json_and_a_table() -> None:

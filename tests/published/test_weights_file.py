@@ -217,9 +217,9 @@ def test_a_run_is_exported_and_models_are_listed(
     shop: Path, model: TrainedModel, capsys: pytest.CaptureFixture[str], refused: Refused
 ) -> None:
     run = save_run(Path("run"), model)
-    Path("e.json").write_text(
-        json.dumps({"bits": {"bits_per_pixel": {"mean": 1.5}}, "samples": {"measures": {"FD-AlexNet": {"value": 2.25}}}})
-    )
+    measures = {"FD-AlexNet": {"value": 2.25}, "FID": {"value": None}}  # null: it is not finite
+    report = {"bits": {"bits_per_pixel": {"mean": 1.5}}, "samples": {"measures": measures}}
+    Path("e.json").write_text(json.dumps(report | {"fingerprint": model.with_dtype("bfloat16").fingerprint}))
     options = [
         "--source",
         "fashion",
@@ -243,6 +243,12 @@ def test_a_run_is_exported_and_models_are_listed(
     row = next(line for line in lines if line.startswith("mine"))
     assert row.split() == ["mine", "some", "toys", "CC0", *row.split()[4:6], "1.500", "2.250", "-"]
     assert any(line.split() == ["mine", "train", "toys"] for line in lines)
+    of_file = dataclasses.replace(model, variables=round_to(model.variables, "bfloat16"))
+    Path("e.json").write_text(json.dumps(report | {"fingerprint": of_file.fingerprint}))
+    assert main(["export", str(run), "a.safetensors", "--evaluation", "e.json"]) == 0
+    Path("e.json").write_text(json.dumps(report | {"fingerprint": "0123456789"}))
+    line = f"these are figures of the model 01234567, and {run} has the model {model.fingerprint[:8]}"
+    assert line in refused("export", run, "b.safetensors", "--evaluation", "e.json")  # it took another model's
     Path("e.json").write_text("{}")
     assert "this is no evaluation.json of a run" in refused("export", run, "b.safetensors", "--evaluation", "e.json")
     assert "e.txt: this file cannot be read" in refused("export", run, "b.safetensors", "--evaluation", "e.txt")
