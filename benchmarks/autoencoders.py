@@ -16,8 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
-from machine import Figure, machine_figures, peak_memory, report, spread, timings
+from machine import Figure, machine_figures, peak_memory, report, run_script, spread, timings
 
 from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.experiment import load_experiment
@@ -124,4 +123,4 @@ def _parameters(config: AutoencoderRunConfig) -> int:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

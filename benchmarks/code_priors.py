@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from machine import Figure, machine_figures, report, spread, timings
+from machine import Figure, machine_figures, report, run_script, spread, timings
 
 from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.data.pictures import Mapped, SeenPictures
@@ -99,4 +99,4 @@ def _each(values: tuple[float, ...], steps: tuple[int, ...]) -> Sequence[float]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

@@ -19,7 +19,7 @@ from typing import Annotated, Any, cast
 import jax
 import jax.numpy as jnp
 import tyro
-from machine import Figure, machine_figures, report
+from machine import Figure, machine_figures, report, run_script
 
 from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.network import DCTransformer, log_likelihood, network
@@ -133,4 +133,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

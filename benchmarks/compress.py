@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from exact_format import write_exactly
-from machine import Figure, machine_figures, peak_memory, random_list, report, spread
+from machine import Figure, machine_figures, peak_memory, random_list, report, run_script, spread
 
 from dct_jax.codec import SparseDCT
 from dct_jax.commands.runs import load_dct
@@ -67,7 +67,9 @@ def main(
     in_order = [files[i] for i in range(len(lists))]
     read = _time(seconds, "decompress, many", lambda: dict(decompress_many(model, in_order)))
     assert read == dict(enumerate(lists)), "a list did not come back"
-    assert all(files[i] == compress(model, [lists[i]])[0] for i in range(alone)), "a file is not what it is alone"
+    assert all(files[i] == compress(model, [sparse])[0] for i, sparse in enumerate(lists[:alone])), (
+        "a file is not what it is alone"
+    )
     before = sum(len(write_exactly(model, sparse, 2)) for sparse in lists)
     share = sum(map(len, in_order)) / before
 
@@ -120,4 +122,4 @@ def _time(seconds: dict[str, list[float]], name: str, do: Callable[[], Any]) -> 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

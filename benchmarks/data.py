@@ -18,25 +18,27 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from machine import Figure, machine_figures, report
+from machine import Figure, machine_figures, report, run_script
 from PIL import Image
 
 from dct_jax.codec import DCTCodec
 from dct_jax.config import DataConfig, TrainingConfig
 from dct_jax.data.pipeline import training_batches
 from dct_jax.data.skipped import Skipped
-from dct_jax.data.sources import LANDSCAPES, Source, open_source
+from dct_jax.data.sources import LANDSCAPES, Record, Source, open_source
 from dct_jax.dct.config import DCTConfig
 
 LARGE = (1536, 2048)
 MEMORY_PROGRAM = """
-import itertools, json, multiprocessing, resource, sys
+import itertools, json, multiprocessing, re, sys
+from pathlib import Path
+
 from dct_jax.dct.config import DCTConfig
 from dct_jax.data.pipeline import training_batches
 from dct_jax.data.skipped import Skipped
@@ -48,10 +50,11 @@ if __name__ == "__main__":  # worker processes import this file, too
     batches = training_batches(source, config, Skipped(len(source), 0.1))
     for _ in itertools.islice(batches, number):
         pass
+    # What getrusage tells of children begins with the memory of this process.
+    (worker,) = multiprocessing.active_children()
+    print(re.search("VmHWM:\\s*([0-9]+) kB", Path(f"/proc/{worker.pid}/status").read_text())[1])
     batches.close()
-    for child in multiprocessing.active_children():
-        child.join(10)
-    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+    worker.join(10)
 """
 
 
@@ -59,6 +62,33 @@ def config_of(source: str, size: tuple[int, int], batch_size: int, codec: DCTCod
     """Returns a configuration of crops that are as large as the picture, chunks of 896 triples."""
     settings: dict[str, Any] = {"source": source, "image_size": size, "crop": (1.0, 1.0), "threads": 0}
     return DCTConfig(codec=codec, data=DataConfig(**settings | data), training=TrainingConfig(batch_size=batch_size))
+
+
+class Noted:
+    """A source that notes which of its records are taken.
+
+    Attributes:
+        taken: their numbers, in order.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.name, self.classes, self.taken = source, source.name, source.classes, list[int]()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Record:
+        self.taken.append(index)
+        return self.source[index]
+
+
+def mean_length(config: DCTConfig, source: Source, taken: Sequence[int]) -> float:
+    """Returns the mean length of the lists that the pipeline makes of these pictures, each of which
+    may come several times."""
+    reader, rng = config.reader(), np.random.default_rng(0)
+    seen = {index: reader.see(source[index], rng, train=True) for index in sorted(set(taken))}
+    lengths = {index: len(reader.held_out([one]).lists[0]) for index, one in seen.items()}
+    return statistics.mean(lengths[index] for index in taken)
 
 
 def file_of(source: Source, index: int) -> bytes:
@@ -79,8 +109,8 @@ def compare(config: DCTConfig, batches: int, repeats: int) -> tuple[float, float
     """Returns the seconds an image of the pipeline and of Pillow alone, their ratio, and triples an
     image; medians of paired rounds."""
     source = open_source(config.data.source, config.data.split)
-    size = config.training.batch_size
-    pipeline = training_batches(source, config, Skipped(len(source), 0.1))
+    noted, size = Noted(source), config.training.batch_size
+    pipeline = training_batches(noted, config, Skipped(len(source), 0.1))
     order, number = np.random.default_rng(0), batches * size
 
     def decode() -> None:
@@ -93,12 +123,11 @@ def compare(config: DCTConfig, batches: int, repeats: int) -> tuple[float, float
 
     make()
     decode()
+    noted.taken.clear()
     pairs = [(seconds_of(make), seconds_of(decode)) for _ in range(repeats)]
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
     ours, theirs = (statistics.median(column) / number for column in zip(*pairs))
-    files = [io.BytesIO(file_of(source, i)) for i in range(8)]
-    lengths = [len(config.codec.encode(np.asarray(Image.open(file).convert("RGB")))) for file in files]
-    return ours, theirs, ratio, statistics.mean(lengths)
+    return ours, theirs, ratio, mean_length(config, source, noted.taken)
 
 
 def peak_memory(config: DCTConfig, batches: int) -> float:
@@ -208,4 +237,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 import jax
 import numpy as np
 import tyro
-from machine import Figure, machine_figures, median_seconds, report
+from machine import Figure, machine_figures, median_seconds, report, run_script
 
 from dct_jax.commands.runs import load_dct
 from dct_jax.data.pipeline import read_held_out, training_batches
@@ -80,4 +80,4 @@ def main(run: Annotated[Path, tyro.conf.Positional], images: int = 64, repeats: 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

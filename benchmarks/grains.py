@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import numpy as np
 import tyro
-from machine import Figure, machine_figures, report
+from machine import Figure, machine_figures, report, run_script
 from PIL import Image
 
 from dct_jax.commands.runs import load_autoencoder
@@ -78,4 +78,4 @@ def resize_all(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

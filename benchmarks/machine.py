@@ -8,8 +8,8 @@ another.
 import json
 import os
 import platform
-import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
+from dct_jax.comparison.cost import read_peak_memory
 from dct_jax.dct.config import ModelConfig
 from dct_jax.dct.network import DCTransformer
 from dct_jax.storage.files import replacing
@@ -135,10 +137,11 @@ def memory_bandwidth(mebibytes: int = 512, repeats: int = 7) -> float:
     return x.nbytes / median_seconds(lambda: read(x), repeats)
 
 
-def peak_memory() -> Figure:
-    """Returns the peak memory of this process so far, on Linux. Ask before `memory_bandwidth`,
-    which takes half a gigabyte."""
-    return Figure("peak memory", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9, "GB")
+def peak_memory(name: str = "peak memory") -> Figure:
+    """Returns the peak memory of this process so far. Ask before `memory_bandwidth`, which takes
+    half a gigabyte, and before anything else whose memory should not count."""
+    peak = read_peak_memory()
+    return Figure(name, "not told by this system") if peak is None else Figure(name, peak / 1e9, "GB")
 
 
 def machine_figures() -> list[Figure]:
@@ -152,6 +155,16 @@ def machine_figures() -> list[Figure]:
         Figure("matrix product", matmul_rate() / 1e9, "GF/s"),
         Figure("memory bandwidth", memory_bandwidth() / 1e9, "GB/s"),
     ]
+
+
+def run_script(main: Callable[..., None]) -> None:
+    """Calls a benchmark's function with the arguments of the command line. Wrong input, as a folder
+    that is no run, becomes a line and exit code 2."""
+    try:
+        tyro.cli(main)
+    except (ValueError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def report(figures: list[Figure], file: Path | None) -> None:

@@ -18,6 +18,7 @@ from unittest import mock
 import jax
 import numpy as np
 import tyro
+from machine import run_script
 
 from dct_jax import SparseDCT, TrainedModel, compress
 from dct_jax.commands.runs import load_dct
@@ -61,7 +62,10 @@ class Read:
 
 
 def write(command: Write) -> None:
-    """Writes the JPEG files, the compressed files and the log-odds."""
+    """Writes the JPEG files, the compressed files and the log-odds. Raises ValueError if the folder
+    is there already."""
+    if command.folder.exists():
+        raise ValueError(f"{command.folder} is there already; name a new folder")
     model, rng = load_dct(command.run, "portable.py"), np.random.default_rng(0)
     command.folder.mkdir(parents=True)
     photographs, (height, width) = sorted(LANDSCAPES.glob("*.jpg")), model.config.data.image_size
@@ -80,11 +84,14 @@ def write(command: Write) -> None:
 
 
 def read(command: Read) -> None:
-    """Reads them again, and prints a line."""
+    """Reads them again, and prints a line. Raises ValueError if the folder has no files of
+    `write`."""
+    names = sorted(path.stem for path in command.folder.glob("*.dct"))
+    if not names:
+        raise ValueError(f"{command.folder} has no files *.dct; name a folder that the command write has made")
     if not command.units:
         mock.patch.object(precision, "has_bfloat16_units", lambda: False).start()
     model = load_dct(command.run, "portable.py")
-    names = sorted(path.stem for path in command.folder.glob("*.dct"))
     lists = [SparseDCT.from_jpeg(command.folder / f"{name}.jpg", model.codec.channel_order) for name in names]
     found = dict(decompress_many(model, [(command.folder / f"{name}.dct").read_bytes() for name in names]))
     right = sum(found[i] == sparse for i, sparse in enumerate(lists))
@@ -104,6 +111,13 @@ def _machine() -> str:
     return f"Python {platform.python_version()}, JAX {jax.__version__}, {jax.devices()[0].device_kind}"
 
 
-if __name__ == "__main__":
-    command = tyro.cli(Annotated[Write, tyro.conf.subcommand("write")] | Annotated[Read, tyro.conf.subcommand("read")])
+Command = Annotated[Write, tyro.conf.subcommand("write")] | Annotated[Read, tyro.conf.subcommand("read")]
+
+
+def main(command: Annotated[Command, tyro.conf.arg(name="")]) -> None:
+    """Writes the files, or reads them."""
     write(command) if isinstance(command, Write) else read(command)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from machine import Figure, machine_figures, report
+from machine import Figure, machine_figures, report, run_script
 
 from dct_jax.commands.runs import load_prior
 from dct_jax.data.pixels import pixels
@@ -63,9 +63,14 @@ def main(
         seed: of the classifier and of the samples.
         guidance: strengths of guidance that are tried besides, for a DCTransformer.
         json: where to write the figures.
+
+    Raises:
+        ValueError: if the run samples no pictures, or knows no classes.
     """
     model = load_prior(str(run), "recognition.py")
     classes = model.config.reader().num_classes
+    if not classes:
+        raise ValueError(f"{run} is a run without classes; it must be one with them, whose samples can be recognised")
     training, test = pictures_of(data, "train"), pictures_of(data, "test")
     start = time.perf_counter()
     classifier = train_classifier(training, classes, epochs, seed)
@@ -98,4 +103,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from machine import Figure, machine_figures, report
+from machine import Figure, machine_figures, report, run_script
 
 from dct_jax.commands.runs import load_dct
 from dct_jax.data.pictures import SeenPictures
@@ -143,4 +143,4 @@ def distance(network: Any, real: Statistics, images: Sequence[np.ndarray]) -> tu
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

@@ -4,7 +4,7 @@ import io
 import multiprocessing
 import os
 import random
-import resource
+import shutil
 import signal
 import tarfile
 import tempfile
@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from machine import Figure
 from PIL import Image
+
+from dct_jax.comparison.cost import read_peak_memory
 
 HANG = 5
 """Seconds, after which a reader is ended."""
@@ -197,7 +199,7 @@ def _attack(kind: str, seconds: float, seed: int, folder: Path, results: Any) ->
             read(data)
         except ValueError:
             pass  # a part of a file
-    before, end = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic() + seconds
+    before, end = read_peak_memory() or 0, time.monotonic() + seconds
     for _ in range(COUNTS[kind]):
         data = mutate(rng.choice(files), rng)
         (folder / "current").write_bytes(data)
@@ -216,12 +218,13 @@ def _attack(kind: str, seconds: float, seed: int, folder: Path, results: Any) ->
         worst = max(worst, time.monotonic() - start)
         if time.monotonic() > end:
             break
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    memory = ((read_peak_memory() or 0) - before) / 2**20
     results.put((dict(tally), worst, memory))
 
 
 def mutants(seconds: float, seed: int) -> list[Figure]:
-    """Reads files of each kind that were changed at random."""
+    """Reads files of each kind that were changed at random. Only the folder of a kind that failed
+    stays, for a person to look at."""
     figures = []
     for kind in KINDS:
         folder = Path(tempfile.mkdtemp(prefix=f"torture-{kind}-"))
@@ -240,4 +243,6 @@ def mutants(seconds: float, seed: int) -> list[Figure]:
         fails = bad or worst > HANG or memory > MOST_MEMORY
         said = f"{tally.get('refused', 0)} refused, slowest {worst:.2f} s, {memory:.0f} MiB more"
         figures.append(Figure(f"changed files of {kind}", number, f"{said}{f', FAILED: {tally} {folder}' if fails else ''}"))
+        if not fails:
+            shutil.rmtree(folder)
     return figures

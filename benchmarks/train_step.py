@@ -9,6 +9,7 @@ rate of plain XLA matrix products in float32.
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -77,7 +78,7 @@ def step_flops(model: DCTransformer, params: Any, batch: int) -> float:
 
 
 class Steps:
-    """A network in training, with one kind of products."""
+    """A network in training, with one kind of products, whose program is compiled."""
 
     def __init__(self, model: DCTransformer, training: TrainingConfig, batch: Chunk, products: Products) -> None:
         self.model = DCTransformer(model.vocabulary, dataclasses.replace(model.config, products=products))
@@ -86,6 +87,7 @@ class Steps:
         self.state = replicate(init_state(self.model, optimizer, batch, seed=0), devices)
         self._step = parallel(partial(train_step, self.model, optimizer, seed=0), devices, donate_first=True)
         self._batch = place(batch, devices)
+        timings(self.take, 2)
 
     def take(self) -> Metrics:
         """Takes one step."""
@@ -93,11 +95,9 @@ class Steps:
         return metrics
 
 
-def measure(name: str, model: DCTransformer, training: TrainingConfig, batch: Chunk, repeats: int) -> list[Figure]:
-    """Measures one network; returns its rows."""
-    forms = {products: Steps(model, training, batch, products) for products in PRODUCTS}
-    for steps in forms.values():
-        timings(steps.take, 2)
+def measure(name: str, forms: Mapping[Products, Steps], batch: Chunk, repeats: int) -> list[Figure]:
+    """Measures the forms of one network; returns their rows."""
+    model = forms["float32"].model
     # The machine's speed varies from one second to the next: each step is compared with what is
     # around it.
     rates = [matmul_rate()]
@@ -129,6 +129,16 @@ def measure(name: str, model: DCTransformer, training: TrainingConfig, batch: Ch
     ]
 
 
+def measure_reference(batch_size: int, repeats: int) -> list[Figure]:
+    """Measures the reference network, and its memory before anything else takes some."""
+    model, training = reference_model(), TrainingConfig()
+    batch = make_batch(model, batch_size)
+    plain = Steps(model, training, batch, "float32")
+    peak = peak_memory("reference: peak memory, float32 alone")
+    mixed = Steps(model, training, batch, "bfloat16")
+    return [peak, *measure("reference", {"float32": plain, "bfloat16": mixed}, batch, repeats)]
+
+
 def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> None:
     """Times training steps.
 
@@ -137,13 +147,14 @@ def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> Non
         repeats: timed steps of each form, after two that are not timed.
         json: where to write the figures.
     """
-    small = load_experiment("landscapes", DCTConfig)
-    figures = measure("reference", reference_model(), TrainingConfig(), make_batch(reference_model(), batch_size), repeats)
+    small, figures = load_experiment("landscapes", DCTConfig), measure_reference(batch_size, repeats)
     training = open_source(small.data.source)
     batches = training_batches(training, small, Skipped(len(training), small.data.max_skipped), 0, Shard(0, 1))
-    figures += measure("landscapes", network(small), small.training, next(batches), 3 * repeats)
+    batch = next(batches)
+    forms = {products: Steps(network(small), small.training, batch, products) for products in PRODUCTS}
+    figures += measure("landscapes", forms, batch, 3 * repeats)
     units = "yes" if has_bfloat16_units() else "no, so bfloat16 operands stay float32"
-    report([*machine_figures(), peak_memory(), Figure("units for bfloat16", units), *figures], json)
+    report([*machine_figures(), Figure("units for bfloat16", units), *figures], json)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ their order and their bytes; LICENSE is copied by hand.
 import gzip
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 
 from dct_jax.data.sources import FASHION
 from dct_jax.data.sources.idx import CLASSES_FILE, FASHION_MNIST
@@ -43,5 +45,19 @@ def bundle(folder: Path, out: Path, per_class: dict[str, int]) -> None:
         temporary.write_text("".join(f"{name}\n" for name in FASHION_MNIST))
 
 
+def main(folder: Annotated[Path, tyro.conf.Positional], out: Annotated[Path, tyro.conf.Positional] = FASHION) -> None:
+    """Writes the bundled files.
+
+    Args:
+        folder: where Fashion-MNIST's own files are.
+        out: where the bundled files go.
+    """
+    bundle(folder, out, PER_CLASS)
+
+
 if __name__ == "__main__":
-    bundle(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else FASHION, PER_CLASS)
+    try:
+        tyro.cli(main)
+    except (ValueError, OSError) as error:
+        print(f"bundle_fashion: {error}", file=sys.stderr)
+        sys.exit(2)

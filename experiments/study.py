@@ -36,12 +36,21 @@ from study_plan import DIVERGED, Cell, Choice, Contender, Data, System, contende
 
 from dct_jax.codes.config import CodePriorConfig
 from dct_jax.commands import main
-from dct_jax.commands.arguments import write_report
+from dct_jax.commands.arguments import NO_BACKEND, write_report
 from dct_jax.commands.compare import in_child
 from dct_jax.config import RunConfig
 
 RESULTS, RUNS = Path("docs/results/study"), Path("runs/study")
-SEEDS = (0, 1, 2)
+Command = Literal["speed", "search", "train", "settings", "compare"]
+OPTIONS: dict[Command, tuple[str, ...]] = {
+    "speed": (),
+    "search": ("together",),
+    "train": ("minutes", "seeds", "systems", "together"),
+    "settings": ("minutes", "seeds", "together"),
+    "compare": ("minutes", "seeds", "defaults"),
+}
+"""What each part of the study takes."""
+MINUTES, SEEDS = 10.0, (0, 1, 2)
 SEARCH_SEED, SEARCH_MINUTES, SAMPLES = 100, 3.0, 500
 REFERENCES = {"fashion": 10_000, "landscapes": 2_000}
 """Training pictures that samples are compared with; of each photograph there are several crops."""
@@ -76,9 +85,9 @@ def train(cells: Sequence[Cell], together: int) -> None:
 
 def run_together(functions: Sequence[Callable[[], None]], together: int) -> None:
     """Calls functions in processes of their own, so many at a time, which share the cores. After
-    the first ValueError no other one begins; it is raised at the end."""
+    the first error no other one begins; it is raised at the end."""
     cores = sorted(os.sched_getaffinity(0))
-    errors: list[ValueError] = []
+    errors: list[Exception] = []
 
     def work(share: set[int], mine: Iterable[Callable[[], None]]) -> None:
         for function in mine:
@@ -86,7 +95,7 @@ def run_together(functions: Sequence[Callable[[], None]], together: int) -> None
                 return
             try:
                 in_child(partial(_on_cores, share, function))
-            except ValueError as error:
+            except Exception as error:  # a full disk or a missing package, too, must stop the other worker
                 errors.append(error)
 
     waiting = iter(functions)  # a worker that is free takes the next one
@@ -284,9 +293,9 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def run(
-    command: Annotated[Literal["speed", "search", "train", "settings", "compare"], tyro.conf.Positional],
+    command: Annotated[Command, tyro.conf.Positional],
     data: Annotated[Data, tyro.conf.Positional],
-    minutes: float = 10.0,
+    minutes: float = MINUTES,
     seeds: tuple[int, ...] = SEEDS,
     systems: tuple[System, ...] = (),
     defaults: bool = False,
@@ -298,10 +307,13 @@ def run(
         command: the part.
         data: the pictures.
         minutes: of training, on two cores, for `train`, `settings` and `compare`.
-        seeds: of the runs.
+        seeds: of the runs, for `train`, `settings` and `compare`.
         systems: that `train` takes; by default all.
         defaults: whether `compare` leaves all samplers as they are by default.
         together: how many run at a time, for `search`, `train` and `settings`.
+
+    Raises:
+        ValueError: if a field is out of range or for another part, or as the part.
     """
     cores = len(os.sched_getaffinity(0))
     if not minutes > 0 or not seeds or not 1 <= together <= cores:
@@ -309,8 +321,10 @@ def run(
             f"minutes is {minutes:g}, seeds are {seeds} and together is {together}; minutes must be above 0, there must be a "
             f"seed, and together must be from 1 to {cores}, the number of cores"
         )
-    if (systems and command != "train") or (defaults and command != "compare"):
-        raise ValueError("systems is for train, and defaults for compare")
+    changed = {"minutes": minutes != MINUTES, "seeds": seeds != SEEDS, "together": together != 1}
+    changed |= {"systems": bool(systems), "defaults": defaults}
+    if idle := [name for name, is_changed in changed.items() if is_changed and name not in OPTIONS[command]]:
+        raise ValueError(f"{command} does not take {', '.join(idle)}; it takes {', '.join(OPTIONS[command]) or 'no option'}")
     RESULTS.mkdir(parents=True, exist_ok=True)
     if command == "speed":
         speed(data)
@@ -330,9 +344,20 @@ def run(
     return 0
 
 
-if __name__ == "__main__":
+def run_script(name: str, function: Callable[..., int | None]) -> int | None:
+    """Calls a script's function with the arguments of the command line, and returns its exit code.
+    What keeps it from going on becomes a line and exit code 2."""
     try:
-        sys.exit(tyro.cli(run))
-    except ValueError as error:
-        print(f"study: {error}", file=sys.stderr)
-        sys.exit(2)
+        return tyro.cli(function)
+    except (ValueError, FloatingPointError, OSError, ModuleNotFoundError) as error:
+        said = str(error)
+    except RuntimeError as error:
+        if NO_BACKEND not in str(error):
+            raise
+        said = f"JAX finds no device of the kind {os.environ.get('JAX_PLATFORMS', '')!r} (JAX_PLATFORMS)"
+    print(f"{name}: {said}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(run_script("study", run))

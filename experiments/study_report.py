@@ -154,8 +154,4 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(report)
-    except ValueError as error:
-        print(f"study_report: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(study.run_script("study_report", report))

@@ -3,8 +3,9 @@
     python tests/mutants.py [WORD ...]
 
 The list is mutants.toml: the file below dct_jax/, what stands there (once), what is put in its
-place, and the tests that should fail, which are run until one does. With words, only faults whose
-file or text has one of them. Exit code 1 if one goes unnoticed.
+place, and the tests that should fail, which are run until one does. First all of these tests must
+pass without a fault. With words, only faults whose file or text has one of them. Exit code 1 if one
+goes unnoticed.
 """
 
 import os
@@ -16,12 +17,15 @@ import tempfile
 import threading
 import time
 import tomllib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 WORKERS = 2
 LONGEST = 400
 """Seconds; a fault that makes tests hang is noticed, too."""
+
+Fault = dict[str, str]
 
 
 def copy_of_the_code(folder: Path) -> Path:
@@ -35,15 +39,30 @@ def copy_of_the_code(folder: Path) -> Path:
     return folder
 
 
-def is_noticed(fault: dict[str, str], folder: Path) -> bool:
+def run_tests(tests: Iterable[str], folder: Path, longest: float | None) -> subprocess.CompletedProcess[bytes]:
+    """Runs tests in a copy of the code until one fails, at most so many seconds."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    environment = os.environ | {"PYTHONPATH": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=longest, check=False)
+
+
+def check_without_faults(faults: Sequence[Fault]) -> None:
+    """Runs the tests of all faults once without any: a test that fails anyway would notice
+    everything. Raises SystemExit unless they pass."""
+    tests = sorted({test for fault in faults for test in fault["tests"].split()})
+    with tempfile.TemporaryDirectory() as folder:
+        done = run_tests(tests, copy_of_the_code(Path(folder)), longest=None)
+    if done.returncode:
+        raise SystemExit(f"the tests must pass without any fault; they do not\n{done.stdout.decode()[-2000:]}")
+
+
+def is_noticed(fault: Fault, folder: Path) -> bool:
     """Runs the tests of a fault in a copy of the code."""
     path = folder / "dct_jax" / fault["file"]
     before = path.read_text()
     path.write_text(before.replace(fault["old"], fault["new"]))
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *fault["tests"].split()]
-    environment = os.environ | {"PYTHONPATH": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=LONGEST, check=False)
+        done = run_tests(fault["tests"].split(), folder, LONGEST)
         if done.returncode > 1:
             raise ValueError(f"{fault}: the tests do not run\n{done.stdout.decode()[-2000:]}")
         return done.returncode == 1
@@ -62,10 +81,11 @@ def main(words: list[str]) -> int:
     chosen = [fault for fault in faults if not words or any(word in f"{fault['file']} {fault['old']}" for word in words)]
     if not chosen:
         raise SystemExit(f"no fault has any of the words {', '.join(words)} in its file or text")
-    waiting: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+    check_without_faults(chosen)
+    waiting: queue.SimpleQueue[Fault] = queue.SimpleQueue()
     for fault in chosen:
         waiting.put(fault)
-    unnoticed: list[dict[str, str]] = []
+    unnoticed: list[Fault] = []
 
     def work() -> None:
         with tempfile.TemporaryDirectory() as folder:

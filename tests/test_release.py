@@ -4,6 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from setuptools._distutils.filelist import FileList
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -30,6 +32,17 @@ def test_versions_agree() -> None:
     assert {f"Programming Language :: Python :: {version}" for version in tested} <= set(PROJECT["classifiers"])
     (hook,) = re.findall(r"rev: v([\d.]+)", read(".pre-commit-config.yaml"))
     assert f"ruff>={hook}," in read("requirements-dev.txt")  # the oldest that the requirements allow
+
+
+def test_a_source_distribution_has_what_its_tests_read_and_no_runs() -> None:
+    """It lacked .github/ and others, which this file reads, and took runs along."""
+    needed = [".github/workflows/test.yml", ".pre-commit-config.yaml", ".ci/run", ".gitignore", "docs/style.md"]
+    ours = ["experiments/runs/a/config.json", "experiments/results/a.json", "tests/__pycache__/a.pyc"]
+    files = FileList()
+    files.set_allfiles(needed + ours)
+    for line in read("MANIFEST.in").splitlines():
+        files.process_template_line(line)
+    assert sorted(files.files) == sorted(needed)
 
 
 def test_links_between_documents_lead_somewhere() -> None:

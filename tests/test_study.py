@@ -3,6 +3,9 @@
 import dataclasses
 import importlib
 import json
+import runpy
+import threading
+import time
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -76,18 +79,47 @@ def test_the_table_has_means_over_seeds(study: ModuleType, tmp_path: Path) -> No
     assert "default settings" not in report.make_table(found, {})
 
 
-def test_after_an_error_no_other_training_begins(study: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other worker once went on for hours before the error was told."""
+STOPS = (ValueError, OSError, ModuleNotFoundError, RuntimeError)
+"""Errors of `in_child` that end a training."""
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_after_an_error_no_other_training_begins(
+    study: ModuleType, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    """The other worker once went on for hours before the error was told; at a full disk it still
+    did."""
     called: list[int] = []
+    failed = threading.Event()
 
     def fail(number: int) -> None:
         called.append(number)
-        raise ValueError(f"number {number} failed")
+        if number == 0:
+            failed.set()
+            raise kind(f"number {number} failed")
+        assert failed.wait(10)
+        time.sleep(0.02)  # the error is noted first
 
     monkeypatch.setattr(study, "in_child", lambda function: function.args[1]())
-    with pytest.raises(ValueError, match="number 0 failed"):
-        study.run_together([partial(fail, number) for number in range(9)], 1)
-    assert called == [0]
+    monkeypatch.setattr(study.os, "sched_getaffinity", lambda process: {0, 1})
+    with pytest.raises(kind, match="number 0 failed"):
+        study.run_together([partial(fail, number) for number in range(9)], 2)
+    assert called in ([0], [0, 1])
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_what_ends_a_part_is_a_line(
+    study: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: type[Exception]
+) -> None:
+    """All but a ValueError were tracebacks, as that of a missing package."""
+
+    def fail() -> None:
+        raise kind(study.NO_BACKEND)
+
+    monkeypatch.setattr(study.sys, "argv", ["study.py"])
+    assert study.run_script("study", fail) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("study: ") and error.count("\n") == 1
 
 
 def test_a_loss_that_is_not_finite_ends_its_cell_alone(
@@ -116,10 +148,34 @@ def test_bad_fields_are_a_line(study: ModuleType, fields: dict[str, float]) -> N
         study.run("train", "fashion", **fields)
 
 
-def test_fields_of_another_part_are_refused(study: ModuleType) -> None:
-    for command, fields in (("compare", {"systems": ("window",)}), ("train", {"defaults": True})):
-        with pytest.raises(ValueError, match="systems is for train, and defaults for compare"):
-            study.run(command, "fashion", **fields)
+@pytest.mark.parametrize(
+    ("command", "fields", "said"),
+    [
+        ("compare", {"systems": ("window",), "together": 2}, "together, systems; it takes minutes, seeds, defaults"),
+        ("train", {"defaults": True}, "defaults; it takes minutes, seeds, systems, together"),
+        ("search", {"minutes": 60.0}, "minutes; it takes together"),
+        ("speed", {"seeds": (3,), "together": 2}, "seeds, together; it takes no option"),
+    ],
+)
+def test_fields_of_another_part_are_refused(
+    study: ModuleType, monkeypatch: pytest.MonkeyPatch, command: str, fields: dict[str, object], said: str
+) -> None:
+    """`search --minutes 60` searched with 3 minutes, and said nothing."""
+    monkeypatch.setattr(study.os, "sched_getaffinity", lambda process: {0, 1})
+    with pytest.raises(ValueError, match=f"^{command} does not take {said}$"):
+        study.run(command, "fashion", **fields)
+
+
+def test_misuse_of_the_bundling_script_is_a_line(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without arguments it was an IndexError."""
+    script = Path(study.__file__).with_name("bundle_fashion.py")
+    for args, said in (([], "required"), ([str(tmp_path)], f"bundle_fashion: {tmp_path}/train-labels-idx1-ubyte.gz: there is")):
+        monkeypatch.setattr(study.sys, "argv", [script.name, *args])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(script), run_name="__main__")
+        assert ended.value.code == 2 and said in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -148,7 +204,8 @@ def test_a_cell_is_made_again(
         study.RESULTS.mkdir()
         study.speed("landscapes")
         study.write_report(study.RESULTS / "speed_landscapes.json", {"toy": [0.05]})  # of a quiet machine
-        for command in ("search", "train", "settings", "compare"):
+        study.run("search", "landscapes")
+        for command in ("train", "settings", "compare"):
             study.run(command, "landscapes", minutes=0.01, seeds=(0,))
         study.run("compare", "landscapes", minutes=0.01, seeds=(0,), defaults=True)
         importlib.import_module("study_report").report("landscapes", 0.01)
