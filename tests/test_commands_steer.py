@@ -119,6 +119,7 @@ def test_limits_and_guidance(run: Path, tmp_path: Path) -> None:
     assert all(line["label"] in range(3) for line in lines)  # a random one, as none was asked for
 
 
+@pytest.mark.slow
 def test_upsampling_shows_small_samples_and_original(
     run: Path, folder: Path, tmp_path: Path, model: TrainedModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
