@@ -10,7 +10,7 @@ ANEW := anew
 endif
 endif
 
-.PHONY: quickstart test test-all docs bench torture mutants lint compiled anew
+.PHONY: quickstart test test-all docs bench torture mutants lint imported anew
 
 quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsample and measure: runs/fashion/
 	$(RUN) -m dct_jax train fashion
@@ -19,8 +19,8 @@ quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsampl
 	$(RUN) -m dct_jax evaluate runs/fashion --samples 500 --features alexnet
 
 test: $(VENV)/installed  ## the linters and the tests, but for the slowest
-	@# While mypy works, Python compiles the packages, and Numba the codec: the tests would do it twice.
-	$(MAKE) --no-print-directory --jobs=2 lint compiled
+	@# Python compiles packages when they are first imported: once, and while mypy works.
+	$(MAKE) --no-print-directory --jobs=2 lint imported
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test-all: lint  ## the linters and all tests
@@ -51,9 +51,8 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-compiled: $(VENV)/installed
-	@$(RUN) -m pytest --quiet --collect-only > /dev/null || true
-	@$(RUN) -m pytest --quiet tests/codec/test_codec.py > /dev/null || true
+imported: $(VENV)/installed
+	$(RUN) -m pytest --quiet --collect-only > /dev/null || true
 
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml $(ANEW)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dct_jax needs Python 3.11 or newer; set PYTHON=...")'
