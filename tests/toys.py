@@ -24,6 +24,7 @@ from dct_jax.dct.reader import ChunkReader
 from dct_jax.dct.sampling.lists import Start, sample_lists
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.trained_model import TrainedModel
+from dct_jax.evaluation.features import FeatureNetwork
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.stage import TrainState
@@ -70,6 +71,19 @@ def random_image(rng: np.random.Generator, height: int = 16, width: int = 16) ->
     others."""
     steps = rng.normal(size=(height, width, 3)).cumsum(axis=0).cumsum(axis=1) * 6
     return np.clip(128 + steps - steps.mean(), 0, 255).astype(np.uint8)
+
+
+def mean_colours(scale: float = 1.0) -> FeatureNetwork:
+    """A network whose features are the means of a picture's colours, by a scale."""
+    return FeatureNetwork(
+        name="colours",
+        fingerprint=f"of colours by {scale}",
+        dimensions={"pool": 3},
+        distances={"pool": "FD"},
+        prepare=lambda image: image.astype(np.float32),
+        apply=lambda variables, batch: {"pool": batch.mean(axis=(1, 2)) * scale},
+        variables=(),
+    )
 
 
 def codec_of(vocabulary: Vocabulary) -> DCTCodec:

@@ -13,7 +13,7 @@ from dct_jax.evaluation.reference import statistics
 from dct_jax.evaluation.sample_metrics import compare_statistics, table
 from dct_jax.tables import say_pictures
 from dct_jax.vq.findings import compare_features
-from tests.toys import tiny_config
+from tests.toys import mean_colours, tiny_config
 
 CROPS, PICTURES = 12, 20
 OWNERS = np.arange(CROPS * PICTURES) % PICTURES
@@ -21,15 +21,7 @@ OWNERS = np.arange(CROPS * PICTURES) % PICTURES
 
 @pytest.fixture
 def network() -> FeatureNetwork:
-    return FeatureNetwork(
-        name="colours",
-        fingerprint="of colours",
-        dimensions={"pool": 3},
-        distances={"pool": "FD"},
-        prepare=lambda image: image.astype(np.float32),
-        apply=lambda variables, batch: {"pool": batch.mean(axis=(1, 2)) / 10},
-        variables=(),
-    )
+    return mean_colours(0.1)
 
 
 def crops(seed: int) -> np.ndarray:

