@@ -28,7 +28,7 @@ from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.reader import HeldOut
 from dct_jax.storage.files import replacing
 from dct_jax.training import loop
-from dct_jax.training.run_folder import note_pictures
+from dct_jax.training.run_folder import describe_pictures, note_pictures
 from tests.conftest import Refused
 from tests.toys import tiny_config, untrained
 
@@ -334,9 +334,9 @@ def test_a_run_whose_pictures_have_changed_is_evaluated_with_a_warning(
     model, run = untrained(tiny_config()), tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     training, held_out = open_sources(model.config.data)
-    note_pictures(run, training, held_out)
+    note_pictures(run, describe_pictures(training, held_out))
     measured_pictures(model, Evaluate(run=str(run)))
     assert not caplog.text
-    note_pictures(run, held_out, training)
+    note_pictures(run, describe_pictures(held_out, training))
     measured_pictures(model, Evaluate(run=str(run)))
     assert f"{run} had {len(held_out)} training and {len(training)} held-out pictures, and now" in caplog.text

@@ -156,7 +156,7 @@ def measured_pictures(model: "Trained", command: Evaluate) -> "HeldOutPictures":
     from dct_jax.data.crops import held_out_pictures
     from dct_jax.data.pipeline import read_held_out
     from dct_jax.data.skipped import Skipped
-    from dct_jax.training.run_folder import describe_change
+    from dct_jax.training.run_folder import describe_change, describe_pictures
     from dct_jax.training.stage import HeldOutPictures
 
     config, data = model.config, model.config.data
@@ -165,7 +165,7 @@ def measured_pictures(model: "Trained", command: Evaluate) -> "HeldOutPictures":
     else:
         training, source = own_sources(data, command.own_data)
         folder = run_of(command.run)
-        if folder and not data.held_out_split and (change := describe_change(folder, training, source)):
+        if folder and not data.held_out_split and (change := describe_change(folder, describe_pictures(training, source))):
             log.warning("%s: the model may have been trained on pictures that it is evaluated on", change)
     num = command.num or data.held_out_crops
     num = min(num, len(source)) if data.fit == "whole" else num  # a whole picture twice would say nothing new

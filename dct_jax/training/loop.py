@@ -28,6 +28,7 @@ from dct_jax.training.run_folder import (
     check_same_given,
     check_same_pictures,
     check_same_run,
+    describe_pictures,
     lock_folder,
     note_pictures,
 )
@@ -130,21 +131,22 @@ def _train(
         for path in checkpoints.set_damaged_aside():
             log.warning("a damaged checkpoint is set aside: %s", path)
     bool(any_stopped(False))  # the others wait for that
+    described = describe_pictures(training, data.held_out_source)
     if (latest := checkpoints.latest()) is not None:
         checkpoints.check(latest)
         check_same_run(folder, checkpoints.config(latest, type(config).from_dict), config)
         state, sizes = checkpoints.restore(latest, jax.eval_shape(stage.init)), checkpoints.sizes(latest)
         check_same_given(folder, state.variables, given)
-        check_same_pictures(folder, training, data.held_out_source)
+        check_same_pictures(folder, described)
     else:
         measured = config.calibrate(training) if measured is None else measured
         fresh = stage.init()
         state = fresh._replace(variables={**fresh.variables, **given, **measured})
         sizes = training_sizes(training, config.data)
     done = int(state.step)
-    check_same_everywhere(done, training, data.held_out_source)
+    check_same_everywhere(done, described)
     if writes and (done == 0 or not (folder / SOURCES).exists()):
-        note_pictures(folder, training, data.held_out_source)
+        note_pictures(folder, described)
     state = replicate(state, devices)
     step = parallel(stage.step, devices, donate_first=True)
 

@@ -29,6 +29,10 @@ SOURCES = "sources.json"
 """Says which pictures a run began with: how many to train on, how many held out, and checksums of a
 few of their names."""
 
+Pictures = dict[str, tuple[int, list[int | None]]]
+"""What `SOURCES` has: by part of the data, how many pictures there are, and checksums of the first,
+middle and last name; None for one that cannot be read."""
+
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
@@ -78,13 +82,18 @@ def check_same_given(folder: Path, theirs: Mapping[str, Any], given: Mapping[str
             raise ValueError(f"{what}; go on with that one or name another --run-dir")
 
 
-def note_pictures(folder: Path, training: Source, held_out: Source) -> None:
+def describe_pictures(training: Source, held_out: Source) -> Pictures:
+    """Describes the pictures of a run, of which it reads a few."""
+    return {"training": _describe(training), "held_out": _describe(held_out)}
+
+
+def note_pictures(folder: Path, pictures: Pictures) -> None:
     """Writes which pictures a run begins with. Raises ValueError or OSError if that fails."""
     with replacing(folder / SOURCES) as path:
-        path.write_text(json.dumps({"training": _describe(training), "held_out": _describe(held_out)}))
+        path.write_text(json.dumps(pictures))
 
 
-def describe_change(folder: Path, training: Source, held_out: Source) -> str | None:
+def describe_change(folder: Path, pictures: Pictures) -> str | None:
     """Says how the pictures of a run differ from those that it began with; None if they do not, or
     nothing tells. Others may have made the file that tells."""
     try:
@@ -92,7 +101,7 @@ def describe_change(folder: Path, training: Source, held_out: Source) -> str | N
         theirs = [(int(number), list(names)) for number, names in (values["training"], values["held_out"])]
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
-    ours = [_describe(training), _describe(held_out)]
+    ours = [pictures["training"], pictures["held_out"]]
     before, now = (f"{a} training and {b} held-out pictures" for (a, _), (b, _) in (theirs, ours))
     pairs = [pair for (_, a), (_, b) in zip(theirs, ours) for pair in zip(a, b)]
     if before == now and all(a == b for a, b in pairs if None not in (a, b)):
@@ -100,26 +109,25 @@ def describe_change(folder: Path, training: Source, held_out: Source) -> str | N
     return f"{folder} had {before}, and now there are {now if before != now else 'others'}"
 
 
-def check_same_pictures(folder: Path, training: Source, held_out: Source) -> None:
+def check_same_pictures(folder: Path, pictures: Pictures) -> None:
     """Raises ValueError if a run goes on with other pictures: it would not go on exactly, and might
     be evaluated on some that it was trained on."""
-    if change := describe_change(folder, training, held_out):
+    if change := describe_change(folder, pictures):
         raise ValueError(f"{change}; bring the old ones back or name another --run-dir")
 
 
-def check_same_everywhere(step: int, training: Source, held_out: Source) -> None:
+def check_same_everywhere(step: int, pictures: Pictures) -> None:
     """Raises ValueError, in all processes of a run, unless all go on from one step with the same
     pictures. All call this."""
     if len(set(steps := gather_number(step))) > 1:
         seen = f"the processes see different checkpoints (steps {' and '.join(map(str, steps))}; 0 is none)"
         raise ValueError(f"{seen}: the run's folder must be one that all of them share")
-    digest = zlib.crc32(json.dumps([_describe(training), _describe(held_out)]).encode())
+    digest = zlib.crc32(json.dumps(pictures).encode())
     if len(set(gather_number(digest))) > 1:
         raise ValueError("the processes see different pictures: each must have the same ones under the same names")
 
 
 def _describe(source: Source) -> tuple[int, list[int | None]]:
-    """Returns how many pictures there are, and checksums of the first, middle and last name."""
     number = len(source)
     return number, [_checksum(source, i) for i in (0, number // 2, number - 1)]
 

@@ -15,6 +15,7 @@ from dct_jax.training.run_folder import (
     check_same_everywhere,
     check_same_pictures,
     describe_change,
+    describe_pictures,
     lock_folder,
     note_pictures,
 )
@@ -68,30 +69,32 @@ class Named:
 
 def test_other_pictures_than_a_run_began_with_are_noticed(tmp_path: Path) -> None:
     """When a picture came to a source, others were held out, which the run had been trained on."""
-    before = Named("old/a", "old/b", "old/c\udce4", ""), Named("old/d")  # a name that is not UTF-8 once ended a run
-    moved = Named("new/a", "new/b", "new/c\udce4", ""), Named("new/d")
-    assert describe_change(tmp_path, *before) is None  # nothing tells
-    note_pictures(tmp_path, *before)
-    check_same_pictures(tmp_path, *moved)
+    old, new = (Named(f"{folder}/a", f"{folder}/b", f"{folder}/c\udce4", "") for folder in ("old", "new"))
+    before = describe_pictures(old, Named("old/d"))  # a name that is not UTF-8 once ended a run
+    assert describe_change(tmp_path, before) is None  # nothing tells
+    note_pictures(tmp_path, before)
+    check_same_pictures(tmp_path, describe_pictures(new, Named("new/d")))
     began = rf"^{tmp_path} had 4 training and 1 held-out pictures, and now there are"
     with pytest.raises(ValueError, match=f"{began} 5 training and 1 held-out pictures; bring the old ones back or name"):
-        check_same_pictures(tmp_path, Named("a", "b", "b2", "c", ""), Named("d"))
+        check_same_pictures(tmp_path, describe_pictures(Named("a", "b", "b2", "c", ""), Named("d")))
     with pytest.raises(ValueError, match=f"{began} others; bring"):
-        check_same_pictures(tmp_path, before[0], Named("e"))
-    check_same_pictures(tmp_path, Named("a", "b", "", "c"), Named(""))  # a disk that fails once is no other picture
+        check_same_pictures(tmp_path, describe_pictures(old, Named("e")))
+    check_same_pictures(
+        tmp_path, describe_pictures(Named("a", "b", "", "c"), Named(""))
+    )  # a disk that fails once is no other picture
     for text in ("", "[]", '{"training": 1}', '{"training": [1, 1e999], "held_out": [1, 2]}', "9" * 2000, "[" * 999):
         (tmp_path / SOURCES).write_text(text)
-        assert describe_change(tmp_path, *before) is None
+        assert describe_change(tmp_path, before) is None
 
 
 def test_processes_that_see_different_runs_or_pictures_do_not_train(monkeypatch: pytest.MonkeyPatch) -> None:
     """They once averaged the gradients of two sets of parameters."""
-    source = Named("a")
-    check_same_everywhere(12, source, source)
+    pictures = describe_pictures(Named("a"), Named("a"))
+    check_same_everywhere(12, pictures)
     monkeypatch.setattr(run_folder, "gather_number", lambda number: [number, 12])
     with pytest.raises(
         ValueError, match=r"different checkpoints \(steps 0 and 12; 0 is none\): the run's folder must be one that"
     ):
-        check_same_everywhere(0, source, source)
+        check_same_everywhere(0, pictures)
     with pytest.raises(ValueError, match="see different pictures: each must have the same ones under the same names"):
-        check_same_everywhere(12, source, source)
+        check_same_everywhere(12, pictures)
