@@ -15,10 +15,20 @@ from typing import Any
 
 import jax
 import numba
+import numpy as np
 from numba import types
 
 from dct_jax.kernels.compile import compiled
-from dct_jax.kernels.memory import allocate, call, fetch_and_add, free, int32_at, int64_at
+from dct_jax.kernels.memory import (
+    allocate,
+    call,
+    call_compiled,
+    call_compiled_pair,
+    fetch_and_add,
+    free,
+    int32_at,
+    int64_at,
+)
 
 API_VERSION = (0, 3)
 """The version of the header that the offsets below are from. XLA refuses a handler of a version
@@ -36,8 +46,9 @@ _ERROR_DESTROY, _SCHEDULE, _NUM_THREADS, _FUTURE_CREATE, _FUTURE_SET_AVAILABLE =
 
 # A job, what the threads of a call share, in int64 numbers: the next item, the number of items,
 # items that are not done, threads that have not ended, the function that completes the future, and
-# its argument (XLA_FFI_Future_SetAvailable_Args: a size, nothing, the future); then the buffers.
-_NEXT, _ITEMS, _UNDONE, _THREADS, _COMPLETE, _COMPLETION, _JOB_FUTURE, _BUFFERS = 0, 1, 2, 3, 4, 5, 7, 8
+# its argument (XLA_FFI_Future_SetAvailable_Args: a size, nothing, the future); the function that
+# does an item; then the buffers.
+_NEXT, _ITEMS, _UNDONE, _THREADS, _COMPLETE, _COMPLETION, _JOB_FUTURE, _WORK, _BUFFERS = 0, 1, 2, 3, 4, 5, 7, 8, 9
 _BUFFER_SIZE = 1 + MOST_DIMS
 _JOB_BYTES = 8 * (_BUFFERS + MOST_BUFFERS * _BUFFER_SIZE)
 
@@ -148,9 +159,35 @@ def _next_item(job: int) -> int:
 
 
 @compiled
-def _set_items(job: int, items: int) -> None:
-    fields = int64_at(job)
-    fields[_ITEMS], fields[_UNDONE] = items, items
+def _do_items(job: int) -> int:
+    """Does items until all are taken, and leaves the job. Returns how many it has done."""
+    work, done, item = int64_at(job)[_WORK], 0, _next_item(job)
+    while item >= 0:
+        call_compiled_pair(work, job, item)
+        _finish_item(job)
+        done, item = done + 1, _next_item(job)
+    _leave(job)
+    return done
+
+
+@compiled
+def _serve(frame: int, functions: int) -> None:
+    """Does a call, with the functions whose addresses stand at `functions`: work, num_items and
+    task of `register`."""
+    if _is_call(frame):
+        job, fields = _begin(frame), int64_at(functions)
+        items, shared = call_compiled(fields[1], job), int64_at(job)
+        shared[_ITEMS], shared[_UNDONE], shared[_WORK] = items, items, fields[0]
+        _call_helpers(frame, job, fields[2])
+        _do_items(job)
+
+
+def _address_of(function: Any, *parameters: types.Type) -> int:
+    """Returns the address of a compiled function's machine code, which it compiles unless Numba has
+    kept it."""
+    function.compile(parameters)
+    result = function.overloads[parameters]
+    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
 
 
 def register(name: str, work: Callable[[int, int], None], num_items: Callable[[int], int]) -> None:
@@ -161,36 +198,25 @@ def register(name: str, work: Callable[[int, int], None], num_items: Callable[[i
         work: compiled; does an item, given the job and its number. Several threads call it at once.
         num_items: compiled; says how many items a job has.
     """
+    do_items, serve = _address_of(_do_items, types.int64), _address_of(_serve, types.int64, types.int64)
 
-    # These two hold addresses, so Numba cannot keep their machine code; all that takes time to
-    # compile is in what they call.
-    @numba.cfunc(types.void(types.int64))
-    def task(job: int) -> None:
-        item = _next_item(job)
-        while item >= 0:
-            work(job, item)
-            _finish_item(job)
-            item = _next_item(job)
-        _leave(job)
+    # These two are what XLA calls. They hold addresses, so Numba cannot keep their machine code;
+    # all that takes time to compile is behind the addresses.
+    @numba.cfunc(types.int64(types.int64))
+    def task(job: int) -> int:
+        return call_compiled(do_items, job)
 
-    task_address: Any = task.address
+    numbers = _address_of(work, types.int64, types.int64), _address_of(num_items, types.int64), task.address
+    functions = np.array(numbers, np.int64)
+    place = functions.ctypes.data
 
     @numba.cfunc(types.int64(types.int64))
     def handler(frame: int) -> int:
-        if _is_call(frame):
-            job = _begin(frame)
-            _set_items(job, num_items(job))
-            _call_helpers(frame, job, task_address)
-            item = _next_item(job)
-            while item >= 0:
-                work(job, item)
-                _finish_item(job)
-                item = _next_item(job)
-            _leave(job)
+        call_compiled_pair(serve, frame, place)
         return 0
 
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(ctypes.c_void_p(handler.address)), platform="cpu", api_version=1)
-    _MACHINE_CODE.extend((task, handler))
+    _MACHINE_CODE.extend((task, handler, functions))
 
 
 _MACHINE_CODE: list[Any] = []

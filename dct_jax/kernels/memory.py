@@ -79,6 +79,34 @@ def call(typing_context: Any, function: types.Type, argument: types.Type) -> Any
     return types.int64(types.int64, types.int64), code
 
 
+def _call_address(context: Any, builder: ir.IRBuilder, args: Any) -> Any:
+    """Calls a function that Numba has compiled, given its address and its arguments, integers. Such
+    a function takes places for its result and for an exception before them, and returns a status,
+    which says here that all is well."""
+    places = [cgutils.alloca_once(builder, _INT64) for _ in range(2)]  # of result and exception
+    kind = ir.FunctionType(ir.IntType(32), [place.type for place in places] + [_INT64] * (len(args) - 1))
+    builder.call(builder.inttoptr(args[0], kind.as_pointer()), [*places, *args[1:]])
+    return builder.load(places[0])
+
+
+@_instruction
+def call_compiled(typing_context: Any, function: types.Type, number: types.Type) -> Any:
+    """Calls the compiled function at an address, from an integer to an integer."""
+    signature = types.int64(types.int64, types.int64)
+    return signature, lambda context, builder, _, args: _call_address(context, builder, args)
+
+
+@_instruction
+def call_compiled_pair(typing_context: Any, function: types.Type, first: types.Type, second: types.Type) -> Any:
+    """Calls the compiled function at an address, of two integers, which returns nothing."""
+
+    def code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        _call_address(context, builder, args)
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64), code
+
+
 @_instruction
 def allocate(typing_context: Any, size: types.Type) -> Any:
     """Takes so many bytes of memory by C's malloc; returns their address."""
