@@ -15,7 +15,7 @@ PICTURES = 70_000
 
 CONFIG = replace(
     _IMAGENET,
-    data=replace(load_experiment("vqgan_ffhq256").data, crop=(0.75, 1.0)),
+    data=replace(load_experiment("vqgan_ffhq256").data, crop=(0.75**0.5, 1.0)),  # the authors' 0.75 is of the area
     training=replace(
         _IMAGENET.training,
         steps=50 * PICTURES // _IMAGENET.training.batch_size,

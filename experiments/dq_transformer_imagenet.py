@@ -4,6 +4,7 @@ blocks for positions and 18 for codes.
 Data: as for `dq_entropy_imagenet`, which must be trained first, in runs/dq_entropy_imagenet.
 Model: 308 M parameters.
 Launch: `python experiments/launch.py dq_transformer_imagenet` on 8 devices.
+Sample: as the authors do, with `--top-k 0 300`.
 """
 
 from dct_jax.codes.config import CodesConfig

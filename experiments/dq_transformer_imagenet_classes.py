@@ -3,6 +3,7 @@
 Data: as for `dq_entropy_imagenet`, which must be trained first, in runs/dq_entropy_imagenet.
 Model: 309 M parameters.
 Launch: `python experiments/launch.py dq_transformer_imagenet_classes` on 8 devices.
+Sample: as the authors do, with `--top-k 0 300`.
 """
 
 from dataclasses import replace

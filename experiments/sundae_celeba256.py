@@ -1,12 +1,14 @@
 """The SUNDAE of McKinney and Willcocks (2022) for CelebA at 256 x 256 pixels, on 16 x 16 codes of
 1,024.
 
-Data: CelebA of TFDS, aligned faces of 218 x 178 pixels, which are cropped and enlarged; and a
+Data: CelebA of TFDS, aligned faces of 218 x 178 pixels, which are cropped and enlarged (the authors
+crop the middle; see docs/experiments.md); and a
 VQ-GAN of them, which must be trained first, by `python experiments/launch.py vqgan_ffhq256
 --run-dir runs/vqgan_celeba256 --data.source tfds:celeb_a --data.split train --data.held-out-split
 validation --data.held-out-crops 1000 --data.enlarge 1.5`.
 Model: 198 M parameters.
 Launch: `python experiments/launch.py sundae_celeba256` on 8 devices.
+Sample: as the authors do, with `--steps 200`.
 """
 
 from dataclasses import replace

@@ -11,6 +11,7 @@ depth 3-10-3, `--model.width 1024 --model.before 3 --model.after 3`: 213 M param
 depth 3-12-3, `--model.width 1024 --model.before 3 --model.valley 12 --model.after 3`: 234 M
 parameters.
 Launch: `python experiments/launch.py sundae_ffhq1024` on 8 devices of 80 GB.
+Sample: as the authors do, with `--temperature 0.7` or `--temperature 1 0.7`.
 """
 
 from dataclasses import replace

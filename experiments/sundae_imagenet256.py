@@ -9,6 +9,7 @@ wide, `--model.width 2048 --model.heads 12 --model.valley 16 --training.batch-si
 depth 3-14-3, `--model.width 2048 --model.heads 12 --model.before 3 --model.valley 14 --model.after
 3 --training.batch-size 64`: 914 M parameters.
 Launch: `python experiments/launch.py sundae_imagenet256` on 8 devices.
+Sample: as the authors do, with `--steps 200 --temperature 0.8 0.7 --proportion 0.7`.
 """
 
 from dataclasses import replace

@@ -6,6 +6,8 @@ Data: put the four files of MNIST into data/mnist. Those of Fashion-MNIST have t
 Model: 155 M parameters, of depth 2-8-2. The original's for KMNIST has depth 2-10-2, `--data.source
 idx:data/kmnist --model.valley 10 --unroll.steps 3 --training.batch-size 10`: 176 M parameters.
 Launch: `python experiments/launch.py sundae_mnist` on one device.
+Sample: as the authors do, with `--steps 50 --temperature 0.9 --proportion 1`; for KMNIST with
+`--steps 100 --proportion 1`.
 """
 
 from dataclasses import replace

@@ -21,6 +21,7 @@ CONFIG = replace(
         held_out_split="validation",
         held_out_crops=1000,
         image_size=(256, 256),
+        crop=(1.0, 1.0),
         enlarge=4.0,  # some are smaller
     ),
     loss=replace(_FFHQ.loss, adversarial_start=250_000),

@@ -26,4 +26,5 @@ PAPER_TRAINING = TrainingConfig(
     evaluate_every=5000,
     checkpoint_every=1000,
 )
-"""The supplement reports this training of the LSUN model."""
+"""The supplement reports this training of the LSUN model. It does not mention a limit of the
+gradient's norm; here it is 1."""
