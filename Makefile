@@ -2,6 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
+# Tests start Python often, and its packages take long to compile, so what it has compiled is kept,
+# even where the environment says no.
+export PYTHONDONTWRITEBYTECODE =
+
 # A PYTHON that is asked for makes the environment anew if the one that is there has another Python.
 version = $(shell $(1) -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)
 ifneq ($(origin PYTHON),file)

@@ -2,34 +2,42 @@
 
 from typing import TYPE_CHECKING, Any
 
-from dct_jax.codec import DCTCodec, SparseDCT
-from dct_jax.dct.config import DCTConfig
-
 if TYPE_CHECKING:
+    from dct_jax.codec import DCTCodec, SparseDCT
     from dct_jax.dct.compression import compress, decompress
+    from dct_jax.dct.config import DCTConfig
     from dct_jax.dct.trained_model import TrainedModel
     from dct_jax.run import load, train
 
+    Config = DCTConfig
+
 __all__ = ["DCTCodec", "DCTConfig", "SparseDCT", "TrainedModel", "compress", "decompress", "load", "train"]
 
-Config = DCTConfig
-"""The name of DCTConfig in experiment files from when DCTransformer was the only system."""
+_HOMES = {
+    "DCTCodec": "dct_jax.codec",
+    "SparseDCT": "dct_jax.codec",
+    "DCTConfig": "dct_jax.dct.config",
+    "TrainedModel": "dct_jax.dct.trained_model",
+    "compress": "dct_jax.dct.compression",
+    "decompress": "dct_jax.dct.compression",
+    "load": "dct_jax.run",
+    "train": "dct_jax.run",
+}
 
 
 if not TYPE_CHECKING:  # with it, type checkers take any name
 
     def __getattr__(name: str) -> Any:
-        """Imports models late: JAX takes seconds to start, and the codec needs none."""
-        if name in ("load", "train"):
-            from dct_jax import run
+        """Imports names late: JAX takes seconds to start, and Numba two."""
+        from importlib import import_module
 
-            return getattr(run, name)
-        if name in ("compress", "decompress"):
-            from dct_jax.dct import compression
+        if name == "Config":  # of experiment files from when DCTransformer was the only system
+            name = "DCTConfig"
+        if name in ("codec", "dct"):
+            return import_module(f"{__name__}.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
 
-            return getattr(compression, name)
-        if name == "TrainedModel":
-            from dct_jax.dct.trained_model import TrainedModel
-
-            return TrainedModel
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

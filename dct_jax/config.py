@@ -23,6 +23,11 @@ LARGEST_IMAGE = 2**26
 """Pixels, far more than anybody trains on. A configuration may come from others, and memory is
 taken for its numbers before anything else is checked."""
 
+LARGEST_WIDTH = 2**14
+LARGEST_DEPTH = 2**10
+"""Of layers, and of stacks of blocks: like the bounds of each system, far above what anybody
+trains."""
+
 MOST_HELD_OUT = 2**20
 """Crops of an evaluation, which are in memory together."""
 
@@ -101,7 +106,8 @@ class TrainingConfig:
 
     Attributes:
         steps: optimiser steps of the whole run.
-        batch_size: chunks in a step, over all devices of all hosts together.
+        batch_size: pictures in a step, over all devices of all hosts together. A DCTransformer
+            takes a chunk of each.
         accumulate: a device does its batch in so many parts, one after the other, to save memory.
         optimizer: "adam", as in the paper, or "muon", which orthogonalises the updates of the
             layers' matrices (Jordan et al., 2024) and leaves the rest to NAdam, which is Adam with

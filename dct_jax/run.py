@@ -55,7 +55,7 @@ def train_at(config: RunConfig, run: str | Path, latest_whole: bool = False, sig
         if latest_whole and jax.process_index():  # this copy is not the one that process 0 trains in
             Checkpoints(mirror.folder / CHECKPOINTS).set_damaged_aside()
     folder = mirror.folder if mirror else Path(run)
-    config, given = config.complete(partial(_load_inner, folder / "checkpoints"))
+    config, given = config.complete(partial(_load_inner, folder / CHECKPOINTS))
     outcome = loop.train(config, folder, None, mirror.push if mirror else None, latest_whole, signals, given)
     if mirror and jax.process_index() == 0:
         mirror.finish()
@@ -76,7 +76,7 @@ def load(run: str | Path, dtype: str | None = None) -> Trained:
     if is_checkpoint(path):
         model = _from_checkpoint(Checkpoints(path.parent), int(path.name))
     else:
-        model = _from_run(path / "checkpoints") if path.is_dir() else _from_file(path)
+        model = _from_run(path / CHECKPOINTS) if path.is_dir() else _from_file(path)
     return model if dtype is None else model.with_dtype(dtype)
 
 

@@ -22,6 +22,12 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
+def first_line(error: BaseException, most: int | None = 200) -> str:
+    """Returns the first line of what an error says, cut off after so many characters; the error's
+    type if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:most]
+
+
 def say_pictures(number: int, different: int, what: str = "pictures") -> str:
     """Says how many pictures a set has, such as "9 pictures", or "9 crops of 4 pictures"."""
     return f"{number} {what}" if different == number else f"{number} crops of {different} {what}"

@@ -36,9 +36,10 @@ from study_plan import DIVERGED, Cell, Choice, Contender, Data, System, contende
 
 from dct_jax.codes.config import CodePriorConfig
 from dct_jax.commands import main
-from dct_jax.commands.arguments import NO_BACKEND, write_report
+from dct_jax.commands.arguments import write_report
 from dct_jax.commands.compare import in_child
 from dct_jax.config import RunConfig
+from dct_jax.distributed.processes import NO_BACKEND
 
 RESULTS, RUNS = Path("docs/results/study"), Path("runs/study")
 Command = Literal["speed", "search", "train", "settings", "compare"]

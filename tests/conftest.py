@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +47,23 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
         return captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def cached_load() -> Callable[..., Any]:
+    """`dct_jax.load`, once a model. Runs must have absolute paths."""
+    from dct_jax import run
+
+    return cache(run.load)
+
+
+@pytest.fixture
+def loaded_once(cached_load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets commands load each model once, for tests of many lines of bad input. Nobody may write
+    another model into a run."""
+    from dct_jax import run
+
+    monkeypatch.setattr(run, "load", cached_load)
 
 
 MOST_MAPS = 30_000

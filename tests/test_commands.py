@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.errors import JaxRuntimeError
@@ -29,6 +30,7 @@ from dct_jax.dct.reader import HeldOut
 from dct_jax.storage.files import replacing
 from dct_jax.training import loop
 from dct_jax.training.run_folder import describe_pictures, note_pictures
+from dct_jax.training.stage import Metrics, TrainState
 from tests.conftest import Refused
 from tests.toys import tiny_config, untrained
 
@@ -157,6 +159,7 @@ def test_bad_data(refused: Refused, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_bad_runs(refused: Refused, debug_run: Path, tmp_path: Path) -> None:
     assert "there is no run here" in refused("sample", tmp_path)
     assert "temperature is 0.0" in refused("sample", debug_run, "--temperature", 0)
@@ -167,11 +170,6 @@ def test_bad_runs(refused: Refused, debug_run: Path, tmp_path: Path) -> None:
     assert "another configuration (seed 0 -> 1)" in refused("train", "debug", "--run-dir", debug_run, "--seed", 1)
     (tmp_path / "file").write_text("")
     assert "cannot be written" in refused("sample", debug_run, "--num", 1, "--out", tmp_path / "file" / "out")
-
-
-def test_the_codec_starts_without_jax() -> None:
-    code = "import sys, dct_jax.commands; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def _triples(folder: Path) -> Path:
@@ -297,15 +295,29 @@ def test_a_file_with_more_data_than_blocks_is_encoded_if_that_is_asked_for(tmp_p
 
 
 def test_a_run_whose_latest_checkpoint_is_damaged_goes_on_from_another(
-    debug_run: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+    debug_run: Path,
+    tmp_path: Path,
+    refused: Refused,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """The steps do nothing; test_systems.py has a run that goes on."""
     run = Path(shutil.copytree(debug_run, tmp_path / "run"))
     latest = max(int(path.name) for path in (run / "checkpoints").iterdir())
     file = next((run / "checkpoints" / str(latest) / "params").rglob("d/*"))
     file.write_bytes(file.read_bytes()[:-1])
     arguments = ["train", "debug", "--run-dir", str(run)]
     assert "or train with --latest-whole" in refused(*arguments)
+    taken: list[int] = []
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        taken.append(int(state.step))
+        return state._replace(step=state.step + 1), Metrics({}, jnp.ones(()), jnp.zeros(()))
+
+    monkeypatch.setattr(loop, "parallel", lambda *_, **__: step)
+    monkeypatch.setattr(stage.DCTStage, "evaluate", lambda *_: {"bits_per_pixel": 1.5})
     assert main([*arguments, "--latest-whole"]) == 0
+    assert taken == list(range(10, latest))  # from the checkpoint before
     assert {path.name for path in (run / "checkpoints").iterdir()} >= {f"{latest}.damaged", str(latest)}
     assert "bits per pixel (the best checkpoint)" in capsys.readouterr().out
 

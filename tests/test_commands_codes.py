@@ -13,7 +13,7 @@ from PIL import Image
 
 from dct_jax.codes import masks
 from dct_jax.codes.prior import Sampled, TrainedCodePrior
-from dct_jax.codes.reader import CodesReader
+from dct_jax.codes.reader import CodesBatch
 from dct_jax.commands import main
 from dct_jax.commands.code_sampling import _history
 from dct_jax.data.crops import central_crop
@@ -298,7 +298,7 @@ def test_samples_of_a_run_on_codes_are_compared_with_pictures_that_are_named(
 
 
 def test_training_shows_samples(runs: Runs) -> None:
-    held_out = CodesReader(runs.window.config).example()._replace(labels=np.array([1]))
+    held_out = CodesBatch(np.zeros((1, 2, 2), np.int32), np.ones(1, np.int32), np.zeros(1, np.uint32))
     shown = runs.window.stage.pictures(runs.window.variables, held_out)
     samples = [picture for _, picture in runs.window.sample_pictures(8, 3, [1], 8)]
     np.testing.assert_array_equal(shown["samples"], image_grid(samples, 8))
@@ -342,6 +342,7 @@ BAD_SAMPLES: list[tuple[tuple[str, ...], str]] = [
 ]
 
 
+@pytest.mark.usefixtures("loaded_once")
 @pytest.mark.parametrize(("arguments", "message"), BAD_SAMPLES, ids=lambda x: " ".join(x) if isinstance(x, tuple) else "")
 def test_bad_settings_leave_the_folder_as_it_is(arguments: tuple[str, ...], message: str, runs: Runs, refused: Refused) -> None:
     folder = Path(runs.folders[arguments[0]])
@@ -356,6 +357,7 @@ def test_an_hourglass_halves_grids(runs: Runs, tmp_path: Path, refused: Refused)
     assert "the grid is 4 x 7 codes; both sides must be divisible by 2^1 = 2" in refused("sample", folder, "--grid", 4, 7)
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_bad_inpainting(runs: Runs, tmp_path: Path, refused: Refused) -> None:
     image, small = save(random_pictures(1)[0], tmp_path / "a.png"), save(random_pictures(1, 4, 4)[0], tmp_path / "small.png")
     black, white = (save(np.full((8, 8, 3), level, np.uint8), tmp_path / f"{level}.png") for level in (0, 255))
@@ -383,6 +385,7 @@ def test_bad_inpainting(runs: Runs, tmp_path: Path, refused: Refused) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_bad_evaluations_and_commands_of_a_dctransformer(runs: Runs, tmp_path: Path, refused: Refused) -> None:
     sundae, image = runs.folders["sundae"], save(random_pictures(1)[0], tmp_path / "a.png")
     assert "samples is 0, so steps would change nothing" in refused("evaluate", sundae, "--steps", 20)

@@ -10,8 +10,8 @@ import pytest
 from jax.errors import JaxRuntimeError
 
 from dct_jax.commands import compare, measuring
-from dct_jax.commands.arguments import NO_BACKEND
-from dct_jax.evaluation import lpips
+from dct_jax.distributed.processes import NO_BACKEND
+from dct_jax.evaluation.features import lpips_package
 from dct_jax.kernels.choice import SWITCH
 from tests.codes.toys import prior_config, random_autoencoder, save_run, vqvae_config
 from tests.conftest import Refused
@@ -97,7 +97,7 @@ def autoencoder(tmp_path_factory: pytest.TempPathFactory) -> measuring._Run:
 @pytest.mark.parametrize(
     ("part", "module", "name", "values"),
     [
-        ("held_out", lpips, "has_lpips", (lambda: True, lambda: False)),
+        ("held_out", lpips_package, "has_lpips", (lambda: True, lambda: False)),
         ("cost", measuring, "processor", (lambda: "a", lambda: "b")),
         ("cost", measuring.os, "environ", ({}, {SWITCH: "0"})),
     ],

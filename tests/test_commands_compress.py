@@ -61,6 +61,7 @@ def test_another_process_gives_the_coefficients_back(
     assert SparseDCT.from_jpeg(tmp_path / "photo-decompressed.jpg") == expected
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_bad_input(debug_run: Path, photo: Path, tmp_path: Path, refused: Refused) -> None:
     png, fine = tmp_path / "a.png", tmp_path / "fine.jpg"
     image = Image.open(photo)
@@ -197,6 +198,7 @@ def test_a_model_of_many_qualities_takes_files_of_these(
     assert line in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_a_folder_without_files_or_with_two_of_one_name_is_refused(
     debug_run: Path, photo: Path, tmp_path: Path, refused: Refused
 ) -> None:

@@ -133,6 +133,7 @@ def test_samples_of_a_run(
     assert "samples holds other files, such as 000004.png" in refused("evaluate", debug_run, *arguments)
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no run here" in refused("evaluate", tmp_path)
     assert "RUN is missing; see evaluate --help" in refused("evaluate")

@@ -2,7 +2,6 @@
 input."""
 
 import dataclasses
-import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from PIL import Image
 
 from dct_jax import DCTCodec
-from dct_jax import run as run_module
 from dct_jax.codec import SparseDCT
 from dct_jax.commands import main
 from dct_jax.data.pictures import SeenPictures
@@ -23,7 +21,7 @@ from tests.conftest import Refused
 from tests.toys import SMALLEST, random_image, save_run, tiny_config, untrained
 
 NAMES = ("beach", "canyon", "forest")
-cached_load = functools.cache(run_module.load)
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 
 def model_of(order: str) -> TrainedModel:
@@ -72,11 +70,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         data = (folder / f"{name}.jpg").read_bytes()
         (folder / f"{name}.jpg").write_bytes(data[: len(data) * 9 // 10])
     return folder
-
-
-@pytest.fixture(autouse=True)
-def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "load", cached_load)
 
 
 def manifest(out: Path) -> list[dict[str, Any]]:

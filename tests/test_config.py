@@ -11,8 +11,10 @@ import pytest
 from dct_jax.codec import DCTCodec
 from dct_jax.config import DataConfig, RunConfig, TrainingConfig, changed_fields, read_sizes, with_fields
 from dct_jax.dct.config import DCTConfig, ModelConfig
+from dct_jax.dq_transformer.config import DQTransformerConfig
 from dct_jax.sundae.config import SundaeConfig
 from dct_jax.systems import SYSTEMS
+from dct_jax.window.config import WindowConfig
 
 OTHER = DCTConfig(
     codec=DCTCodec(16, 35, "4:4:4", "luma_first"),
@@ -115,6 +117,13 @@ def test_configurations_of_earlier_versions_are_read() -> None:
 def test_what_changes_the_speed_alone_may_change_when_a_run_goes_on() -> None:
     now = DCTConfig(data=DataConfig(threads=7), training=TrainingConfig(steps=300, accumulate=2), seed=1)
     assert changed_fields(DCTConfig(), now) == ["training.steps 1000 -> 300", "seed 0 -> 1"]
+
+
+@pytest.mark.parametrize("config", [DCTConfig(), WindowConfig(), SundaeConfig(), DQTransformerConfig()], ids=lambda x: x.system)
+def test_the_type_of_products_may_change_when_a_run_goes_on(config: RunConfig) -> None:
+    """A SUNDAE's once could not."""
+    assert changed_fields(config, with_fields(config, {"products": "bfloat16"})) == []
+    assert with_fields(config, {"products": "bfloat16"}) != config
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.steering import to_restore
 from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.demo import guard as demo_guard
+from dct_jax.demo.dct_page import grow
 from dct_jax.demo.guard import LARGEST_BODY, MOST_KEPT, Guard
-from dct_jax.demo.page import grow
 from dct_jax.demo.uploads import LARGEST_FILE, read_upload
 from dct_jax.run import load
 from tests.browser import needs_browser, open_browser
@@ -236,7 +236,7 @@ def test_the_page_listens_at_addresses_of_both_kinds(
     monkeypatch.setattr(socket, "create_server", tried)
     monkeypatch.setattr(traceback, "print_exc", traceback.print_exc)  # the command replaces it
     monkeypatch.setattr(demo, "find_spec", lambda name: name)
-    monkeypatch.setattr(demo, "_load", lambda run: run)
+    monkeypatch.setattr(demo, "load_prior", lambda run, command: run)
     monkeypatch.setattr(demo, "serve", served)
     assert main(["demo", "run", "--host", host, "--port", "7000"]) == 0
     tried.assert_called_once_with((plain, 7000), family=family)

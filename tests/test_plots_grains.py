@@ -1,5 +1,6 @@
 """Overlays, squares and heat maps of grains, as far as numbers can tell."""
 
+import jax
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -20,10 +21,15 @@ def test_codes_have_the_numbers_of_their_sequence() -> None:
     order, num_codes = Order((2, 3), 3, "rows"), 99
     squares = TRIPLE.squares()  # [8, 12]
     assert squares.shape == (8, 12) and TRIPLE.codes.tolist() == [[1, 16, 4], [4, 1, 16]]
-    holes = punch(squares[None], TRIPLE.map[None], 3, num_codes)
-    codes = np.asarray(pack(order, holes, num_codes).codes)[0]
+
+    @jax.jit
+    def run() -> tuple[jax.Array, jax.Array]:
+        holes = punch(squares[None], TRIPLE.map[None], 3, num_codes)
+        return pack(order, holes, num_codes).codes, fill(holes, 3, num_codes)
+
+    (codes,), (filled,) = jax.device_get(run())
     np.testing.assert_array_equal(codes[codes < num_codes], np.arange(42))
-    np.testing.assert_array_equal(fill(holes, 3, num_codes)[0], squares)
+    np.testing.assert_array_equal(filled, squares)
 
 
 @pytest.mark.parametrize("size", [(16, 24), (13, 18)])

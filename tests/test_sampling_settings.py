@@ -28,6 +28,9 @@ OTHER: dict[str, Any] = {
 }
 """A value of each field that is not its default. A new field belongs in here."""
 
+SHORT = {"max_triples": 20, "batch_size": 2}
+"""For all samples that are compared: other batches are other programs."""
+
 SAME_SAMPLES = {"batch_size", "dtype", "format"}
 """Fields that do not change which samples are drawn; `dtype` is for whoever loads the model."""
 
@@ -62,7 +65,7 @@ def drawn(model: TrainedModel, out: Path, **settings: Any) -> tuple[list[Any], l
 
 @pytest.fixture(scope="module")
 def by_default(model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[dict[str, Any]]]:
-    return drawn(model, tmp_path_factory.mktemp("by_default"), max_triples=20)
+    return drawn(model, tmp_path_factory.mktemp("by_default"), **SHORT)
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Sampling)])
@@ -71,7 +74,7 @@ def test_every_setting_changes_what_is_drawn_and_is_written_down(
 ) -> None:
     assert OTHER[name] != getattr(Sampling(), name)
     lists, lines = by_default
-    others, their_lines = drawn(model, tmp_path, **({"max_triples": 20} | {name: OTHER[name]}))
+    others, their_lines = drawn(model, tmp_path, **(SHORT | {name: OTHER[name]}))
     assert (lists == others) is (name in SAME_SAMPLES)
     assert [list(line) for line in lines] == [KEYS] * 3
     if name in KEYS:
@@ -88,7 +91,7 @@ def test_a_model_samples_by_its_own_settings(model: TrainedModel) -> None:
     assert other.settings == {"temperature": (0.1, 0.2, 0.3), "top_k": (2, 2, 2), "top_p": (1, 1, 1), "guidance": 3}
     # One temperature for all, far below 1, ends samples early.
     cold = model.with_settings({"temperature": 1e-3})
-    expected = [one.codec.decode(one) for one in model.sample(3, 5, Policy.of((1e-3,) * 3), [1, 0])]
+    expected = [one.codec.decode(one) for one in model.sample(3, 5, Policy.of((1e-3,) * 3), [1, 0], batch_size=2)]
     sampled = dict(cold.sample_pictures(3, 5, [1, 0], 2))
     np.testing.assert_array_equal([sampled[i] for i in range(3)], expected)
     assert cold.sample(2, 5) == model.sample(2, 5, cold.policy) != model.sample(2, 5)

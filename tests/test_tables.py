@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dct_jax.plots import class_grid
-from dct_jax.tables import align, printable
+from dct_jax.tables import align, first_line, printable
 
 ODD = os.fsdecode(b"a\xff\x1b[31m\n$x_")
 """A name that is no UTF-8, colours a terminal, has two lines, and would be a formula without an
@@ -23,6 +23,20 @@ def test_what_is_not_a_letter_is_escaped() -> None:
     assert printable("\u202egnp.exe") == "\\u202egnp.exe"  # turns the order of letters around
     assert align([("name", "1"), ("\x07", "23")]).isprintable() is False  # the line break alone
     assert all(line.isprintable() for line in align([("name", "1"), ("\x07", "23")]).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("\n\n first\nsecond"), "first"),
+        (KeyError(), "KeyError"),
+        (OSError(" \n"), "OSError"),
+        (ValueError("a" * 300), "a" * 200),
+    ],
+)
+def test_the_reason_of_an_error_is_its_first_line(error: Exception, line: str) -> None:
+    """Of an error that began with an empty line, the reason was once empty."""
+    assert first_line(error) == line
 
 
 @pytest.mark.slow
@@ -51,5 +65,8 @@ def test_commands_take_files_and_classes_of_any_name(command: str, tmp_path: Pat
 
 
 def test_a_class_of_any_name_is_a_row_of_a_plot(tmp_path: Path) -> None:
-    class_grid([[np.zeros((8, 8, 3), np.uint8)]], [ODD]).savefig(tmp_path / "classes.png")
-    assert (tmp_path / "classes.png").stat().st_size > 0
+    """Between two dollars it is no formula, which could not be read."""
+    figure = class_grid([[np.zeros((8, 8, 3), np.uint8)]], [f"{ODD}$"])
+    figure.savefig(tmp_path / "classes.png")
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.texts] == [f"{printable(ODD)}$"]

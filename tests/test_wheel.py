@@ -46,7 +46,7 @@ def test_a_wheel_has_the_package_s_files_and_no_others(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         entry = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
-    assert "dct-jax = dct_jax.commands:entry" in entry
+    assert "dct-jax = dct_jax.__main__:run" in entry
     assert {f"dct_jax/experiments/{name}.py" for name in (*experiment.experiments(), "launch")} <= names
     of_package = {
         str(path.relative_to(ROOT))

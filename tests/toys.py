@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,12 @@ def batch_of(model: DCTransformer, lists: list[SparseDCT], index: int = 0) -> Ch
     return make_chunks(lists, [index] * number, [0] * number, model.vocabulary, config.chunk_size, config.overlap)
 
 
+@cache
+def shapes_of(model: DCTransformer, example: Chunk) -> Any:
+    """The shapes of a model's parameters, which many tests ask for; `example` has shapes alone."""
+    return jax.eval_shape(model.init, jax.random.key(0), example)
+
+
 def random_params(model: DCTransformer, batch: Chunk, seed: int = 0, scale: float = 0.3) -> Any:
     """Parameters about as large as fresh ones, with every number moved at random, so that no gate
     stays at 0 and no bias hides a dependence. They are not made by the model's own initialisers,
@@ -133,7 +139,8 @@ def random_params(model: DCTransformer, batch: Chunk, seed: int = 0, scale: floa
         spread = np.hypot(scale, fresh)
         return ((kind == "scale") + spread * rng.standard_normal(leaf.shape)).astype(np.float32)
 
-    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(model.init, jax.random.key(0), batch))
+    row = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), batch)
+    return jax.tree_util.tree_map_with_path(draw, shapes_of(model, row))
 
 
 @partial(jax.jit, static_argnums=0, static_argnames="method")

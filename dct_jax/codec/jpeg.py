@@ -125,6 +125,8 @@ def _open(source: bytes | str | os.PathLike) -> Iterator[bytes]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         yield bytes(source)
         return
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(f"a JPEG file is given by its path or its bytes, and this is of the type {type(source).__name__}")
     data = _read_file(Path(source))
     try:
         yield data

@@ -62,13 +62,10 @@ class CodePriorConfig(RunConfig):
         require(
             self.training.label_dropout == 0, "training.label_dropout", self.training.label_dropout, f"0 for a {self.system}"
         )
-        sizes = self.data.image_size
-        if (inner := self.autoencoder) and type(inner) not in self.autoencoders:
-            raise ValueError(f"autoencoder is a {inner.system}; a {self.system} needs a {self._fitting()}")
-        if inner and inner.sizes.sides == "refuse" and any(x % inner.sizes.divisor for x in sizes):
-            raise ValueError(
-                f"data.image_size is {sizes}; {inner.sizes.divisor} must divide both sides, unless the autoencoder pads them"
-            )
+        if inner := self.autoencoder:
+            if type(inner) not in self.autoencoders:
+                raise ValueError(f"autoencoder is a {inner.system}; a {self.system} needs a {self._fitting()}")
+            inner.check_sides(f"data.image_size is {self.data.image_size}", self.data.image_size)
         if self.training.samples and self.from_file:
             raise ValueError(
                 f"training.samples is {self.training.samples}; samples are compared with pictures, and data.source has codes "

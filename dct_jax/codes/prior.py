@@ -16,8 +16,9 @@ from dct_jax.config import LARGEST_IMAGE, meaning
 from dct_jax.data.pictures import Pictures
 from dct_jax.evaluation.prior import GuidedSamples
 from dct_jax.evaluation.settings import changed_settings
+from dct_jax.training.arguments import check_integers, check_label, check_seed
 from dct_jax.training.batches import pictures_at_a_time, run_in_batches, split
-from dct_jax.training.classes import find_class
+from dct_jax.training.classes import find_class, random_label
 from dct_jax.training.stage import Trained
 
 LONGEST_HISTORY = 1001
@@ -148,14 +149,11 @@ class TrainedCodePrior(Trained):
             raise ValueError(f"a {self.config.system} samples each code once; it has no history")
         if shown and self.states > LONGEST_HISTORY:
             raise ValueError(f"steps is {self.states - 1}; with a history it must be at most {LONGEST_HISTORY - 1}")
-        for name, value in (("num", num), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"{name} is {value}; it must be 1 or more")
-        if not 0 <= seed < 2**32:
-            raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")
+        check_integers(1, num=num, batch_size=batch_size)
+        check_seed(seed)
+        classes = self.config.codes.num_classes
         for label in labels:
-            if not 0 <= label < max(1, self.config.codes.num_classes):
-                raise ValueError(f"label is {label}; the model has {self.config.codes.num_classes} classes")
+            check_label(label, max(0, classes - 1), classes)
         grid, rows = grid or self.config.grid, min(batch_size, num)
         self.check_grid(grid)
         all_labels = [labels[i % len(labels)] if labels else self.random_label(seed, i) for i in range(num)]
@@ -188,10 +186,9 @@ class TrainedCodePrior(Trained):
             ValueError: if the autoencoder's divisor does not divide H and W, and it does not pad
                 them.
         """
-        autoencoder, (_, height, width, _) = self.config.autoencoder, pictures.shape
-        divisor = autoencoder.sizes.divisor if autoencoder and autoencoder.sizes.sides == "refuse" else 1
-        if height % divisor or width % divisor:
-            raise ValueError(f"the pictures have {height} x {width} pixels; {divisor} must divide both sides")
+        _, height, width, _ = pictures.shape
+        if self.config.autoencoder:
+            self.config.autoencoder.check_sides(f"the pictures have {height} x {width} pixels", (height, width))
         program = partial(_encode, self.config, self._autoencoder)
         return np.concatenate(list(run_in_batches(program, pictures, pictures_at_a_time(*pictures.shape[:3]))))
 
@@ -219,7 +216,7 @@ class TrainedCodePrior(Trained):
         config = self.config.autoencoder
         return None if config is None else config.build().trained(self._autoencoder, self.sizes, ())
 
-    def label(self, name: str) -> int:
+    def label(self, name: str | int) -> int:
         """Returns the label of a class, given its name or its number.
 
         Raises:
@@ -233,7 +230,7 @@ class TrainedCodePrior(Trained):
 
     def random_label(self, seed: int, number: int) -> int:
         """Chooses the class of sample `number` of a seed at random; 0 without classes."""
-        return int(np.random.default_rng((seed, number, 1)).integers(max(self.config.codes.num_classes, 1)))
+        return random_label(seed, number, self.config.codes.num_classes)
 
     def _decode_whole(self, codes: np.ndarray) -> np.ndarray:
         """Turns codes, int [N, h, w], into pictures, uint8 [N, f h, f w, 3]."""

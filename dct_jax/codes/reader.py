@@ -79,10 +79,6 @@ class CodesReader:
         """Returns the class; 0 without classes."""
         return seen.label
 
-    def example(self) -> CodesBatch:
-        """Makes a batch of one, for its shapes."""
-        return CodesBatch(np.zeros((1, *self.config.grid), np.int32), np.zeros(1, np.int32), np.zeros(1, np.uint32))
-
 
 def _labels(seen: Sequence[SeenCodes]) -> np.ndarray:
     return np.array([one.label for one in seen], np.int32)

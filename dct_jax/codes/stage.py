@@ -14,6 +14,7 @@ from dct_jax import plots
 from dct_jax.codes.config import CodePriorConfig
 from dct_jax.codes.findings import code_findings, uniform_numbers
 from dct_jax.codes.prior import TrainedCodePrior
+from dct_jax.codes.random_keys import picture_keys
 from dct_jax.codes.reader import CodesBatch
 from dct_jax.codes.tokens import to_codes
 from dct_jax.distributed.parallel import local_devices, replicate
@@ -79,9 +80,7 @@ class CodePriorStage(Stage):
         params = initial_params(_OfPair(self.network), self._example, self.config.seed)["params"]
         variables = {"params": params}
         if inner := self.config.autoencoder:
-            picture = jnp.zeros((1, *inner.data.image_size, 3))
-            shapes = jax.eval_shape(inner.network().init, jax.random.key(0), picture)
-            variables["autoencoder"] = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), dict(shapes))
+            variables["autoencoder"] = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inner.build().shapes())
         return TrainState(jnp.zeros((), jnp.int32), variables, self.optimizer.init(params))
 
     def codes_of(self, variables: Any, content: jax.Array) -> jax.Array:
@@ -154,8 +153,3 @@ class _OfPair(nn.Module):
 
     def __call__(self, pair: tuple[jax.Array, jax.Array]) -> jax.Array:
         return cast(jax.Array, self.network(*pair))
-
-
-def picture_keys(key: jax.Array, seeds: jax.Array) -> jax.Array:
-    """Makes the random keys of pictures, [b], of a key and their seeds, uint32 [b]."""
-    return jax.vmap(partial(jax.random.fold_in, key))(seeds)

@@ -1,15 +1,10 @@
 """The commands of `python -m dct_jax`: each reads arguments, calls the library and reports."""
 
-import math
 import os
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from dct_jax.commands import (
     codes,
@@ -28,8 +23,9 @@ from dct_jax.commands import (
     thresholds,
     train,
 )
-from dct_jax.commands.arguments import NO_BACKEND, say, set_up_logging
-from dct_jax.distributed.processes import describe_lack_of_memory
+from dct_jax.commands.arguments import say, set_up_logging
+from dct_jax.commands.ending import flush_output, tidy_end
+from dct_jax.distributed.processes import NO_BACKEND, describe_lack_of_memory
 from dct_jax.storage.caches import keep_programs
 from dct_jax.tables import printable
 
@@ -108,7 +104,7 @@ def main(args: Sequence[str]) -> int:
         if args[0] not in COMMANDS:
             raise ValueError(f"there is no command {args[0]!r}; known are {', '.join(COMMANDS)}")
         keep_programs()
-        with _tidy_end():
+        with tidy_end():
             return COMMANDS[args[0]](args[1:])
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
@@ -119,6 +115,8 @@ def main(args: Sequence[str]) -> int:
         print(f"dct_jax: {message}", file=sys.stderr)
         return 2
     except (ValueError, FloatingPointError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and (code := flush_output(0)):  # nobody reads any more what is printed
+            return code
         print(f"dct_jax: {printable(str(error))}", file=sys.stderr)
         return 2
     except (RuntimeError, MemoryError) as error:
@@ -137,33 +135,6 @@ def main(args: Sequence[str]) -> int:
         return 130
 
 
-@contextmanager
-def _tidy_end() -> Iterator[None]:
-    """While it is open, SIGTERM ends the process as an exception does, so that temporary files are
-    removed. Whoever has called `main` with a handler of their own keeps it.
-
-    Service managers and `timeout` may send one stop twice, so a second signal within a second does
-    not disturb the end; later ones count, as an exception in a handler may be lost
-    (`training.signals`).
-    """
-    last = -math.inf
-
-    def stop(number: int, frame: Any) -> None:
-        nonlocal last
-        if time.monotonic() - last > 1:
-            last = time.monotonic()
-            raise SystemExit(128 + number)
-
-    is_ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if is_ours:
-        signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        if is_ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def entry() -> NoReturn:
-    """Runs `dct-jax COMMAND`."""
-    sys.exit(main(sys.argv[1:]))
+    """Runs the command of the command line."""
+    sys.exit(flush_output(main(sys.argv[1:])))

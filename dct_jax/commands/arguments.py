@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import tyro
 import tyro._errors
@@ -16,10 +16,10 @@ from PIL import Image
 from dct_jax.storage.files import replacing
 from dct_jax.tables import printable
 
-Command = TypeVar("Command")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-NO_BACKEND = "nable to initialize backend"
-"""Stands in the RuntimeError of JAX that finds no device of the kind that JAX_PLATFORMS names."""
+Command = TypeVar("Command")
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
@@ -79,6 +79,12 @@ def save_image(image: Any, out: Path) -> None:
         raise ValueError(f"{out}: an image must be .png, .jpg or .webp")
     with replacing(out) as path:
         Image.fromarray(image).save(path)
+
+
+def save_figure(figure: "Figure", out: Path) -> None:
+    """Writes a figure to a file of the kind that its suffix names."""
+    with figure_file(out) as path:
+        figure.savefig(path)
 
 
 def figure_file(out: Path) -> contextlib.AbstractContextManager[Path]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from dct_jax.commands.arguments import NO_BACKEND, check_least, figure_file, parse, say, set_up_logging, write_report
+from dct_jax.commands.arguments import check_least, parse, save_figure, say, set_up_logging, write_report
 from dct_jax.commands.code_sampling import PriorSettings
 from dct_jax.commands.evaluate import Evaluate
 from dct_jax.commands.measuring import PICTURES, VIEW, Description, Strips, describe_runs, measure_run
@@ -20,9 +20,10 @@ from dct_jax.comparison.measures import Measures, to_plain, with_known_training
 from dct_jax.comparison.plots import quality_time, rate_distortion, stack_strips
 from dct_jax.comparison.table import flatten, make_tables, notes_of
 from dct_jax.data.pixels import read_image
-from dct_jax.distributed.processes import describe_lack_of_memory
+from dct_jax.distributed.processes import NO_BACKEND, describe_lack_of_memory
 from dct_jax.published import locate, results_folder
 from dct_jax.storage.files import replacing
+from dct_jax.tables import first_line
 
 T = TypeVar("T")
 SECONDS_TO_END = 10
@@ -151,7 +152,7 @@ def _answer(function: Callable[[], Any], pipe: Connection) -> None:
     except (ValueError, FloatingPointError, OSError, ModuleNotFoundError) as error:
         pipe.send((None, error))
     except (RuntimeError, MemoryError) as error:  # JAX's are of a class of its own, and have many lines
-        line = describe_lack_of_memory(error) or (str(error).strip() or type(error).__name__).splitlines()[0]
+        line = describe_lack_of_memory(error) or first_line(error)
         pipe.send((None, RuntimeError(NO_BACKEND) if NO_BACKEND in str(error) else ValueError(line)))
     except KeyboardInterrupt:  # whoever has started this process is interrupted, too
         pass
@@ -234,6 +235,5 @@ def _report(rows: Sequence[Measures], strips: Sequence[Strips], command: Compare
     }
     shown = {name: figure for name, figure in figures.items() if figure}
     for name, figure in shown.items():
-        with figure_file(command.out / name) as path:
-            figure.savefig(path)
+        save_figure(figure, command.out / name)
     say(f"{command.out} has {', '.join(['comparison.json', 'comparison.csv', *shown])}")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dct_jax.commands.arguments import parse, say
+from dct_jax.commands.runs import load_prior
 
 if TYPE_CHECKING:
     import gradio
@@ -64,7 +65,7 @@ def demo(args: Sequence[str]) -> int:
 
     # Gradio prints a traceback of each request that does not fit, with what was sent.
     traceback.print_exc = lambda *_, **__: log.warning("a request failed (%s)", type(sys.exception()).__name__)
-    page = serve(_load(command.run), host, command.port)
+    page = serve(load_prior(command.run, "demo"), host, command.port)
     print(f"http://{address} (Ctrl-C ends it)", flush=True)
     page.block_thread()
     return say("the demo has ended")
@@ -80,8 +81,7 @@ def serve(model: "Shown", host: str, port: int) -> "gradio.Blocks":
     from starlette.middleware import Middleware
 
     from dct_jax.codes.prior import TrainedCodePrior
-    from dct_jax.demo import code_page
-    from dct_jax.demo import page as dct_page
+    from dct_jax.demo import code_page, dct_page
     from dct_jax.demo.guard import Guard, stay_offline
     from dct_jax.demo.uploads import LARGEST_FILE
 
@@ -105,17 +105,3 @@ def serve(model: "Shown", host: str, port: int) -> "gradio.Blocks":
 def _bracket(host: str) -> str:
     """Returns a host as an address on the web has it: an IPv6 address stands in brackets there."""
     return f"[{host}]" if ":" in host else host
-
-
-def _load(run: str) -> "Shown":
-    """Loads a run that has a page. Raises ValueError if it is of another system."""
-    from dct_jax.codes.prior import TrainedCodePrior
-    from dct_jax.dct.trained_model import TrainedModel
-    from dct_jax.run import load
-
-    model = load(run)
-    if not isinstance(model, TrainedModel | TrainedCodePrior):
-        raise ValueError(
-            f"{run} is a run of the system {model.config.system}; demo needs one of DCTransformer or a prior over codes"
-        )
-    return model

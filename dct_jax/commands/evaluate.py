@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from dct_jax.commands.arguments import check_least, figure_file, parse, say, write_report
+from dct_jax.commands.arguments import check_least, parse, save_figure, say, write_report
 from dct_jax.commands.code_sampling import PriorSettings, named_settings
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.sample_metrics import check_folders, compare_samples
@@ -113,8 +113,7 @@ def evaluate(args: Sequence[str]) -> int:
         figures = figures | plots
         report["samples"]["settings"] = prior.settings
     for name, figure in figures.items():
-        with figure_file(out / name) as path:
-            figure.savefig(path)
+        save_figure(figure, out / name)
     write_report(out / "evaluation.json", report)
     return say(f"{out} has {', '.join(['evaluation.json', *figures])}")
 

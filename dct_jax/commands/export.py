@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import tyro
 
 from dct_jax.commands.arguments import parse, say
-from dct_jax.tables import align
+from dct_jax.storage.files import read_limited
+from dct_jax.tables import align, first_line
 
 FIGURES = {"bits_per_pixel": "bits per pixel", "FD-AlexNet": "FD-AlexNet", "FID": "FID"}
 """What is taken of an evaluation, and what the table calls it."""
@@ -97,8 +98,9 @@ def _figures(evaluation: Path | None) -> tuple[dict[str, float], str]:
     that it is of."""
     if evaluation is None:
         return {}, ""
+    text = read_limited(evaluation)
     try:
-        report = json.loads(evaluation.read_text())
+        report = json.loads(text)
         if "bits" in report:
             figures = {"bits_per_pixel": report["bits"]["bits_per_pixel"]["mean"]}
         else:
@@ -106,7 +108,6 @@ def _figures(evaluation: Path | None) -> tuple[dict[str, float], str]:
         figures |= {name: row["value"] for name, row in report.get("samples", {}).get("measures", {}).items()}
         finite = {name: float(value) for name, value in figures.items() if value is not None}
         return finite, str(report["fingerprint"])
-    except OSError as error:
-        raise ValueError(f"{evaluation}: this file cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{evaluation}: this is no evaluation.json of a run ({error!r})") from None
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ValueError(f"{evaluation}: this is no evaluation.json of a run ({reason})") from None

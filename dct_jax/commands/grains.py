@@ -9,7 +9,7 @@ import numpy as np
 
 from dct_jax import plots
 from dct_jax.codec import DCTCodec
-from dct_jax.commands.arguments import figure_file, save_image
+from dct_jax.commands.arguments import save_figure, save_image
 from dct_jax.data.crops import central_crop
 from dct_jax.data.pixels import read_image
 
@@ -46,8 +46,7 @@ def write_grains(out: Path, pictures: np.ndarray, copies: np.ndarray, grains: Se
     Returns the names of the files."""
     save_image(grain_tiles([list(pictures), list(copies)], grains), out / GRAINS)
     lists = DCTCodec(block_size=min(BLOCK, grains[0].side)).encode_batch(pictures[:ROWS])
-    with figure_file(out / SYMBOLS) as path:
-        plots.symbols_beside(list(pictures[:ROWS]), grains[:ROWS], lists).savefig(path)
+    save_figure(plots.symbols_beside(list(pictures[:ROWS]), grains[:ROWS], lists), out / SYMBOLS)
     return GRAINS, SYMBOLS
 
 

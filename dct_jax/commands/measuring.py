@@ -141,7 +141,7 @@ class _Run:
 
         from dct_jax.comparison.cost import CALLS, TOGETHER, measure_cost, read_training
         from dct_jax.comparison.held_out import measure_held_out
-        from dct_jax.evaluation.lpips import has_lpips
+        from dct_jax.evaluation.features.lpips_package import has_lpips
         from dct_jax.kernels.choice import SWITCH
         from dct_jax.vq.autoencoder import TrainedAutoencoder
 
@@ -178,7 +178,7 @@ class _Run:
 
     def _measure_distortion(self, kept: Kept, pictures: dict[str, Any], held_out: HeldOut) -> Distortion | None:
         from dct_jax.comparison.representation import measure_prior_distortion, read_distortion
-        from dct_jax.evaluation.lpips import has_lpips
+        from dct_jax.evaluation.features.lpips_package import has_lpips
         from dct_jax.vq.autoencoder import TrainedAutoencoder
 
         if isinstance(self.model, TrainedAutoencoder):
@@ -277,8 +277,8 @@ class _Run:
     def networks(self) -> "list[FeatureNetwork]":
         """The feature networks whose weights are at hand. Raises ValueError if there are none."""
         from dct_jax.evaluation.features import feature_network
+        from dct_jax.evaluation.features.lpips_package import has_lpips
         from dct_jax.evaluation.features.weights import VARIABLE
-        from dct_jax.evaluation.lpips import has_lpips
 
         has_inception = bool(os.environ.get(VARIABLE))
         names = ["alexnet"] * (has_lpips() or not has_inception) + ["inception"] * has_inception

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from dct_jax import plots
 from dct_jax.codec import DCTCodec, SparseDCT, load_npz, save_npz
-from dct_jax.commands.arguments import JPEG_SUFFIXES, check_least, figure_file, parse, save_image, say
+from dct_jax.commands.arguments import JPEG_SUFFIXES, check_least, figure_file, parse, save_figure, save_image, say
 from dct_jax.data.central_crops import evenly_spaced_crops
 from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
@@ -135,8 +135,7 @@ def show(args: Sequence[str]) -> int:
     command = parse(Show, args, "show")
     image = read_image(command.image)
     out = command.out or command.image.with_name(f"{command.image.stem}-triples.png")
-    with figure_file(out) as path:
-        plots.show(command.codec.encode(image), image).savefig(path)
+    save_figure(plots.show(command.codec.encode(image), image), out)
     return say(f"the blocks, traces and stages are in {out}")
 
 

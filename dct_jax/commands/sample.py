@@ -10,7 +10,7 @@ import tyro
 
 from dct_jax import plots
 from dct_jax.commands import code_sampling
-from dct_jax.commands.arguments import figure_file, parse, save_image, say
+from dct_jax.commands.arguments import parse, save_figure, save_image, say
 from dct_jax.commands.code_sampling import (
     AnySampling,
     dct_sampling,
@@ -80,13 +80,15 @@ class _Made(NamedTuple):
         images: uint8 [H, W, 3] each.
         figures: to save, by the names of their files.
         names: of files that are there already.
-        notes: of samples that were cut off, for the last line; and a line before it, if any.
+        cut: of samples that were cut off, a note for the last line; may be empty.
+        line: stands before the last line; may be empty.
     """
 
     images: "list[np.ndarray]"
     figures: "dict[str, Figure]"
     names: tuple[str, ...]
-    notes: tuple[str, str]
+    cut: str = ""
+    line: str = ""
 
 
 def sample(args: Sequence[str]) -> int:
@@ -101,19 +103,19 @@ def sample(args: Sequence[str]) -> int:
     labels = list(range(classes)) if is_all else [model.label(name) for name in command.label]
     num = (8 * len(labels) if len(labels) > 1 else 16) if command.num is None else command.num
     if isinstance(model, TrainedCodePrior):
-        images, figures, names, (cut, line) = _sample_codes(model, command, out, num, labels)
+        made = _sample_codes(model, command, out, num, labels)
     else:
-        images, figures, names, (cut, line) = _sample_lists(model, command, out, num, labels)
-    scale = max(1, 160 // max(max(image.shape[:2]) for image in images))
-    save_image(plots.image_grid(images, columns=max(1, round(len(images) ** 0.5)), scale=scale), out / "samples.png")
+        made = _sample_lists(model, command, out, num, labels)
+    scale = max(1, 160 // max(max(image.shape[:2]) for image in made.images))
+    columns = max(1, round(len(made.images) ** 0.5))
+    save_image(plots.image_grid(made.images, columns, scale), out / "samples.png")
     if 1 < len(labels) <= min(MOST_CLASSES, num):
-        of_classes = [images[i :: len(labels)] for i in range(len(labels))]
-        figures["classes.png"] = plots.class_grid(of_classes, [model.class_name(label) for label in labels])
-    for name, figure in figures.items():
-        with figure_file(out / name) as path:
-            figure.savefig(path)
-    files = ", ".join(["samples.png", *names, *figures])
-    return say(*[line] * bool(line), f"{num} samples are in {out}{cut}: {files}, samples.jsonl, samples/")
+        of_classes = [made.images[i :: len(labels)] for i in range(len(labels))]
+        made.figures["classes.png"] = plots.class_grid(of_classes, [model.class_name(label) for label in labels])
+    for name, figure in made.figures.items():
+        save_figure(figure, out / name)
+    files = ", ".join(["samples.png", *made.names, *made.figures])
+    return say(*[made.line] * bool(made.line), f"{num} samples are in {out}{made.cut}: {files}, samples.jsonl, samples/")
 
 
 def _sample_lists(model: "TrainedModel", command: Sample, out: Path, num: int, labels: Sequence[int]) -> _Made:
@@ -126,7 +128,7 @@ def _sample_lists(model: "TrainedModel", command: Sample, out: Path, num: int, l
     samples, images = sample_into(out, FIGURES, model, starts, sampling)
     lists = [one.sparse for one in samples]
     figures = {"progressive.png": plots.progressive(lists[:4]), "positions.png": plots.positions(lists[:2])}
-    return _Made(images, figures, (), (cut_note(samples), ""))
+    return _Made(images, figures, (), cut=cut_note(samples))
 
 
 def _sample_codes(model: "TrainedCodePrior", command: Sample, out: Path, num: int, labels: Sequence[int]) -> _Made:
@@ -154,12 +156,12 @@ def _sample_codes(model: "TrainedCodePrior", command: Sample, out: Path, num: in
         made_from=made_from,
     )
     if found.history:
-        return _Made(found.pictures, {}, code_sampling.FIGURES, ("", write_history(found.history, out)))
+        return _Made(found.pictures, {}, code_sampling.FIGURES, line=write_history(found.history, out))
     if not isinstance(model.config.autoencoder, DQVAEConfig):
-        return _Made(found.pictures, {}, (), ("", ""))
+        return _Made(found.pictures, {}, ())
     from dct_jax.dq.pictures import grains_of, measure_lengths
 
     maps = grains_of(model.config.autoencoder, np.stack(found.codes))
     save_image(grain_tiles([found.pictures], maps), out / GRAINS)
     growth = plots.growth(found.pictures[:ROWS], maps[:ROWS])
-    return _Made(found.pictures, {GROWTH: growth}, (GRAINS,), ("", f"codes of a sample: {measure_lengths(maps).words()}"))
+    return _Made(found.pictures, {GROWTH: growth}, (GRAINS,), line=f"codes of a sample: {measure_lengths(maps).words()}")

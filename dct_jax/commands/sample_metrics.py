@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from dct_jax.data.pictures import Pictures
     from dct_jax.data.sources import Source
     from dct_jax.evaluation.features import FeatureNetwork
-    from dct_jax.evaluation.sample_metrics import SampleMetrics
 
 FOLDERS = ("samples", "upsampled")
 """Folders of results in which evaluate keeps its samples."""
@@ -60,7 +59,7 @@ def compare_samples(
     from dct_jax.data.pictures import Mapped, SeenPictures, SourcePictures, reference_pictures
     from dct_jax.data.sources import open_source
     from dct_jax.evaluation.reference import statistics
-    from dct_jax.evaluation.sample_metrics import KEEP, check_counts, compare_statistics
+    from dct_jax.evaluation.sample_metrics import KEEP, check_counts, compare_statistics, table
     from dct_jax.storage.caches import cache_folder
 
     real = reference_pictures(sources[0], model.config, references)
@@ -93,17 +92,12 @@ def compare_samples(
     batch = min(batch_size, max(len(real), num))
     reals = statistics(network, real, KEEP, batch, cache_folder(), "training pictures")
     fakes = {name: statistics(network, pictures, KEEP, batch, title=name) for name, pictures in sets.items()}
-    report = _print_table(compare_statistics(network, reals, fakes["samples"])) | report
+    metrics = compare_statistics(network, reals, fakes["samples"])
+    print(table(metrics) + "\n")
+    report = metrics.to_dict() | report
     report["sets"] = compare_sets(network, reals, fakes, sets, model.block_size)
     report["nearest"], figures = nearest_pictures(sets["samples"], coded, Mapped(real, model.reconstruct))
     return report, figures
-
-
-def _print_table(metrics: "SampleMetrics") -> dict[str, Any]:
-    from dct_jax.evaluation.sample_metrics import table
-
-    print(table(metrics) + "\n")
-    return metrics.to_dict()
 
 
 def _name(index: int) -> str:

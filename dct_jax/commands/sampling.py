@@ -155,10 +155,12 @@ def _prepare(out: Path, figures: Sequence[str]) -> None:
         (out / "samples").mkdir(parents=True, exist_ok=True)
         manifest = out / MANIFEST
         lines = manifest.read_text(errors="replace").splitlines() if manifest.exists() else []
-        for match in [match for line in lines if (match := _NAME.match(line))]:
-            (out / match[1]).unlink(missing_ok=True)
-        for name in (*figures, MANIFEST):
-            (out / name).unlink(missing_ok=True)
+        samples = [match[1] for line in lines if (match := _NAME.match(line))]
+        old = [out / name for name in (*samples, *figures, MANIFEST)]
+        if folder := next((path for path in old if path.is_dir()), None):  # before anything is removed
+            raise ValueError(f"{folder} is a folder; remove it or name another --out")
+        for path in old:
+            path.unlink(missing_ok=True)
         manifest.touch()
     except OSError as error:
         raise ValueError(f"{out} cannot be written ({error.strerror}); name another --out") from None

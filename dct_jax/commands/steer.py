@@ -10,7 +10,7 @@ import tyro
 
 from dct_jax import plots
 from dct_jax.codec.jpeg import read_partial_jpeg
-from dct_jax.commands.arguments import JPEG_SUFFIXES, check_least, figure_file, parse, say
+from dct_jax.commands.arguments import JPEG_SUFFIXES, check_least, parse, save_figure, say
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.runs import load_dct
 from dct_jax.commands.sampling import Sampling, cut_note, sample_into
@@ -224,6 +224,5 @@ def _steer(command: Upsample | Colorize | Continue, name: str, pictures_of: Pict
         out, (FIGURE,), model, starts, sampling, lambda start: {"picture": names[start.number // num]}
     )
     rows = [plots.Row(picture.shown, images[i * num : (i + 1) * num], picture.original) for i, picture in enumerate(pictures)]
-    with figure_file(out / FIGURE) as path:
-        plots.comparison(rows, title).savefig(path)
+    save_figure(plots.comparison(rows, title), out / FIGURE)
     return say(f"{len(samples)} samples are in {out}{cut_note(samples)}: {FIGURE}, samples.jsonl, samples/")

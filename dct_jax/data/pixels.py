@@ -11,6 +11,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPL
 
 from dct_jax.data.formats import FORMATS
 from dct_jax.data.sources.record import Record
+from dct_jax.storage.files import read_limited
 
 NO_IMAGE = "this is no image of a kind that is read"
 
@@ -25,14 +26,9 @@ def read_image(path: str | Path) -> np.ndarray:
     """Reads the RGB pixels of an image file, uint8 [H, W, 3]; see `decode_image`.
 
     Raises:
-        ValueError: also if the file is missing; the message names it.
+        ValueError: also if the file is missing or too large; the message names it.
     """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
+    data = read_limited(Path(path))
     try:
         return decode_image(data)
     except ValueError as error:

@@ -44,10 +44,6 @@ class Reader(Protocol):
         """Returns the class of what was seen; 0 without classes."""
         ...
 
-    def example(self) -> Any:
-        """Returns a batch of one, for its shapes."""
-        ...
-
 
 def label_of(record: Record, num_classes: int, field: str) -> int:
     """Returns the record's class as a stage has it: 0 for one without classes.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.tables import first_line
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,7 @@ def _lepton(jpeg: bytes) -> bytes:
     try:
         return compress_bytes(jpeg)
     except RuntimeError as error:
-        message, *_ = str(error).split("\n")
-        raise ValueError(f"Lepton failed: {message[:200]}") from None
+        raise ValueError(f"Lepton failed: {first_line(error)}") from None
 
 
 def _run(command: Sequence[str], data: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from dct_jax.codec import DCTCodec, Vocabulary
-from dct_jax.config import RunConfig
+from dct_jax.config import LARGEST_DEPTH, LARGEST_WIDTH, RunConfig
 from dct_jax.fields import COSTS, LATER, MAY_CHANGE, require
 
 if TYPE_CHECKING:
@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from dct_jax.dct.stage import DCTStage
 
 Dtype = Literal["float32", "bfloat16", "float64"]
-
-LARGEST_WIDTH = 2**14
-"""This bound and the next ones are far above what anybody trains; see
-`dct_jax.config.LARGEST_IMAGE`."""
-
-LARGEST_DEPTH = 2**10
-"""Blocks of a stack, and layers of a block."""
 
 LARGEST_COUNT = 2**20
 """Triples of a chunk or an overlap, chunk embeddings, classes."""

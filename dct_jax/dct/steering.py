@@ -83,5 +83,5 @@ def starts_of(model: "TrainedModel", prefixes: Sequence[Prefix], num: int, seed:
         label = model.config.model.num_classes
     for number in range(num * len(prefixes)):
         given, next_rank = prefixes[number // num]
-        starts.append(Start(number, given, model.any_label(seed, number) if label is None else label, next_rank))
+        starts.append(Start(number, given, model.random_label(seed, number) if label is None else label, next_rank))
     return starts

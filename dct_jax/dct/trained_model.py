@@ -21,7 +21,8 @@ from dct_jax.dct.steering import starts_of, to_restore
 from dct_jax.evaluation.prior import GuidedSamples
 from dct_jax.evaluation.settings import changed_settings
 from dct_jax.nn.initial import initial_params
-from dct_jax.training.classes import find_class
+from dct_jax.training.arguments import check_integers, check_label, check_seed
+from dct_jax.training.classes import find_class, random_label
 from dct_jax.training.stage import Trained
 
 
@@ -109,7 +110,11 @@ class TrainedModel(Trained):
             ValueError: if num or the batch size is not positive, the model has no such class or
                 quality, or the size does not fit.
         """
-        labels = None if label is None else np.atleast_1d(np.asarray(label, np.int32)).tolist()
+        labels: Any = label
+        if label is not None:
+            labels = [labels] if isinstance(labels, str) or np.ndim(labels) == 0 else list(labels)
+            for one in labels:
+                self.check_label(one)
         starts = self.starts(num, seed, labels, size, first, quality)
         samples = ended_samples(self.sample_from(starts, seed, policy, batch_size))
         return [one.sparse for one in sorted(samples, key=lambda one: one.start.number)]
@@ -137,22 +142,21 @@ class TrainedModel(Trained):
             ValueError: if num is not positive, the seed is out of range, the size does not fit, or
                 the model does not know the quality.
         """
-        if num < 1:
-            raise ValueError(f"num is {num}; it must be 1 or more")
-        _check_seed(seed)
+        check_integers(1, num=num)
+        check_integers(0, first=first)
+        check_seed(seed)
         return [
             Start(
                 i,
-                self.blank(size or self._random_size(seed, i), quality),
-                labels[i % len(labels)] if labels else self.any_label(seed, i),
+                self.blank(self._random_size(seed, i) if size is None else size, quality),
+                labels[i % len(labels)] if labels else self.random_label(seed, i),
             )
             for i in range(first, first + num)
         ]
 
-    def any_label(self, seed: int, number: int) -> int:
-        """Returns the class of sample `number` of a seed, if none is given; 0 without classes."""
-        _check_seed(seed)
-        return int(np.random.default_rng((seed, number, 1)).integers(max(self.config.model.num_classes, 1)))
+    def random_label(self, seed: int, number: int) -> int:
+        """Chooses the class of sample `number` of a seed at random; 0 without classes."""
+        return random_label(seed, number, self.config.model.num_classes)
 
     def sample_from(
         self,
@@ -180,9 +184,8 @@ class TrainedModel(Trained):
                 guidance and a start no class or the model no hidden ones.
         """
         policy = policy or self.policy
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
-        _check_seed(seed)
+        check_integers(1, batch_size=batch_size)
+        check_seed(seed)
         if limit is not None and limit < 1:
             raise ValueError(f"the limit is {limit} triples; it must be 1 or more")
         if policy.guidance is not None:
@@ -229,7 +232,7 @@ class TrainedModel(Trained):
             "upsampled_with_the_given_coefficients",
         )
 
-    def label(self, name: str) -> int:
+    def label(self, name: str | int) -> int:
         """Returns the label of a class, given its name or its number. "none" hides the class; if a
         class has that name, the number of classes hides it.
 
@@ -238,7 +241,7 @@ class TrainedModel(Trained):
         """
         classes = self.config.model.num_classes
         hidden = str(classes) if "none" in self.classes else "none"
-        if classes and name == hidden and name not in self.classes:
+        if classes and name in (hidden, classes) and name not in self.classes:
             self._check_hides("the label none")
             return classes
         return find_class(name, self.classes, classes)
@@ -260,16 +263,18 @@ class TrainedModel(Trained):
         classes = self.config.model.num_classes
         if labels is None and classes:
             raise ValueError(f"the model has {classes} classes; log_prob needs the label of each list")
-        given = np.zeros(len(lists), int) if labels is None else np.asarray(labels, int)
-        if given.shape != (len(lists),) or not ((given >= 0) & (given <= self._last_label)).all():
-            raise ValueError(f"labels are {given.tolist()}; there must be {len(lists)} from 0 to {self._last_label}")
+        labels = [0] * len(lists) if labels is None else labels
+        if np.shape(labels) != (len(lists),):
+            raise ValueError(f"the labels are {labels!r}; each of the {len(lists)} lists needs one")
+        for label in labels:
+            self.check_label(label)
         for i, sparse in enumerate(lists):
             self.check_codec(sparse.codec, f"list {i}")
             try:
                 self.check_size(sparse.size)
             except ValueError as error:
                 raise ValueError(f"list {i}: {error}") from None
-        return list_log_prob(self.network, self.variables, lists, given)._asdict()
+        return list_log_prob(self.network, self.variables, lists, np.array(labels, int))._asdict()
 
     def blank(self, size: tuple[int, int], quality: int | None = None) -> SparseDCT:
         """Returns the list without triples of an image of (H, W) pixels, of a known quality or the
@@ -292,8 +297,7 @@ class TrainedModel(Trained):
 
     def check_label(self, label: int) -> None:
         """Raises ValueError if the model has no such class."""
-        if not 0 <= label <= self._last_label:
-            raise ValueError(f"label is {label}; the model has {self.config.model.num_classes} classes")
+        check_label(label, self._last_label, self.config.model.num_classes)
 
     def check_list(self, sparse: SparseDCT, name: str = "the list") -> None:
         """Raises ValueError, which names the list, if the model cannot sample it."""
@@ -340,8 +344,3 @@ class TrainedModel(Trained):
         counts = np.array([count for *_, count in self.sizes])
         chosen = np.random.default_rng((seed, index)).choice(len(counts), p=counts / counts.sum())
         return self.sizes[chosen][:2]
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed is {seed}; it must be from 0 to 2^32 - 1")

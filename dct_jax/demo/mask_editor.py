@@ -35,7 +35,7 @@ class MaskEditor(gr.ImageEditor, metaclass=_WithoutStub):
 
     is_template = True  # a browser shows it as the class above it
 
-    def preprocess(self, payload: EditorData | None) -> bytes | None:  # type: ignore[override]
+    def preprocess(self, payload: EditorData | None) -> bytes | None:
         """Returns the file of the first layer, which a browser sent before, or a client uploads."""
         if payload is None:
             return None

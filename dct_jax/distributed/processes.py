@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dct_jax.tables import printable
+from dct_jax.tables import first_line, printable
 
 VARIABLE = "DCT_JAX_PROCESSES"
 """Either "ADDRESS:PORT,NUMBER,INDEX" (of process 0, how many, which), or "auto": JAX asks Slurm,
@@ -18,6 +18,9 @@ the TPU pod, or Open MPI."""
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 """Stands in the error of JAX that finds no room on a device."""
+
+NO_BACKEND = "nable to initialize backend"
+"""Stands in the RuntimeError of JAX that finds no device of the kind that JAX_PLATFORMS names."""
 
 HEARTBEAT_SECONDS = 20
 """A process that is silent for so long counts as dead, and JAX ends the others."""
@@ -48,18 +51,18 @@ def join_processes() -> Iterator[None]:
             **place, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, shutdown_timeout_seconds=HEARTBEAT_SECONDS
         )
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(f"{VARIABLE} is {setting!r}, but the processes did not find each other ({reason})") from None
     try:
         yield
         jax.distributed.shutdown()  # now: process 0 may have work to do before it exits
     except BaseException as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error, None)
         if lack := describe_lack_of_memory(error):
             reason = lack
         elif isinstance(error, jax.errors.JaxRuntimeError):
             lost = "another process has ended, or cannot be reached; the same command goes on from the last checkpoint"
-            reason = f"{lost} ({reason[:200]})"
+            reason = f"{lost} ({first_line(error)})"
         said = printable(f"dct_jax: process {jax.process_index()} of {jax.process_count()}: {reason}")
         print(said, file=sys.stderr, flush=True)
         sys.stdout.flush()
@@ -72,9 +75,8 @@ def describe_lack_of_memory(error: BaseException) -> str | None:
     is_of_jax = OUT_OF_MEMORY.lower() in text and ("memory" in text or "alloc" in text)
     if not (is_of_jax or isinstance(error, MemoryError)):
         return None
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     less = "training needs less with a lower training.batch_size or a higher training.accumulate"
-    return f"out of memory ({said}): {less}, and most other commands with a lower --batch-size"
+    return f"out of memory ({first_line(error)}): {less}, and most other commands with a lower --batch-size"
 
 
 def _place(setting: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from dct_jax.codes.config import CodePriorConfig
+from dct_jax.config import LARGEST_DEPTH, LARGEST_WIDTH
 from dct_jax.dq.config import DQVAEConfig
 from dct_jax.fields import MAY_CHANGE, require
 from dct_jax.vq.config import AutoencoderRunConfig
@@ -12,10 +13,6 @@ if TYPE_CHECKING:
     from dct_jax.dq_transformer.network import DQTransformer
     from dct_jax.dq_transformer.order import Order
     from dct_jax.dq_transformer.stage import DQTransformerStage
-
-LARGEST_WIDTH = 2**14
-LARGEST_DEPTH = 2**10
-"""These bounds are far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from dct_jax.dq_transformer.network import Logits
 from dct_jax.dq_transformer.order import Sequences
+from dct_jax.nn.log_prob import log_prob
 
 
 class SymbolNats(NamedTuple):
@@ -33,6 +34,4 @@ def log_likelihood(logits: Logits, sequences: Sequences) -> SymbolNats:
 
 def _of_own(logits: jax.Array, symbols: jax.Array) -> jax.Array:
     """Returns log p of symbols, [B, L], of logits [B, L, N]; 0 where the symbol is N."""
-    number = logits.shape[-1]
-    own = jnp.take_along_axis(logits, jnp.minimum(symbols, number - 1)[..., None], axis=-1)[..., 0]
-    return jnp.where(symbols < number, own - jax.nn.logsumexp(logits, axis=-1), 0)
+    return jnp.where(symbols < logits.shape[-1], log_prob(logits, symbols), 0)

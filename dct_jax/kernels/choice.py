@@ -11,6 +11,7 @@ import jax
 
 from dct_jax.kernels.attention import register_attention
 from dct_jax.kernels.few_rows import register_few_rows
+from dct_jax.tables import first_line
 
 SWITCH = "DCT_JAX_KERNELS"
 """The environment variable that turns the kernels off with 0."""
@@ -44,8 +45,7 @@ def _register() -> bool:
         register_attention()
         register_few_rows()
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         message = "The kernels for sampling cannot be compiled, so XLA's own programs are used, which are slower: %s"
-        logging.getLogger(__name__).warning(message, reason)
+        logging.getLogger(__name__).warning(message, first_line(error))
         return False
     return True

@@ -12,7 +12,7 @@ import numpy as np
 
 from dct_jax import kernels
 from dct_jax.nn.masks import IMPOSSIBLE
-from dct_jax.nn.precision import Precision, product
+from dct_jax.nn.precision import FLOAT32, Precision, product
 from dct_jax.nn.tiled_attention import tiled_attention
 
 
@@ -31,6 +31,16 @@ class KeysValues(NamedTuple):
         """Returns a copy with the S columns of `new` in place of columns index .. index + S - 1."""
         update = jax.lax.dynamic_update_slice_in_dim
         return KeysValues(*(update(old, row.astype(old.dtype), index, axis=3) for old, row in zip(self, new)))
+
+
+Caches = tuple[KeysValues, ...]
+"""There is one KeysValues for each block."""
+
+
+def empty_caches(layers: int, batch: int, width: int, heads: int, length: int, dtype: jnp.dtype = FLOAT32) -> Caches:
+    """Makes caches of so many blocks, with room for so many tokens of each of `batch` sequences."""
+    room = jnp.zeros((batch, heads, width // heads, length), dtype)
+    return (KeysValues(room, room),) * layers
 
 
 def attend(
@@ -91,7 +101,7 @@ def attend_window(
         return outputs.astype(queries.dtype), KeysValues(keys, values)
     cache = cache.write(new, index)
     rows = index + jnp.arange(queries.shape[2])  # [S]
-    return _attend_plainly(queries, cache, jnp.arange(cache.keys.shape[3]) <= rows[:, None]), cache
+    return attend_plainly(queries, cache, jnp.arange(cache.keys.shape[3]) <= rows[:, None]), cache
 
 
 def attend_step(queries: jax.Array, memory: KeysValues, visible: jax.Array) -> jax.Array:
@@ -109,12 +119,13 @@ def attend_step(queries: jax.Array, memory: KeysValues, visible: jax.Array) -> j
     """
     if _kernels_fit(memory):
         return kernels.attend_memory(queries, memory, visible).astype(queries.dtype)
-    return _attend_plainly(queries, memory, visible[:, None, None])
+    return attend_plainly(queries, memory, visible[:, None, None])
 
 
-def _attend_plainly(queries: jax.Array, memory: KeysValues, mask: jax.Array) -> jax.Array:
-    """Attends with the weights of all heads at once. `mask`, bool, broadcastable to [B, H, S, T],
-    says which keys each query sees."""
+def attend_plainly(queries: jax.Array, memory: KeysValues, mask: jax.Array) -> jax.Array:
+    """Computes softmax(Q K^T / sqrt(K)) V, [B, H, S, K], with the weights of all heads at once, the
+    softmax in float32. `mask`, bool, broadcastable to [B, H, S, T], says which keys each query
+    sees."""
     scores = product("BHSK,BHKT->BHST", queries, memory.keys)
     scores = jnp.where(mask, scores / np.sqrt(queries.shape[-1]), IMPOSSIBLE)
     weights = jax.nn.softmax(scores).astype(queries.dtype)  # [B, H, S, T]

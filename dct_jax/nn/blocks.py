@@ -10,11 +10,8 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from dct_jax.nn.attention import Attention, KeysValues, attend, attend_step, attend_window
+from dct_jax.nn.attention import Attention, Caches, KeysValues, attend, attend_step, attend_window
 from dct_jax.nn.precision import Precision
-
-Caches = tuple[KeysValues, ...]
-"""There is one KeysValues for each block."""
 
 
 class Memory(NamedTuple):
@@ -68,7 +65,8 @@ class Branch(nn.Module):
     def add(self, x: jax.Array, f_x: jax.Array) -> jax.Array:
         """Adds f(LayerNorm(x)) to x, [B, S, D] each."""
         f_x = self.drop(f_x, deterministic=not self.has_rng("dropout"))
-        return x + self.gate.astype(self.precision.activations) * f_x
+        gated = self.gate * f_x.astype(self.precision.sums)  # so that the gate's gradient, a sum of B S D numbers, is one
+        return x + gated.astype(self.precision.activations)
 
 
 class EncoderBlock(nn.Module):

@@ -8,11 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dct_jax.nn.attention import Attention, KeysValues, attend, attend_window
+from dct_jax.nn.attention import Attention, Caches, KeysValues, attend, attend_window
 from dct_jax.nn.precision import Precision
-
-Caches = tuple[KeysValues, ...]
-"""For each block, keys and values [B, H, D / H, T]."""
 
 
 class Block(nn.Module):
@@ -84,9 +81,3 @@ class CausalStack(nn.Module):
             x = block.finish(x, heads)
             new_caches.append(cache)
         return x, tuple(new_caches)
-
-
-def empty_caches(layers: int, batch: int, width: int, heads: int, length: int) -> Caches:
-    """Makes caches with room for so many tokens of each of `batch` sequences."""
-    room = jnp.zeros((batch, heads, width // heads, length))
-    return (KeysValues(room, room),) * layers

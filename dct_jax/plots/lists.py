@@ -143,7 +143,7 @@ def _plot_blocks(figure: SubFigure, sparse: SparseDCT, image: np.ndarray) -> Non
         axis.set_yticks([])
 
 
-def _plot_traces(figure: Figure | SubFigure, sparse: SparseDCT, marks: Sequence[int]) -> None:
+def _plot_traces(figure: SubFigure, sparse: SparseDCT, marks: Sequence[int]) -> None:
     codec = sparse.codec
     vocabulary = codec.vocabulary(sparse.size)
     index = np.arange(len(sparse))
@@ -170,10 +170,3 @@ def _plot_traces(figure: Figure | SubFigure, sparse: SparseDCT, marks: Sequence[
     axes[-1].minorticks_off()
     axes[-1].set_xlabel("index in the list")
     axes[0].legend(loc="lower right", markerscale=5, ncols=3)
-
-
-def traces(sparse: SparseDCT) -> Figure:
-    """Plots channel, position and value of a list's triples by their index (the paper's traces)."""
-    figure = Figure(figsize=(10, 6), dpi=110, layout="constrained")
-    _plot_traces(figure, sparse, ())
-    return figure

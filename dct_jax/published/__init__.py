@@ -33,8 +33,11 @@ def locate(run: str | Path) -> Path:
             raise ValueError(f"{run}: there is no run here")
         return mirror.folder
     path = Path(run)
-    if (path / CHECKPOINTS).is_dir() or is_checkpoint(path) or (path.suffix == SUFFIX and path.exists()):
-        return path
+    try:
+        if (path / CHECKPOINTS).is_dir() or is_checkpoint(path) or (path.suffix == SUFFIX and path.exists()):
+            return path
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise ValueError(f"{run}: this cannot be looked at ({error.strerror})") from None
     models = published_models()
     if str(run) in models:
         _check_published(models[str(run)])

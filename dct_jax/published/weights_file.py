@@ -19,12 +19,14 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dct_jax.config import RunConfig, read_sizes
+from dct_jax.distributed.processes import NO_BACKEND
+from dct_jax.published import SUFFIX
 from dct_jax.storage.files import replacing
 from dct_jax.systems import read_config
+from dct_jax.tables import first_line
 from dct_jax.training.stage import Sizes
 
 FORMAT = "dct_jax model 1"
-SUFFIX = ".safetensors"
 Kind = Literal["float32", "bfloat16", "float16"]
 _DTYPES = ("F32", "F16", "BF16")
 _FIELDS = ("format", "config", "sizes", "classes", "fingerprint", "about")
@@ -134,12 +136,13 @@ def _name_errors(path: Path) -> Iterator[None]:
     """Turns any error into one line that names the file."""
     try:
         yield
+    except (ImportError, MemoryError):  # the file is not to blame
+        raise
     # The library has an error of its own; other JSON raises KeyError, TypeError and so on.
     except Exception as error:
-        if str(error).startswith(str(path)) or "nable to initialize backend" in str(error):
+        if str(error).startswith(str(path)) or NO_BACKEND in str(error):
             raise
-        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
-        raise ValueError(f"{path}: this is no file of weights that can be used ({reason})") from None
+        raise ValueError(f"{path}: this is no file of weights that can be used ({first_line(error, 300)})") from None
 
 
 def _header(path: Path) -> tuple[RunConfig, dict[str, str]]:

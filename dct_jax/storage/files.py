@@ -20,7 +20,10 @@ def read_limited(path: Path, largest: int = LARGEST_FILE) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(largest + 1)  # what the file system says of its size need not be so
+            known = os.fstat(file.fileno()).st_size  # to take no more memory than it needs
+            data = file.read(min(known, largest) + 1)
+            if known < len(data) <= largest:  # what the file system says of its size need not be so
+                data += file.read(largest + 1 - len(data))
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     except OSError as error:

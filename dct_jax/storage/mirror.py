@@ -19,6 +19,7 @@ from typing import Any
 from dct_jax.storage.caches import cache_folder
 from dct_jax.storage.files import replacing
 from dct_jax.storage.manifest import MANIFEST
+from dct_jax.tables import first_line
 
 log = logging.getLogger(__name__)
 
@@ -272,11 +273,10 @@ def _retry(url: str, do: Callable[[], Any]) -> Any:
             return do()
         # Each service has errors of its own.
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             if time.monotonic() + wait > end:
-                raise ValueError(f"{url} cannot be reached ({reason})") from None
+                raise ValueError(f"{url} cannot be reached ({first_line(error)})") from None
             if wait == 1.0:
-                log.warning("%s cannot be reached (%s); it is tried again for %d seconds", url, reason, PATIENCE)
+                log.warning("%s cannot be reached (%s); it is tried again for %d seconds", url, first_line(error), PATIENCE)
         time.sleep(wait)
         wait = min(2 * wait, 30.0)
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from dct_jax.codes.config import CodePriorConfig
-from dct_jax.fields import require
+from dct_jax.config import LARGEST_DEPTH, LARGEST_WIDTH
+from dct_jax.fields import MAY_CHANGE, require
 
 if TYPE_CHECKING:
     from dct_jax.sundae.network import SundaeNetwork
@@ -12,10 +13,8 @@ if TYPE_CHECKING:
 
 Dtype = Literal["float32", "bfloat16"]
 
-LARGEST_WIDTH = 2**14
-LARGEST_DEPTH = 2**10
 LARGEST_LEVELS = 10
-"""These bounds are far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
+"""This bound is far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ class SundaeModelConfig:
     after: tuple[int, ...] = (2,)
     dropout: float = 0.0
     dtype: Dtype = "float32"
-    products: Dtype = "float32"
+    products: Dtype = field(default="float32", metadata=MAY_CHANGE)
 
     def __post_init__(self) -> None:
         require(1 <= self.width <= LARGEST_WIDTH, "model.width", self.width, f"from 1 to {LARGEST_WIDTH}")

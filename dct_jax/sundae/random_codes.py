@@ -9,10 +9,7 @@ Axes: B batch, h x w cells, K codes.
 import jax
 import jax.numpy as jnp
 
-
-def fold_keys(keys: jax.Array, number: jax.Array | int) -> jax.Array:
-    """Makes new keys [B] of keys [B] and a number."""
-    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
+from dct_jax.codes.random_keys import fold_keys
 
 
 def uniform_cells(keys: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dct_jax.codes.random_keys import fold_keys
 from dct_jax.sundae.network import SundaeNetwork
 from dct_jax.sundae.policy import SundaePolicy
-from dct_jax.sundae.random_codes import fold_keys, sample_cells, uniform_cells, uniform_codes
+from dct_jax.sundae.random_codes import sample_cells, uniform_cells, uniform_codes
 
 
 class Schedule(NamedTuple):

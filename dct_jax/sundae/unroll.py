@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dct_jax.sundae.random_codes import corrupt, fold_keys, sample_cells
+from dct_jax.codes.random_keys import fold_keys
+from dct_jax.sundae.random_codes import corrupt, sample_cells
 
 LogitsOf = Callable[[Any, jax.Array, jax.Array], jax.Array]
 """Parameters, codes int32 [B, h, w] and the number of the step, int32 [] (for the masks of

@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 
 from dct_jax.config import RunConfig, read_sizes
 from dct_jax.storage.manifest import MANIFEST, find_damage, write_manifest
+from dct_jax.tables import first_line
 from dct_jax.training.stage import Sizes, TrainState
 
 log = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ class Checkpoints:
             write_manifest(folder)
         except Exception as error:  # Orbax raises many kinds
             self._remove(step)
-            raise ValueError(f"{folder}: this checkpoint cannot be written ({_reason(error)}); {self.last_good()}") from None
+            raise ValueError(f"{folder}: this checkpoint cannot be written ({first_line(error)}); {self.last_good()}") from None
         except BaseException:
             self._remove(step)
             raise
@@ -309,7 +310,9 @@ class Checkpoints:
             _check_shapes(item, handler.metadata(self.path(step) / item), like)
             return handler.restore(self.path(step) / item, args=ocp.args.StandardRestore(like))
         except Exception as error:  # Orbax raises many kinds, also plain Exception
-            raise ValueError(f"{self.path(step)}: this checkpoint does not fit its configuration ({_reason(error)})") from None
+            raise ValueError(
+                f"{self.path(step)}: this checkpoint does not fit its configuration ({first_line(error)})"
+            ) from None
 
     def _others(self, step: int) -> str:
         """What to take in place of a damaged checkpoint, in words."""
@@ -372,11 +375,6 @@ def _write_arrays(folder: Path, tree: Any) -> None:
 def _write_text(path: Path, values: Any) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(values))
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what a library says, cut off."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _check_shapes(name: str, saved: Any, like: Any) -> None:

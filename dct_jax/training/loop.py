@@ -20,6 +20,7 @@ from dct_jax.distributed.parallel import all_devices, any_process, parallel, pla
 from dct_jax.evaluation.judge import Judge
 from dct_jax.evaluation.prior import Prior
 from dct_jax.plots import image_grid
+from dct_jax.storage.mirror import CHECKPOINTS
 from dct_jax.training.checkpoints import Checkpoints
 from dct_jax.training.report import Report
 from dct_jax.training.run_folder import (
@@ -103,7 +104,7 @@ def train(
     check_installed(config.training.track)
     stage = config.build()
     data = _open_data(stage)  # before anything is written, as is the next line
-    measured = config.calibrate(data.training) if Checkpoints(folder / "checkpoints").latest() is None else None
+    measured = config.calibrate(data.training) if Checkpoints(folder / CHECKPOINTS).latest() is None else None
     lock = nullcontext() if jax.process_index() else lock_folder(folder)
     with nullcontext(signals) if signals is not None else stop_signals() as signals, lock:
         return _train(stage, folder, data, devices, on_save, latest_whole, signals, given, measured)
@@ -126,7 +127,7 @@ def _train(
     shard = Shard(jax.process_index(), jax.process_count())
     writes = shard.index == 0
     any_stopped = any_process(devices)
-    checkpoints = Checkpoints(folder / "checkpoints")
+    checkpoints = Checkpoints(folder / CHECKPOINTS)
     if latest_whole and writes:
         for path in checkpoints.set_damaged_aside():
             log.warning("a damaged checkpoint is set aside: %s", path)

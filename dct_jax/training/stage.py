@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import jax
@@ -145,8 +145,8 @@ class Stage(Protocol):
     unit: ClassVar[str]
 
     def shapes(self) -> Any:
-        """The shapes and types of the variables."""
-        return jax.eval_shape(self.init).variables
+        """The shapes and types of the variables; nobody may change the tree."""
+        return _shapes(self.config)
 
     def init(self) -> TrainState:
         """The state before the first step."""
@@ -198,6 +198,13 @@ class Stage(Protocol):
     def conclusion(self, evaluation: dict[str, float], held_out: Any) -> list[str]:
         """What a run says at its end of the best checkpoint's held-out numbers, a line each."""
         return [f"held-out pictures: {evaluation[self.best]:.4g} {words(self.best)} (the best checkpoint)"]
+
+
+@lru_cache(maxsize=16)
+def _shapes(config: RunConfig) -> Any:
+    """Finds the shapes of a stage's variables by a trace of its network. To load a small model
+    takes little more, so models of one configuration share the trace."""
+    return jax.eval_shape(config.build().init).variables
 
 
 def words(name: str) -> str:

@@ -1,1 +1,1 @@
-"""Autoencoders with a discrete bottleneck: VQ-VAE, their quantisers, and files of codes."""
+"""Autoencoders with a discrete bottleneck: VQ-VAE, VQ-GAN, and their quantisers."""

@@ -37,9 +37,8 @@ class TrainedAutoencoder(Trained):
             ValueError: if the divisor does not divide H and W, and the configuration does not pad
                 them.
         """
-        divisor, (_, height, width, _) = self.config.sizes.divisor, pictures.shape
-        if self.config.sizes.sides == "refuse" and (height % divisor or width % divisor):
-            raise ValueError(f"the pictures have {height} x {width} pixels; {divisor} must divide both sides")
+        _, height, width, _ = pictures.shape
+        self.config.check_sides(f"the pictures have {height} x {width} pixels", (height, width))
         program = partial(_to_codes, self.network, self.variables)
         return run_in_batches(program, pictures, batch_size or pictures_at_a_time(*pictures.shape[:3]))
 

@@ -1,12 +1,13 @@
 """The configurations of autoencoders' runs: what all have, and a VQ-VAE's."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from dct_jax.config import RunConfig
+from dct_jax.config import LARGEST_WIDTH, RunConfig
 from dct_jax.fields import LATER, require
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from dct_jax.vq.stage import VQVAEStage
 
 LARGEST_CODES = 2**20
-LARGEST_WIDTH = 2**14
-"""These bounds are far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
+"""This bound is far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +111,7 @@ class AutoencoderRunConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        size, divisor = self.data.image_size, self.sizes.divisor
-        if self.sizes.sides == "refuse" and (size[0] % divisor or size[1] % divisor):
-            raise ValueError(f"data.image_size is {size}; {divisor} must divide both sides, unless model.sides is pad")
+        self.check_sides(f"data.image_size is {self.data.image_size}", self.data.image_size)
         check_sees_crops(self)
         for name, only in (("accumulate", 1), ("optimizer", "adam"), ("label_dropout", 0.0)):
             value = getattr(self.training, name)
@@ -144,6 +142,12 @@ class AutoencoderRunConfig(RunConfig):
         divisor, f = self.sizes.divisor, self.sizes.downsampling
         height, width = (-(-side // divisor) * divisor // f for side in size)
         return height, width
+
+    def check_sides(self, what: str, size: Sequence[int]) -> None:
+        """Raises ValueError, which begins with `what`, if pictures of this (H, W) have no codes."""
+        divisor = self.sizes.divisor
+        if self.sizes.sides == "refuse" and any(side % divisor for side in size):
+            raise ValueError(f"{what}; {divisor} must divide both sides, unless the autoencoder's model.sides is pad")
 
     def check_codes(self, codes: np.ndarray) -> None:
         """Raises ValueError if codes from outside, int [N, h, w], are none of this model."""

@@ -14,8 +14,8 @@ from dct_jax import plots
 from dct_jax.evaluation.crops import count_whole, gather
 from dct_jax.evaluation.distances import Moments, frechet_distance
 from dct_jax.evaluation.features import FeatureNetwork, feature_network
-from dct_jax.evaluation.features.lpips_package import FILES
-from dct_jax.evaluation.lpips import SMALLEST, Lpips, has_lpips, load_lpips
+from dct_jax.evaluation.features.lpips_package import FILES, has_lpips
+from dct_jax.evaluation.lpips import SMALLEST, Lpips, load_lpips
 from dct_jax.evaluation.reference import statistics
 from dct_jax.evaluation.sample_metrics import KEEP
 from dct_jax.tables import align, say_pictures

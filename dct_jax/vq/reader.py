@@ -36,7 +36,3 @@ class PixelReader:
     def label(self, seen: np.ndarray) -> int:
         """0: autoencoders have no classes."""
         return 0
-
-    def example(self) -> np.ndarray:
-        """A batch of one."""
-        return np.zeros((1, *self.config.data.image_size, 3), np.uint8)

@@ -60,6 +60,10 @@ class AutoencoderStage(Stage):
         numbers = measure(held_out, copies, codes, self.config.quantizer.num_codes)
         return numbers | self.describe_codes(codes) | self.compare(held_out, copies)
 
+    def loss_of_codes(self, quantized: Quantized) -> jax.Array:
+        """Returns the loss of the table and the vectors, float32 []."""
+        return quantized.codebook_loss + self.config.quantizer.commitment * quantized.commitment_loss
+
     def describe_codes(self, codes: np.ndarray) -> dict[str, float]:
         """Returns further numbers about the codes of crops, int [N, h, w], by name."""
         return {}
@@ -108,8 +112,7 @@ class VQVAEStage(AutoencoderStage):
             found = self.network.apply({"params": params, **rest}, pixels)
             reconstruction, vectors, quantized = cast(tuple[jax.Array, jax.Array, Quantized], found)
             error = jnp.square(reconstruction - pixels).mean()
-            total = error + quantized.codebook_loss + config.commitment * quantized.commitment_loss
-            return total, (error, quantized, vectors)
+            return error + self.loss_of_codes(quantized), (error, quantized, vectors)
 
         (_, (error, quantized, vectors)), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
         gradient = jax.lax.pmean(gradient, DATA_AXIS)

@@ -16,9 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dct_jax.nn.attention import KeysValues
-from dct_jax.nn.masks import IMPOSSIBLE
-from dct_jax.nn.precision import product
+from dct_jax.nn.attention import KeysValues, attend_plainly
 from dct_jax.window.neighbours import is_seen, seen_tokens
 
 TILE = (4, 9)
@@ -82,7 +80,7 @@ def attend_masked(queries: jax.Array, memory: KeysValues, grid: tuple[int, int],
     Returns:
         [B, H, T, K].
     """
-    return _attend(queries, memory, jnp.asarray(seen_tokens(grid, window)))
+    return attend_plainly(queries, memory, jnp.asarray(seen_tokens(grid, window)))
 
 
 def attend_gathered(queries: jax.Array, memory: KeysValues, grid: tuple[int, int], window: int) -> jax.Array:
@@ -198,7 +196,7 @@ def _attend_tile(tiling: _Tiling, number: jax.Array, tile: _Tile) -> jax.Array:
         )
     )  # [B, H, K, A]
     row, *_, column = _corner(tiling, number)
-    return _attend(tile.queries, keys, seen_around(tiling.tile, (row, column), tiling.length, tiling.window))
+    return attend_plainly(tile.queries, keys, seen_around(tiling.tile, (row, column), tiling.length, tiling.window))
 
 
 def seen_around(tile: tuple[int, int], corner: tuple[Any, Any], length: int, window: int) -> jax.Array:
@@ -220,11 +218,3 @@ def seen_around(tile: tuple[int, int], corner: tuple[Any, Any], length: int, win
     is_there = (corner[0] + key_row >= 0) & (code < length)
     seen = is_seen(row - key_row, column - key_column, code, w) & is_there
     return jnp.pad(seen.reshape(r * s, -1), ((0, 0), (1, 0)), constant_values=True)
-
-
-def _attend(queries: jax.Array, memory: KeysValues, seen: jax.Array) -> jax.Array:
-    """Computes softmax(Q K^T / sqrt(K)) V, the softmax in float32; `seen`, bool [Q, A], says which
-    keys each query sees."""
-    scores = product("BHQK,BHKA->BHQA", queries, memory.keys) / np.sqrt(queries.shape[-1])
-    weights = jax.nn.softmax(jnp.where(seen, scores, IMPOSSIBLE)).astype(queries.dtype)
-    return product("BHQA,BHKA->BHQK", weights, memory.values).astype(queries.dtype)

@@ -4,16 +4,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from dct_jax.codes.config import CodePriorConfig
+from dct_jax.config import LARGEST_DEPTH, LARGEST_WIDTH
 from dct_jax.fields import MAY_CHANGE, require
 
 if TYPE_CHECKING:
     from dct_jax.window.network import WindowTransformer
     from dct_jax.window.stage import WindowStage
 
-LARGEST_WIDTH = 2**14
-LARGEST_DEPTH = 2**10
 LARGEST_WINDOW = 2**10
-"""These bounds are far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
+"""This bound is far above what anybody trains; see `dct_jax.config.LARGEST_IMAGE`."""
 
 HEAD_UNIT = 8
 """Half of a head turns with the place: cosine and sine of one angle or more for row and column."""

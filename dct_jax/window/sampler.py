@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dct_jax.codes.random_keys import choose
 from dct_jax.nn.attention import KeysValues
 from dct_jax.nn.few_rows import apply_to_few_rows
 from dct_jax.nn.temperature import SymbolPolicy
@@ -82,8 +83,7 @@ def sample_codes(
         at = token.row, token.column
         logits, caches = apply(code, token.place, token.turns, at, start, caches, method="step")
         number = token.row * cells + token.column
-        cell_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-        sampled = jax.vmap(jax.random.categorical)(cell_keys, policy(logits)).astype(jnp.int32)
+        sampled = choose(policy(logits), keys, number)
         code = jnp.where(token.known.mask, token.known.codes, sampled)
         return (caches, code), code
 

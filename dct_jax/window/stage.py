@@ -11,10 +11,10 @@ import numpy as np
 from dct_jax.codes.prior import Sampled, TrainedCodePrior
 from dct_jax.codes.random_keys import sample_keys
 from dct_jax.codes.stage import CodePriorStage
+from dct_jax.nn.log_prob import log_prob
 from dct_jax.nn.temperature import SymbolPolicy
 from dct_jax.training.stage import Sizes
 from dct_jax.window.config import WindowConfig
-from dct_jax.window.likelihood import log_likelihood
 from dct_jax.window.sampler import Known, sample_codes
 
 
@@ -30,7 +30,7 @@ class WindowStage(CodePriorStage):
         """The nats of a code; see `CodePriorStage.losses`."""
         rngs = None if dropout is None else {"dropout": dropout}
         logits = cast(jax.Array, self.network.apply({"params": params}, codes, labels, rngs=rngs))
-        nats = -log_likelihood(logits, codes).mean(axis=(1, 2))  # [b]
+        nats = -log_prob(logits, codes).mean(axis=(1, 2))  # [b]
         return nats.mean(), {"nats": nats}
 
     def evaluate(self, variables: Any, held_out: Any, devices: Sequence[jax.Device]) -> dict[str, float]:

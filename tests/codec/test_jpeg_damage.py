@@ -112,9 +112,10 @@ def mutations(count: int, seed: int):
         yield bytes(data)
 
 
-def test_damaged_files_give_a_list_or_an_error_and_nothing_else() -> None:
+@pytest.mark.parametrize("count", [5_000, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_damaged_files_give_a_list_or_an_error_and_nothing_else(count: int) -> None:
     read = 0
-    for data in mutations(20_000, seed=0):
+    for data in mutations(count, seed=0):
         began = time.process_time()
         try:
             sparse = SparseDCT.from_jpeg(data)
@@ -124,7 +125,7 @@ def test_damaged_files_give_a_list_or_an_error_and_nothing_else() -> None:
             read += 1
             sparse.codec.check(sparse)
         assert time.process_time() - began < 5, "a small file must not take long"  # a hang, not a benchmark
-    assert 1_000 < read < 15_000
+    assert 0.05 < read / count < 0.75
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_what_may_not_change_when_a_run_goes_on() -> None:
     [
         ("data", "fit", "whole", "data.fit is whole; a .* is trained on crops of one size: crop"),
         ("data", "own_coefficients", True, "data.own_coefficients is on; a .* sees pixels: turn it off"),
-        ("data", "image_size", (8, 7), r"data.image_size is \(8, 7\); 2 must divide both sides, unless the autoencoder pads"),
+        ("data", "image_size", (8, 7), r"data.image_size is \(8, 7\); 2 must divide both sides, unless the autoencoder's"),
         ("training", "label_dropout", 0.1, "training.label_dropout is 0.1; it must be 0 for a"),
         ("codes", "num_classes", -1, "codes.num_classes is -1; it must be from 0 to 2"),
     ],

@@ -1,6 +1,7 @@
 """Autoencoders with random weights, their runs, priors over their codes, and small pictures."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +43,18 @@ def vqgan_config() -> VQGANConfig:
     )
 
 
+@cache
 def random_autoencoder(config: AutoencoderRunConfig, seed: int = 1) -> TrainedAutoencoder:
-    """Its table has vectors that its encoder makes of random pictures, so all codes are used."""
+    """Its table has vectors that its encoder makes of random pictures, so all codes are used. Many
+    tests share it; nobody may change it."""
     network, rng = config.network(), np.random.default_rng(seed)
     pixels = jnp.asarray(rng.uniform(-1, 1, (16, *config.data.image_size, 3)), jnp.float32)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), pixels)
 
     def one(path: Any, leaf: Any) -> np.ndarray:
         spread = 2 / np.sqrt(np.prod(leaf.shape[:-1])) if leaf.ndim > 1 else 0.1
         return ((path[-1].key == "scale") + spread * rng.normal(size=leaf.shape)).astype(np.float32)
 
-    variables = jax.tree_util.tree_map_with_path(one, dict(shapes))
+    variables = jax.tree_util.tree_map_with_path(one, config.build().shapes())
     vectors = np.asarray(jax.jit(lambda x, y: network.apply(x, y, method="encode"))(variables, pixels))
     table = rng.permutation(vectors.reshape(-1, vectors.shape[-1]))[: config.quantizer.num_codes]
     variables["params" if config.quantizer.kind == "gradient" else "codebook"]["quantizer"]["table"] = table
@@ -100,8 +102,10 @@ def with_autoencoder(config: CodePriorConfig, autoencoder: AutoencoderRunConfig)
     return replace(config, autoencoder=autoencoder, codes=replace(config.codes, run="gone"))
 
 
+@cache
 def random_prior(config: CodePriorConfig, autoencoder: TrainedAutoencoder | None = None, seed: int = 2) -> TrainedCodePrior:
-    """With large random parameters, so that samples depend on all that they can."""
+    """With large random parameters, so that samples depend on all that they can. Many tests share
+    it; nobody may change it."""
     if autoencoder:
         config = with_autoencoder(config, autoencoder.config)
     stage, rng = config.build(), np.random.default_rng(seed)

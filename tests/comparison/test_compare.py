@@ -355,6 +355,7 @@ def test_a_run_that_fails_leaves_the_others(
     assert [row["run"] for row in rows_of(tmp_path / "out")] == ["grey"]
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_bad_input(runs: Runs, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pictures(tmp_path / "pictures", 2)
     line = refused("compare", tmp_path / "pictures", tmp_path / "pictures")

@@ -41,6 +41,7 @@ BAD_SETTINGS = (
 )
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_bad_settings_are_told_in_a_line(
     debug_run: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:

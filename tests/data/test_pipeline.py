@@ -71,23 +71,16 @@ def with_classes(config: DCTConfig, classes: int) -> DCTConfig:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=classes))
 
 
-def test_classes_are_hidden_as_often_as_asked_for_and_nothing_else_changes(tmp_path: Path) -> None:
+def test_classes_are_hidden_and_nothing_else_changes(tmp_path: Path) -> None:
+    """How many are is in test_randomness.py."""
     pictures, config = folder_of(tmp_path, 4), with_classes(tiny_config(), 4)
     hiding = dataclasses.replace(config, training=dataclasses.replace(config.training, label_dropout=0.3))
-    plain, hidden = (take(batches_of(pictures, one), 40) for one in (config, hiding))
-    labels, seen = (np.concatenate([batch.label for batch in batches]) for batches in (plain, hidden))  # [160] each
+    plain, hidden = (take(batches_of(pictures, one), 12) for one in (config, hiding))
+    labels, seen = (np.concatenate([batch.label for batch in batches]) for batches in (plain, hidden))  # [48] each
     assert set(seen) == {0, 1, 2, 3, 4}
-    assert abs((seen == 4).mean() - 0.3) < 0.15  # four standard deviations
     np.testing.assert_array_equal(seen[seen < 4], labels[seen < 4])
     assert_same([batch._replace(label=0) for batch in hidden], [batch._replace(label=0) for batch in plain])
     assert_same(take(batches_of(pictures, hiding, first=3), 2), hidden[3:5])
-
-
-def test_every_picture_comes_once_an_epoch_in_a_new_order(tmp_path: Path) -> None:
-    config = with_classes(tiny_config(), 4)
-    epochs = [b.label.tolist() for b in take(batches_of(folder_of(tmp_path, 4), config), 8)]
-    assert all(sorted(labels) == [0, 1, 2, 3] for labels in epochs)
-    assert len(set(map(tuple, epochs))) > 1
 
 
 def test_half_of_the_pictures_are_mirrored(tmp_path: Path) -> None:
@@ -148,10 +141,11 @@ def test_a_run_that_goes_on_gets_exactly_the_next_batches(workers: int, broken: 
 
 
 def test_the_parts_of_several_processes_are_the_batch_of_one(tmp_path: Path) -> None:
+    """Also when they go on."""
     pictures, config = folder_of(tmp_path, 5), tiny_config(batch_size=6)
     (tmp_path / "class1" / "picture.png").write_bytes(b"garbage")
-    whole = take(batches_of(pictures, config), 4)
-    parts = [take(batches_of(pictures, config, shard=Shard(i, 3)), 4) for i in range(3)]
+    whole = take(batches_of(pictures, config), 4)[1:]
+    parts = [take(batches_of(pictures, config, first=1, shard=Shard(i, 3)), 3) for i in range(3)]
     for batch, *shares in zip(whole, *parts):
         assert_same([Chunk(*(field[i::3] for field in batch)) for i in range(3)], shares)
 
@@ -337,12 +331,6 @@ def test_own_coefficients_need_jpeg_files_of_the_codecs_subsampling(tmp_path: Pa
         dataclasses.replace(own_config(), codec=DCTCodec(4))
     with pytest.raises(ValueError, match=r"multiple of 16 pixels: turn it off with --data.no-flip"):
         own_config(flip=True, image_size=(16, 24))
-
-
-def test_the_input_needs_no_jax() -> None:
-    """Apart from Grain, which imports JAX if it is there, and lets it sleep."""
-    code = "import sys, dct_jax.dct.reader, dct_jax.dct.chunks; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_read_held_out_are_the_same_every_time_and_take_the_pictures_by_turns(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from dct_jax.data.formats import FORMATS
 from dct_jax.data.pixels import decode_image, image_size, read_image
 from dct_jax.data.sources import LANDSCAPES
+from dct_jax.storage.files import read_limited
 
 WHITE = [255, 255, 255]
 
@@ -176,10 +178,11 @@ def test_files_that_pillow_misreads_are_refused(tmp_path: Path) -> None:
     assert pixels(tiff(tmp_path / "white.tif", 2, 8, 0, bytes([0, 55]))) == [WHITE, [200, 200, 200]]
 
 
-@pytest.mark.parametrize("mode", ["L", "I;16", "LA", "RGBA"])
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "LA", "RGBA"])
 def test_every_kind_is_turned_as_its_exif_orientation_says(tmp_path: Path, mode: str) -> None:
     image = Image.new(mode, (3, 2))
-    image.putpixel((0, 0), {"L": 255, "I;16": 0xFF00, "LA": (9, 255), "RGBA": (9, 9, 9, 255)}[mode])
+    levels = {"L": 255, "I;16": 0xFF00, "RGB": (0, 255, 0), "LA": (9, 255), "RGBA": (9, 9, 9, 255)}
+    image.putpixel((0, 0), levels[mode])
     exif = Image.Exif()
     exif[274] = 6  # to be shown turned clockwise by a quarter
     image.save(tmp_path / "turned.png", exif=exif)
@@ -204,16 +207,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             read_image(path)
 
 
-def test_a_picture_is_turned_as_its_exif_orientation_says(tmp_path: Path) -> None:
-    image = Image.new("RGB", (3, 2))
-    image.putpixel((0, 0), (255, 0, 0))
-    exif = Image.Exif()
-    exif[274] = 6  # to be shown turned clockwise by a quarter
-    image.save(tmp_path / "turned.png", exif=exif)
-    turned = read_image(tmp_path / "turned.png")
-    assert image_size((tmp_path / "turned.png").read_bytes()) == (3, 2)
-    assert turned.shape == (3, 2, 3)
-    assert turned[0, 1].tolist() == [255, 0, 0]
+def test_a_file_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was once read whole, however large it was."""
+    monkeypatch.setattr("dct_jax.data.pixels.read_limited", partial(read_limited, largest=2**10))
+    with pytest.raises(ValueError, match=r"beach0\.jpg: this file has more than 1 KiB, which is too much"):
+        read_image(LANDSCAPES / "beach0.jpg")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])

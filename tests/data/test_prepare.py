@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import shlex
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -228,15 +227,3 @@ def test_what_is_prepared_is_not_prepared_again(tmp_path: Path) -> None:
     (folder / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
     with pytest.raises(ValueError, match=f"^tfds:pets: it is prepared as tfrecord, .* --dataset_version_dir={folder} "):
         prepare.prepare_tfds("pets", tmp_path)
-
-
-def test_pictures_need_neither_tensorflow_nor_jax(tmp_path: Path) -> None:
-    program = """
-import sys
-from pathlib import Path
-from dct_jax.data.prepare import prepare_source
-prepare_source(sys.argv[1], Path(sys.argv[2]))
-print(sorted({"jax", "tensorflow"} & set(sys.modules)))
-"""
-    run = [sys.executable, "-c", program, f"folder:{write(tmp_path / 'pets', CLASSES)}", str(tmp_path)]
-    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "[]\n"

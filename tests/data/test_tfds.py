@@ -3,17 +3,14 @@ cannot be read."""
 
 import io
 import json
-import os
 import pickle
 import re
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -99,49 +96,6 @@ def test_threads_read_one_source_at_once(folder: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(lambda i: source[i].image, list(range(90)) * 8))
     assert read == [jpeg(i) for i in range(90)] * 8
-
-
-def test_another_process_reads_a_pickled_source_without_tensorflow(folder: Path, tmp_path: Path) -> None:
-    source = open_source(f"tfds:{folder}", "train[5:]")
-    assert source[0].image == jpeg(5)  # its files are open now
-    for module in (pickle, cloudpickle):
-        data = module.dumps(source)
-        assert len(data) < 10_000
-        (tmp_path / "source").write_bytes(data)
-        program = """
-import pickle, sys
-source = pickle.load(open(sys.argv[1], "rb"))
-print(len(source), source.classes, source[0].label, hash(source[0].image) == hash(eval(sys.argv[2])))
-print(sorted({"jax", "tensorflow"} & set(sys.modules)))
-"""
-        run = [sys.executable, "-c", program, str(tmp_path / "source"), repr(jpeg(5))]
-        printed = subprocess.run(run, capture_output=True, text=True, check=True).stdout
-        assert printed == "85 ('cat', 'owl', 'yak') 2 True\n[]\n"
-
-
-def test_data_sets_are_found_by_name(folder: Path) -> None:
-    """In a process of its own, as TFDS reads TFDS_DATA_DIR when it is imported."""
-    program = """
-import sys
-from dct_jax.data.sources import open_source
-assert not {"jax", "tensorflow", "tensorflow_datasets"} & set(sys.modules)
-print(len(open_source("tfds:pets", "test")), len(open_source("tfds:pets:1.0.0")))
-for name in ("cifar10", "downsampled_imagenet/64x64", "pets:2.0.0"):
-    try:
-        open_source(f"tfds:{name}")
-    except ValueError as error:
-        print(error)
-print(sorted({"jax", "tensorflow"} & set(sys.modules)))
-"""
-    environment = os.environ | {"TFDS_DATA_DIR": str(folder.parent.parent)}
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
-    lines = run.stdout.splitlines()
-    assert lines[0] == "10 90"
-    unprepared = "is not prepared in {}; prepare it with `python -m dct_jax prepare {}`"
-    assert re.search(unprepared.format(f"{folder.parent.parent}/cifar10/[0-9.]+", "cifar10"), lines[1])
-    assert re.search(unprepared.format(".*", "downsampled_imagenet/64x64"), lines[2])
-    assert lines[3].startswith("tfds:pets:2.0.0: TFDS knows no such data set, and none of that name is prepared; ")
-    assert lines[4:] == ["[]"]
 
 
 def test_labels_without_names_are_passed_on_and_others_are_none(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dct_jax.dct.breakdown import break_down
 from dct_jax.dct.likelihood import element_log_prob, list_log_prob
 from dct_jax.dct.network import SymbolNats
 from dct_jax.evaluation.estimate import ratio
-from tests.toys import TINY_CODEC, batch_of, random_image, random_params, tiny_model
+from tests.toys import SMALLEST, TINY_CODEC, batch_of, random_image, random_params, tiny_model
 
 
 def triples(*rows: tuple[int, int, int], codec: DCTCodec = TINY_CODEC, size: tuple[int, int] = (16, 16)) -> SparseDCT:
@@ -50,7 +50,7 @@ def test_pictures_without_chroma_have_one_component() -> None:
 
 
 def test_the_parts_of_real_lists_add_up_to_their_likelihood() -> None:
-    model, rng = tiny_model(), np.random.default_rng(0)
+    model, rng = tiny_model(SMALLEST), np.random.default_rng(0)
     lists = [TINY_CODEC.encode(random_image(rng)) for _ in range(4)]
     params = random_params(model, batch_of(model, lists))
     nats = element_log_prob(model, params, lists, batch_size=4)

@@ -9,9 +9,9 @@ import pytest
 from dct_jax.codec import SparseDCT
 from dct_jax.dct.likelihood import element_log_prob
 from dct_jax.dct.network import SymbolNats, log_likelihood
-from tests.toys import BLANK, TINY_CODEC, apply, batch_of, random_image, random_params, tiny_model
+from tests.toys import BLANK, SMALLEST, TINY_CODEC, apply, batch_of, random_image, random_params, tiny_model
 
-MODEL = tiny_model()
+MODEL = tiny_model(SMALLEST)
 
 
 @pytest.fixture(scope="module")

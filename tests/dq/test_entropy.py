@@ -1,11 +1,11 @@
 """The entropy of patches, against its formula in float64."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dct_jax.dq.entropy import BINS, RANGE, SIGMA, STEP, patch_entropy
+from tests.dq.toys import entropies_of
 
 
 def formula(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -38,12 +38,12 @@ def test_it_is_the_formula(compile_: bool) -> None:
     rng = np.random.default_rng(0)
     tiles = varied_noise(rng, 24, 8).reshape(2, 3, 4, 8, 8, 3)
     pixels = tiles.transpose(0, 1, 3, 2, 4, 5).reshape(2, 24, 32, 3)  # [B, H, W, 3]
-    entropy = jax.jit(patch_entropy, static_argnums=1) if compile_ else patch_entropy
+    entropy = entropies_of if compile_ else patch_entropy
     found, expected = np.asarray(entropy(jnp.asarray(pixels), 8)), formula(pixels, 8)
     assert found.dtype == np.float32 and found.shape == (2, 3, 4)
     assert np.ptp(expected) > 2  # the patches differ
     np.testing.assert_allclose(found, expected, atol=STEP)
-    np.testing.assert_allclose(np.asarray(entropy(jnp.asarray(pixels), 4)), formula(pixels, 4), atol=STEP)
+    np.testing.assert_allclose(entropies_of(pixels, 4), formula(pixels, 4), atol=STEP)
 
 
 def test_patches_of_one_level_are_finite() -> None:
@@ -51,7 +51,7 @@ def test_patches_of_one_level_are_finite() -> None:
     middles = -1 + (2 * np.arange(31) + 1) / 31
     levels = np.concatenate([np.linspace(-1, 1, 100), [-1, 0, 1], middles, [-3, 3]]).astype(np.float32)
     pixels = np.broadcast_to(levels[:, None, None, None], (len(levels), 4, 4, 3))
-    found = np.asarray(patch_entropy(jnp.asarray(pixels), 4))[:, 0, 0]
+    found = entropies_of(pixels, 4)[:, 0, 0]
     assert np.isfinite(found).all() and (found >= 0).all() and (found <= np.log(2) + 1e-3).all()
     assert found[100] == found[102] == found[-1] == found[-2] == 0  # black, white, and levels far from every bin
     inside = np.abs(levels) <= 1
@@ -61,13 +61,13 @@ def test_patches_of_one_level_are_finite() -> None:
 def test_pixels_of_two_far_levels_have_ln_2() -> None:
     pixels = np.where(np.indices((8, 8)).sum(0) % 2 == 0, -1.0, 1.0).astype(np.float32)[None, :, :, None].repeat(3, -1)
     # White is 0.9999 of three channels, so the level is in the last bin.
-    np.testing.assert_allclose(np.asarray(patch_entropy(jnp.asarray(pixels), 8)), [[[np.log(2)]]], atol=STEP)
+    np.testing.assert_allclose(entropies_of(pixels, 8), [[[np.log(2)]]], atol=STEP)
 
 
 def test_uniform_noise_has_nearly_the_most() -> None:
     """About 3.35 nats of ln 32 = 3.466, as 256 levels fill bins unevenly."""
     noise = np.random.default_rng(1).uniform(-1, 1, (4, 64, 64, 1)).astype(np.float32).repeat(3, -1)
-    found = np.asarray(patch_entropy(jnp.asarray(noise), 16))
+    found = entropies_of(noise, 16)
     assert found.shape == (4, 4, 4) and abs(found.mean() - 3.35) < 0.02 and found.max() < np.log(32)
 
 

@@ -16,7 +16,7 @@ import pytest
 import dct_jax
 from dct_jax.distributed.parallel import DATA_AXIS, parallel, place, replicate
 from dct_jax.dq.config import DQVAEConfig
-from dct_jax.dq.grains import has_code, map_of
+from dct_jax.dq.grains import has_code
 from dct_jax.dq.network import Routed
 from dct_jax.dq.router import choose_grains
 from dct_jax.dq.stage import DQVAEStage
@@ -27,7 +27,7 @@ from dct_jax.vq.codebook import follow_vectors
 from dct_jax.vq.config import QuantizerConfig
 from dct_jax.vq.network import to_float
 from dct_jax.vq.quantizers import Quantized, Quantizer, kmeans
-from tests.dq.toys import CODES, dqvae_config, random_dqvae, smooth_and_rough_pictures, with_ratio
+from tests.dq.toys import CODES, dqvae_config, maps_of, random_dqvae, smooth_and_rough_pictures, with_ratio
 from tests.toys import stop_while_placing
 
 ONE = jax.local_devices()[:1]
@@ -90,7 +90,7 @@ def test_the_budget_of_two_devices_is_that_of_the_whole_batch(grains: int) -> No
         shares = found[1].gates.mean(axis=(0, 1, 2))
         return 20 * sum((shares[i + 1] - ratio) ** 2 for i, ratio in enumerate(config.router.ratios)), shares
 
-    (budget, shares), gradient = jax.value_and_grad(expected, has_aux=True)(params)
+    (budget, shares), gradient = jax.jit(jax.value_and_grad(expected, has_aux=True))(params)
     assert np.abs(gradient["dense"]["kernel"]).max() > 0.01
     for devices in (1, 2):
         where = jax.local_devices()[:devices]
@@ -130,6 +130,11 @@ def coarse_and_fine(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return grain_map, np.where(is_fine, fine, coarse).astype(np.float32)
 
 
+def weights_of(grain_map: np.ndarray) -> np.ndarray:
+    """How often each cell counts, float32 [2, 4, 6]."""
+    return np.asarray(jax.jit(has_code, static_argnums=1)(grain_map, 2), np.float32)
+
+
 @pytest.mark.parametrize("kind", ["gradient", "ema"])
 def test_each_code_counts_once_in_losses_and_statistics(kind: Any) -> None:
     """A coarse cell counts a quarter in the published mask, and a fine one whole. The statistics of
@@ -139,9 +144,9 @@ def test_each_code_counts_once_in_losses_and_statistics(kind: Any) -> None:
     table = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
     inner = {"table": table} if kind == "gradient" else {"table": table, "counts": np.zeros(5), "sums": np.zeros((5, 3))}
     variables = {"params" if kind == "gradient" else "codebook": {"quantizer": inner}}
-    of_quantizer = jax.tree.map(jnp.asarray, {name: tree["quantizer"] for name, tree in variables.items()})
-    weights = jnp.asarray(has_code(grain_map, 2), jnp.float32)
-    quantized = Quantizer(config).apply(of_quantizer, vectors, weights)
+    of_quantizer = {name: tree["quantizer"] for name, tree in variables.items()}
+    weights = weights_of(grain_map)
+    quantized = jax.jit(Quantizer(config).apply)(of_quantizer, vectors, weights)
     codes = np.square(vectors[..., None, :] - table).sum(axis=-1).argmin(axis=-1)
     mask = np.where(grain_map == 1, 1, 0.25).repeat(2, axis=1).repeat(2, axis=2)[..., None]
     loss = np.mean(mask * np.square(vectors - table[codes]))
@@ -153,7 +158,7 @@ def test_each_code_counts_once_in_losses_and_statistics(kind: Any) -> None:
         return follow_vectors(config, variables, part[0], found, jax.random.key(0))
 
     two = jax.local_devices()[:2]
-    part = (vectors, np.asarray(quantized.codes), np.asarray(weights))
+    part = (vectors, np.asarray(quantized.codes), weights)
     after, counts = parallel(follow, two)(replicate(variables, two), place(part, two))
     expected, sums = np.zeros(5), np.zeros((5, 3))
     for (i, y, x), grain in np.ndenumerate(grain_map):
@@ -191,19 +196,20 @@ def test_a_dead_code_becomes_a_vector_that_counts() -> None:
 def test_the_first_table_has_each_code_once() -> None:
     """As many means as codes are these codes, whose cells would otherwise be chosen again."""
     grain_map, vectors = coarse_and_fine()
-    weights = has_code(grain_map, 2).reshape(-1).astype(jnp.float32)
+    weights = weights_of(grain_map).reshape(-1)
     number = int(weights.sum())
     assert number < weights.size
-    table = kmeans(vectors.reshape(-1, 3), number, jax.random.key(1), weights)
+    find_means = jax.jit(kmeans, static_argnums=1)
+    table = np.asarray(find_means(vectors.reshape(-1, 3), number, jax.random.key(1), weights))
     expected = np.unique(vectors.reshape(-1, 3), axis=0)
-    np.testing.assert_allclose(table[np.lexsort(np.asarray(table).T[::-1])], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(table[np.lexsort(table.T[::-1])], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_numbers_of_codes_are_those_of_loops() -> None:
     """(26, 19, 19) regions of the three grains; and a network's codes have no hole among them."""
     stage = dqvae_config(3, image_size=(32, 32)).build()
     maps = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [26, 19, 19])).reshape(1, 8, 8)
-    codes = np.where(has_code(jnp.asarray(maps), 3), 1, CODES)
+    codes = np.where(jax.jit(has_code, static_argnums=1)(maps, 3), 1, CODES)
     numbers = stage.describe_codes(codes)
     assert numbers == {
         "median_share": 19 / 64,
@@ -224,7 +230,7 @@ def test_an_evaluation_counts_codes_and_not_holes() -> None:
     assert numbers["perplexity"] == pytest.approx(2**entropy)
     assert numbers["bits_per_pixel"] == pytest.approx(len(kept) / (6 * 256) * np.log2(CODES))
     assert numbers["codes_per_picture"] == len(kept) / 6
-    assert numbers["fine_share"] == np.mean(np.asarray(map_of(jnp.asarray(codes), 2, CODES)) == 1)
+    assert numbers["fine_share"] == np.mean(maps_of(codes, 2) == 1)
     assert 0 < numbers["fine_share"] < 1 and numbers["codes_used"] <= 1
     assert numbers["reconstruction_loss"] == numbers["absolute_error"]
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,7 +14,6 @@ from dct_jax.data.crops import held_out_pictures, random_crop
 from dct_jax.data.pixels import pixels
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import open_source
-from dct_jax.dq.entropy import patch_entropy
 from dct_jax.dq.thresholds import (
     Percentiles,
     measure_percentiles,
@@ -25,6 +23,7 @@ from dct_jax.dq.thresholds import (
     thresholds_of,
 )
 from tests.dq.test_entropy import formula, varied_noise
+from tests.dq.toys import entropies_of
 
 NUMBER = 20
 PICTURES = 10_000
@@ -35,7 +34,7 @@ PICTURES = 10_000
 def values() -> np.ndarray:
     """Entropies of 5,000 patches of noise of varied contrast; few are equal."""
     patches = varied_noise(np.random.default_rng(0), 5_000, 8)
-    return np.asarray(patch_entropy(jnp.asarray(patches), 8)).reshape(-1)
+    return entropies_of(patches, 8).reshape(-1)
 
 
 def grains_of(entropies: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

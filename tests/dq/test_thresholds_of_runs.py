@@ -125,7 +125,7 @@ def test_a_feature_router_has_no_thresholds() -> None:
 
 def test_the_perceptual_loss_is_still_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its weights are not installed, as of a VQ-GAN."""
-    monkeypatch.setattr("dct_jax.evaluation.features.lpips_package.has_package", lambda: False)
+    monkeypatch.setattr("dct_jax.evaluation.features.lpips_package.has_lpips", lambda: False)
     config = replace(entropy_config(), loss=LossConfig(perceptual="vgg16", discriminator_layers=1))
     completed, given = config.complete(load)
     assert completed.loss.perceptual == "none" and given == {}

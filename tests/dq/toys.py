@@ -1,6 +1,7 @@
 """Small DQ-VAEs: dual and triple, of both routers."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,6 +10,8 @@ import numpy as np
 
 from dct_jax.config import DataConfig, TrainingConfig
 from dct_jax.dq.config import DQVAEConfig, GrainsConfig, RouterConfig
+from dct_jax.dq.entropy import patch_entropy
+from dct_jax.dq.grains import map_of
 from dct_jax.vq.autoencoder import TrainedAutoencoder
 from dct_jax.vq.config import QuantizerConfig
 from dct_jax.vq.gan.config import LossConfig
@@ -68,9 +71,7 @@ def random_dqvae(config: DQVAEConfig, seed: int = 1) -> TrainedAutoencoder:
     variables = jax.tree_util.tree_map_with_path(one, dict(shapes))
     grains = config.model.grains
     if config.router.kind == "entropy":
-        from dct_jax.dq.entropy import patch_entropy
-
-        entropies = np.asarray(patch_entropy(pixels, config.model.divisor))
+        entropies = entropies_of(pixels, config.model.divisor)
         variables["router"]["thresholds"] = np.quantile(entropies, np.arange(1, grains) / grains).astype(np.float32)
     else:
         last = variables["params"]["router"]["logits"]
@@ -80,6 +81,19 @@ def random_dqvae(config: DQVAEConfig, seed: int = 1) -> TrainedAutoencoder:
     table = rng.permutation(np.unique(vectors.reshape(-1, vectors.shape[-1]), axis=0))[: config.quantizer.num_codes]
     variables["params" if config.quantizer.kind == "gradient" else "codebook"]["quantizer"]["table"] = table
     return TrainedAutoencoder(config, variables, ((*config.data.image_size, 1),))
+
+
+def entropies_of(pixels: Any, side: int) -> np.ndarray:
+    return np.asarray(_entropies(pixels, side))
+
+
+def maps_of(codes: Any, grains: int) -> np.ndarray:
+    """The grain maps of grids with holes."""
+    return np.asarray(_maps(codes, grains))
+
+
+_entropies = jax.jit(patch_entropy, static_argnums=1)
+_maps = jax.jit(partial(map_of, num_codes=CODES), static_argnums=1)
 
 
 def with_ratio(config: DQVAEConfig, *ratios: float, budget: float = 20.0) -> DQVAEConfig:

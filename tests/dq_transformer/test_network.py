@@ -8,9 +8,20 @@ import numpy as np
 import pytest
 
 from dct_jax.dq_transformer.config import StackConfig
-from dct_jax.dq_transformer.order import Order, pack
+from dct_jax.dq_transformer.order import Order
 from dct_jax.nn.masks import IMPOSSIBLE
-from tests.dq_transformer.toys import CLASSES, CODES, DUAL, TRIPLE, all_grids, logits_of, nats_of, random_grids, toy
+from tests.dq_transformer.toys import (
+    CLASSES,
+    CODES,
+    DUAL,
+    TRIPLE,
+    all_grids,
+    logits_of,
+    nats_of,
+    random_grids,
+    sequences_of,
+    toy,
+)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -37,7 +48,7 @@ def test_the_probabilities_of_all_grids_sum_to_one(order: Order, codes: int) -> 
     found = []
     for part in np.array_split(grids, -(-len(grids) // 8192)):
         nats = nats_of(network, variables, part, np.full(len(part), 1, np.int32))
-        found.append(sum(np.asarray(x, np.float64).sum(axis=1) for x in nats))
+        found.append(sum(x.sum(axis=1, dtype=np.float64) for x in nats))
     probabilities = np.exp(np.concatenate(found))
     assert abs(probabilities.sum() - 1) < 1e-5 and probabilities.max() > 4 / len(grids)
 
@@ -48,14 +59,14 @@ def test_the_likelihood_is_that_of_own_symbols(order: Order) -> None:
     network, variables = toy(order)
     grids, labels = random_grids(order, 6), np.arange(6, dtype=np.int32) % CLASSES
     nats, logits = nats_of(network, variables, grids, labels), logits_of(network, variables, grids, labels)
-    sequences = pack(order, jnp.asarray(grids), CODES)
-    of_positions, of_codes = (log_softmax(np.asarray(x)) for x in logits)
+    sequences = sequences_of(order, grids)
+    of_positions, of_codes = map(log_softmax, logits)
     for b, t in np.ndindex(6, order.longest):
         position, code = int(sequences.positions[b, t]), int(sequences.codes[b, t])
         expected = of_positions[b, t, position] if position < order.number else 0
         assert nats.positions[b, t] == pytest.approx(expected, abs=1e-4)
         assert nats.codes[b, t] == pytest.approx(of_codes[b, t, code] if code < CODES else 0, abs=1e-4)
-    assert (np.asarray(logits.positions) == IMPOSSIBLE).any(axis=-1).all()
+    assert (logits.positions == IMPOSSIBLE).any(axis=-1).all()
 
 
 @pytest.mark.parametrize("order", [DUAL, Order((2, 2), 2, "regions"), TRIPLE], ids=["rows", "regions", "triple"])
@@ -65,8 +76,7 @@ def test_a_symbol_changes_nothing_before_it(order: Order) -> None:
     network, variables = toy(order)
     grids, labels = random_grids(order, 24, seed=2), np.zeros(24, np.int32)
     grids[1] = np.where(grids[0] < CODES, (grids[0] + np.eye(*grids[0].shape, dtype=int)) % CODES, CODES)
-    logits = [np.asarray(x) for x in logits_of(network, variables, grids, labels)]
-    sequences = [np.asarray(x) for x in pack(order, jnp.asarray(grids), CODES)]
+    logits, sequences = logits_of(network, variables, grids, labels), sequences_of(order, grids)
     codes_first = 0
     for a in range(24):
         for b in range(a):
@@ -78,7 +88,7 @@ def test_a_symbol_changes_nothing_before_it(order: Order) -> None:
             is_code = not differ[0, t]
             assert (of_codes[t] < 1e-4) == is_code
             codes_first += is_code
-            if t + 1 < order.longest and sequences[0][a, t] < order.number > sequences[0][b, t]:
+            if t + 1 < order.longest and sequences.positions[a, t] < order.number > sequences.positions[b, t]:
                 assert of_codes[t + 1] > 1e-4
     assert 0 < codes_first < 24 * 23 / 2
 
@@ -98,7 +108,7 @@ def test_what_a_token_says_is_told_apart_by_each_table() -> None:
     codes = logits_of(network, variables, grids, labels).codes
     for name in ("codes", "positions", "grains", "times"):
         params = dict(variables["params"])
-        params[name] = jax.tree.map(jnp.zeros_like, params[name])
+        params[name] = jax.tree.map(np.zeros_like, params[name])
         other = logits_of(network, {"params": params}, grids, labels).codes
         assert np.abs(other - codes)[:, 1:].mean() > 1e-2, name
 

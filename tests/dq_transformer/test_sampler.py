@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from dct_jax.dq.holes import check_holes
-from dct_jax.dq_transformer.order import Order, pack
+from dct_jax.dq_transformer.order import Order
 from dct_jax.dq_transformer.policy import StackPolicy
 from dct_jax.dq_transformer.sampler import Known, sample_codes
 from dct_jax.kernels import without_kernels
-from tests.dq_transformer.toys import CODES, DUAL, TRIPLE, all_grids, logits_of, nats_of, random_grids, toy
+from tests.dq_transformer.toys import CODES, DUAL, TRIPLE, all_grids, logits_of, nats_of, random_grids, sequences_of, toy
 
 LABELS = (0, 3, 1, 2)
 """Most tests share a batch, so that they share a program."""
@@ -80,8 +80,8 @@ def test_the_logits_of_steps_are_those_of_the_whole_pass(order: Order, kernels: 
         with without_kernels():
             grids = sample_codes(*arguments)
     jax.effects_barrier()
-    sequences = pack(order, grids, CODES)
-    lengths = np.asarray((sequences.positions < order.number).sum(axis=1))
+    sequences = sequences_of(order, grids)
+    lengths = (sequences.positions < order.number).sum(axis=1)
     assert len(found[0]) == len(found[1]) == lengths.max() and lengths.min() < lengths.max()
     whole = logits_of(network, variables, grids, jnp.array(LABELS))
     for steps, expected in zip(found, whole):
@@ -101,11 +101,11 @@ def test_all_samples_have_holes_of_a_grain_and_differ(order: Order) -> None:
 def test_a_symbol_is_the_choice_of_its_sample_and_time() -> None:
     policy = StackPolicy((0.7, 1.5))
     grids = sample(policy=policy)
-    sequences = pack(DUAL, jnp.asarray(grids), CODES)
+    sequences = sequences_of(DUAL, grids)
     logits = logits_of(*toy(DUAL), grids, jnp.array(LABELS))
     choose = jax.jit(lambda key, number, row: jax.random.categorical(jax.random.fold_in(key, number), row))
     for b, key in enumerate(keys_of(0, 1, 2, 3)):
-        for t in range(int((sequences.positions[b] < DUAL.number).sum())):
+        for t in range((sequences.positions[b] < DUAL.number).sum()):
             assert choose(key, 2 * t, logits.positions[b, t] / 0.7) == sequences.positions[b, t]
             if (code := sequences.codes[b, t]) < CODES:
                 assert choose(key, 2 * t + 1, logits.codes[b, t] / 1.5) == code
@@ -172,20 +172,20 @@ def test_known_codes_stay_and_the_rest_depends_on_them() -> None:
         grids = sample(policy=policy, known=known)
         np.testing.assert_array_equal(grids[:, is_known], given[:, is_known])
         check_holes(grids, 2, CODES)
-    sequences = pack(DUAL, jnp.asarray(grids), CODES)
-    codes = np.asarray(logits_of(*toy(DUAL), grids, jnp.array(LABELS)).codes.argmax(axis=-1))
-    region = np.append(DUAL.symbols.region, 0)[np.asarray(sequences.positions)]
-    is_sampled = (np.asarray(sequences.codes) < CODES) & ((region == 1) | (region == 2))
-    np.testing.assert_array_equal(codes[is_sampled], np.asarray(sequences.codes)[is_sampled])
+    sequences = sequences_of(DUAL, grids)
+    codes = logits_of(*toy(DUAL), grids, np.array(LABELS)).codes.argmax(axis=-1)
+    region = np.append(DUAL.symbols.region, 0)[sequences.positions]
+    is_sampled = (sequences.codes < CODES) & ((region == 1) | (region == 2))
+    np.testing.assert_array_equal(codes[is_sampled], sequences.codes[is_sampled])
     assert (grids != sample(policy=policy))[:, ~is_known].any()
 
 
 def test_a_low_temperature_or_a_top_1_takes_the_likeliest() -> None:
     grids = sample(policy=StackPolicy((1e-6, 1e-6)))
-    sequences = pack(DUAL, jnp.asarray(grids), CODES)
+    sequences = sequences_of(DUAL, grids)
     for logits, symbols, number in zip(logits_of(*toy(DUAL), grids, jnp.array(LABELS)), sequences, (DUAL.number, CODES)):
-        is_own = np.asarray(symbols) < number
-        np.testing.assert_array_equal(np.asarray(logits.argmax(axis=-1))[is_own], np.asarray(symbols)[is_own])
+        is_own = symbols < number
+        np.testing.assert_array_equal(logits.argmax(axis=-1)[is_own], symbols[is_own])
     np.testing.assert_array_equal(sample(policy=StackPolicy(top_k=(1, 1))), grids)
     np.testing.assert_array_equal(sample(policy=StackPolicy(top_p=(1e-6, 1e-6))), grids)
 
@@ -195,9 +195,9 @@ def test_positions_and_codes_have_policies_of_their_own() -> None:
     codes; with the likeliest codes, all that begin with a position begin with one code."""
     labels = (0, 0, 0, 0)
     grids = sample(policy=StackPolicy((1e-6, 1.0)), labels=labels)
-    of_positions = pack(DUAL, jnp.asarray(grids), CODES)
+    of_positions = sequences_of(DUAL, grids)
     assert len(np.unique(of_positions.positions[:, 0])) == 1 and len(np.unique(grids, axis=0)) == 4
-    of_codes = pack(DUAL, jnp.asarray(sample(policy=StackPolicy((1.0, 1e-6)), labels=labels)), CODES)
+    of_codes = sequences_of(DUAL, sample(policy=StackPolicy((1.0, 1e-6)), labels=labels))
     pairs = set(zip(of_codes.positions[:, 0].tolist(), of_codes.codes[:, 0].tolist()))
     assert len(pairs) == len({position for position, _ in pairs}) > 1
 

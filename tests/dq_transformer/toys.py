@@ -11,7 +11,7 @@ import numpy as np
 from dct_jax.dq_transformer.config import StackConfig
 from dct_jax.dq_transformer.likelihood import SymbolNats, log_likelihood
 from dct_jax.dq_transformer.network import DQTransformer, Logits
-from dct_jax.dq_transformer.order import Order, pack
+from dct_jax.dq_transformer.order import Order, Sequences, pack
 
 CODES, CLASSES = 5, 3
 DUAL, TRIPLE = Order((2, 2), 2), Order((1, 2), 3, "regions")
@@ -36,13 +36,28 @@ def random_tree(shapes: Any) -> Any:
     return jax.tree_util.tree_map_with_path(one, shapes)
 
 
+def sequences_of(order: Order, grids: Any, num_codes: int = CODES) -> Sequences:
+    return jax.device_get(_pack(order, grids, num_codes))
+
+
+def logits_of(network: DQTransformer, variables: Any, grids: Any, labels: Any) -> Logits:
+    return jax.device_get(_logits(network, variables, grids, labels))
+
+
+def nats_of(network: DQTransformer, variables: Any, grids: Any, labels: Any) -> SymbolNats:
+    return jax.device_get(_nats(network, variables, grids, labels))
+
+
+_pack = jax.jit(pack, static_argnums=(0, 2))
+
+
 @partial(jax.jit, static_argnums=0)
-def logits_of(network: DQTransformer, variables: Any, grids: jax.Array, labels: jax.Array) -> Logits:
+def _logits(network: DQTransformer, variables: Any, grids: jax.Array, labels: jax.Array) -> Logits:
     return network.apply(variables, grids, labels)  # type: ignore[return-value]
 
 
 @partial(jax.jit, static_argnums=0)
-def nats_of(network: DQTransformer, variables: Any, grids: jax.Array, labels: jax.Array) -> SymbolNats:
+def _nats(network: DQTransformer, variables: Any, grids: jax.Array, labels: jax.Array) -> SymbolNats:
     return log_likelihood(network.apply(variables, grids, labels), pack(network.order, grids, network.num_codes))  # type: ignore[arg-type]
 
 

@@ -19,11 +19,15 @@ from tests.toys import random_image
 Variables = Mapping[str, Any]
 
 
+@pytest.mark.slow
 def test_inception_has_the_sizes_of_fid_and_sfid() -> None:
     x = jax.ShapeDtypeStruct((2, *SIZE, 3), np.float32)
     shapes = jax.eval_shape(InceptionV3().apply, variable_shapes(), x)
     assert {name: feature.shape for name, feature in shapes.items()} == {"pool": (2, 2048), "spatial": (2, 2023)}
     assert DIMENSIONS == {"pool": 2048, "spatial": 2023}
+
+
+def test_inception_has_the_published_number_of_parameters() -> None:
     numbers = sum(leaf.size for leaf in jax.tree.leaves(variable_shapes()["params"]))
     assert numbers == 21_785_568  # torchvision's inception_v3 without its last layer and its auxiliary one
 

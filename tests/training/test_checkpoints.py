@@ -16,6 +16,7 @@ import pytest
 import dct_jax
 from dct_jax import run as run_module
 from dct_jax.dct.config import DCTConfig
+from dct_jax.dct.network import DCTransformer
 from dct_jax.storage.manifest import MANIFEST, find_damage
 from dct_jax.training import checkpoints as checkpoints_module
 from dct_jax.training.checkpoints import Checkpoints
@@ -52,6 +53,13 @@ def assert_loads(path: Path, step: int, model: Any) -> None:
     loaded = dct_jax.load(path)
     jax.tree.map(np.testing.assert_array_equal, loaded.variables, state_at(step, model).variables)
     assert (loaded.config, loaded.classes) == (model.config, model.classes)
+
+
+def test_models_of_one_configuration_share_a_trace(written: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each `load` once traced the network anew, which took most of its time."""
+    dct_jax.load(written)
+    monkeypatch.setattr(DCTransformer, "init", None)
+    assert_loads(written, 3, model)
 
 
 def test_the_latest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:

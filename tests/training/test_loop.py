@@ -38,9 +38,10 @@ ONE = jax.local_devices()[:1]
 
 def toy_config(**training: Any) -> DCTConfig:
     """With dropout, and as many steps in every run: it is the same program then, which is compiled
-    once."""
+    once; sooner without the pointer and the contexts."""
     config = tiny_config(steps=20, **training)
-    return dataclasses.replace(config, model=dataclasses.replace(SMALLEST, dropout=0.1))
+    model = dataclasses.replace(SMALLEST, dropout=0.1, position_pointer=False, contexts=False)
+    return dataclasses.replace(config, model=model)
 
 
 def on_batch(monkeypatch: pytest.MonkeyPatch, do: Callable[[int, Chunk], Chunk]) -> None:
@@ -53,6 +54,17 @@ def on_batch(monkeypatch: pytest.MonkeyPatch, do: Callable[[int, Chunk], Chunk])
             yield do(step, batch)
 
     monkeypatch.setattr(loop, "training_batches", batches)
+
+
+def once(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Calls a function once; returns what it made then, whatever the arguments are."""
+    made: list[Any] = []
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        made.extend([] if made else [make(*args, **kwargs)])
+        return made[0]
+
+    return call
 
 
 def latest_state(folder: Path) -> tuple[int, Any]:
@@ -107,11 +119,15 @@ def test_a_run_is_calibrated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         loop.train(config, tmp_path, ONE)
 
 
-def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("programs", ["shared", pytest.param("own", marks=pytest.mark.slow)])
+def test_a_stopped_and_resumed_run_equals_one_that_was_not(programs: str, tmp_path: Path) -> None:
     """20 steps, and SIGTERM after 5, a stop at 7, 13 more steps, with dropout: the same batches
     and, bit for bit, the same state and the same log, which has means over ten steps. (A batch is
-    made while the step before it runs, and a stop takes one step to be agreed on: 5 + 2.)"""
+    made while the step before it runs, and a stop takes one step to be agreed on: 5 + 2.) The
+    program depends on the configuration alone, as the slow test shows; so that of the first run
+    serves all three in the other."""
     config = toy_config(evaluate_every=10)
+    parallel = once(loop.parallel) if programs == "shared" else loop.parallel
     batches: dict[str, list[Chunk]] = {"whole": [], "first": [], "second": []}
 
     def record(name: str, stop_at: int | None = None) -> Callable[[int, Chunk], Chunk]:
@@ -127,6 +143,7 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path: Path) -> No
     for name, folder, stop_at in (("whole", "a", None), ("first", "b", 6), ("second", "b", None)):
         with pytest.MonkeyPatch.context() as monkeypatch:
             on_batch(monkeypatch, record(name, stop_at))
+            monkeypatch.setattr(loop, "parallel", parallel)
             outcome = loop.train(config, tmp_path / folder, ONE)
         assert outcome.signal == ("SIGTERM" if stop_at else None)
         assert outcome.step == (7 if stop_at else 20)
@@ -271,14 +288,16 @@ def test_a_small_error_is_told_with_digits() -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    config = toy_config(checkpoint_every=3)
-
+    config = LinearConfig(
+        data=DataConfig(image_size=(8, 8), held_out_crops=1),
+        training=TrainingConfig(steps=20, batch_size=4, warmup_steps=2, checkpoint_every=3, track=()),
+    )
     parallel = loop.parallel
 
-    def diverging(*args: Any, **kwargs: Any) -> Callable[[TrainState, Chunk], Any]:
+    def diverging(*args: Any, **kwargs: Any) -> Callable[[TrainState, np.ndarray], Any]:
         step = parallel(*args, **kwargs)
 
-        def poisoned(state: TrainState, batch: Chunk) -> Any:
+        def poisoned(state: TrainState, batch: np.ndarray) -> Any:
             if int(state.step) == 4:
                 nans = jax.tree.map(lambda x: jax.device_put(np.full(x.shape, np.nan, x.dtype), x.sharding), state.variables)
                 state = state._replace(variables=nans)
@@ -288,7 +307,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoi
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(loop, "parallel", diverging)
-        message = r"step 5: the loss of the channel is nan; the last good checkpoint is .*/3\. "
+        message = r"step 5: the loss of the squared_error is nan; the last good checkpoint is .*/3\. "
         with pytest.raises(FloatingPointError, match=message):
             loop.train(config, tmp_path, ONE)
     step, state = latest_state(tmp_path)

@@ -30,7 +30,7 @@ def lowered(**how: Any) -> dict[str, Any]:
     params = {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "embedding": jnp.ones((2, 2))}
     config = TrainingConfig(warmup_steps=0, schedule="constant", learning_rate=0.5, weight_decay=0.5)
     optimizer = make_optimizer(config, **how)
-    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    updates, _ = jax.jit(optimizer.update)(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
     return jax.tree.map(lambda x, y: float((x + y).mean()), params, updates)
 
 

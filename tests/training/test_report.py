@@ -88,12 +88,15 @@ def test_a_first_step_alone_tells_no_rate_and_work_of_earlier_versions_counts_no
     assert line["gradient_norm"] == 1.0 and not {"triples_per_second", "work"} & line.keys()
 
 
-@pytest.mark.parametrize("wrong", ["means", "gradient_norm"])
-def test_a_step_that_is_not_finite_is_named(tmp_path: Path, wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [("means", "loss of the position is inf"), ("gradient_norm", "loss is finite, but its gradient is nan")],
+)
+def test_a_step_that_is_not_finite_is_named(tmp_path: Path, wrong: str, message: str) -> None:
     report = Report(tiny_config().build(), tmp_path, 0)
     value = {"means": of_step([1.0, np.inf, 1.0], 3.0, 1.0).means, "gradient_norm": np.nan}[wrong]
     report.step(1, of_step([1.0, 1.0, 1.0], 3.0, 1.0)._replace(**{wrong: value}))
-    with pytest.raises(FloatingPointError, match="step 1: the loss"):
+    with pytest.raises(FloatingPointError, match=f"step 1: the {message}"):
         report.catch_up()
     report.close()
 

@@ -199,6 +199,7 @@ def test_what_is_measured_is_what_is_shown(run: Path, pictures: Path, tmp_path: 
     assert sheet.shape[0] > 2 * 16 * scale
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_bad_input(run: Path, pictures: Path, debug_run: Path, tmp_path: Path, refused: Refused) -> None:
     assert "tokenize needs an autoencoder" in refused("tokenize", debug_run, "landscapes", "--out", tmp_path / "a")
     assert "detokenize needs an autoencoder" in refused("detokenize", debug_run, "x", "--out", tmp_path / "a")

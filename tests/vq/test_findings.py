@@ -10,7 +10,8 @@ import pytest
 import scipy.linalg
 
 from dct_jax.config import DataConfig
-from dct_jax.evaluation.lpips import Lpips, Name, has_lpips, load_lpips
+from dct_jax.evaluation.features.lpips_package import has_lpips
+from dct_jax.evaluation.lpips import Lpips, Name, load_lpips
 from dct_jax.training import batches
 from dct_jax.training.stage import HeldOutPictures
 from dct_jax.vq import autoencoder, findings

@@ -1,9 +1,9 @@
 """The stage of a VQ-VAE: steps on one device and on two, whole runs, and pictures from codes."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from dct_jax.training import loop
 from dct_jax.training.stage import Metrics, TrainState
 from dct_jax.vq.autoencoder import TrainedAutoencoder
 from dct_jax.vq.config import AutoencoderConfig, QuantizerConfig, VQVAEConfig
-from dct_jax.vq.network import to_float, to_uint8
+from dct_jax.vq.network import Autoencoder, to_float, to_uint8
 from dct_jax.vq.quantizers import Codebook
 from tests.toys import stop_while_placing
 
@@ -40,7 +40,9 @@ def config_of(kind: str, steps: int = 30, **quantizer: Any) -> VQVAEConfig:
         training=TrainingConfig(
             steps=steps, batch_size=8, warmup_steps=2, learning_rate=0.01, evaluate_every=steps, checkpoint_every=steps
         ),
-        quantizer=QuantizerConfig(kind=kind, **({"codes": 16, "dim": 4, "levels": (4, 3), "restart": 0.1} | quantizer)),
+        quantizer=QuantizerConfig(
+            kind=kind, **({"codes": 16, "dim": 4, "levels": (4, 3), "commitment": 3.0, "restart": 0.1} | quantizer)
+        ),
         model=AutoencoderConfig(channels=8, residual_blocks=1, downsampling=4),
         seed=3,
     )
@@ -54,13 +56,39 @@ def batches(number: int) -> list[np.ndarray]:
     return list(islice(training_batches(source, config, Skipped(len(source), 0.1)), number))
 
 
+@cache
+def start(config: VQVAEConfig) -> TrainState:
+    return jax.device_get(config.build().init())
+
+
+@cache
+def step_of(config: VQVAEConfig, devices: int) -> Callable[[Any, Any], Any]:
+    return parallel(config.build().step, jax.local_devices()[:devices])
+
+
 def fit(config: VQVAEConfig, steps: int, devices: int = 1) -> Iterator[tuple[TrainState, Metrics]]:
     """The state and the metrics after each step."""
-    stage, where = config.build(), jax.local_devices()[:devices]
-    state, step = replicate(stage.init(), where), parallel(stage.step, where)
+    where, step = jax.local_devices()[:devices], step_of(config, devices)
+    state = replicate(start(config), where)
     for batch in batches(steps):
         state, metrics = jax.device_get(step(state, place(batch, where)))
         yield TrainState(*state), metrics
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _run(network: Autoencoder, variables: Any, pictures: jax.Array, method: str) -> Any:
+    return network.apply(variables, to_float(pictures), method=method)
+
+
+def run(network: Autoencoder, variables: Any, pictures: np.ndarray, method: str = "__call__") -> Any:
+    """What a network makes of pictures, uint8 [B, H, W, 3], as NumPy arrays."""
+    return jax.device_get(_run(network, variables, pictures, method))
+
+
+def vectors_of(network: Autoencoder, variables: Any, pictures: np.ndarray) -> np.ndarray:
+    """The encoder's vectors of all cells of pictures, float32 [N, D]."""
+    vectors = run(network, variables, pictures, "encode")
+    return vectors.reshape(-1, vectors.shape[-1])
 
 
 def random_pictures(number: int, height: int = 16, width: int = 16) -> np.ndarray:
@@ -71,10 +99,8 @@ def random_model(config: VQVAEConfig) -> TrainedAutoencoder:
     """With large weights, so that pictures have all brightnesses, and a table of the encoder's
     vectors."""
     stage, rng = config.build(), np.random.default_rng(1)
-    variables = jax.tree.map(lambda x: 2.5 * np.asarray(x), stage.init().variables)
-    pixels = to_float(jnp.asarray(random_pictures(8)))
-    vectors = np.asarray(stage.network.apply(variables, pixels, method="encode")).reshape(-1, config.quantizer.width)
-    table = rng.permutation(vectors)[: config.quantizer.num_codes]
+    variables = jax.tree.map(lambda x: 2.5 * x, start(config).variables)
+    table = rng.permutation(vectors_of(stage.network, variables, random_pictures(8)))[: config.quantizer.num_codes]
     for collection in ("params", "codebook"):
         if "quantizer" in variables.get(collection, ()):
             variables[collection]["quantizer"]["table"] = table
@@ -102,9 +128,7 @@ def test_the_first_step_makes_the_table_of_its_batch(kind: str) -> None:
     which leaves no more."""
     config = config_of(kind)
     stage = config.build()
-    before = stage.init().variables
-    vectors = np.asarray(stage.network.apply(before, to_float(jnp.asarray(batches(1)[0])), method="encode"))
-    vectors = vectors.reshape(-1, config.quantizer.dim)
+    vectors = vectors_of(stage.network, start(config).variables, batches(1)[0])
     ((state, metrics),) = fit(config, 1)
     table = (state.variables["params"] if kind == "gradient" else state.variables["codebook"])["quantizer"]["table"]
     assert len(np.unique(table, axis=0)) == 16
@@ -124,7 +148,7 @@ def test_the_first_step_makes_the_table_of_its_batch(kind: str) -> None:
 def test_a_step_follows_the_error_and_the_weighted_losses_of_the_table(kind: str) -> None:
     """The loss of the second step is written down anew: the step reports the norm of its gradient.
     (In the first, k-means has left the table nothing to gain.)"""
-    config = config_of(kind, commitment=3.0)
+    config = config_of(kind)
     network = config.build().network
     (state, _), (_, metrics) = fit(config, 2)
     pixels = batches(2)[1].astype(np.float32) / 127.5 - 1
@@ -136,7 +160,7 @@ def test_a_step_follows_the_error_and_the_weighted_losses_of_the_table(kind: str
             return error, error
         chosen, stop = params["quantizer"]["table"][quantized.codes], jax.lax.stop_gradient
         to_table, to_vectors = jnp.mean((stop(vectors) - chosen) ** 2), jnp.mean((vectors - stop(chosen)) ** 2)
-        return error + to_table + 3 * to_vectors, error
+        return error + to_table + config.quantizer.commitment * to_vectors, error
 
     gradient, error = jax.jit(jax.grad(loss, has_aux=True))(state.variables["params"])
     norm = np.sqrt(sum(np.sum(x**2) for x in jax.tree.leaves(gradient)))
@@ -151,12 +175,11 @@ def test_the_codebook_follows_the_batches_as_numpy_says() -> None:
     config = config_of("ema", decay=0.75, restart=0.0)
     config = replace(config, training=replace(config.training, learning_rate=1e-9))
     stage = config.build()
-    params = {"params": stage.init().variables["params"]}
+    params = {"params": start(config).variables["params"]}
     (first, _), *rest = fit(config, 4)
     table, counts, sums = (first.variables["codebook"]["quantizer"][name].copy() for name in Codebook._fields)
     for batch, (state, metrics) in zip(batches(4)[1:], rest):
-        vectors = stage.network.apply(params, to_float(jnp.asarray(batch)), method="encode")
-        vectors = np.asarray(vectors).reshape(-1, 4)
+        vectors = vectors_of(stage.network, params, batch)
         codes = np.argmin(np.square(vectors[:, None] - table).sum(axis=-1), axis=1)
         for k in range(16):
             counts[k] = 0.75 * counts[k] + 0.25 * np.sum(codes == k)
@@ -178,13 +201,13 @@ def test_the_error_of_held_out_pictures_falls(kind: str) -> None:
     config = config_of(kind)
     held_out = read_held_out(open_sources(config.data)[1], config, Skipped(6, 0.1))
     stage = config.build()
-    first = stage.evaluate(stage.init().variables, held_out, ONE)
+    first = stage.evaluate(start(config).variables, held_out, ONE)
     *_, (state, _) = fit(config, 30)
     numbers = stage.evaluate(state.variables, held_out, ONE)
     pixels = held_out / 127.5 - 1
     assert numbers["squared_error"] < 0.8 * min(first["squared_error"], pixels.var())
 
-    found, _, quantized = stage.network.apply(state.variables, pixels.astype(np.float32))
+    found, _, quantized = run(stage.network, state.variables, held_out)
     errors = np.square(np.clip(found, -1, 1) - pixels).mean(axis=(1, 2, 3))
     share = np.bincount(np.ravel(quantized.codes), minlength=config.quantizer.num_codes) / quantized.codes.size
     used = share[share > 0]
@@ -229,9 +252,8 @@ def test_codes_are_the_networks_and_become_its_pictures_in_order(kind: str, down
     assert [(part.shape, part.dtype) for part in back] == [((n, 16, 16, 3), np.uint8) for n in (4, 1)]
     back = np.concatenate(back)
     assert back.std() > 20 and len({picture.tobytes() for picture in back}) == 5
-    run = jax.jit(model.network.apply)
     for i in range(5):
-        found, _, quantized = run(model.variables, pictures[i : i + 1].astype(np.float32) / 127.5 - 1)
+        found, _, quantized = run(model.network, model.variables, pictures[i : i + 1])
         np.testing.assert_array_equal(codes[i], quantized.codes[0])
         expected = (np.clip(found[0], -1, 1) + 1) * 127.5
         assert np.abs(back[i] - expected).max() < 0.501
@@ -257,14 +279,14 @@ def test_codes_of_another_rectangle_become_a_picture_of_that_shape() -> None:
 
 def test_every_byte_survives_the_way_to_floats_and_back() -> None:
     levels = np.arange(256, dtype=np.uint8)
-    floats = to_float(jnp.asarray(levels))
+    floats = np.asarray(jax.jit(to_float)(levels))
     np.testing.assert_allclose(floats, np.linspace(-1, 1, 256), atol=1e-6)
-    np.testing.assert_array_equal(to_uint8(floats), levels)
-    np.testing.assert_array_equal(to_uint8(jnp.array([-3.0, 1.001, 9.0])), [0, 255, 255])
+    beyond = np.array([-3.0, 1.001, 9.0], np.float32)
+    np.testing.assert_array_equal(jax.jit(to_uint8)(np.append(floats, beyond)), [*levels, 0, 255, 255])
 
 
 def test_what_no_model_can_read_is_refused() -> None:
-    table, levels = random_model(config_of("ema", codes=8)), random_model(config_of("fsq"))
+    table, levels = (TrainedAutoencoder(config, {}, ()) for config in (config_of("ema", codes=8), config_of("fsq")))
     for model, wrong, last in ((table, 8, 7), (table, -1, 7), (levels, 12, 11)):
         codes = np.zeros((1, 2, 2), int)
         codes[0, 1, 1] = wrong

@@ -1,4 +1,5 @@
-"""The window against the worked sets of SYSTEMS 1.5 and a plain search, in coordinates of cells."""
+"""The window against sets that were worked out by hand, and a plain search, in coordinates of
+cells."""
 
 import numpy as np
 import pytest

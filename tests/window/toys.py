@@ -32,10 +32,14 @@ def random_tree(shapes: Any) -> Any:
     return jax.tree_util.tree_map_with_path(one, shapes)
 
 
+def logits_of(network: WindowTransformer, variables: Any, codes: Any, labels: Any) -> np.ndarray:
+    return np.asarray(_logits(network, variables, codes, labels))
+
+
 @partial(jax.jit, static_argnums=0)
-def logits_of(network: WindowTransformer, variables: Any, codes: jax.Array, labels: jax.Array) -> jax.Array:
+def _logits(network: WindowTransformer, variables: Any, codes: jax.Array, labels: jax.Array) -> jax.Array:
     return network.apply(variables, codes, labels)
 
 
-def random_codes(*shape: int, codes: int = CODES, seed: int = 0) -> jax.Array:
-    return jax.random.randint(jax.random.key(seed), shape, 0, codes)
+def random_codes(*shape: int, codes: int = CODES, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, codes, shape).astype(np.int32)

@@ -1,4 +1,5 @@
-"""Where pictures come from: the bundled ones, folders, tar files, idx files and TFDS data sets."""
+"""Where pictures come from: the bundled ones, folders, tar, CSV and idx files, TFDS data sets; and
+files of codes, which stand for pictures."""
 
 import logging
 import os

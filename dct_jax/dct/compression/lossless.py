@@ -62,6 +62,7 @@ def compress(model: TrainedModel, pictures: Sequence[SparseDCT | bytes], labels:
         ValueError: if a picture cannot be compressed, which the message numbers; or the numbers of
             pictures and labels differ.
     """
+    _check_several("pictures", pictures)
     if labels is not None and len(labels) != len(pictures):
         raise ValueError(f"there are {len(pictures)} pictures and {len(labels)} labels; each picture needs one")
     lists = (_list(model, one, number) for number, one in enumerate(pictures))
@@ -81,6 +82,7 @@ def decompress(model: TrainedModel, files: Sequence[bytes]) -> list[SparseDCT]:
             than its tolerance. Files of versions 1 and 2 of the format have none: they are read on
             the same kind of machine with the same versions of JAX and XLA alone.
     """
+    _check_several("files", files)
     return _in_order(decompress_many(model, files))
 
 
@@ -185,6 +187,11 @@ def _tiling(model: TrainedModel, size: tuple[int, int], codec: DCTCodec) -> Tili
     return tile_picture(size, data.image_size, codec, one_size=data.fit == "crop")
 
 
+def _check_several(name: str, given: Sequence[SparseDCT | bytes]) -> None:
+    if isinstance(given, (SparseDCT, bytes, str)):
+        raise ValueError(f"{name} is of the type {type(given).__name__}; it must be a list, also of one")
+
+
 def _list(model: TrainedModel, picture: SparseDCT | bytes, number: int) -> SparseDCT:
     """Returns a picture's list. Raises ValueError, which numbers it, if it is no JPEG file."""
     if isinstance(picture, SparseDCT):
@@ -213,6 +220,8 @@ def _file(model: TrainedModel, writing: _Writing) -> bytes:
 
 def _open(model: TrainedModel, data: bytes) -> _Opened:
     """Reads a file of this model. Raises ValueError if it is none."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise ValueError(f"a file is given by its bytes, and this is of the type {type(data).__name__}")
     stream = Stream.from_bytes(data)
     if stream.fingerprint != (ours := short(model.fingerprint)):
         raise ValueError(

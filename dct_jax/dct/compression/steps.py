@@ -16,7 +16,8 @@ from dct_jax.dct.chunks import Chunk, make_chunks
 from dct_jax.dct.network import DCTransformer, Triples
 from dct_jax.dct.network.transformer import with_elements
 from dct_jax.dct.sampling.prefill import prefill
-from dct_jax.nn.blocks import Caches, Window
+from dct_jax.nn.attention import Caches
+from dct_jax.nn.blocks import Window
 from dct_jax.nn.modules import used_variables
 
 Walk = Generator[jax.Array, np.ndarray, None]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from dct_jax.codec import Vocabulary
 from dct_jax.dct.chunks import Chunk
 from dct_jax.dct.network.transformer import Logits
+from dct_jax.nn.log_prob import log_prob
 
 Nats = TypeVar("Nats")
 """A number, or an array of NumPy or JAX."""
@@ -30,14 +31,7 @@ def log_likelihood(logits: Logits, batch: Chunk[jax.Array], vocabulary: Vocabula
     """
     is_triple = batch.is_target & (batch.channels[:, 1:] < vocabulary.num_channels)  # [B, W]
     return SymbolNats(
-        jnp.where(batch.is_target, _log_prob(logits.channel, batch.channels[:, 1:]), 0),
-        jnp.where(is_triple, _log_prob(logits.position, batch.positions[:, 1:]), 0),
-        jnp.where(is_triple, _log_prob(logits.value, batch.values[:, 1:] + vocabulary.largest_value), 0),
+        jnp.where(batch.is_target, log_prob(logits.channel, batch.channels[:, 1:]), 0),
+        jnp.where(is_triple, log_prob(logits.position, batch.positions[:, 1:]), 0),
+        jnp.where(is_triple, log_prob(logits.value, batch.values[:, 1:] + vocabulary.largest_value), 0),
     )
-
-
-def _log_prob(logits: jax.Array, symbols: jax.Array) -> jax.Array:
-    """Returns log softmax(logits)[symbol], [B, W], of [B, W, N] and int32 [B, W]."""
-    symbols = jnp.minimum(symbols, logits.shape[-1] - 1)  # start tokens, which never count, have no logit
-    own = jnp.take_along_axis(logits, symbols[..., None], axis=-1)[..., 0]  # [B, W]
-    return own - jax.nn.logsumexp(logits, axis=-1)

@@ -23,7 +23,8 @@ from dct_jax.dct.network.block_projection import BlockProjection
 from dct_jax.dct.network.context import PositionContext, ValueContext
 from dct_jax.dct.network.quality import QualityEmbedding, largest_values, vocabulary_of
 from dct_jax.dct.network.support import channel_support, on_image, position_support, value_support
-from dct_jax.nn.blocks import Caches, Decoder, EncoderBlock, Memory, Window
+from dct_jax.nn.attention import Caches
+from dct_jax.nn.blocks import Decoder, EncoderBlock, Memory, Window
 from dct_jax.nn.embedding import NormalizedEmbed
 from dct_jax.nn.initial import normal
 from dct_jax.nn.masks import IMPOSSIBLE

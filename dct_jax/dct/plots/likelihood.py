@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dct_jax.dct.breakdown import STOP, Bits
+from dct_jax.dct.plots import SYMBOL_COLORS
 from dct_jax.evaluation.estimate import Estimate
 from dct_jax.plots.lists import COLORS
 
 _BAR = "#2b6cb0"
-_SYMBOLS = {"channel": "#7570b3", "position": "#1b9e77", "value": "#d95f02"}
 
 
 def bits_figure(bits: Bits, coders: Sequence[tuple[str, Estimate]]) -> Figure:
@@ -27,7 +27,7 @@ def bits_figure(bits: Bits, coders: Sequence[tuple[str, Estimate]]) -> Figure:
     _plot_coders(first, [*coders, ("this model", bits.bits_per_pixel)])
     components = {name: one for name, one in bits.by_component.items() if name != STOP}
     parts = {**bits.by_symbol, **components, STOP: bits.by_component[STOP]}
-    _plot_bars(second, parts, "symbol, component", [{**_SYMBOLS, **COLORS}.get(name, "0.6") for name in parts])
+    _plot_bars(second, parts, "symbol, component", [{**SYMBOL_COLORS, **COLORS}.get(name, "0.6") for name in parts])
     _plot_bars(third, bits.by_chunk, "chunk")
     bands = {name: one for name, one in bits.by_band.items() if name != STOP}
     _plot_bars(fourth, bands, "frequency band (vertical + horizontal frequency)")

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from dct_jax.dct.plots import SYMBOL_COLORS
 from dct_jax.evaluation.estimate import Estimate
-
-_COLORS = {"value": "#d95f02", "position": "#1b9e77", "channel": "#7570b3"}
 
 
 def minutes_of(records: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -40,8 +39,8 @@ def training_curve(records: Sequence[dict[str, Any]], coders: Sequence[tuple[str
     for (name, estimate), style in zip(coders, (":", "-.", "--")):
         left.axhline(estimate.mean, color="0.4", linestyle=style, linewidth=1.1, label=f"{name}: {estimate.mean:.3f}")
     left.set_ylabel("held-out bits per pixel")
-    trained = _having(records, "nats_per_triple", _COLORS)
-    for symbol, color in _COLORS.items():
+    trained = _having(records, "nats_per_triple", SYMBOL_COLORS)
+    for symbol, color in SYMBOL_COLORS.items():
         nats = [records[i]["nats_per_triple"][symbol] for i in trained]
         right.plot(minutes[trained], nats, linewidth=0.9, color=color, label=symbol)
     right.set_yscale("log")

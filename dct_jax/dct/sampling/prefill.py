@@ -9,7 +9,7 @@ from dct_jax.dct.chunks import Chunk
 from dct_jax.dct.network import DCTransformer, Triples
 from dct_jax.dct.network.transformer import DecoderCaches, Encoding, with_elements
 from dct_jax.kernels import use_kernels
-from dct_jax.nn.attention import KeysValues
+from dct_jax.nn.attention import empty_caches
 from dct_jax.nn.precision import precision_of
 
 
@@ -57,6 +57,6 @@ def _cache_dtype(model: DCTransformer) -> jnp.dtype:
 
 def _empty_caches(model: DCTransformer, batch: int) -> DecoderCaches:
     """Makes caches of zeros, with room for the window."""
-    c = model.config
-    room = KeysValues(*[jnp.zeros((batch, c.heads, c.width // c.heads, c.window), _cache_dtype(model))] * 2)
-    return DecoderCaches(*((room,) * len(layers) for layers in (c.channel_decoder, c.position_decoder, c.value_decoder)))
+    c, dtype = model.config, _cache_dtype(model)
+    layers = map(len, (c.channel_decoder, c.position_decoder, c.value_decoder))
+    return DecoderCaches(*(empty_caches(number, batch, c.width, c.heads, c.window, dtype) for number in layers))

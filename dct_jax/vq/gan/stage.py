@@ -118,10 +118,6 @@ class VQGANStage(AutoencoderStage):
         features, vectors, quantized = cast(tuple[jax.Array, jax.Array, Quantized], found)
         return Pass(features, self.loss_of_codes(quantized), vectors, quantized, {"commitment": quantized.commitment_loss})
 
-    def loss_of_codes(self, quantized: Quantized) -> jax.Array:
-        """Returns the loss of the table and the vectors, float32 []."""
-        return quantized.codebook_loss + self.config.quantizer.commitment * quantized.commitment_loss
-
     def step(self, state: TrainState, batch: jax.Array) -> tuple[TrainState, Metrics]:
         """Takes one step of the autoencoder and, from its start on, one of the discriminator, both
         on the reconstructions of the autoencoder before the step."""

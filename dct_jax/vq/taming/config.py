@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from dct_jax.config import DataConfig
+from dct_jax.storage.files import read_limited
 from dct_jax.vq.config import QuantizerConfig
 from dct_jax.vq.gan.config import SMALLEST, ConvolutionsConfig, LossConfig, VQGANConfig
 
@@ -42,16 +43,9 @@ def read_config(path: Path, source: str) -> VQGANConfig:
         ValueError: if it cannot be read, or describes an autoencoder that is none of ours; the
             message names it.
     """
+    text = read_limited(path, LARGEST_TEXT)
     try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST_TEXT + 1)
-        if len(text) > LARGEST_TEXT:
-            raise ValueError(f"it has more than {LARGEST_TEXT} bytes, which is no configuration")
         return make_config(parse_yaml(text), source)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

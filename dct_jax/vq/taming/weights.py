@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -110,8 +108,7 @@ def import_params(weights: Mapping[str, Any], config: VQGANConfig, read: Callabl
         ValueError: if a weight is missing, has another shape, is not finite, or has no place in the
             network.
     """
-    pixels = jax.ShapeDtypeStruct((1, *config.data.image_size, 3), jnp.float32)
-    shapes = flatten_dict(jax.eval_shape(config.network().init, jax.random.key(0), pixels)["params"], sep="/")
+    shapes = flatten_dict(config.build().shapes()["params"], sep="/")
     paths = {torch_name(path): path for path in shapes}
     for names, what in (
         (paths.keys() - weights.keys(), "missing"),

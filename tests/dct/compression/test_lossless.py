@@ -309,6 +309,18 @@ def test_sides_that_no_picture_has_are_refused_before_there_are_tiles(model: Tra
         decompress(model, [stream.to_bytes()])
 
 
+def test_what_is_no_list_of_files_is_refused(model: TrainedModel) -> None:
+    """These had errors of Python, or said that a path is a damaged file."""
+    data, path = b"\xdc", "a.dct"
+    for call in (compress, decompress):
+        with pytest.raises(ValueError, match="is of the type bytes; it must be a list, also of one"):
+            call(model, data)
+    with pytest.raises(ValueError, match="number 0: a JPEG file is given by its path or its bytes, and this is of the type No"):
+        compress(model, [None])
+    with pytest.raises(ValueError, match="number 0: a file is given by its bytes, and this is of the type str"):
+        decompress(model, [path])
+
+
 def test_other_models_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
     data, other = compress(model, [lists[1]], np.zeros(1, int)), toy(seed=1)  # labels may be an array
     with pytest.raises(ValueError, match="compressed with another model"):

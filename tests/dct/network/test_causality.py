@@ -11,7 +11,7 @@ from dct_jax.codec import SparseDCT, Vocabulary
 from dct_jax.dct.chunks import Chunk
 from dct_jax.dct.network import DCTransformer
 from dct_jax.nn.masks import IMPOSSIBLE
-from tests.toys import TINY, apply, batch_of, random_list, random_params, tiny_model
+from tests.toys import apply, batch_of, random_list, random_params, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +109,6 @@ def test_every_decoder_uses_the_encoding(model: DCTransformer, chunk: Chunk, log
         np.testing.assert_array_equal(original[1], new[1])  # and in no other list
 
 
-def test_nothing_outside_of_the_image_is_looked_at(model: DCTransformer, logits_of) -> None:
-    """Two images of 2 x 3 blocks on the canvas of 4 x 4, the second with rubbish in every block
-    that is not its own."""
-    small = dataclasses.replace(model.vocabulary, grid=(2, 3))
-    sparse = random_list(np.random.default_rng(0), small, 50)
-    chunk = batch_of(model, [sparse, sparse], index=1)
-    dirty = chunk.dct_image.copy()
-    dirty[1, :, 2:], dirty[1, :, :, 3:] = 9, -9
-    for logits in logits_of(chunk._replace(dct_image=dirty)):
-        np.testing.assert_array_equal(logits[0], logits[1])
-
-
 def test_the_grid_is_told(model: DCTransformer, logits_of) -> None:
     """The same triples in an image of another height: all predictions differ, and not only what is
     possible."""
@@ -130,11 +118,3 @@ def test_the_grid_is_told(model: DCTransformer, logits_of) -> None:
     for logits in logits_of(taller):
         both = (logits[:1] > IMPOSSIBLE) & (logits[1:] > IMPOSSIBLE)
         assert np.abs(np.where(both, logits[:1] - logits[1:], 0)).max(axis=-1)[:, 8:28].min() > 0  # where there are triples
-
-
-def test_a_class_conditional_model_uses_the_class(chunk: Chunk) -> None:
-    model = tiny_model(dataclasses.replace(TINY, num_classes=3, encoder_stride=2))
-    params = random_params(model, chunk)
-    first, other = (apply(model, params, chunk._replace(label=np.full(2, label))) for label in (0, 2))
-    for a, b in zip(first, other):
-        assert np.abs(np.asarray(a - b)).max() > 1e-3

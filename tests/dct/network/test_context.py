@@ -1,5 +1,6 @@
 """What elements are told of their neighbours: exactly what the list has before them."""
 
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -33,6 +34,32 @@ def image_of(sparse: SparseDCT, vocabulary: Vocabulary) -> np.ndarray:
     return image
 
 
+known_neighbours = jax.jit(_known_neighbours, static_argnums=0)
+
+
+@cache
+def random_params(module: PositionContext) -> Any:
+    """Around zero, but for the level: with chances above a half, `chances` would double its
+    rounding at every step."""
+    v, one = module.vocabulary, np.zeros((1, 1), np.int32)
+    image, support = np.zeros((1, v.num_channels, v.num_positions), np.int16), np.ones((1, 1, v.num_positions), bool)
+    shapes, rng = jax.eval_shape(module.init, jax.random.key(0), image, one, one, one, support), np.random.default_rng(4)
+    params = jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape).astype(np.float32), shapes)
+    params["params"]["level"] -= 2
+    return params
+
+
+@partial(jax.jit, static_argnums=0)
+def apply(module: PositionContext, params: Any, *args: Any) -> jax.Array:
+    return module.apply(params, *args)
+
+
+def judge(module: PositionContext, *args: Any) -> np.ndarray:
+    """What a module with random parameters adds to the logits, float32 [B, S, P]; see its
+    `__call__`."""
+    return np.asarray(apply(module, random_params(module), *args))
+
+
 @vocabularies
 def test_an_element_gets_the_values_that_the_list_before_it_has(vocabulary: Vocabulary) -> None:
     """Whatever comes later stands in the image, too, and is not seen. The list's beginning is
@@ -40,7 +67,7 @@ def test_an_element_gets_the_values_that_the_list_before_it_has(vocabulary: Voca
     sparse = random_list(np.random.default_rng(0), vocabulary, 150)
     channels, positions = sparse.channels[None], sparse.positions[None]
     values, of_channel = (
-        np.asarray(x)[0] for x in _known_neighbours(vocabulary, image_of(sparse, vocabulary), channels, positions)
+        np.asarray(x)[0] for x in known_neighbours(vocabulary, image_of(sparse, vocabulary), channels, positions)
     )
     table, (height, width) = neighbours(vocabulary), vocabulary.grid
     some = 0
@@ -75,13 +102,20 @@ def test_neighbours_of_a_coefficient_by_hand() -> None:
     assert (8, 0, -2) in red and (8, -2, 2) in red
 
 
+def chances(row: np.ndarray, possible: np.ndarray) -> dict[int, float]:
+    """The chance of each possible position to have a coefficient if none before it has one, from
+    the logarithms of the chances to be the next that has one, [P]."""
+    found, nobody = {}, 1.0
+    for p in np.flatnonzero(possible).tolist():
+        found[p] = np.exp(row[p]) / nobody
+        nobody *= 1 - found[p]
+    return found
+
+
 @vocabularies
-def test_the_chances_of_positions_and_of_none_add_up_to_1(vocabulary: Vocabulary) -> None:
-    """A product of chances, position by position in a loop, is the reference."""
-    rng = np.random.default_rng(1)
-    sparse = random_list(rng, vocabulary, 60)
-    image = image_of(sparse, vocabulary)
-    module = PositionContext(vocabulary, FLOAT32)
+def test_a_position_s_chance_does_not_depend_on_which_others_are_possible(vocabulary: Vocabulary) -> None:
+    """So each is what the places before it left, times its own chance."""
+    sparse = random_list(np.random.default_rng(1), vocabulary, 60)
     channels, positions = sparse.channels[None], sparse.positions[None]
     support = np.zeros((1, 60, vocabulary.num_positions), bool)
     for i, (channel, _position) in enumerate(zip(sparse.channels, sparse.positions)):
@@ -89,58 +123,39 @@ def test_the_chances_of_positions_and_of_none_add_up_to_1(vocabulary: Vocabulary
         same = i and channel == sparse.channels[i - 1]
         support[0, i] = on_grid & (np.arange(vocabulary.num_positions) > (sparse.positions[i - 1] if same else -1))
     last = [np.concatenate([[[start]], x[:, :-1]], axis=1) for start, x in ((vocabulary.start, channels), (0, positions))]
-    args = (image, channels, *last, support)
-    params = randomised(jax.eval_shape(module.init, jax.random.key(0), *args), rng)
-    found = np.asarray(module.apply(params, *args))[0].astype(np.float64)  # [S, P]
-    for row, possible in zip(found, support[0]):
-        nobody = 1.0
-        for p in np.flatnonzero(possible):
-            # The chance of p itself, from its logit and what the places before it left.
-            chance = np.exp(row[p]) / nobody
-            assert 0 < chance < 1
-            nobody *= 1 - chance
-        assert np.exp(row[possible]).sum() + nobody == pytest.approx(1, abs=1e-5)
+    module, some = PositionContext(vocabulary, FLOAT32), support & (np.arange(vocabulary.num_positions) % 3 > 0)
+    of_both = (judge(module, image_of(sparse, vocabulary), channels, *last, x)[0].astype(float) for x in (support, some))
+    for row, of_some, possible, possible_of_some in zip(*of_both, support[0], some[0]):  # [P] each
+        found = chances(row, possible)
+        assert all(0 < chance < 1 for chance in found.values())
+        for p, chance in chances(of_some, possible_of_some).items():
+            assert found[p] == pytest.approx(chance, rel=1e-3)
 
 
 def test_one_element_a_list_is_judged_alike_in_a_batch_of_any_size() -> None:
     """A sampler's batch of 192 rows or more once had bfloat16 operands where smaller ones have
     float32, and other samples."""
     vocabulary = Vocabulary(4, (4, 6), 3, "4:2:0", "banded")
-    rng = np.random.default_rng(3)
     batch = vocabulary.num_channels + 1
-    sparse = random_list(rng, vocabulary, 40)
+    sparse = random_list(np.random.default_rng(3), vocabulary, 40)
     module = PositionContext(vocabulary, Precision(np.dtype("float32"), jnp.dtype("bfloat16")))
     one = [x[None, None] for x in (sparse.channels[9], sparse.channels[8], sparse.positions[8])]
     args = [image_of(sparse, vocabulary), *one, np.ones((1, 1, vocabulary.num_positions), bool)]
-    params = randomised(jax.eval_shape(module.init, jax.random.key(0), *args), rng)
-    alone = np.asarray(module.apply(params, *args))
-    together = np.asarray(module.apply(params, *(np.repeat(x, batch, axis=0) for x in args)))
+    alone, together = judge(module, *args), judge(module, *(np.repeat(x, batch, axis=0) for x in args))
     np.testing.assert_allclose(together, np.repeat(alone, batch, axis=0), rtol=1e-5, atol=1e-5)
-
-
-def randomised(shapes: Any, rng: np.random.Generator) -> Any:
-    """Around zero, but for the level: with chances above a half the loop above would double its
-    rounding at every step."""
-    params = jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape).astype(np.float32), shapes)
-    params["params"]["level"] -= 2
-    return params
 
 
 @vocabularies
 def test_positions_are_judged_by_what_comes_before_alone(vocabulary: Vocabulary) -> None:
     """With the list's beginning in the image and with all of it, to the last bit; and by what is
     there: without it the result is another."""
-    rng = np.random.default_rng(2)
-    sparse = random_list(rng, vocabulary, 150)
+    sparse = random_list(np.random.default_rng(2), vocabulary, 150)
     module = PositionContext(vocabulary, FLOAT32)
     support = np.ones((1, 1, vocabulary.num_positions), bool)
-    judge = jax.jit(module.apply)
-    params = None
     for i in range(1, 150, 7):
         now = sparse.channels[None, i : i + 1]
         last = (sparse.channels[None, i - 1 : i], sparse.positions[None, i - 1 : i])
         known, whole, nothing = (image_of(x, vocabulary) for x in (sparse[:i], sparse, sparse[:0]))
-        params = params or randomised(jax.eval_shape(module.init, jax.random.key(0), known, now, *last, support), rng)
-        found = np.asarray(judge(params, known, now, *last, support))
-        np.testing.assert_array_equal(np.asarray(judge(params, whole, now, *last, support)), found)
-        assert i < 20 or not np.array_equal(np.asarray(judge(params, nothing, now, *last, support)), found)
+        found = judge(module, known, now, *last, support)
+        np.testing.assert_array_equal(judge(module, whole, now, *last, support), found)
+        assert i < 20 or not np.array_equal(judge(module, nothing, now, *last, support), found)

@@ -61,10 +61,10 @@ def of_possible(logits: Any, other: Any) -> float:
 
 
 @pytest.mark.parametrize("name", [name for name in Chunk._fields if name not in NOT_READ])
-def test_every_array_of_a_chunk_changes_the_logits(model: DCTransformer, chunk: Chunk, name: str) -> None:
+def test_every_array_of_a_chunk_changes_the_logits_of_all_heads(model: DCTransformer, chunk: Chunk, name: str) -> None:
     params = random_params(model, chunk)
     logits, other = apply(model, params, chunk), apply(model, params, changed(chunk, name))
-    assert max(map(of_possible, logits, other)) > 1e-4
+    assert min(map(of_possible, logits, other)) > 1e-4
 
 
 def test_the_encoder_reads_signs_and_magnitudes(model: DCTransformer, chunk: Chunk) -> None:

@@ -1,34 +1,49 @@
 """The cached sampler draws valid lists, and its caches change nothing."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 from dct_jax.dct.likelihood import list_log_prob
-from dct_jax.dct.network import Triples, log_likelihood
+from dct_jax.dct.network import DCTransformer, Triples, log_likelihood
 from dct_jax.dct.network.transformer import with_elements
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.sampling.sampler import Span, sample_chunk
 from dct_jax.nn.blocks import Window
 from dct_jax.nn.initial import initial_params
 from dct_jax.nn.temperature import SymbolPolicy
-from tests.toys import TINY, apply, batch_of, random_list, random_params, sampled_lists, tiny_model
+from tests.toys import BLANK, TINY, apply, batch_of, random_list, random_params, sampled_lists, tiny_model
 
 # Random models jump over many channels at a time, so their lists are short: short chunks make them
 # cross borders.
 SHORT = dataclasses.replace(TINY, chunk_size=2, overlap=2)
 
 
+@pytest.fixture(scope="module")
+def model() -> DCTransformer:
+    return tiny_model(SHORT)
+
+
+@pytest.fixture(scope="module")
+def params(model: DCTransformer) -> Any:
+    return random_params(model, batch_of(model, [BLANK]))
+
+
+@pytest.fixture(scope="module")
+def fresh_params(model: DCTransformer) -> Any:
+    return initial_params(model, batch_of(model, [BLANK]), seed=0)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 5.0])
-@pytest.mark.parametrize("trained", [False, True])
-def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None:
-    model = tiny_model(SHORT)
-    batch = batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)])
-    params = random_params(model, batch) if trained else initial_params(model, batch, seed=0)
+@pytest.mark.parametrize("kind", ["fresh_params", "params"])
+def test_every_sample_is_a_valid_list(
+    model: DCTransformer, temperature: float, kind: str, request: pytest.FixtureRequest
+) -> None:
     one = SymbolPolicy(temperature)
-    lists, _ = sampled_lists(model, params, 8, 3, Policy(one, one, one))
+    lists, _ = sampled_lists(model, request.getfixturevalue(kind), 8, 3, Policy(one, one, one))
     for sparse in lists:
         sparse.validate(model.vocabulary)
     assert max(map(len, lists)) > model.config.chunk_size  # several chunks were drawn
@@ -38,7 +53,7 @@ def test_every_sample_is_a_valid_list(temperature: float, trained: bool) -> None
 @pytest.mark.parametrize("overlap", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_the_sampler_reports_the_likelihood_of_the_parallel_pass(overlap: int) -> None:
     model = tiny_model(dataclasses.replace(SHORT, overlap=overlap))
-    params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
+    params = random_params(model, batch_of(model, [BLANK]))
     lists, sampled = sampled_lists(model, params, 8, 0)
     assert max(map(len, lists)) >= 2 * model.config.chunk_size
     for ours, theirs in zip(sampled, list_log_prob(model, params, lists)):
@@ -71,10 +86,8 @@ def test_every_draw_of_the_loop_has_the_likelihood_of_the_parallel_pass(chunk_si
         np.testing.assert_allclose(ours, theirs[:, overlap:], atol=1e-4)
 
 
-def test_each_symbol_has_its_own_policy() -> None:
+def test_each_symbol_has_its_own_policy(model: DCTransformer, params: Any) -> None:
     """The likeliest value is drawn at every step, while channels and positions stay random."""
-    model = tiny_model(SHORT)
-    params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
     policy = Policy(value=SymbolPolicy(top_k=1))
     lists, nats = sampled_lists(model, params, 8, 0, policy)
     plain, plain_nats = sampled_lists(model, params, 8, 0)
@@ -83,12 +96,10 @@ def test_each_symbol_has_its_own_policy() -> None:
     assert per_value > plain_per_value + 0.5
 
 
-def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border() -> None:
+def test_cached_logits_equal_the_parallel_pass_across_a_chunk_border(model: DCTransformer, params: Any) -> None:
     """Element by element through the caches, after a prefill of the overlap, on a list that the
     sampler drew."""
-    model = tiny_model(SHORT)
     overlap, window = model.config.overlap, model.config.window
-    params = random_params(model, batch_of(model, [random_list(np.random.default_rng(0), model.vocabulary, 10)]))
     lists, _ = sampled_lists(model, params, 8, 0)
     lists = [sparse for sparse in lists if len(sparse) >= 2 * model.config.chunk_size][:2]
     assert lists

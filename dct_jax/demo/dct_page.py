@@ -1,4 +1,5 @@
-"""A local web page: pictures that grow while they are sampled, from nothing or from an upload.
+"""The page of a DCTransformer: pictures that grow while they are sampled, from nothing or from an
+upload.
 
 It needs Gradio: pip install dct_jax[demo].
 """

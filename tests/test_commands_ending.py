@@ -1,0 +1,94 @@
+"""How commands end early."""
+
+import errno
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from dct_jax import __main__, commands
+from dct_jax.commands import main
+from dct_jax.commands.ending import flush_output
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_during_a_callback_of_the_garbage_collector_ends_a_command(
+    number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its exception was lost, and the command went on to its end."""
+
+    def work(args: Sequence[str]) -> int:
+        gc.callbacks.append(interrupt)
+        gc.collect()
+        for _ in range(100):
+            time.sleep(0.1)
+        return 0
+
+    def interrupt(phase: str, info: Any) -> None:
+        gc.callbacks.remove(interrupt)
+        signal.raise_signal(number)
+
+    monkeypatch.setitem(commands.COMMANDS, "models", work)
+    hook = sys.unraisablehook
+    try:
+        assert main(["models"]) == code
+    except SystemExit as error:
+        assert error.code == code
+    assert sys.unraisablehook is hook
+
+
+def test_ctrl_c_while_packages_are_imported_ends_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: Any) -> None:
+            if name == "dct_jax.commands":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "dct_jax.commands")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit, match="130"):
+        __main__.run()
+
+
+def test_the_package_itself_imports_nothing_that_takes_time() -> None:
+    """It imported Numba, and Ctrl-C during these two seconds printed a traceback."""
+    heavy = "{'numpy', 'numba', 'jax'} & set(sys.modules)"
+    code = f"import sys, dct_jax; assert not {heavy}; assert set(dct_jax.__all__) <= set(dir(dct_jax)); dct_jax.codec.DCTCodec"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_an_output_that_nobody_reads_ends_a_command_silently(
+    at_once: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Python printed lines of its own, and the exit code was 120."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "argv", ["dct_jax", "--version"])
+    with open(writer, "w", buffering=1 if at_once else -1) as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        with pytest.raises(SystemExit, match="141"):
+            __main__.run()
+    assert capfd.readouterr().err == ""
+
+
+def test_an_output_without_room_is_a_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    class Full:
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def fileno(self) -> int:
+            return spare
+
+    spare = os.open(os.devnull, os.O_WRONLY)
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert flush_output(0) == 2
+    assert capfd.readouterr().err == "dct_jax: the output cannot be written (No space left on device)\n"
+    monkeypatch.setattr(sys, "stdout", None)
+    assert flush_output(0) == 0
+    os.close(spare)
