@@ -1,7 +1,7 @@
 """DCTransformer as a stage: it takes the steps of a run, and evaluates it."""
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import jax
@@ -40,9 +40,9 @@ class DCTStage(Stage):
         """The optimiser of the parameters, which a model that is only loaded does not need."""
         return make_optimizer(self.config.training, partial(is_hidden_matrix, self.network, self._example))
 
-    def shapes(self) -> Any:
-        """Returns the shapes of the parameters, without a trace of the optimiser."""
-        return _shapes(self.config)
+    def trace_shapes(self) -> Any:
+        """Finds the shapes of the parameters, without a trace of the optimiser."""
+        return jax.eval_shape(self.network.init, jax.random.key(0), self._example)
 
     def init(self) -> TrainState:
         """Makes fresh parameters."""
@@ -82,11 +82,6 @@ class DCTStage(Stage):
                 bits = f"not measured ({error})"
             lines.append(f"JPEG's arithmetic coding of the same coefficients: {bits}")
         return lines
-
-
-@lru_cache(maxsize=16)
-def _shapes(config: DCTConfig) -> Any:
-    return jax.eval_shape(network(config).init, jax.random.key(0), config.reader().example())
 
 
 def init_state(model: DCTransformer, optimizer: optax.GradientTransformation, batch: Chunk[Any], seed: int) -> TrainState:

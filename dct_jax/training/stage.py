@@ -148,6 +148,10 @@ class Stage(Protocol):
         """The shapes and types of the variables; nobody may change the tree."""
         return _shapes(self.config)
 
+    def trace_shapes(self) -> Any:
+        """Finds what `shapes` returns, by a trace of the network."""
+        return jax.eval_shape(self.init).variables
+
     def init(self) -> TrainState:
         """The state before the first step."""
         ...
@@ -202,9 +206,9 @@ class Stage(Protocol):
 
 @lru_cache(maxsize=16)
 def _shapes(config: RunConfig) -> Any:
-    """Finds the shapes of a stage's variables by a trace of its network. To load a small model
-    takes little more, so models of one configuration share the trace."""
-    return jax.eval_shape(config.build().init).variables
+    """To load a small model takes little more than the trace, so models of one configuration share
+    it."""
+    return config.build().trace_shapes()
 
 
 def words(name: str) -> str:
