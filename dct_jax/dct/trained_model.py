@@ -113,8 +113,6 @@ class TrainedModel(Trained):
         labels: Any = label
         if label is not None:
             labels = [labels] if isinstance(labels, str) or np.ndim(labels) == 0 else list(labels)
-            for one in labels:
-                self.check_label(one)
         starts = self.starts(num, seed, labels, size, first, quality)
         samples = ended_samples(self.sample_from(starts, seed, policy, batch_size))
         return [one.sparse for one in sorted(samples, key=lambda one: one.start.number)]
@@ -140,11 +138,13 @@ class TrainedModel(Trained):
 
         Raises:
             ValueError: if num is not positive, the seed is out of range, the size does not fit, or
-                the model does not know the quality.
+                the model has no such class or does not know the quality.
         """
         check_integers(1, num=num)
         check_integers(0, first=first)
         check_seed(seed)
+        for label in labels or ():
+            self.check_label(label)
         return [
             Start(
                 i,
