@@ -10,6 +10,7 @@ only leaves the work to the thread that calls. Python's lock is never taken.
 """
 
 import ctypes
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -190,6 +191,19 @@ def _address_of(function: Any, *parameters: types.Type) -> int:
     return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
 
 
+@functools.cache
+def _task() -> Any:
+    """Makes what a thread of XLA's pool calls with a job. It holds an address, so Numba cannot keep
+    its machine code; all that takes time to compile is behind the address."""
+    do_items = _address_of(_do_items, types.int64)
+
+    @numba.cfunc(types.int64(types.int64))
+    def task(job: int) -> int:
+        return call_compiled(do_items, job)
+
+    return task
+
+
 def register(name: str, work: Callable[[int, int], None], num_items: Callable[[int], int]) -> None:
     """Makes a compiled function known to XLA as the target `name`, for `jax.ffi.ffi_call`.
 
@@ -198,25 +212,18 @@ def register(name: str, work: Callable[[int, int], None], num_items: Callable[[i
         work: compiled; does an item, given the job and its number. Several threads call it at once.
         num_items: compiled; says how many items a job has.
     """
-    do_items, serve = _address_of(_do_items, types.int64), _address_of(_serve, types.int64, types.int64)
-
-    # These two are what XLA calls. They hold addresses, so Numba cannot keep their machine code;
-    # all that takes time to compile is behind the addresses.
-    @numba.cfunc(types.int64(types.int64))
-    def task(job: int) -> int:
-        return call_compiled(do_items, job)
-
-    numbers = _address_of(work, types.int64, types.int64), _address_of(num_items, types.int64), task.address
+    serve = _address_of(_serve, types.int64, types.int64)
+    numbers = _address_of(work, types.int64, types.int64), _address_of(num_items, types.int64), _task().address
     functions = np.array(numbers, np.int64)
     place = functions.ctypes.data
 
-    @numba.cfunc(types.int64(types.int64))
+    @numba.cfunc(types.int64(types.int64))  # which holds addresses, as `task` does
     def handler(frame: int) -> int:
         call_compiled_pair(serve, frame, place)
         return 0
 
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(ctypes.c_void_p(handler.address)), platform="cpu", api_version=1)
-    _MACHINE_CODE.extend((task, handler, functions))
+    _MACHINE_CODE.extend((handler, functions))
 
 
 _MACHINE_CODE: list[Any] = []
