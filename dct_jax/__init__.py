@@ -28,16 +28,17 @@ _HOMES = {
 if not TYPE_CHECKING:  # with it, type checkers take any name
 
     def __getattr__(name: str) -> Any:
-        """Imports names late: JAX takes seconds to start, and Numba two."""
+        """Imports names and rooms late: JAX takes seconds to start, and Numba two."""
         from importlib import import_module
+        from importlib.util import find_spec
 
         if name == "Config":  # of experiment files from when DCTransformer was the only system
             name = "DCTConfig"
-        if name in ("codec", "dct"):
-            return import_module(f"{__name__}.{name}")
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES[name]), name)
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
+        if find_spec(room := f"{__name__}.{name}"):
+            return import_module(room)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})
