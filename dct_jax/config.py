@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SYSTEM_BEFORE = "DCTransformer"
 """The system of configurations from before there were several, which name none."""
 
+MOST_SEEDS = 2**32
+"""JAX takes seeds below this without its 64-bit mode."""
+
 LARGEST_IMAGE = 2**26
 """Pixels, far more than anybody trains on. A configuration may come from others, and memory is
 taken for its numbers before anything else is checked."""
@@ -195,7 +198,7 @@ class RunConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")
+        require(0 <= self.seed < MOST_SEEDS, "seed", self.seed, "from 0 to 2^32 - 1")
 
     def reader(self) -> "Reader":
         """Returns what makes batches of records; it needs no JAX."""

@@ -247,6 +247,8 @@ class DCTCodec:
         """Raises ValueError, which names the first offending index, unless the list is one of this
         codec or of a JPEG file with its tables. A model takes less: values up to
         `Vocabulary.largest_value`, to which `requantize` limits a file's."""
+        if not isinstance(sparse, SparseDCT):
+            raise ValueError(f"the list is {_describe(sparse)}; it must be a SparseDCT, as `encode` makes it")
         if sparse.codec != self:
             raise ValueError(f"the list's codec is {sparse.codec}; here it must be {self}: requantize it, or use its own codec")
         sparse.validate(self._of_files(sparse.size))

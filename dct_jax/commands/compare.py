@@ -19,6 +19,7 @@ from dct_jax.commands.settings_file import read_settings
 from dct_jax.comparison.measures import Measures, to_plain, with_known_training
 from dct_jax.comparison.plots import quality_time, rate_distortion, stack_strips
 from dct_jax.comparison.table import flatten, make_tables, notes_of
+from dct_jax.config import MOST_SEEDS
 from dct_jax.data.pixels import read_image
 from dct_jax.distributed.processes import NO_BACKEND, describe_lack_of_memory
 from dct_jax.published import locate, results_folder
@@ -162,7 +163,7 @@ def _check(command: Compare) -> None:
     if not command.runs:
         raise ValueError("RUN is missing; see compare --help")
     check_least(command, batch_size=1, samples=1, references=8, num=1)
-    if not command.seeds or len(set(command.seeds)) < len(command.seeds) or not all(0 <= x < 2**32 for x in command.seeds):
+    if not command.seeds or len(set(command.seeds)) < len(command.seeds) or not all(0 <= x < MOST_SEEDS for x in command.seeds):
         said = " ".join(map(str, command.seeds))
         raise ValueError(f"seeds are {said or 'none'}; there must be one or more, all different, from 0 to 2^32 - 1")
     unused = [name for name in OF_SAMPLES if getattr(command, name) != getattr(Compare, name)]

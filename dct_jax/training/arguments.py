@@ -3,8 +3,7 @@
 import operator
 from typing import Any
 
-MOST_SEEDS = 2**32
-"""JAX takes seeds below this without its 64-bit mode."""
+from dct_jax.config import MOST_SEEDS
 
 
 def check_integers(least: int, **values: int) -> None:

@@ -189,6 +189,13 @@ def test_a_list_of_another_codec_is_refused() -> None:
         DCTCodec(8, 50).decode(sparse)
 
 
+def test_an_array_is_no_list() -> None:
+    codec = DCTCodec(8, 50)
+    for method in (codec.decode, codec.to_coefficients, codec.to_dct_image):
+        with pytest.raises(ValueError, match=r"the list is int32 \[2, 192\]; it must be a SparseDCT"):
+            method(np.zeros((2, 192), np.int32))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
