@@ -3,8 +3,9 @@ equal random keys.
 
     python benchmarks/accelerator_parity.py [--json FILE]
 
-Another process, which has the CPU alone, makes the reference. An error is the norm of the
-difference by the norm of the reference; the exit code is 1 if one is larger than it may be.
+Another process, which has the CPU alone, makes the reference, one case after another. An error is
+the norm of the difference by the norm of the reference; the exit code is 1 if one is larger than it
+may be. Small models of all systems come last (accelerator_systems.py), as far as there is time.
 """
 
 import dataclasses
@@ -23,12 +24,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
-from accelerator_device import OPTIMIZER, large_config
+from accelerator_device import OPTIMIZER, Clock, large_config
 from accelerator_sampling import attend_fused, attend_plainly, fused_implementation
-from machine import Figure, Record
+from accelerator_systems import DIFFERING, configs, run_system, take_step, with_bfloat16_products
+from machine import Figure, Record, random_list
 from random_network import prefer_long_lists, random_batch, random_params
 
 from dct_jax.dct.config import DCTConfig, Dtype, ModelConfig
+from dct_jax.dct.likelihood import element_log_prob
 from dct_jax.dct.network import network
 from dct_jax.dct.reader import ChunkReader
 from dct_jax.dct.sampling.policy import Policy
@@ -66,9 +69,19 @@ FLOAT32, DEFAULT, BFLOAT16 = "float32", "float32 at default precision", "bfloat1
 """How a device multiplies: at JAX's highest precision; as the package's float32 models do, in TF32
 on NVIDIA GPUs and in bfloat16 on TPUs; and as `model.dtype` bfloat16 does."""
 
-FEW_BITS = {"loss": 2e-3, "gradient norm": 1e-2, "gradient": 0.2}
+FEW_BITS = {"loss": 2e-3, "gradient norm": 1e-2, "gradient": 0.2, "likelihood": 1e-2, "step": 0.03}
 TOLERANCES = {
-    FLOAT32: {"attention": 2e-5, "embedding": 1e-6, "loss": 1e-5, "gradient norm": 2e-5, "gradient": 2e-5, "update": 1e-2},
+    FLOAT32: {
+        "attention": 2e-5,
+        "embedding": 1e-6,
+        "loss": 1e-5,
+        "gradient norm": 2e-5,
+        "gradient": 2e-5,
+        "update": 1e-2,
+        "likelihood": 1e-5,
+        "step": 1e-4,
+        "sample": 1e-3,
+    },
     DEFAULT: FEW_BITS,
     BFLOAT16: {"attention": 1e-2} | FEW_BITS,
 }
@@ -78,7 +91,11 @@ attention, 8e-7 in the gradient and 9e-5 in the update: Adam's first step moves 
 gradient's sign, and where the gradient is smaller than its rounding that is chance. So float32 has
 25 to 100 times as much. bfloat16 on a CPU differs by 0.3 % in attention, and by 6 % in the gradient
 behind a ReLU, which passes or not by the sign of a small number; it has three times as much, and an
-update of chance is not compared."""
+update of chance is not compared.
+
+The "step" of a small system is its losses, its whole gradient and its codebook: two programs of one
+CPU differ by up to 4e-6, and bfloat16 products by 1 %. Its "sample" is pictures of bytes, of which
+some may be rounded to the next level; one other code would differ by 7e-3."""
 
 NATS = 5e-5
 """How much a symbol's log-likelihood may differ on average, in nats: ten roundings of a logit of
@@ -159,6 +176,14 @@ def step(dtype: Dtype, tiny: bool) -> Arrays:
     }
 
 
+def likelihood(tiny: bool) -> Arrays:
+    """Judges given lists: returns the log-likelihood of every symbol, [3, elements]."""
+    config, rng = small_config(tiny), np.random.default_rng(6)
+    length = 3 * config.model.chunk_size // 2
+    lists = [random_list(rng, length, config.codec, config.data.image_size) for _ in range(2)]
+    return {"nats": np.concatenate(element_log_prob(network(config), random_params(config), lists, batch_size=4), axis=1)}
+
+
 def sampler(tiny: bool) -> Arrays:
     """Samples a chunk of several lists."""
     config, batch = small_config(tiny), 4
@@ -172,22 +197,29 @@ def sampler(tiny: bool) -> Arrays:
 
 
 def cases(tiny: bool) -> dict[str, Callable[[], Arrays]]:
-    """Returns what the reference has, all of it in float32."""
+    """Returns what is compared first, all of it in float32."""
     return {
         **{f"attention, {name}": partial(attention, name, "float32", tiny) for name in ATTENTION},
         **{name: partial(attention_step, lengths, "float32", tiny) for name, lengths in STEP.items()},
         "embedding": partial(embedding, tiny),
         "training step": partial(step, "float32", tiny),
+        "likelihood": partial(likelihood, tiny),
         "sampler": partial(sampler, tiny),
     }
 
 
-def write_reference(file: Path, tiny: bool) -> None:
-    """Runs all cases; the file is there when it is whole."""
+def systems(tiny: bool) -> dict[str, Callable[[], Arrays]]:
+    """Returns a case of each system, or if `tiny`, of the one that is compiled soonest."""
+    return {name: partial(run_system, config) for name, config in configs().items() if not tiny or name == "VQ-VAE"}
+
+
+def write_reference(folder: Path, tiny: bool) -> None:
+    """Runs all cases; the file of a case is there when it is whole."""
     with jax.default_matmul_precision("highest"):
-        arrays = {f"{case}/{name}": np.asarray(x) for case, run in cases(tiny).items() for name, x in run().items()}
-    with replacing(file) as path:
-        np.savez(path, allow_pickle=False, **arrays)
+        for name, run in (cases(tiny) | systems(tiny)).items():
+            arrays = {array: np.asarray(x) for array, x in run().items()}
+            with replacing(folder / f"{name}.npz") as path:
+                np.savez(path, allow_pickle=False, **arrays)
 
 
 def difference(ours: Any, theirs: np.ndarray) -> float:
@@ -223,11 +255,11 @@ def compare(record: Record, name: str, precision: str, ours: Arrays, theirs: Arr
     kind, tolerances = name.partition(",")[0], TOLERANCES[precision]
     errors: dict[str, dict[str, float]] = {}
     for array in ours:
-        errors.setdefault(array.partition(":")[0], {})[array] = difference(ours[array], theirs[array])
+        part = array.partition(":")[0]
+        if part in tolerances or kind in tolerances:
+            errors.setdefault(part, {})[array] = difference(ours[array], theirs[array])
     for part, by_array in errors.items():
-        if (tolerance := tolerances.get(part, tolerances.get(kind))) is None:
-            continue
-        line = f"{name}, {precision}: {part}"
+        tolerance, line = tolerances[part if part in tolerances else kind], f"{name}, {precision}: {part}"
         with record.attempt(line):
             worst = max(by_array, key=lambda array: (np.isnan(by_array[array]), by_array[array]))
             where = f" in {worst}" if len(by_array) > 1 else ""
@@ -236,27 +268,50 @@ def compare(record: Record, name: str, precision: str, ours: Arrays, theirs: Arr
             record.add(Figure(line, by_array[worst], f"of its norm{where} (may be {tolerance:g})"))
 
 
-def compare_all(record: Record, tiny: bool, reference: Callable[[str], Arrays]) -> None:
-    """Runs all cases, in every way of multiplying that makes a difference to the package, and then
-    looks at the reference."""
-    runs = [(name, FLOAT32, run) for name, run in cases(tiny).items()]
+def compare_all(record: Record, clock: Clock, tiny: bool, reference: Callable[[str], Arrays]) -> None:
+    """Runs all cases, in every way of multiplying that makes a difference to the package, as long
+    as there is time.
+
+    Args:
+        record: of the errors, and of which steps have equal bits when they are taken twice.
+        clock: of the part.
+        tiny: as of `main`.
+        reference: returns the arrays of a case, or raises TimeoutError if they are too late.
+    """
+    first = cases(tiny)
+    runs = [(name, FLOAT32, run) for name, run in first.items()]
     runs += [(f"attention, {name}", BFLOAT16, partial(attention, name, "bfloat16", tiny)) for name in ATTENTION]
     runs += [(name, BFLOAT16, partial(attention_step, lengths, "bfloat16", tiny)) for name, lengths in STEP.items()]
     runs += [("training step", BFLOAT16, partial(step, "bfloat16", tiny))]
     if jax.default_backend() != "cpu":  # which has one float32 only
-        runs += [("training step", DEFAULT, partial(step, "float32", tiny))]
+        runs += [("training step", DEFAULT, partial(step, "float32", tiny)), ("likelihood", DEFAULT, partial(likelihood, tiny))]
+    runs += [(name, FLOAT32, run) for name, run in systems(tiny).items()]
+    if not tiny:
+        runs += [("DCTransformer", BFLOAT16, partial(take_step, with_bfloat16_products(configs()["DCTransformer"])))]
     with record.attempt("attention in bfloat16"):
         record.add(Figure("attention in bfloat16", f"goes through {attention_path()}"))
-    results: dict[tuple[str, str], Arrays] = {}
+    took: dict[str, float] = {}
     for name, precision, run in runs:
-        with record.attempt(f"{name}, {precision}"), jax.default_matmul_precision("highest" if precision == FLOAT32 else None):
-            results[name, precision] = {array: np.asarray(x) for array, x in run().items()}
-    for (name, precision), ours in results.items():
-        with record.attempt(f"{name}, {precision}: comparison"):
+        line, start = f"{name}, {precision}", time.perf_counter()
+        alike = name if name in first else "training step"  # no system takes much longer
+        if not clock.has_time(line, took.get(alike, 0)):
+            continue
+        with record.attempt(line):
+            with jax.default_matmul_precision("highest" if precision == FLOAT32 else None):
+                ours = {array: np.asarray(x) for array, x in run().items()}
+            if DIFFERING in ours:
+                bits = f"other bits in {ours[DIFFERING]} arrays" if ours[DIFFERING] else "equal bits"
+                record.add(Figure(f"{line}: a step taken twice", bits))
+            try:
+                theirs = reference(name)
+            except TimeoutError as error:
+                record.add(Figure(line, f"skipped: {error}"))
+                continue
             if name == "sampler":
-                record.add(*same_lists(ours, reference(name)))
+                record.add(*same_lists(ours, theirs))
             else:
-                compare(record, name, precision, ours, reference(name))
+                compare(record, name, precision, ours, theirs)
+        took[alike] = max(took.get(alike, 0), time.perf_counter() - start)
 
 
 def main(seconds: float = 170, tiny: bool = False, json: Path | None = None, reference: Path | None = None) -> int:
@@ -264,29 +319,33 @@ def main(seconds: float = 170, tiny: bool = False, json: Path | None = None, ref
 
     Args:
         seconds: that all may take.
-        tiny: at the debug experiment's sizes.
+        tiny: at the debug experiment's sizes, and one system.
         json: where to write the figures.
-        reference: only run everything on this device, and write the results here.
+        reference: only run everything on this device, and write the results into this folder.
     """
     if reference:
         write_reference(reference, tiny)
         return 0
     record, deadline = Record(json), time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "reference.npz"
-        command = [sys.executable, __file__, "--reference", str(file), *(["--tiny"] if tiny else [])]
+        command = [sys.executable, __file__, "--reference", folder, *(["--tiny"] if tiny else [])]
         process = subprocess.Popen(command, env=os.environ | {"JAX_PLATFORMS": "cpu"})
 
         def of(name: str) -> Arrays:
-            if process.wait(timeout=max(deadline - time.monotonic(), 1)):
+            file = Path(folder) / f"{name}.npz"
+            while not (has_ended := process.poll() is not None) and not file.exists():
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the CPU has not made its reference in time")
+                time.sleep(0.1)
+            if has_ended and not file.exists():
                 raise RuntimeError("the process that makes the reference failed")
             with np.load(file) as arrays:
-                return {key.partition("/")[2]: arrays[key] for key in arrays if key.startswith(f"{name}/")}
+                return dict(arrays)
 
         try:
             if tiny:
                 process.wait(timeout=seconds)  # so that it is one process that compiles, where JAX keeps programs
-            compare_all(record, tiny, of)
+            compare_all(record, Clock(record, deadline - time.monotonic()), tiny, of)
         finally:
             process.kill()
             process.wait()

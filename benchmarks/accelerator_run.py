@@ -20,10 +20,12 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import jax
 import tyro
 from machine import Figure, Record
 
 from dct_jax.commands import main as command
+from dct_jax.experiment import load_experiment
 from dct_jax.storage.files import replacing
 from dct_jax.storage.manifest import MANIFEST, write_manifest
 
@@ -34,18 +36,35 @@ STEP_SECONDS = 0.02
 """Seconds of the small experiment's step on an accelerator: its thousands of small programs take so
 long to start."""
 
-START_SECONDS, END_SECONDS = 45, 45
-"""Seconds to compile the training step; and to evaluate, write the checkpoint and sample, compiling
-included."""
+START_SECONDS, END_SECONDS = 55, 40
+"""Seconds to start and to compile the training step, 48 on an H200; and to evaluate, write the
+checkpoint and sample, compiling included."""
 
 STEPS = (200, 2000)
 """The fewest steps and the most: later ones teach little."""
+
+SHARE = 0.6
+"""The share that is planned of the steps for which there is time: an evaluation and a checkpoint
+come after the last one alone."""
 
 
 def run(name: str, *args: str) -> None:
     """Runs one of the package's commands. Raises RuntimeError if it fails; it has printed why."""
     if (code := command([name, *args])) not in (0, 128 + signal.SIGTERM):
         raise RuntimeError(f"the command {name} ended with exit code {code}")
+
+
+def plan(seconds: float) -> tuple[int, float]:
+    """Returns how many steps a run of so many seconds trains, and after how many seconds training
+    is stopped if it takes longer than planned."""
+    affordable = round(SHARE * (seconds - START_SECONDS - END_SECONDS) / STEP_SECONDS)
+    return min(max(affordable, STEPS[0]), STEPS[1]), max(seconds - END_SECONDS, 1)
+
+
+def batch_for(devices: int, batch_size: int) -> int:
+    """Returns the smallest number of pictures, at least `batch_size`, that so many devices can
+    share."""
+    return -(-batch_size // devices) * devices
 
 
 def pack(run_dir: Path, file: Path) -> int:
@@ -76,8 +95,10 @@ def train(experiment: str, run_dir: Path, steps: int, seconds: float) -> None:
     timer.daemon = True
     timer.start()
     every = ("--training.evaluate-every", str(steps), "--training.checkpoint-every", str(steps), "--training.keep", "1")
+    batch = batch_for(jax.device_count(), load_experiment(experiment).training.batch_size)
+    sizes = ("--training.steps", str(steps), "--training.batch-size", str(batch))
     try:
-        run("train", experiment, "--run-dir", str(run_dir), "--training.steps", str(steps), *every)
+        run("train", experiment, "--run-dir", str(run_dir), *sizes, *every)
     finally:
         timer.cancel()
         signal.signal(signal.SIGTERM, before)
@@ -100,11 +121,11 @@ def main(out: Annotated[Path, tyro.conf.Positional], seconds: float = 120, tiny:
     """
     begun, record = time.perf_counter(), Record(json)
     experiment = "debug" if tiny else "landscapes"
-    affordable = round((seconds - START_SECONDS - END_SECONDS) / STEP_SECONDS)
-    steps = 20 if tiny else min(max(affordable, STEPS[0]), STEPS[1])
+    planned, stop = plan(seconds)
+    steps = 20 if tiny else planned
     with tempfile.TemporaryDirectory() as folder, record.attempt("run"):
         run_dir = Path(folder) / experiment
-        train(experiment, run_dir, steps, max(seconds - END_SECONDS, 1))
+        train(experiment, run_dir, steps, stop)
         trained = time.perf_counter()
         record.add(Figure(f"{experiment}: training", trained - begun, f"s, compiling included; {steps} steps were planned"))
         if (bits := held_out_bits(run_dir)) is not None:

@@ -2,9 +2,11 @@
 that they run on a CPU."""
 
 import importlib
+import inspect
 import json
 import math
 import os
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -21,7 +23,9 @@ from dct_jax.dct.network import network
 from dct_jax.dct.sampling.prefill import prefill
 from dct_jax.experiment import load_experiment
 from dct_jax.run import load
+from dct_jax.systems import SYSTEMS
 from dct_jax.training.checkpoints import Checkpoints
+from dct_jax.window.attention import cheaper_form
 from tests.toys import save_run, tiny_config, untrained
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -154,6 +158,51 @@ class TestParity:
         assert not record.failed
         assert all(not np.array_equal(ours[k], theirs[k]) for k in ours), "both were made in float32"
 
+    @pytest.mark.parametrize("late", [False, True])
+    def test_a_step_taken_twice_is_told_and_what_is_late_is_left_out(
+        self, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, late: bool
+    ) -> None:
+        """All comparisons failed when the CPU was late with one of them."""
+        parity, machine = script("accelerator_parity"), script("machine")
+        arrays = {"step: losses": np.ones(3), script("accelerator_systems").DIFFERING: np.array(2)}
+        for name, value in {"ATTENTION": {}, "STEP": {}, "step": lambda *_: {}, "attention_path": str}.items():
+            monkeypatch.setattr(parity, name, value)
+        monkeypatch.setattr(parity, "cases", lambda tiny: {})
+        monkeypatch.setattr(parity, "systems", lambda tiny: {"VQ-VAE": lambda: arrays})
+
+        def reference(name: str) -> dict[str, np.ndarray]:
+            if late and name == "VQ-VAE":
+                raise TimeoutError("too late")
+            return arrays
+
+        record = machine.Record(tmp_path / "figures.json")
+        parity.compare_all(record, script("accelerator_device").Clock(record, 60), True, reference)
+        figures = json.loads((tmp_path / "figures.json").read_text())
+        assert not record.failed
+        assert figures["VQ-VAE, float32: a step taken twice"]["value"] == "other bits in 2 arrays"
+        assert late or figures["VQ-VAE, float32: step"]["value"] == 0
+        assert not late or figures["VQ-VAE, float32"]["value"] == "skipped: too late"
+
+
+class TestSystems:
+    def test_all_of_them_are_compared(self, script: Script) -> None:
+        """The window's attention has a form for large grids, whose tiles accelerators take at
+        once."""
+        configs = script("accelerator_systems").configs()
+        assert configs.keys() == {system.system for system in SYSTEMS}
+        window = configs["window transformer"]
+        assert cheaper_form(window.grid, window.model.window) == "gathered"
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", [system.system for system in SYSTEMS])
+    def test_a_system_takes_a_step_and_makes_pictures(self, script: Script, name: str) -> None:
+        systems = script("accelerator_systems")
+        found = systems.run_system(systems.configs()[name])
+        assert found.pop(systems.DIFFERING) == 0
+        assert all(np.isfinite(x).all() and x.any() for x in found.values())
+        assert found["sample"].std() > 1
+        assert any("gradient" in array for array in found)
+
 
 @pytest.fixture
 def a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -162,6 +211,22 @@ def a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestRun:
+    @pytest.mark.parametrize("seconds", [None, 200, 2000])
+    def test_training_ends_long_before_it_is_stopped(self, script: Script, seconds: float | None) -> None:
+        """Its last step was planned for the moment at which it was stopped, so the run never had
+        an evaluation. None stands for the least that the part needs."""
+        run, accelerator = script("accelerator_run"), script("accelerator")
+        seconds = seconds or accelerator.NAMED["run"].least - 2 * accelerator.MARGIN
+        steps, stop = run.plan(seconds)
+        assert stop + run.END_SECONDS == seconds
+        assert run.STEPS[0] <= steps <= run.STEPS[1]
+        assert run.START_SECONDS + 1.5 * steps * run.STEP_SECONDS <= stop
+
+    @pytest.mark.parametrize(("devices", "pictures"), [(1, 16), (3, 18), (6, 18), (8, 16), (32, 32)])
+    def test_devices_share_a_batch(self, script: Script, devices: int, pictures: int) -> None:
+        """On 3 or 6 devices the run was refused."""
+        assert script("accelerator_run").batch_for(devices, 16) == pictures
+
     def test_what_is_packed_is_a_run(self, script: Script, a_run: Path, tmp_path: Path) -> None:
         size = script("accelerator_run").pack(a_run, tmp_path / "run.tar.gz")
         assert size == (tmp_path / "run.tar.gz").stat().st_size
@@ -201,6 +266,37 @@ def test_time_is_shared(script: Script, left: float, least: float, later: list[f
     accelerator = script("accelerator")
     first, *others = (accelerator.Part(str(i), Path(), least=seconds) for i, seconds in enumerate([least, *later]))
     assert accelerator.time_limit(left, first, others) == allowed
+
+
+def test_all_parts_fit_into_the_time_by_default(script: Script) -> None:
+    """The parts' least was all of the time, and the last part never had its share."""
+    accelerator = script("accelerator")
+    minutes = inspect.signature(accelerator.main).parameters["minutes"].default
+    left = 60 * minutes - 2 * accelerator.MARGIN - 15  # of imports
+    for i, part in enumerate(accelerator.PARTS):
+        assert accelerator.time_limit(left, part, accelerator.PARTS[i + 1 :]) is not None, part.name
+        left -= part.least + 1
+
+
+def test_what_a_crashed_part_has_started_is_ended(script: Script) -> None:
+    """The process of the reference ran on beside the next part."""
+    process = subprocess.Popen(["sh", "-c", "sleep 20 & kill -SEGV $$"], stdout=subprocess.PIPE, process_group=0)
+    process.wait()
+    script("accelerator").stop(process)
+    assert process.communicate(timeout=5) == (b"", None)  # the output ends with the last that holds it
+
+
+@pytest.mark.parametrize("module", ["tyro", "accelerator_run"])
+def test_a_missing_module_is_a_line(
+    script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
+) -> None:
+    """Each part failed by itself, on a device that was lent."""
+    script("accelerator")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(FOLDER / "accelerator.py"))
+    line = f"accelerator.py: there is no module {module}; python -m pip install '.[train]' installs all\n"
+    assert capsys.readouterr() == ("", line)
 
 
 @pytest.mark.slow
@@ -273,7 +369,9 @@ def test_the_whole_command(tmp_path: Path) -> None:
     """80 s of a CPU."""
     results = run_tiny(tmp_path, "parity", "training", "sampling", "rematerialised", "run")
     assert {result["state"] for result in results.values()} == {"done"}
-    assert "training step, bfloat16: gradient" in results["parity"]["figures"]
+    figures = results["parity"]["figures"]
+    assert {"training step, bfloat16: gradient", "likelihood, float32: nats", "VQ-VAE, float32: sample"} < figures.keys()
+    assert figures["VQ-VAE, float32: a step taken twice"]["value"] == "equal bits"
     files = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert files.keys() == {"accelerator.json", "samples.png", "run.tar.gz"}
     assert max(files.values()) < 16e6
