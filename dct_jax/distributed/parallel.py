@@ -55,6 +55,13 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     return jax.device_put(tree, NamedSharding(Mesh(np.array(local_devices(devices)), DATA_AXIS), PartitionSpec()))
 
 
+def first_replica(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """Returns a tree of arrays on the first of this process's devices, for programs of that device
+    alone. What `replicate` or `parallel` returned is not copied, so a step that overwrites it
+    overwrites the result, too."""
+    return jax.tree.map(lambda x: x.addressable_data(0), replicate(tree, devices))
+
+
 def place(batch: Any, devices: Sequence[jax.Device]) -> Any:
     """Puts this process's part of a batch, [b, ...], on its devices, [local devices, b / local
     devices, ...]; the copy goes on while the devices work."""
@@ -103,7 +110,12 @@ def in_turn(do: Callable[[], None]) -> None:
     first = jax.process_index() == 0
     if first:
         do()
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("in_turn")
+    meet()
     if not first:
         do()
+
+
+def meet() -> None:
+    """Waits until all processes call this, for as long as they live."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("meet")

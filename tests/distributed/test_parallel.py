@@ -6,7 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from dct_jax.distributed.parallel import DATA_AXIS, any_process, gather_batch, parallel, place, places_of, replicate
+from dct_jax.distributed.parallel import (
+    DATA_AXIS,
+    any_process,
+    first_replica,
+    gather_batch,
+    parallel,
+    place,
+    places_of,
+    replicate,
+)
 
 State = dict[str, jax.Array]
 
@@ -31,6 +40,7 @@ def step(state: State, batch: np.ndarray) -> tuple[State, jax.Array]:
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_steps_are_compiled_once_and_overwrite_the_state(number: int, compiled: list[str]) -> None:
+    """And its first replica, which is no copy."""
     devices = jax.local_devices()[:number]
     program = parallel(step, devices, donate_first=True)
     batch = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -39,8 +49,10 @@ def test_steps_are_compiled_once_and_overwrite_the_state(number: int, compiled: 
     assert compiled and before["w"].is_deleted()
     assert after["w"].sharding.is_equivalent_to(replicate(np.ones(3), devices).sharding, 1)
     compiled.clear()
+    (first,) = first_replica([after["w"]], devices)
+    assert (first.shape, first.devices()) == ((3,), {devices[0]})
     again, _ = program(after, place(batch, devices))
-    assert not compiled and after["w"].is_deleted()
+    assert not compiled and after["w"].is_deleted() and first.is_deleted()
     np.testing.assert_array_equal(again["w"], 1 + 2 * batch.sum(axis=0) / number)
     assert (float(total), total.shape) == (batch.sum(), ())
 

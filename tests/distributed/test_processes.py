@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import dct_jax
+from dct_jax.distributed import parallel
 from dct_jax.distributed.launching import Process, processes_of
 from dct_jax.distributed.processes import VARIABLE, describe_lack_of_memory, join_processes
 from dct_jax.experiment import load_experiment
@@ -40,6 +41,14 @@ CONFIG = DCTConfig(
     ),
     training=TrainingConfig(steps=30, batch_size=8, accumulate=2, warmup_steps=2, evaluate_every=30, checkpoint_every=5),
 )
+"""
+LATE = """
+import time
+import jax
+from dct_jax.distributed.processes import join_processes
+
+with join_processes():
+    time.sleep(0 if jax.process_index() else 31)
 """
 SOON = 60
 """Seconds in which all processes must have ended after one has died."""
@@ -191,6 +200,29 @@ def test_processes_that_see_different_folders_do_not_train(runs: Runs, uninterru
     run = runs.apart("apart")
     assert run.wait(SOON) == [2, 2], run.said()
     assert "the processes see different checkpoints (steps 30 and 0; 0 is none)" in run.said()
+
+
+def test_all_meet_before_jax_is_shut_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its shutdown once aborted complete runs whose process 0 still copied them."""
+    order: list[str] = []
+    monkeypatch.setenv(VARIABLE, "auto")
+    monkeypatch.setattr(parallel, "meet", lambda: order.append("meet"))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **_: None)
+    monkeypatch.setattr(jax.distributed, "shutdown", lambda: order.append("shutdown"))
+    with join_processes():
+        order.append("train")
+    assert order == ["meet", "train", "meet", "shutdown"]
+
+
+@pytest.mark.slow
+def test_a_late_process_is_waited_for(tmp_path: Path) -> None:
+    """JAX's shutdown waits for 20 s, and Gloo for 30 s if the processes have not met before."""
+    run = Run(tmp_path, [])
+    for i, process in enumerate(processes_of(2, 1, False, {})):
+        with (tmp_path / f"{i}.log").open("w") as log:
+            environment = {**os.environ, **process.environment}
+            run.children.append(subprocess.Popen([sys.executable, "-c", LATE], env=environment, stdout=log, stderr=log))
+    assert run.wait() == [0, 0], run.said()
 
 
 def test_too_little_memory_is_not_the_death_of_another_process(

@@ -22,7 +22,12 @@ def double_network(model: TrainedModel) -> tuple[DCTransformer, Any]:
 
     Args:
         model: one of any `model.dtype` and `model.products`; these do not matter here.
+
+    Raises:
+        ValueError: on a TPU, which only imitates float64: other machines could not read its files.
     """
+    if (backend := jax.default_backend()) not in ("cpu", "gpu"):
+        raise ValueError(f"compression needs float64, which devices of the kind {backend} lack; set JAX_PLATFORMS=cpu")
     sizes = dataclasses.replace(model.config.model, dtype="float64", products="float32", rematerialise=False)
     with jax.enable_x64(True):
         variables = jax.tree.map(lambda x: jnp.asarray(np.asarray(x).astype(np.float64)), model.variables)

@@ -59,8 +59,8 @@ def compress(model: TrainedModel, pictures: Sequence[SparseDCT | bytes], labels:
         labels: the class of each, for a class-conditional model; 0 by default.
 
     Raises:
-        ValueError: if a picture cannot be compressed, which the message numbers; or the numbers of
-            pictures and labels differ.
+        ValueError: if a picture cannot be compressed, which the message numbers; if the numbers of
+            pictures and labels differ; or on a TPU, which lacks float64.
     """
     _check_several("pictures", pictures)
     if labels is not None and len(labels) != len(pictures):
@@ -78,9 +78,10 @@ def decompress(model: TrainedModel, files: Sequence[bytes]) -> list[SparseDCT]:
 
     Raises:
         ValueError: if a file, which the message numbers, is not of this format, damaged, or
-            compressed with another model; or if the probabilities of this machine differ by more
-            than its tolerance. Files of versions 1 and 2 of the format have none: they are read on
-            the same kind of machine with the same versions of JAX and XLA alone.
+            compressed with another model; if the probabilities of this machine differ by more than
+            its tolerance; or on a TPU, which lacks float64. Files of versions 1 and 2 of the format
+            have no tolerance: they are read on the same kind of machine with the same versions of
+            JAX and XLA alone.
     """
     _check_several("files", files)
     return _in_order(decompress_many(model, files))

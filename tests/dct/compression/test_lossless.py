@@ -321,6 +321,13 @@ def test_what_is_no_list_of_files_is_refused(model: TrainedModel) -> None:
         decompress(model, [path])
 
 
+def test_devices_without_float64_are_refused(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TPUs only imitate it, and once wrote files that other machines could not read."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    with pytest.raises(ValueError, match=r"needs float64, which devices of the kind tpu lack; set JAX_PLATFORMS=cpu$"):
+        compress(model, [BLANK])
+
+
 def test_other_models_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
     data, other = compress(model, [lists[1]], np.zeros(1, int)), toy(seed=1)  # labels may be an array
     with pytest.raises(ValueError, match="compressed with another model"):
