@@ -15,5 +15,5 @@ CONFIG = DCTConfig(
     model=ModelConfig(
         width=16, heads=2, channel_decoder=(1,), position_decoder=(1,), value_decoder=(1,), chunk_size=48, overlap=8
     ),
-    training=TrainingConfig(steps=20, batch_size=4, warmup_steps=2, evaluate_every=10, checkpoint_every=10),
+    training=TrainingConfig(steps=20, batch_size=8, warmup_steps=2, evaluate_every=10, checkpoint_every=10),
 )

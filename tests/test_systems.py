@@ -132,7 +132,7 @@ def test_experiment_files_of_earlier_versions_load(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(EARLIER)
     config = load_experiment(str(tmp_path / "mine.py"))
     assert isinstance(config, DCTConfig)
-    assert (config.codec.quality, config.model.width, config.training.batch_size, config.seed) == (20, 28, 4, 3)
+    assert (config.codec.quality, config.model.width, config.training.batch_size, config.seed) == (20, 28, 8, 3)
 
 
 def test_a_run_of_an_earlier_version_loads_and_goes_on(debug_run: Path, tmp_path: Path) -> None:

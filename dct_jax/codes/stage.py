@@ -17,7 +17,7 @@ from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.codes.random_keys import picture_keys
 from dct_jax.codes.reader import CodesBatch
 from dct_jax.codes.tokens import to_codes
-from dct_jax.distributed.parallel import local_devices, replicate
+from dct_jax.distributed.parallel import first_replica, replicate
 from dct_jax.nn.initial import initial_params
 from dct_jax.nn.modules import is_hidden_matrix
 from dct_jax.training.batches import mean_in_batches
@@ -110,10 +110,9 @@ class CodePriorStage(Stage):
     def evaluate(self, variables: Any, held_out: CodesBatch, devices: Sequence[jax.Device]) -> dict[str, float]:
         """Returns the means of `losses` over held-out pictures. A device takes no more of them at a
         time than it has in training."""
-        training, rows, device = self.config.training, len(held_out.labels), local_devices(devices)[0]
+        training, rows = self.config.training, len(held_out.labels)
         size = min(max(training.batch_size // (training.accumulate * len(devices)), 1), rows)
-        variables = jax.device_put(jax.device_get(variables), device)
-        return mean_in_batches(partial(self._judge, variables), held_out, size)
+        return mean_in_batches(partial(self._judge, first_replica(variables, devices)), held_out, size)
 
     def equally_likely(self, numbers: dict[str, float]) -> dict[str, float]:
         """Returns what the numbers of `evaluate` are if all codes are equally likely."""

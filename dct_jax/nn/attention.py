@@ -12,7 +12,7 @@ import numpy as np
 
 from dct_jax import kernels
 from dct_jax.nn.masks import IMPOSSIBLE
-from dct_jax.nn.precision import FLOAT32, Precision, product
+from dct_jax.nn.precision import FLOAT32, Precision, is_ampere, product
 from dct_jax.nn.tiled_attention import tiled_attention
 
 
@@ -142,9 +142,8 @@ def _cudnn_fits(queries: jax.Array, keys: jax.Array) -> bool:
     for heads of up to 128 and even lengths."""
     if jax.default_backend() != "gpu" or queries.dtype != jnp.bfloat16:
         return False
-    device, size = jax.devices()[0], queries.shape[-1]
-    is_ampere = device.device_kind.startswith("NVIDIA") and float(device.compute_capability) >= 8
-    return is_ampere and size <= 128 and size % 8 == 0 and queries.shape[2] % 2 == keys.shape[3] % 2 == 0
+    size = queries.shape[-1]
+    return is_ampere(jax.devices()[0]) and size <= 128 and size % 8 == 0 and queries.shape[2] % 2 == keys.shape[3] % 2 == 0
 
 
 class Attention(nn.Module):

@@ -79,13 +79,19 @@ def precision_of(dtype: str, products: str) -> Precision:
 @functools.cache
 def has_bfloat16_units() -> bool:
     """Tells whether this machine multiplies bfloat16 faster than float32: x86 processors with
-    AMX-BF16 or AVX512-BF16, TPUs, NVIDIA GPUs since Ampere do."""
+    AMX-BF16 or AVX512-BF16, TPUs, NVIDIA GPUs since Ampere do. AMD's GPUs count as without."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         cpuinfo = Path("/proc/cpuinfo")
         flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else None
         return bool(flags and {"amx_bf16", "avx512_bf16"} & set(flags[1].split()))
-    return device.platform == "tpu" or float(getattr(device, "compute_capability", 0) or 0) >= 8
+    return device.platform == "tpu" or is_ampere(device)
+
+
+def is_ampere(device: jax.Device) -> bool:
+    """Tells whether a device is an NVIDIA GPU since Ampere. Only NVIDIA's compute capability is a
+    number; AMD's is a name, "gfx942"."""
+    return device.device_kind.startswith("NVIDIA") and float(device.compute_capability) >= 8
 
 
 def sums_of(dtype: jnp.dtype) -> jnp.dtype:
@@ -96,11 +102,12 @@ def sums_of(dtype: jnp.dtype) -> jnp.dtype:
 def product(form: str, a: jax.Array, b: jax.Array) -> jax.Array:
     """Computes an einsum that adds up in float32, and has a float32 result; float64 stays float64.
 
-    For bfloat16 its form must be that of a plain matrix product: a sum over a's last axis, and b's
-    last one or its first after the batch."""
+    Off CPUs a gets b's type, as b may be a cache: a copy of all of it, in float32, would cost more
+    than the product. For bfloat16 its form must be that of a plain matrix product: a sum over a's
+    last axis, and b's last one or its first after the batch."""
     sums = sums_of(a.dtype)
     if jax.default_backend() != "cpu":
-        return jnp.einsum(form, a, b, preferred_element_type=sums)
+        return jnp.einsum(form, a.astype(b.dtype), b, preferred_element_type=sums)
     if a.dtype == b.dtype == BFLOAT16 and has_bfloat16_units():
         return _box(lambda a, b: jnp.einsum(form, a, b, preferred_element_type=jnp.float32), a, b)
     # XLA's CPU backend has no products of some bfloat16 matrices, and is no faster with them.

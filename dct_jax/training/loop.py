@@ -16,7 +16,7 @@ from dct_jax.config import RunConfig, TrainingConfig
 from dct_jax.data.pipeline import Shard, read_held_out, training_batches, training_sizes
 from dct_jax.data.skipped import Skipped
 from dct_jax.data.sources import Source, check_classes, open_sources
-from dct_jax.distributed.parallel import all_devices, any_process, parallel, place, replicate
+from dct_jax.distributed.parallel import all_devices, any_process, first_replica, parallel, place, replicate
 from dct_jax.evaluation.judge import Judge
 from dct_jax.evaluation.prior import Prior
 from dct_jax.plots import image_grid
@@ -157,7 +157,7 @@ def _train(
             raise FloatingPointError(f"step {done}: on held-out pictures the {words(stage.best)} is {numbers[stage.best]}")
         if not writes:
             return numbers, {}
-        variables = jax.device_get(state.variables)
+        variables = first_replica(state.variables, devices)  # until the next step, which overwrites them
         pictures = stage.pictures(variables, data.held_out)
         if data.judge:
             model = stage.trained(variables, sizes, training.classes)
@@ -246,6 +246,8 @@ def _open_data(stage: Stage) -> _Data:
 def _check_batch(training: TrainingConfig, num_devices: int) -> None:
     if training.batch_size % (num_devices * training.accumulate):
         raise ValueError(
-            f"training.batch_size is {training.batch_size}; it must be a multiple of the {num_devices} devices"
+            f"training.batch_size is {training.batch_size}; it must be a multiple of the {num_devices} "
+            + f"device{'s' * (num_devices > 1)}"
             + (f" times training.accumulate, {training.accumulate}" if training.accumulate > 1 else "")
+            + ("; or use fewer devices, as with CUDA_VISIBLE_DEVICES=0" if num_devices > 1 else "")
         )

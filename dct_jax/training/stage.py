@@ -174,7 +174,8 @@ class Stage(Protocol):
         """Returns pictures to look at beside the numbers of `evaluate`, uint8 [H, W, 3] by name: by
         default, none. Names have letters, digits and underscores.
 
-        Process 0 alone calls this, so it must not wait for others. The variables are NumPy arrays.
+        Process 0 alone calls this, so it must not wait for others. The variables are on one device;
+        the next step overwrites them.
         """
         return {}
 

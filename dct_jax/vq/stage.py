@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from dct_jax import plots
-from dct_jax.distributed.parallel import DATA_AXIS
+from dct_jax.distributed.parallel import DATA_AXIS, first_replica
 from dct_jax.nn.initial import initial_params
 from dct_jax.training.batches import pictures_at_a_time
 from dct_jax.training.optimizer import make_optimizer
@@ -55,7 +55,7 @@ class AutoencoderStage(Stage):
 
     def evaluate(self, variables: Any, held_out: np.ndarray, devices: Sequence[jax.Device]) -> dict[str, float]:
         """Measures what is lost, and what the codes cost; see `measures.measure`."""
-        model = self.trained(jax.device_get(variables), (), ())
+        model = self.trained(first_replica(variables, devices), (), ())
         codes, copies = model.reconstruct(held_out)
         numbers = measure(held_out, copies, codes, self.config.quantizer.num_codes)
         return numbers | self.describe_codes(codes) | self.compare(held_out, copies)

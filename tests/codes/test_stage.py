@@ -113,7 +113,8 @@ def test_the_autoencoder_is_frozen(kind: str) -> None:
 
 
 def test_a_device_encodes_a_part_of_its_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In training, and as many pictures or fewer in evaluations, which copy no variables again."""
+    """In training, and as many pictures or fewer in evaluations, which copy no variables: once all
+    came to the host and went back, in comparisons for each picture."""
     stage, rows, calls = config_of("window", accumulate=2).build(), [], []
 
     def encode(config: Any, autoencoder: Any, pictures: jax.Array) -> jax.Array:
@@ -130,12 +131,16 @@ def test_a_device_encodes_a_part_of_its_batch_at_a_time(monkeypatch: pytest.Monk
         return {"nats": np.ones(len(batch.labels))}
 
     stage.__dict__["_judge"] = judge
+    monkeypatch.setattr(jax, "device_get", None)
     for devices, size in ((1, 2), (2, 1)):
         where = jax.local_devices()[:devices]
-        assert stage.evaluate(replicate(first_state("window").variables, where), batch_of(0), where)["nats"] == 1
+        variables = replicate(first_state("window").variables, where)
+        assert stage.evaluate(variables, batch_of(0), where)["nats"] == 1
         assert [number for _, number in calls] == [size] * (4 // size)
         assert all(isinstance(x, jax.Array) and x.devices() == {where[0]} for x in calls[0][0])
         assert all(x is y for x, y in zip(calls[0][0], calls[1][0], strict=True))
+        jax.tree.map(lambda x: x.delete(), variables)
+        assert all(x.is_deleted() for x in calls[0][0])  # as it is no copy
         calls.clear()
 
 

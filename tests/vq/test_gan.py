@@ -234,6 +234,18 @@ def test_the_perceptual_loss_is_part_of_a_step_and_of_the_score() -> None:
     assert numbers["lpips"] > 0.1
 
 
+def test_a_step_may_round_in_lpips_and_an_evaluation_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps once ran VGG16 at the highest precision, which GPUs compute without TF32."""
+
+    def load(name: lpips.Name, precision: Any) -> lpips.Lpips:
+        return lpips.Lpips(name, np.eye(3), lambda x, a, b: jnp.dot(a - b, x, precision=precision).sum(axis=(1, 2, 3)))
+
+    monkeypatch.setattr("dct_jax.vq.gan.stage.load_lpips", load)
+    stage, two = config_of(perceptual="vgg16").build(), [np.zeros((2, 16, 16, 3), np.uint8)] * 2
+    assert "HIGHEST" in str(jax.make_jaxpr(stage._compare)(two))
+    assert "dot_general" in (program := str(jax.make_jaxpr(stage.reconstruction_loss)(*two))) and "HIGHEST" not in program
+
+
 @pytest.mark.parametrize("pixels", ["absolute", "squared"])
 def test_the_error_of_pixels_is_the_one_that_the_field_says(pixels: Any) -> None:
     config = config_of()

@@ -22,6 +22,7 @@ from dct_jax.data.sources import open_sources
 from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.training import loop
 from dct_jax.training.stage import Metrics, TrainState
+from dct_jax.vq import autoencoder
 from dct_jax.vq.autoencoder import TrainedAutoencoder
 from dct_jax.vq.config import AutoencoderConfig, QuantizerConfig, VQVAEConfig
 from dct_jax.vq.network import Autoencoder, to_float, to_uint8
@@ -215,6 +216,22 @@ def test_the_error_of_held_out_pictures_falls(kind: str) -> None:
     assert numbers["psnr"] == pytest.approx(np.mean(20 * np.log10(2 / np.sqrt(errors))), rel=0.01)
     assert numbers["perplexity"] == pytest.approx(np.exp(-(used * np.log(used)).sum()), rel=0.05)
     assert numbers["codes_used"] == pytest.approx(len(used) / len(share), abs=0.07)
+
+
+def test_an_evaluation_reads_the_variables_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They once came to the host, and each batch sent them to the GPU anew, twice."""
+    given, where = [], jax.local_devices()[:2]
+
+    def program(_: Autoencoder, variables: Any, rows: np.ndarray) -> np.ndarray:
+        given.append(jax.tree.leaves(variables))
+        return np.zeros((len(rows), *((4, 4) if rows.ndim == 4 else (16, 16, 3))), np.uint8)
+
+    for name in ("_to_codes", "_from_codes"):
+        monkeypatch.setattr(autoencoder, name, program)
+    config = config_of("ema")
+    config.build().evaluate(replicate(start(config).variables, where), random_pictures(70), where)
+    assert len(given) == 4 and all(x.devices() == set(ONE) for x in given[0])
+    assert all(x is y for other in given[1:] for x, y in zip(given[0], other, strict=True))
 
 
 @pytest.mark.slow

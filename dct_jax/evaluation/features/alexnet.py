@@ -28,9 +28,11 @@ class AlexNet(nn.Module):
     float32 [B, H, W, 3], standardised -> the maps after the five ReLUs, [B, h, w, 64 to 384] each.
     """
 
+    precision: jax.lax.Precision | None = jax.lax.Precision.HIGHEST
+
     @nn.compact
     def __call__(self, x: jax.Array) -> list[jax.Array]:
-        convolve = partial(nn.Conv, precision=jax.lax.Precision.HIGHEST)
+        convolve = partial(nn.Conv, precision=self.precision)
         maps = [nn.relu(convolve(64, (11, 11), 4, 2)(x))]
         maps.append(nn.relu(convolve(192, (5, 5), padding=2)(nn.max_pool(maps[-1], (3, 3), (2, 2)))))
         x = nn.max_pool(maps[-1], (3, 3), (2, 2))

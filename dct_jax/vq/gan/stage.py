@@ -78,7 +78,7 @@ class VQGANStage(AutoencoderStage):
         if name == "none":
             return None
         with jax.ensure_compile_time_eval():  # a step that is traced asks first
-            return load_lpips(name)
+            return load_lpips(name, precision=None)
 
     def init(self) -> TrainState:
         """The state before the first step."""
@@ -186,7 +186,8 @@ class VQGANStage(AutoencoderStage):
     @cached_property
     def _compare(self) -> Callable[[Any], dict[str, jax.Array]]:
         def compare_one(copy: jax.Array, picture: jax.Array) -> dict[str, jax.Array]:
-            loss, terms = self.reconstruction_loss(to_float(copy[None]), to_float(picture[None]))
+            with jax.default_matmul_precision("highest"):  # LPIPS is measured here; a step may round
+                loss, terms = self.reconstruction_loss(to_float(copy[None]), to_float(picture[None]))
             return {self.best: loss, **terms}
 
         return jax.jit(lambda two: jax.vmap(compare_one)(*two))
