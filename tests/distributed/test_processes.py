@@ -45,9 +45,12 @@ CONFIG = DCTConfig(
 LATE = """
 import time
 import jax
+from dct_jax.distributed.parallel import all_devices, any_process
 from dct_jax.distributed.processes import join_processes
 
 with join_processes():
+    time.sleep(0 if jax.process_index() else 31)
+    assert not any_process(all_devices())(False)
     time.sleep(0 if jax.process_index() else 31)
 """
 SOON = 60
@@ -216,9 +219,9 @@ def test_all_meet_before_jax_is_shut_down(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.slow
 def test_a_late_process_is_waited_for(tmp_path: Path) -> None:
-    """JAX's shutdown waits for 20 s, and Gloo for 30 s if the processes have not met before."""
+    """JAX's shutdown waits for 20 s, and Gloo for 30 s if the same devices have not met before."""
     run = Run(tmp_path, [])
-    for i, process in enumerate(processes_of(2, 1, False, {})):
+    for i, process in enumerate(processes_of(2, 2, False, {})):
         with (tmp_path / f"{i}.log").open("w") as log:
             environment = {**os.environ, **process.environment}
             run.children.append(subprocess.Popen([sys.executable, "-c", LATE], env=environment, stdout=log, stderr=log))

@@ -79,9 +79,9 @@ def decompress(model: TrainedModel, files: Sequence[bytes]) -> list[SparseDCT]:
     Raises:
         ValueError: if a file, which the message numbers, is not of this format, damaged, or
             compressed with another model; if the probabilities of this machine differ by more than
-            its tolerance; or on a TPU, which lacks float64. Files of versions 1 and 2 of the format
-            have no tolerance: they are read on the same kind of machine with the same versions of
-            JAX and XLA alone.
+            its tolerance; or, of files of version 3, on a TPU, which lacks float64. Files of
+            versions 1 and 2 have no tolerance: they are read on the same kind of machine with the
+            same versions of JAX and XLA alone.
     """
     _check_several("files", files)
     return _in_order(decompress_many(model, files))

@@ -323,9 +323,11 @@ def test_what_is_no_list_of_files_is_refused(model: TrainedModel) -> None:
 
 def test_devices_without_float64_are_refused(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """TPUs only imitate it, and once wrote files that other machines could not read."""
+    (data,) = compress(model, [BLANK])
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    with pytest.raises(ValueError, match=r"needs float64, which devices of the kind tpu lack; set JAX_PLATFORMS=cpu$"):
-        compress(model, [BLANK])
+    for call, what in ((compress, BLANK), (decompress, data)):
+        with pytest.raises(ValueError, match=r"needs float64, which devices of the kind tpu lack; set JAX_PLATFORMS=cpu$"):
+            call(model, [what])
 
 
 def test_other_models_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
