@@ -47,7 +47,6 @@ class ShowingStage(LinearStage):
     """Shows two held-out pictures beside their copies."""
 
     def pictures(self, variables: Any, held_out: np.ndarray) -> dict[str, np.ndarray]:
-        assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables))
         pixels = held_out[:2]  # [2, P]
         both = np.concatenate([pixels, pixels @ variables["params"] @ variables["params"].T])
         both = both.reshape(4 * self.config.data.image_size[0], -1, 3)
