@@ -214,7 +214,7 @@ def _distance_of(run: Path, settings: Mapping[str, float]) -> float:
 def search_settings(data: Data, minutes: float, seed: int, together: int) -> None:
     """Tries settings of the sampler of each system's run of a seed, and writes into the results how
     near their samples come."""
-    runs = {one.name: _folder_of(data, minutes, one, seed) for one in contenders(data)}
+    runs = {one.name: folder_of(data, minutes, one, seed) for one in contenders(data)}
     trials = [(one.name, settings) for one in contenders(data) for settings in sampler_trials(one)]
     measure = partial(_measure_samples, num=SAMPLES, references=REFERENCES[data])
     run_together([partial(measure, runs[name], settings=settings) for name, settings in trials], together)
@@ -261,12 +261,13 @@ def make_cells(data: Data, minutes: float, seeds: Sequence[int], systems: Sequen
 
     def make(one: Contender, seed: int) -> Cell:
         plans = plan(one, chosen(data, one), minutes, speeds[one.name], seed)
-        return Cell(tuple(plans), _folder_of(data, minutes, one, seed))
+        return Cell(tuple(plans), folder_of(data, minutes, one, seed))
 
     return [make(one, seed) for seed in seeds for one in contenders(data) if not systems or one.name in systems]
 
 
-def _folder_of(data: Data, minutes: float, contender: Contender, seed: int) -> Path:
+def folder_of(data: Data, minutes: float, contender: Contender, seed: int) -> Path:
+    """Returns the folder of a run."""
     return RUNS / data / f"{minutes:g}_minutes" / f"{contender.name}_{seed}"
 
 
@@ -274,7 +275,7 @@ def compare(data: Data, minutes: float, seeds: Sequence[int], defaults: bool) ->
     """Compares all runs in one table, with the best settings of their samplers, or the default
     ones. Returns the exit code of the command compare."""
     best = {one.name: {} for one in contenders(data)} if defaults else chosen_settings(data, minutes)
-    settings = {str(_folder_of(data, minutes, one, seed)): best[one.name] for seed in seeds for one in contenders(data)}
+    settings = {str(folder_of(data, minutes, one, seed)): best[one.name] for seed in seeds for one in contenders(data)}
     file = RUNS / data / f"{minutes:g}_minutes" / "settings.json"
     write_report(file, settings)
     sizes = ["--samples", str(SAMPLES), "--references", str(REFERENCES[data]), "--num", str(HELD_OUT[data])]

@@ -13,7 +13,6 @@ Axes: N pictures, H x W pixels, D features.
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -21,6 +20,7 @@ import study
 import tyro
 from PIL import Image
 
+from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.commands.arguments import write_report
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.runs import load_prior
@@ -36,6 +36,7 @@ from dct_jax.tables import align
 from dct_jax.vq.findings import measure_lpips
 
 SEED_OF_SAMPLES, BATCH = 0, 50
+Model = TrainedModel | TrainedCodePrior
 RULERS = ("FD-AlexNet", "in grey", "not enlarged")
 
 
@@ -94,26 +95,23 @@ def _see(networks: Mapping[str, FeatureNetwork], pictures: Pictures) -> dict[str
     return {name: statistics(network, pictures, KEEP, BATCH) for name, network in networks.items()}
 
 
-def measure_reconstructions(run: Path, name: str, num: int) -> list[Row]:
-    """Measures `num` held-out pictures of a run after its codec or autoencoder."""
-    model, networks, lpips = load_prior(str(run), "the study"), rulers(), load_lpips("alexnet")
-    pictures = SeenPictures(own_sources(model.config.data, True)[1], model.config, num, repeat=True)
+def measure_reconstructions(models: Mapping[str, Model], num: int) -> list[Row]:
+    """Measures `num` held-out pictures after each model's codec or autoencoder, by its name."""
+    config, networks, lpips = next(iter(models.values())).config, rulers(), load_lpips("alexnet")
+    pictures = SeenPictures(own_sources(config.data, True)[1], config, num, repeat=True)  # the same for all
     originals = np.stack([pictures[i] for i in range(len(pictures))])  # [N, H, W, 3]
     real, rows = _see(networks, originals), []
-    for what, copies in copies_of(model, originals):
-        found = {name: one.moments["pool"] for name, one in _see(networks, copies).items()}
-        distances = {name: frechet_distance(one, real[name].moments["pool"]) for name, one in found.items()}
-        share = share_of_three(found[RULERS[0]], real[RULERS[0]].moments["pool"])
-        rows.append(Row(name, what, float(measure_lpips(lpips, originals, copies, BATCH).mean()), distances, {}, share))
+    for name, model in models.items():
+        for what, copies in copies_of(model, originals):
+            found = {ruler: one.moments["pool"] for ruler, one in _see(networks, copies).items()}
+            distances = {ruler: frechet_distance(one, real[ruler].moments["pool"]) for ruler, one in found.items()}
+            share = share_of_three(found[RULERS[0]], real[RULERS[0]].moments["pool"])
+            rows.append(Row(name, what, float(measure_lpips(lpips, originals, copies, BATCH).mean()), distances, {}, share))
     return rows
 
 
-Settings = Mapping[str, Mapping[str, float]]  # of samplers, by names of runs
-
-
-def measure_samples(runs: Mapping[str, Path], settings: Settings, num: int, references: int) -> list[Row]:
-    """Measures `num` samples of each run, by its name, against training pictures."""
-    models = {name: load_prior(str(run), "the study").with_settings(settings[name]) for name, run in runs.items()}
+def measure_samples(models: Mapping[str, Model], num: int, references: int) -> list[Row]:
+    """Measures `num` samples of each model, by its name, against training pictures."""
     config, networks, rows = next(iter(models.values())).config, rulers(), []
     pictures = reference_pictures(own_sources(config.data, True)[0], config, references)  # the same for all
     real, labels = _see(networks, pictures), pictures.labels(num)
@@ -134,10 +132,11 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
         data: the pictures, of 31 x 31 pixels or more.
         minutes: of training.
     """
-    folder, seed = study.RUNS / data / f"{minutes:g}_minutes", study.SEEDS[0]
-    runs: dict[str, Path] = {one.name: folder / f"{one.name}_{seed}" for one in study.contenders(data)}
-    rows = [row for name, run in runs.items() for row in measure_reconstructions(run, name, study.HELD_OUT[data])]
-    rows += measure_samples(runs, study.chosen_settings(data, minutes), study.SAMPLES, study.REFERENCES[data])
+    best = study.chosen_settings(data, minutes)
+    runs = {one.name: study.folder_of(data, minutes, one, study.SEEDS[0]) for one in study.contenders(data)}
+    models: dict[str, Model] = {name: load_prior(str(run), "the study").with_settings(best[name]) for name, run in runs.items()}
+    rows = measure_reconstructions(models, study.HELD_OUT[data])
+    rows += measure_samples(models, study.SAMPLES, study.REFERENCES[data])
     lines: list[tuple[str, ...]] = [("run", "pictures", "LPIPS", *RULERS, "three features")]
     for row in rows:
         lpips = "-" if row.lpips is None else f"{row.lpips:.3f}"

@@ -135,21 +135,20 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
         data: the pictures.
         minutes: of training.
     """
-    name = f"{minutes:g}_minutes"
-    folder, runs = study.results_of(data, minutes, defaults=False), study.RUNS / data / name
-    titles: dict[str, str] = {one.name: one.stages[-1].system for one in study.contenders(data)}
-    names = list(titles)
+    folder, contenders = study.results_of(data, minutes, defaults=False), study.contenders(data)
+    titles: dict[str, str] = {one.name: one.stages[-1].system for one in contenders}
+    runs: dict[str, Path] = {one.name: study.folder_of(data, minutes, one, study.SEEDS[0]) for one in contenders}
     found, defaults = (
         {titles[name]: rows for name, rows in read_rows(table).items()} if table.exists() or table == folder else {}
         for table in (folder, study.results_of(data, minutes, defaults=True))
     )
     print(make_table(found, defaults))
-    real, labels = in_child(partial(real_pictures, runs / f"{names[0]}_{study.SEEDS[0]}"))
+    real, labels = in_child(partial(real_pictures, next(iter(runs.values()))))
     best = study.chosen_settings(data, minutes)
-    sampled = [partial(sample, runs / f"{name}_{study.SEEDS[0]}", labels, best[name]) for name in names]
+    sampled = [partial(sample, run, labels, best[name]) for name, run in runs.items()]
     pictures = [real, *map(in_child, sampled)]
     pairs(list(zip(["held-out", *titles.values()], pictures)), columns=SHOWN).savefig(folder / "samples.png")
-    for name, images in zip(names, pictures[1:]):
+    for name, images in zip(runs, pictures[1:]):
         Image.fromarray(image_grid(images, columns=SHOWN, scale=2)).save(folder / f"{name}.png")
 
 
