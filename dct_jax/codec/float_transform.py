@@ -30,9 +30,9 @@ def forward(plane: np.ndarray, table: np.ndarray, basis: np.ndarray, coefficient
         count = min(_LANES, height * width - first)
         for r in range(size):  # samples [c, block] -> horizontal frequencies [k, r, block]
             _load(plane, r, first, count, size, width, line, samples)
-            _forward_pass(basis, samples, 0, rows, r * _LANES, pitch, sums, differences)
+            _forward_pass(basis, samples, rows[r * _LANES :], pitch, sums, differences)
         for k in range(size):  # [r, block] -> vertical frequencies [m, block]
-            _forward_pass(basis, rows, k * pitch, columns, 0, _LANES, sums, differences)
+            _forward_pass(basis, rows[k * pitch :], columns, len(columns) // size, sums, differences)
             for m in range(size):
                 _quantize(columns[m * _LANES :], scales[m, k], flat[m, k, first : first + count])
 
@@ -52,9 +52,9 @@ def inverse(coefficients: np.ndarray, table: np.ndarray, basis: np.ndarray, plan
                 line, divisor = flat[m, k, first : first + count], np.float64(table[m, k])
                 for i in range(count):
                     columns[m * _LANES + i] = line[i] * divisor
-            _products(transposed, 0, 1, columns, 0, size, rows, k * _LANES, pitch)
+            _products(transposed[::1], columns, rows[k * _LANES :], pitch)
         for r in range(size):  # horizontal frequencies [k, block] -> samples [c, block]
-            _products(transposed, 0, 1, rows, r * pitch, size, samples, 0, _LANES)
+            _products(transposed[::1], rows[r * pitch :], samples, len(samples) // size)
             _store(samples, r, first, count, size, width, plane)
 
 
@@ -107,14 +107,14 @@ def _quantize(x: np.ndarray, scale: float, line: np.ndarray) -> None:
         line[i] = np.int32(ratio + (half if ratio >= 0 else -half))
 
 
-def _butterflies(half: int) -> Callable[[np.ndarray, int, np.ndarray, np.ndarray], None]:
+def _butterflies(half: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
     """Returns the function that writes sums and differences of x[n] and x[2 half - 1 - n]. As a
     constant, the number of pairs gives code without a loop over them."""
 
     @compiled
-    def run(x: np.ndarray, start: int, sums: np.ndarray, differences: np.ndarray) -> None:
+    def run(x: np.ndarray, sums: np.ndarray, differences: np.ndarray) -> None:
         for n in range(half):
-            near, far = start + n * _LANES, start + (2 * half - 1 - n) * _LANES
+            near, far = n * _LANES, (2 * half - 1 - n) * _LANES
             for i in range(_LANES):
                 a, b = x[np.uint64(near + i)], x[np.uint64(far + i)]
                 sums[np.uint64(n * _LANES + i)] = a + b
@@ -128,44 +128,45 @@ _butterflies_of_32, _butterflies_of_16 = _butterflies(16), _butterflies(8)
 
 @compiled
 def _forward_pass(
-    basis: np.ndarray, x: np.ndarray, start: int, y: np.ndarray, out: int, pitch: int, sums: np.ndarray, differences: np.ndarray
+    basis: np.ndarray, x: np.ndarray, y: np.ndarray, pitch: int, sums: np.ndarray, differences: np.ndarray
 ) -> None:
-    """y[out + k * pitch + i] = sum over n of basis[k, n] * x[start + n * _LANES + i], i below
-    _LANES, with a third of the products where B = 32. The even rows of the matrix are symmetric and
-    the odd ones antisymmetric: even rows meet sums, odd rows differences of x[n] and x[B - 1 - n].
-    The even rows are the matrix of half the size, which is folded again. `sums` and `differences`
-    are room."""
-    size, step = len(basis), 1
-    if size == 32:
-        _butterflies_of_32(x, start, sums, differences)
-        _products(basis, 1, 2, differences, 0, 16, y, out, pitch)
-        x, start, sums, step = sums, 0, sums[16 * _LANES :], 2
-    if size >= 16:
-        _butterflies_of_16(x, start, sums, differences)
-        _products(basis, step, 2 * step, differences, 0, 8, y, out, pitch)
-        x, start, step = sums, 0, 2 * step
-    _products(basis, 0, step, x, start, size // step, y, out, pitch)
+    """y[k * pitch + i] = sum over n of basis[k, n] * x[n * _LANES + i], i below _LANES, with a
+    third of the products where B = 32. The even rows of the matrix are symmetric and the odd ones
+    antisymmetric: even rows meet sums, odd rows differences of x[n] and x[B - 1 - n]. The even rows
+    are the matrix of half the size, which is folded again. `sums` and `differences` are room."""
+    step = 1
+    if len(basis) == 32:
+        _butterflies_of_32(x, sums, differences)
+        _products(basis[1::2], differences, y[pitch:], 2 * pitch)
+        x, sums, step = sums, sums[16 * _LANES :], 2
+    if len(basis) >= 16:
+        _butterflies_of_16(x, sums, differences)
+        _products(basis[step :: 2 * step], differences, y[step * pitch :], 2 * step * pitch)
+        x, step = sums, 2 * step
+    _products(basis[::step], x, y, step * pitch)
 
 
 @compiled
-def _products(
-    matrix: np.ndarray, first: int, step: int, x: np.ndarray, start: int, number: int, y: np.ndarray, out: int, pitch: int
-) -> None:
-    """y[out + k * pitch + i] = sum over n below number of matrix[k, n] * x[start + n * _LANES + i],
-    i below _LANES, for the rows k = first, first + step, first + 2 step ..., `number` of them. Four
-    rows and eight columns are taken at once, as most time goes into reading and writing."""
-    for k in range(first, first + (number if number < 8 else 0) * step, step):
+def _products(matrix: np.ndarray, x: np.ndarray, y: np.ndarray, pitch: int) -> None:
+    """y[k * pitch + i] = sum over n of matrix[k, n] * x[n * _LANES + i], i below _LANES; of each
+    row as many elements count as there are rows. Four rows and eight columns are taken at once, as
+    most time goes into reading and writing.
+
+    Parts of arrays are arguments, in place of offsets, and so are lengths in place of `_LANES`:
+    Numba compiles a function again for each constant that it is called with."""
+    number = len(matrix)
+    for k in range(number if number < 8 else 0):
         for n in range(number):
-            weight, source, target = matrix[k, n], start + n * _LANES, out + k * pitch
+            weight, source, target = matrix[k, n], n * _LANES, k * pitch
             for i in range(_LANES):
                 product = weight * x[np.uint64(source + i)]
                 y[np.uint64(target + i)] = y[np.uint64(target + i)] + product if n else product
-    for k in range(first, first + (number if number >= 8 else 0) * step, 4 * step):
-        ya, yb, yc, yd = out + k * pitch, out + (k + step) * pitch, out + (k + 2 * step) * pitch, out + (k + 3 * step) * pitch
+    for k in range(0, number if number >= 8 else 0, 4):
+        ya, yb, yc, yd = k * pitch, (k + 1) * pitch, (k + 2) * pitch, (k + 3) * pitch
         for n in range(0, number, 8):
-            a, b = _weights(matrix[k], n), _weights(matrix[k + step], n)
-            c, d = _weights(matrix[k + 2 * step], n), _weights(matrix[k + 3 * step], n)
-            source = start + n * _LANES
+            a, b = _weights(matrix[k], n), _weights(matrix[k + 1], n)
+            c, d = _weights(matrix[k + 2], n), _weights(matrix[k + 3], n)
+            source = n * _LANES
             if n == 0:
                 for i in range(_LANES):
                     column = _column(x, source + i)
