@@ -14,7 +14,7 @@ ANEW := anew
 endif
 endif
 
-.PHONY: quickstart test test-all docs bench torture mutants lint imported anew
+.PHONY: quickstart test test-all docs bench torture mutants lint compiled anew
 
 quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsample and measure: runs/fashion/
 	$(RUN) -m dct_jax train fashion
@@ -23,8 +23,9 @@ quickstart: $(VENV)/installed  ## train on the bundled garments, sample, upsampl
 	$(RUN) -m dct_jax evaluate runs/fashion --samples 500 --features alexnet
 
 test: $(VENV)/installed  ## the linters and the tests, but for the slowest
-	@# Python compiles packages when they are first imported: once, and while mypy works.
-	$(MAKE) --no-print-directory --jobs=2 lint imported
+	@# Python compiles packages when they are first imported, and Numba compiles the codec: once, and
+	@# while mypy works.
+	$(MAKE) --no-print-directory --jobs=2 lint compiled
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test-all: lint  ## the linters and all tests
@@ -55,8 +56,8 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-imported: $(VENV)/installed
-	$(RUN) -m pytest --quiet --collect-only > /dev/null || true
+compiled: $(VENV)/installed
+	$(RUN) -m pytest --quiet -n 1 -k test_any_image_makes_a_valid_list > /dev/null || true
 
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml $(ANEW)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dct_jax needs Python 3.11 or newer; set PYTHON=...")'
