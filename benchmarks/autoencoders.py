@@ -16,8 +16,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from machine import Figure, machine_figures, peak_memory, report, run_script, spread, timings
+from machine import Figure, machine_figures, peak_memory, report, spread, timings
 
+from dct_jax.commands.ending import run_script
 from dct_jax.distributed.parallel import parallel, place, replicate
 from dct_jax.experiment import load_experiment
 from dct_jax.vq.config import AutoencoderRunConfig

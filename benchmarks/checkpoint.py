@@ -14,9 +14,9 @@ from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from machine import Figure, machine_figures, report
 
+from dct_jax.commands.ending import run_script
 from dct_jax.dct.config import DCTConfig
 from dct_jax.training import checkpoints as module
 from dct_jax.training.checkpoints import Checkpoints
@@ -76,4 +76,4 @@ def main(parameters: int = 400, repeats: int = 3, json: Path | None = None) -> N
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

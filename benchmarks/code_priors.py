@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from machine import Figure, machine_figures, report, run_script, spread, timings
+from machine import Figure, machine_figures, report, spread, timings
 
 from dct_jax.codes.prior import TrainedCodePrior
+from dct_jax.commands.ending import run_script
 from dct_jax.data.pictures import Mapped, SeenPictures
 from dct_jax.data.sources import open_sources
 from dct_jax.evaluation.features import feature_network

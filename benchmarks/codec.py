@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from machine import Figure, machine_figures, report
 from PIL import Image
 
 from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.commands.ending import run_script
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
 
@@ -158,4 +158,4 @@ def main(image: Path | None = None, quality: int = 50, repeats: int = 15, json: 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

@@ -19,8 +19,9 @@ from typing import Annotated, Any, cast
 import jax
 import jax.numpy as jnp
 import tyro
-from machine import Figure, machine_figures, report, run_script
+from machine import Figure, machine_figures, report
 
+from dct_jax.commands.ending import run_script
 from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.network import DCTransformer, log_likelihood, network
 from dct_jax.dct.network.transformer import Logits

@@ -17,9 +17,10 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from exact_format import write_exactly
-from machine import Figure, machine_figures, peak_memory, random_list, report, run_script, spread
+from machine import Figure, machine_figures, peak_memory, random_list, report, spread
 
 from dct_jax.codec import SparseDCT
+from dct_jax.commands.ending import run_script
 from dct_jax.commands.runs import load_dct
 from dct_jax.data.pipeline import read_held_out
 from dct_jax.data.skipped import Skipped

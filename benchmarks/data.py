@@ -24,10 +24,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from machine import Figure, machine_figures, report, run_script
+from machine import Figure, machine_figures, report
 from PIL import Image
 
 from dct_jax.codec import DCTCodec
+from dct_jax.commands.ending import run_script
 from dct_jax.config import DataConfig, TrainingConfig
 from dct_jax.data.pipeline import training_batches
 from dct_jax.data.skipped import Skipped

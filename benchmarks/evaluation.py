@@ -14,8 +14,9 @@ from typing import Annotated, Any, cast
 import jax
 import numpy as np
 import tyro
-from machine import Figure, machine_figures, median_seconds, report, run_script
+from machine import Figure, machine_figures, median_seconds, report
 
+from dct_jax.commands.ending import run_script
 from dct_jax.commands.runs import load_dct
 from dct_jax.data.pipeline import read_held_out, training_batches
 from dct_jax.data.skipped import Skipped

@@ -13,9 +13,10 @@ from typing import Annotated, cast
 
 import numpy as np
 import tyro
-from machine import Figure, machine_figures, report, run_script
+from machine import Figure, machine_figures, report
 from PIL import Image
 
+from dct_jax.commands.ending import run_script
 from dct_jax.commands.runs import load_autoencoder
 from dct_jax.data.pixels import pixels
 from dct_jax.data.sources import open_source

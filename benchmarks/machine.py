@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from dct_jax.codec import DCTCodec, SparseDCT, Vocabulary
 from dct_jax.comparison.cost import read_peak_memory
@@ -155,16 +153,6 @@ def machine_figures() -> list[Figure]:
         Figure("matrix product", matmul_rate() / 1e9, "GF/s"),
         Figure("memory bandwidth", memory_bandwidth() / 1e9, "GB/s"),
     ]
-
-
-def run_script(main: Callable[..., None]) -> None:
-    """Calls a benchmark's function with the arguments of the command line. Wrong input, as a folder
-    that is no run, becomes a line and exit code 2."""
-    try:
-        tyro.cli(main)
-    except (ValueError, OSError) as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def report(figures: list[Figure], file: Path | None) -> None:

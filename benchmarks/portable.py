@@ -18,9 +18,9 @@ from unittest import mock
 import jax
 import numpy as np
 import tyro
-from machine import run_script
 
 from dct_jax import SparseDCT, TrainedModel, compress
+from dct_jax.commands.ending import run_script
 from dct_jax.commands.runs import load_dct
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES

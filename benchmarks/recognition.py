@@ -14,8 +14,9 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from machine import Figure, machine_figures, report, run_script
+from machine import Figure, machine_figures, report
 
+from dct_jax.commands.ending import run_script
 from dct_jax.commands.runs import load_prior
 from dct_jax.data.pixels import pixels
 from dct_jax.data.sources import open_source

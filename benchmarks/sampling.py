@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from machine import (
     IMAGE_SIZE,
     REFERENCE_CODEC,
@@ -37,6 +36,7 @@ from machine import (
 )
 
 from dct_jax.codec import SparseDCT
+from dct_jax.commands.ending import run_script
 from dct_jax.dct.chunks import Chunk, make_chunks
 from dct_jax.dct.network import DCTransformer
 from dct_jax.dct.sampling.policy import Policy
@@ -219,4 +219,4 @@ def main(batch_size: int = 16, repeats: int = 2, json: Path | None = None) -> No
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

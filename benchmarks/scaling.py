@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tyro
 from machine import REFERENCE, Figure, machine_figures, random_list, report, timings
 from matplotlib.figure import Figure as Plot
 
 from dct_jax.codec import DCTCodec
+from dct_jax.commands.ending import run_script
 from dct_jax.config import TrainingConfig
 from dct_jax.dct.chunks import Chunk, make_chunks
 from dct_jax.dct.network import DCTransformer
@@ -151,4 +151,4 @@ def main(batch_size: int = 1, repeats: int = 5, json: Path | None = None, plot: 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

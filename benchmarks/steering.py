@@ -16,8 +16,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from machine import Figure, machine_figures, report, run_script
+from machine import Figure, machine_figures, report
 
+from dct_jax.commands.ending import run_script
 from dct_jax.commands.runs import load_dct
 from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.pipeline import read_held_out

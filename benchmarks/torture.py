@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import tyro
 from machine import Figure, Record
 from torture_demo import crowd
 from torture_files import mutants
 from torture_folders import damage, disks, writers
 from torture_kills import kills
+
+from dct_jax.commands.ending import run_script
 
 Part = Callable[[float, int], list[Figure]]
 
@@ -57,4 +58,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

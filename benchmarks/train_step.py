@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import tyro
 from machine import Figure, machine_figures, matmul_rate, peak_memory, random_list, reference_model, report, spread, timings
 
+from dct_jax.commands.ending import run_script
 from dct_jax.config import TrainingConfig
 from dct_jax.data.pipeline import Shard, training_batches
 from dct_jax.data.skipped import Skipped
@@ -158,4 +158,4 @@ def main(batch_size: int = 2, repeats: int = 5, json: Path | None = None) -> Non
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import tyro
 from machine import Figure, machine_figures, peak_memory, report, spread, timings
 
+from dct_jax.commands.ending import run_script
 from dct_jax.nn.attention import KeysValues
 from dct_jax.window.attention import attend_gathered, attend_masked
 
@@ -91,4 +91,4 @@ def _programs(attend: Callable[..., jax.Array], side: int, window: int) -> tuple
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

@@ -8,13 +8,13 @@ their order and their bytes; LICENSE is copied by hand.
 """
 
 import gzip
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
 
+from dct_jax.commands.ending import run_script
 from dct_jax.data.sources import FASHION
 from dct_jax.data.sources.idx import CLASSES_FILE, FASHION_MNIST
 from dct_jax.data.sources.idx_file import read_idx
@@ -56,8 +56,4 @@ def main(folder: Annotated[Path, tyro.conf.Positional], out: Annotated[Path, tyr
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except (ValueError, OSError) as error:
-        print(f"bundle_fashion: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from dct_jax.commands.arguments import parse
+from dct_jax.commands.ending import exit_code
 from dct_jax.commands.train import Train
 from dct_jax.distributed.launching import lacks_srun, processes_of, supervise
 from dct_jax.experiment import load_experiment
-from dct_jax.tables import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,18 +62,15 @@ def arguments(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 def main(args: Sequence[str]) -> int:
     """Returns the exit code: 0, 2 for wrong arguments, 128 + n after signal n, else that of the
     process that failed."""
-    try:
-        own, rest = arguments(args)
-        processes = processes_of(own.processes, own.devices_per_process or 1, own.cluster, os.environ)
-        if lacks_srun(os.environ):
-            print("launch: this Slurm job has several tasks, but only its script runs this; start it by srun", file=sys.stderr)
-        return supervise([sys.executable, "-m", "dct_jax", "train", *rest], processes, os.environ)
-    except (ValueError, OSError) as error:
-        print(f"launch: {printable(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("launch: interrupted", file=sys.stderr)
-        return 130
+    return exit_code("launch", lambda: _launch(args))
+
+
+def _launch(args: Sequence[str]) -> int:
+    own, rest = arguments(args)
+    processes = processes_of(own.processes, own.devices_per_process or 1, own.cluster, os.environ)
+    if lacks_srun(os.environ):
+        print("launch: this Slurm job has several tasks, but only its script runs this; start it by srun", file=sys.stderr)
+    return supervise([sys.executable, "-m", "dct_jax", "train", *rest], processes, os.environ)
 
 
 if __name__ == "__main__":

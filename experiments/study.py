@@ -22,7 +22,6 @@ FD-AlexNet of 500 samples. Systems whose autoencoders have equal configurations 
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,8 +37,8 @@ from dct_jax.codes.config import CodePriorConfig
 from dct_jax.commands import main
 from dct_jax.commands.arguments import write_report
 from dct_jax.commands.compare import in_child
+from dct_jax.commands.ending import run_script
 from dct_jax.config import RunConfig
-from dct_jax.distributed.processes import NO_BACKEND
 
 RESULTS, RUNS = Path("docs/results/study"), Path("runs/study")
 Command = Literal["speed", "search", "train", "settings", "compare"]
@@ -346,20 +345,5 @@ def run(
     return 0
 
 
-def run_script(name: str, function: Callable[..., int | None]) -> int | None:
-    """Calls a script's function with the arguments of the command line, and returns its exit code.
-    What keeps it from going on becomes a line and exit code 2."""
-    try:
-        return tyro.cli(function)
-    except (ValueError, FloatingPointError, OSError, ModuleNotFoundError) as error:
-        said = str(error)
-    except RuntimeError as error:
-        if NO_BACKEND not in str(error):
-            raise
-        said = f"JAX finds no device of the kind {os.environ.get('JAX_PLATFORMS', '')!r} (JAX_PLATFORMS)"
-    print(f"{name}: {said}", file=sys.stderr)
-    return 2
-
-
 if __name__ == "__main__":
-    sys.exit(run_script("study", run))
+    run_script(run)

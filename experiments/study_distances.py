@@ -10,7 +10,6 @@ all of its colours (4:4:4). The table is printed, and a report goes beside the c
 Axes: N pictures, H x W pixels, D features.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
@@ -22,6 +21,7 @@ from PIL import Image
 
 from dct_jax.codes.prior import TrainedCodePrior
 from dct_jax.commands.arguments import write_report
+from dct_jax.commands.ending import run_script
 from dct_jax.commands.own_data import own_sources
 from dct_jax.commands.runs import load_prior
 from dct_jax.data.pictures import Pictures, SeenPictures, reference_pictures
@@ -146,4 +146,4 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
 
 
 if __name__ == "__main__":
-    sys.exit(study.run_script("study_distances", report))
+    run_script(report)

@@ -8,7 +8,6 @@ beside the comparison: samples.png has a row for each system, SYSTEM.png has tha
 """
 
 import csv
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ import tyro
 from PIL import Image
 
 from dct_jax.commands.compare import in_child
+from dct_jax.commands.ending import run_script
 from dct_jax.comparison.measures import Uncertain
 from dct_jax.plots import image_grid, pairs
 
@@ -153,4 +153,4 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
 
 
 if __name__ == "__main__":
-    sys.exit(study.run_script("study_report", report))
+    run_script(report)

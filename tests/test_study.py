@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import runpy
+import sys
 import threading
 import time
 from functools import partial
@@ -107,21 +108,6 @@ def test_after_an_error_no_other_training_begins(
     assert called in ([0], [0, 1])
 
 
-@pytest.mark.parametrize("kind", STOPS)
-def test_what_ends_a_part_is_a_line(
-    study: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: type[Exception]
-) -> None:
-    """All but a ValueError were tracebacks, as that of a missing package."""
-
-    def fail() -> None:
-        raise kind(study.NO_BACKEND)
-
-    monkeypatch.setattr(study.sys, "argv", ["study.py"])
-    assert study.run_script("study", fail) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("study: ") and error.count("\n") == 1
-
-
 def test_a_loss_that_is_not_finite_ends_its_cell_alone(
     study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,8 +157,11 @@ def test_misuse_of_the_bundling_script_is_a_line(
 ) -> None:
     """Without arguments it was an IndexError."""
     script = Path(study.__file__).with_name("bundle_fashion.py")
-    for args, said in (([], "required"), ([str(tmp_path)], f"bundle_fashion: {tmp_path}/train-labels-idx1-ubyte.gz: there is")):
-        monkeypatch.setattr(study.sys, "argv", [script.name, *args])
+    for args, said in (
+        ([], "bundle_fashion: FOLDER is missing; see bundle_fashion.py --help"),
+        ([str(tmp_path)], f"bundle_fashion: {tmp_path}/train-labels-idx1-ubyte.gz: there is"),
+    ):
+        monkeypatch.setattr(sys, "argv", [script.name, *args])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(script), run_name="__main__")
         assert ended.value.code == 2 and said in capsys.readouterr().err

