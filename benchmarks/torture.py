@@ -7,7 +7,6 @@ Each part has its share of the time and stops when that is over; the figures say
 Full disks need root (they are mounted in memory). Exit code 1 if something failed.
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -38,8 +37,8 @@ def main(
     only: Literal["kills", "disks", "files", "damage", "writers", "demo"] | None = None,
     seed: int = 0,
     json: Path | None = None,
-) -> None:
-    """Prints a table.
+) -> int:
+    """Prints a table, and returns the exit code: 1 if something failed.
 
     Args:
         minutes: for all parts, or for the one that is named.
@@ -54,7 +53,7 @@ def main(
                 figures = part(60 * minutes * (share if only is None else 1), seed)
                 record.add(*figures)
                 record.failed |= any("FAILED" in figure.unit for figure in figures)
-    sys.exit(record.failed)
+    return int(record.failed)
 
 
 if __name__ == "__main__":

