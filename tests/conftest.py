@@ -26,9 +26,10 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 # machine code.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 # So do older emitters of fusions: programs are compiled in half of the time. JAX 0.12 has none and
-# is as fast without.
+# is as fast without. And a program's code is made in one part, not in 32: the cores that others
+# would be for do another worker's work.
 if version("jaxlib").startswith("0.10."):
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 Refused = Callable[..., str]
 
@@ -66,8 +67,9 @@ def loaded_once(cached_load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(run, "load", cached_load)
 
 
-MOST_MAPS = 30_000
-"""Half of the memory areas that Linux lets a process have by default."""
+MOST_MAPS = 45_000
+"""Two thirds of the memory areas that Linux lets a process have by default; a module makes some
+thousands."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -100,14 +102,16 @@ def first_here(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[
 
 
 @pytest.fixture(scope="session", autouse=True)
-def codec_is_compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """In a fresh clone Numba takes some ten seconds, which only one worker should."""
+def numba_has_compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In a fresh clone Numba takes some twenty seconds, which only one worker should."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
+    from dct_jax import kernels
     from dct_jax.codec import DCTCodec, SparseDCT
 
-    with first_here(tmp_path_factory, "codec") as (_, is_first):
+    with first_here(tmp_path_factory, "numba") as (_, is_first):
         if is_first:
+            kernels.use_kernels()
             codec = DCTCodec()
             sparse = codec.encode(np.zeros((16, 16, 3), np.uint8))
             codec.decode(sparse)

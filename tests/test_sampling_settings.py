@@ -10,6 +10,8 @@ import pytest
 
 from dct_jax import TrainedModel
 from dct_jax.commands.sampling import MANIFEST, Sampling, sample_into
+from dct_jax.dct import trained_model
+from dct_jax.dct.sampling.lists import sample_lists
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.nn.temperature import SymbolPolicy
 from tests.toys import SMALLEST, tiny_config, untrained
@@ -29,7 +31,7 @@ OTHER: dict[str, Any] = {
 """A value of each field that is not its default. A new field belongs in here."""
 
 SHORT = {"max_triples": 20, "batch_size": 2}
-"""For all samples that are compared: other batches are other programs."""
+"""For all samples that are compared."""
 
 SAME_SAMPLES = {"batch_size", "dtype", "format"}
 """Fields that do not change which samples are drawn; `dtype` is for whoever loads the model."""
@@ -70,11 +72,24 @@ def by_default(model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Sampling)])
 def test_every_setting_changes_what_is_drawn_and_is_written_down(
-    model: TrainedModel, by_default: tuple[list[Any], list[dict[str, Any]]], tmp_path: Path, name: str
+    model: TrainedModel,
+    by_default: tuple[list[Any], list[dict[str, Any]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
+    """Another number of rows would be another program: this one is only asked for."""
+    asked = []
+
+    def sample(network: Any, variables: Any, starts: Any, seed: int, policy: Policy, rows: int, limit: int | None) -> Any:
+        asked.append(rows)
+        return sample_lists(network, variables, starts, seed, policy, SHORT["batch_size"], limit)
+
+    monkeypatch.setattr(trained_model, "sample_lists", sample)
     assert OTHER[name] != getattr(Sampling(), name)
     lists, lines = by_default
     others, their_lines = drawn(model, tmp_path, **(SHORT | {name: OTHER[name]}))
+    assert asked == [(OTHER if name == "batch_size" else SHORT)["batch_size"]]
     assert (lists == others) is (name in SAME_SAMPLES)
     assert [list(line) for line in lines] == [KEYS] * 3
     if name in KEYS:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, cast
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,13 +70,13 @@ class CodePriorStage(Stage):
         """The optimiser of the parameters, which a model that is only loaded does not need."""
 
         def find_hidden() -> Any:
-            return is_hidden_matrix(_OfPair(self.network), self._example)["params"]
+            return is_hidden_matrix(self.network, *self._example)["params"]
 
         return make_optimizer(self.config.training, find_hidden, self.decays)
 
     def init(self) -> TrainState:
         """Makes fresh parameters, and zeros in the place of the autoencoder's variables."""
-        params = initial_params(_OfPair(self.network), self._example, self.config.seed)["params"]
+        params = initial_params(self.network, *self._example, seed=self.config.seed)["params"]
         variables = {"params": params}
         if inner := self.config.autoencoder:
             variables["autoencoder"] = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inner.build().shapes())
@@ -140,15 +139,3 @@ class CodePriorStage(Stage):
             return self.losses(variables["params"], codes, jnp.asarray(batch.labels), keys, None)[1]
 
         return cast(Callable[..., dict[str, jax.Array]], jax.jit(judge))
-
-
-class _OfPair(nn.Module):
-    """Calls a network with both arrays of a pair; its variables are the network's."""
-
-    network: nn.Module
-
-    def setup(self) -> None:
-        nn.share_scope(self, self.network)
-
-    def __call__(self, pair: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return cast(jax.Array, self.network(*pair))

@@ -86,7 +86,7 @@ class DCTStage(Stage):
 
 def init_state(model: DCTransformer, optimizer: optax.GradientTransformation, batch: Chunk[Any], seed: int) -> TrainState:
     """Makes the state before the first step. The batch gives shapes only."""
-    params = initial_params(model, batch, seed)
+    params = initial_params(model, batch, seed=seed)
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
 

@@ -78,7 +78,7 @@ class TrainedModel(Trained):
     @classmethod
     def init(cls, config: DCTConfig, seed: int = 0) -> "TrainedModel":
         """Returns an untrained model."""
-        variables = initial_params(network(config), ChunkReader(config).example(), seed)
+        variables = initial_params(network(config), ChunkReader(config).example(), seed=seed)
         return cls(config, variables, ((*config.data.image_size, 1),))
 
     def sample(

@@ -23,12 +23,12 @@ SHORTEST = 2**16
 Initializer = Callable[..., jax.Array]
 
 
-def initial_params(model: nn.Module, batch: Any, seed: int) -> Any:
-    """Returns what `model.init(jax.random.key(seed), batch)` does. The batch gives shapes only."""
+def initial_params(model: nn.Module, *inputs: Any, seed: int) -> Any:
+    """Returns what `model.init(jax.random.key(seed), *inputs)` does. Inputs give shapes only."""
     key = jax.random.key(seed)
-    program, shapes = jax.make_jaxpr(model.init, return_shape=True)(key, batch)
+    program, shapes = jax.make_jaxpr(model.init, return_shape=True)(key, *inputs)
     jaxpr, _ = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.out_avals), instantiate=True)
-    leaves = jax.core.eval_jaxpr(jaxpr, program.consts, key, *jax.tree.leaves(batch))
+    leaves = jax.core.eval_jaxpr(jaxpr, program.consts, key, *jax.tree.leaves(inputs))
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 

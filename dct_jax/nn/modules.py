@@ -13,19 +13,19 @@ class SymbolHead(nn.Dense):
     """A dense layer whose outputs are the logits of symbols."""
 
 
-def is_hidden_matrix(model: nn.Module, batch: Any) -> Any:
+def is_hidden_matrix(model: nn.Module, *inputs: Any) -> Any:
     """Tells of each variable of a model whether it is a matrix between layers: the kernel of a
     layer that is no `SymbolHead`.
 
     Args:
         model: a trace of `model.init` finds its variables and its heads.
-        batch: the input of the model; it gives shapes only.
+        inputs: of the model; they give shapes only.
 
     Returns:
         A tree of bool, like the variables.
     """
     with _called_modules() as modules:
-        variables = jax.eval_shape(model.init, jax.random.key(0), batch)
+        variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
     heads = {module.path for module in modules if isinstance(module, SymbolHead)}
 
     def one(path: Any, leaf: Any) -> bool:

@@ -41,7 +41,7 @@ class AutoencoderStage(Stage):
     def initial_variables(self) -> dict[str, Any]:
         """Makes fresh weights; the first step makes the table, of its batch."""
         pixels = jax.ShapeDtypeStruct((1, *self.config.data.image_size, 3), jnp.float32)
-        return dict(initial_params(self.network, pixels, self.config.seed))
+        return dict(initial_params(self.network, pixels, seed=self.config.seed))
 
     def random_key(self, step: jax.Array) -> jax.Array:
         """The key of what is random in a step, equal on all devices."""

@@ -141,7 +141,7 @@ def test_the_router_of_entropies_compares_regions_with_its_thresholds(grains: in
     config = dqvae_config(grains, "entropy", 2, image_size=(8, 16))
     network, pictures = config.network(), smooth_and_rough_pictures(4, config)
     pixels = to_float(jnp.asarray(pictures))
-    variables = dict(initial_params(network, pixels[:1], 0))
+    variables = dict(initial_params(network, pixels[:1], seed=0))
     np.testing.assert_array_equal(variables["router"]["thresholds"], np.full(grains - 1, np.inf, np.float32))
     entropies = entropies_of(pixels, 2**grains)
     thresholds = np.sort(np.unique(entropies))[[2, 5][: grains - 1]]

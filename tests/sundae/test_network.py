@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dct_jax.nn.initial import initial_params
 from dct_jax.sundae import layers
 from dct_jax.sundae.config import SundaeModelConfig
 from dct_jax.sundae.hourglass import Merge, Unmerge
@@ -24,8 +25,8 @@ def random(shape: tuple[int, ...], seed: int = 0) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-def build(module: nn.Module, *inputs: jax.Array) -> Any:
-    return jax.jit(module.init)(jax.random.key(1), *inputs)
+build = partial(initial_params, seed=1)
+"""What `module.init` makes, without a program of all its initialisers."""
 
 
 @partial(jax.jit, static_argnums=0)
@@ -153,9 +154,10 @@ def test_scores_of_every_head_depend_on_both_coordinates(size: tuple[int, int], 
         seen.append(np.einsum("BHSK,BHKT->BHST", queries, memory.keys))
         return attend(queries, memory, operands)
 
-    monkeypatch.setattr(layers, "attend", spy)
     x = jnp.broadcast_to(random((8,)), (1, *size, 8))
-    SelfAttention(config).init(jax.random.key(1), x)
+    variables = build(SelfAttention(config), x)
+    monkeypatch.setattr(layers, "attend", spy)
+    SelfAttention(config).apply(variables, x)
     for scores in seen[-1][0]:  # [S, S] each: the first cell's scores of all others
         grid = scores[0].reshape(size)
         assert len(np.unique(np.round(grid[0], 4))) == size[1]

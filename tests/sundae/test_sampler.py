@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from dct_jax.codes.random_keys import fold_keys, sample_keys
+from dct_jax.nn.initial import initial_params
 from dct_jax.sundae.config import SundaeModelConfig
 from dct_jax.sundae.network import SundaeNetwork
 from dct_jax.sundae.policy import SundaePolicy
@@ -26,7 +27,7 @@ LABELS = np.array([0, 1, 2, 1, 0])
 @cache
 def variables() -> Any:
     """Parameters whose logits differ much."""
-    params = jax.jit(NETWORK.init)(jax.random.key(0), jnp.zeros((1, *SIZE), int), jnp.zeros(1, int))
+    params = initial_params(NETWORK, jnp.zeros((1, *SIZE), int), jnp.zeros(1, int), seed=0)
     return jax.tree.map(lambda x: 2 * x, params)
 
 
@@ -167,7 +168,7 @@ def test_cold_samples_of_a_trained_toy_are_training_grids() -> None:
     network = SundaeNetwork(config, K, 3)
     grids = jax.random.randint(jax.random.key(1), (3, 4, 4), 0, K)
     codes, labels = jnp.tile(grids, (4, 1, 1)), jnp.tile(jnp.arange(3), 4)
-    params = jax.jit(network.init)(jax.random.key(0), codes, labels)
+    params = initial_params(network, codes, labels, seed=0)
     optimizer = optax.adam(5e-3)
 
     @jax.jit

@@ -1,7 +1,7 @@
 """Corruption, samples of cells, and the unrolled loss, beside enumerations and explicit loops."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise, product
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dct_jax.codes import random_keys
+from dct_jax.nn.initial import initial_params
 from dct_jax.sundae import random_codes
 from dct_jax.sundae.config import SundaeModelConfig
 from dct_jax.sundae.network import SundaeNetwork
@@ -136,9 +137,10 @@ def loss_of(steps: int) -> Loss:
     return loss
 
 
+@cache
 def example() -> tuple[Any, np.ndarray, np.ndarray, jax.Array]:
     codes, labels = np.random.default_rng(3).integers(0, K, (6, 4, 2)).astype(np.int32), np.arange(6) % 3
-    return jax.jit(NETWORK.init)(jax.random.key(4), codes, labels), codes, labels, keys_of(6, 5)
+    return initial_params(NETWORK, codes, labels, seed=4), codes, labels, keys_of(6, 5)
 
 
 def test_the_gradient_is_that_of_samples_that_are_constants() -> None:
@@ -155,8 +157,12 @@ def test_the_gradient_is_that_of_samples_that_are_constants() -> None:
         return nats.mean(), jnp.mean(logits.argmax(axis=-1) == codes, axis=(0, 2, 3))
 
     (expected, accuracy), expected_gradient = jax.jit(jax.value_and_grad(explicit, has_aux=True))(params)
-    graded = jax.jit(jax.value_and_grad(lambda *args: (3 * loss_of(3)(*args)[0], loss_of(3)(*args)[1]), has_aux=True))
-    (loss, found), gradient = graded(params, codes, labels, keys)
+
+    def tripled(*args: Any) -> tuple[jax.Array, Unrolled]:
+        loss, found = loss_of(3)(*args)
+        return 3 * loss, found
+
+    (loss, found), gradient = jax.jit(jax.value_and_grad(tripled, has_aux=True))(params, codes, labels, keys)
     np.testing.assert_allclose(loss, 3 * expected, rtol=1e-5)
     np.testing.assert_allclose(found.accuracy, accuracy, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 3 * b, rtol=1e-3, atol=1e-5), gradient, expected_gradient)

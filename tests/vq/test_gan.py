@@ -269,7 +269,7 @@ def test_initial_parameters_are_those_of_flax() -> None:
     network, pixels = config_of().network(), jnp.zeros((1, 16, 16, 3))
     expected = network.init(jax.random.key(3), pixels)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), expected, initial_params(network, pixels, 3)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), expected, initial_params(network, pixels, seed=3)
     )
 
 
