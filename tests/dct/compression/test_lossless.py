@@ -23,7 +23,7 @@ from dct_jax.dct.compression.writing import find_decisions
 from dct_jax.dct.config import DCTConfig
 from dct_jax.dct.reader import ChunkReader
 from dct_jax.nn.masks import IMPOSSIBLE
-from tests.toys import BLANK, random_image, random_params, tiny_config
+from tests.toys import BLANK, SMALLEST, random_image, random_params, tiny_config
 
 
 def trained(config: DCTConfig, seed: int = 0) -> TrainedModel:
@@ -34,7 +34,7 @@ def trained(config: DCTConfig, seed: int = 0) -> TrainedModel:
 def toy(seed: int = 0, fit: str = "crop", **model: object) -> TrainedModel:
     config = tiny_config()
     data = dataclasses.replace(config.data, fit=fit)
-    return trained(dataclasses.replace(config, data=data, model=dataclasses.replace(config.model, **model)), seed)
+    return trained(dataclasses.replace(config, data=data, model=dataclasses.replace(SMALLEST, **model)), seed)
 
 
 @pytest.fixture(scope="module")

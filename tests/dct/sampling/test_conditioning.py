@@ -23,7 +23,7 @@ from dct_jax.dct.sampling.conditioning import (
 )
 from dct_jax.dct.steering import starts_of, to_colorize, to_continue, to_restore, to_upsample
 from dct_jax.dct.trained_model import TrainedModel
-from tests.toys import TINY, TINY_CODEC, random_image, tiny_config, untrained
+from tests.toys import SMALLEST, TINY_CODEC, random_image, tiny_config, untrained
 
 RNG = np.random.default_rng(0)
 
@@ -35,7 +35,7 @@ def with_order(order: str) -> TrainedModel:
             plain,
             codec=dataclasses.replace(TINY_CODEC, channel_order=order),
             # One chunk holds any list: what goes on from it would be another program to compile.
-            model=dataclasses.replace(TINY, num_classes=3, chunk_size=400, overlap=4),
+            model=dataclasses.replace(SMALLEST, num_classes=3, chunk_size=400, overlap=4),
             training=dataclasses.replace(plain.training, label_dropout=0.5),
         )
     )

@@ -10,14 +10,14 @@ import pytest
 from dct_jax import kernels
 from dct_jax.dct.sampling.policy import Policy
 from dct_jax.dct.sampling.sampler import SampledChunk, Span, sample_chunk
-from tests.toys import TINY, batch_of, random_list, random_params, tiny_model
+from tests.toys import SMALLEST, batch_of, random_list, random_params, tiny_model
 
 BATCH = 8
 
 
 def program(with_kernels: bool) -> tuple[SampledChunk, str]:
     """What a program draws, and its compiled text; traced anew."""
-    model = tiny_model(dataclasses.replace(TINY, chunk_size=12, overlap=4))
+    model = tiny_model(dataclasses.replace(SMALLEST, chunk_size=12, overlap=4))
     lists = [random_list(np.random.default_rng(i), model.vocabulary, 40)[:6] for i in range(BATCH)]
     chunk, zeros = batch_of(model, lists, 0), np.zeros(BATCH, np.int32)
     params = random_params(model, chunk, scale=0.1)
