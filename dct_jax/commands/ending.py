@@ -139,10 +139,17 @@ def tidy_end() -> Iterator[None]:
         numbers = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
         if lost.exc_type not in numbers:
             return before(lost)
-        last = -math.inf
-        main = threading.main_thread().ident or 0
-        timers.append(threading.Timer(LOST, signal.pthread_kill, (main, numbers[lost.exc_type])))
-        timers[-1].start()
+        main, seconds = threading.main_thread().ident or 0, LOST
+        while True:
+            last = -math.inf
+            timer = threading.Timer(seconds, signal.pthread_kill, (main, numbers[lost.exc_type]))
+            try:
+                timer.start()
+            except (KeyboardInterrupt, SystemExit):  # on a busy machine it may come before this returns
+                seconds *= 2
+            else:
+                timers.append(timer)
+                return
 
     is_ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if is_ours:
