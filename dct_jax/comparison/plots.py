@@ -57,12 +57,12 @@ def quality_time(rows: Sequence[Measures]) -> Figure | None:
     panels = []
     for network, name in networks.items():
         points: list[_Point] = []
-        floors: dict[float, str] = {}  # the data that each is of
+        floors: dict[str, set[float]] = {}  # of each data, which may have other crops by another seed
         for number, row in enumerate(rows):
             spread = spread_of(row.samples, network, name)
             if spread and row.cost.seconds_together is not None:
                 points.append(_Point(number, row.cost.seconds_together, spread.matched.mean, None, spread.matched.error))
-                floors.setdefault(spread.floor, row.data)
+                floors.setdefault(row.data, set()).add(spread.floor)
         if points:
             panels.append((name, points, floors))
     if not panels:
@@ -75,11 +75,12 @@ def quality_time(rows: Sequence[Measures]) -> Figure | None:
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter("")
-        for floor, data in floors.items():
-            axis.axhline(floor, color="0.5", linestyle="--", linewidth=1)
+        for data, found in floors.items():
+            for floor in found:
+                axis.axhline(floor, color="0.5", linestyle="--", linewidth=1)
             place = axis.get_yaxis_transform()
             said = "real pictures" if len(floors) == 1 else f"real pictures: {data}"
-            axis.text(0.99, floor, said, transform=place, ha="right", va="bottom", fontsize=8, color="0.4")
+            axis.text(0.99, max(found), said, transform=place, ha="right", va="bottom", fontsize=8, color="0.4")
         axis.set_xlabel(f"seconds a sample, {rows[0].cost.together} at once")
         axis.set_ylabel(f"{name} (matched), lower is nearer")
         axis.set_ylim(bottom=0)

@@ -29,8 +29,8 @@ from dct_jax.comparison.measures import (
 from dct_jax.comparison.table import flatten, make_tables, notes_of
 
 
-def sample_set(seed: int, distance: float) -> SampleSet:
-    measures = {"FD-AlexNet": {"value": distance, "matched": distance + 1, "floor": 1.5}}
+def sample_set(seed: int, distance: float, floor: float = 1.5) -> SampleSet:
+    measures = {"FD-AlexNet": {"value": distance, "matched": distance + 1, "floor": floor}}
     measures |= {"precision": {"value": distance / 10, "matched": 0.0, "floor": 0.75}}
     return SampleSet(seed, {"alexnet": {"measures": measures, "fake": 20, "real": 99, "different": 99}}, distance / 20)
 
@@ -202,7 +202,8 @@ def test_a_csv_file_has_the_numbers() -> None:
 
 
 def test_figures_have_a_point_a_run() -> None:
-    other = dataclasses.replace(FULL, run="$b$", samples=(sample_set(3, 2.0), sample_set(5, 3.0)))
+    """Floors of one data set and several seeds had a label each, which lay upon each other."""
+    other = dataclasses.replace(FULL, run="$b$", samples=(sample_set(3, 2.0, 1.75), sample_set(5, 3.0, 1.75)))
     rows = [BARE, FULL, other]
     figure = plots.rate_distortion(rows)
     assert figure is not None
@@ -215,7 +216,8 @@ def test_figures_have_a_point_a_run() -> None:
     (axis,) = figure.axes
     assert [tuple(map(float, np.ravel(one.lines[0].get_xydata()))) for one in axis.containers] == [(0.125, 7.0), (0.125, 3.5)]
     assert axis.get_ylabel().startswith("FD-AlexNet (matched)")
-    assert [one.get_text() for one in axis.texts] == ["real pictures"]
+    assert [(one.get_text(), one.get_position()[1]) for one in axis.texts] == [("real pictures", 1.75)]
+    assert {one.get_ydata()[0] for one in axis.lines if one.get_linestyle() == "--"} == {1.5, 1.75}
     colors = [(one.lines[0].get_color(), one.lines[0].get_marker()) for one in axis.containers]
     assert colors[0][0] == colors[1][0] and colors[0][1] != colors[1][1]  # two runs of one system
     styles = plots.styles_of([FULL, BARE] * 8)
