@@ -145,7 +145,7 @@ def tidy_end() -> Iterator[None]:
             timer = threading.Timer(seconds, signal.pthread_kill, (main, numbers[lost.exc_type]))
             try:
                 timer.start()
-            except (KeyboardInterrupt, SystemExit):  # on a busy machine it may come before this returns
+            except (KeyboardInterrupt, SystemExit):  # it came before this returned, and would be lost again
                 seconds *= 2
             else:
                 timers.append(timer)
