@@ -31,7 +31,7 @@ OTHER: dict[str, Any] = {
 """A value of each field that is not its default. A new field belongs in here."""
 
 SHORT = {"max_triples": 20, "batch_size": 2}
-"""For all samples that are compared."""
+"""For all samples that are compared: other batches are other programs."""
 
 SAME_SAMPLES = {"batch_size", "dtype", "format"}
 """Fields that do not change which samples are drawn; `dtype` is for whoever loads the model."""
@@ -78,12 +78,11 @@ def test_every_setting_changes_what_is_drawn_and_is_written_down(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    """Another number of rows would be another program: this one is only asked for."""
     asked = []
 
     def sample(network: Any, variables: Any, starts: Any, seed: int, policy: Policy, rows: int, limit: int | None) -> Any:
         asked.append(rows)
-        return sample_lists(network, variables, starts, seed, policy, SHORT["batch_size"], limit)
+        return sample_lists(network, variables, starts, seed, policy, rows, limit)
 
     monkeypatch.setattr(trained_model, "sample_lists", sample)
     assert OTHER[name] != getattr(Sampling(), name)
