@@ -46,8 +46,8 @@ OPTIONS: dict[Command, tuple[str, ...]] = {
     "speed": (),
     "search": ("together",),
     "train": ("minutes", "seeds", "systems", "together"),
-    "settings": ("minutes", "seeds", "together"),
-    "compare": ("minutes", "seeds", "defaults"),
+    "settings": ("minutes", "seeds", "systems", "together"),
+    "compare": ("minutes", "seeds", "systems", "defaults"),
 }
 """What each part of the study takes."""
 MINUTES, SEEDS = 10.0, (0, 1, 2)
@@ -210,11 +210,11 @@ def _distance_of(run: Path, settings: Mapping[str, float]) -> float:
     return round(_read(_file_of(run, settings))["FD-AlexNet"], 4)
 
 
-def search_settings(data: Data, minutes: float, seed: int, together: int) -> None:
+def search_settings(data: Data, minutes: float, seed: int, compared: Sequence[Contender], together: int) -> None:
     """Tries settings of the sampler of each system's run of a seed, and writes into the results how
     near their samples come."""
-    runs = {one.name: folder_of(data, minutes, one, seed) for one in contenders(data)}
-    trials = [(one.name, settings) for one in contenders(data) for settings in sampler_trials(one)]
+    runs = {one.name: folder_of(data, minutes, one, seed) for one in compared}
+    trials = [(one.name, settings) for one in compared for settings in sampler_trials(one)]
     measure = partial(_measure_samples, num=SAMPLES, references=REFERENCES[data])
     run_together([partial(measure, runs[name], settings=settings) for name, settings in trials], together)
     found = [
@@ -254,15 +254,15 @@ def chosen(data: Data, contender: Contender) -> Choice:
     return Choice(best["rate"], best["share"])
 
 
-def make_cells(data: Data, minutes: float, seeds: Sequence[int], systems: Sequence[System]) -> list[Cell]:
-    """Returns systems, or all of them, with what the search chose for them, seed by seed."""
+def make_cells(data: Data, minutes: float, seeds: Sequence[int], compared: Sequence[Contender]) -> list[Cell]:
+    """Returns systems with what the search chose for them, seed by seed."""
     speeds = _read(RESULTS / f"speed_{data}.json")
 
     def make(one: Contender, seed: int) -> Cell:
         plans = plan(one, chosen(data, one), minutes, speeds[one.name], seed)
         return Cell(tuple(plans), folder_of(data, minutes, one, seed))
 
-    return [make(one, seed) for seed in seeds for one in contenders(data) if not systems or one.name in systems]
+    return [make(one, seed) for seed in seeds for one in compared]
 
 
 def folder_of(data: Data, minutes: float, contender: Contender, seed: int) -> Path:
@@ -270,11 +270,11 @@ def folder_of(data: Data, minutes: float, contender: Contender, seed: int) -> Pa
     return RUNS / data / f"{minutes:g}_minutes" / f"{contender.name}_{seed}"
 
 
-def compare(data: Data, minutes: float, seeds: Sequence[int], defaults: bool) -> int:
+def compare(data: Data, minutes: float, seeds: Sequence[int], compared: Sequence[Contender], defaults: bool) -> int:
     """Compares all runs in one table, with the best settings of their samplers, or the default
     ones. Returns the exit code of the command compare."""
-    best = {one.name: {} for one in contenders(data)} if defaults else chosen_settings(data, minutes)
-    settings = {str(folder_of(data, minutes, one, seed)): best[one.name] for seed in seeds for one in contenders(data)}
+    best = {one.name: {} for one in compared} if defaults else chosen_settings(data, minutes)
+    settings = {str(folder_of(data, minutes, one, seed)): best[one.name] for seed in seeds for one in compared}
     file = RUNS / data / f"{minutes:g}_minutes" / "settings.json"
     write_report(file, settings)
     sizes = ["--samples", str(SAMPLES), "--references", str(REFERENCES[data]), "--num", str(HELD_OUT[data])]
@@ -309,7 +309,7 @@ def run(
         data: the pictures.
         minutes: of training, on two cores, for `train`, `settings` and `compare`.
         seeds: of the runs, for `train`, `settings` and `compare`.
-        systems: that `train` takes; by default all.
+        systems: for `train`, `settings` and `compare`; by default all.
         defaults: whether `compare` leaves all samplers as they are by default.
         together: how many run at a time, for `search`, `train` and `settings`.
 
@@ -327,21 +327,22 @@ def run(
     if idle := [name for name, is_changed in changed.items() if is_changed and name not in OPTIONS[command]]:
         raise ValueError(f"{command} does not take {', '.join(idle)}; it takes {', '.join(OPTIONS[command]) or 'no option'}")
     RESULTS.mkdir(parents=True, exist_ok=True)
+    compared = [one for one in contenders(data) if not systems or one.name in systems]
     if command == "speed":
         speed(data)
     elif command == "search":
         in_child(_check_ruler)
         search(data, together)
     elif command == "train":
-        cells = make_cells(data, minutes, seeds, systems)
+        cells = make_cells(data, minutes, seeds, compared)
         train(cells, together)
         if diverged := [str(cell.folder) for cell in cells if cell.diverged]:
             raise ValueError(f"a loss was not finite in {', '.join(diverged)}")
     elif command == "settings":
         in_child(_check_ruler)
-        search_settings(data, minutes, seeds[0], together)
+        search_settings(data, minutes, seeds[0], compared, together)
     else:
-        return compare(data, minutes, seeds, defaults)
+        return compare(data, minutes, seeds, compared, defaults)
     return 0
 
 

@@ -135,19 +135,21 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
         data: the pictures.
         minutes: of training.
     """
-    folder, contenders = study.results_of(data, minutes, defaults=False), study.contenders(data)
-    titles: dict[str, str] = {one.name: one.stages[-1].system for one in contenders}
-    runs: dict[str, Path] = {one.name: study.folder_of(data, minutes, one, study.SEEDS[0]) for one in contenders}
+    folder = study.results_of(data, minutes, defaults=False)
+    all_titles: dict[str, str] = {one.name: one.stages[-1].system for one in study.contenders(data)}
     found, defaults = (
-        {titles[name]: rows for name, rows in read_rows(table).items()} if table.exists() or table == folder else {}
+        {all_titles[name]: rows for name, rows in read_rows(table).items()} if table.exists() or table == folder else {}
         for table in (folder, study.results_of(data, minutes, defaults=True))
     )
+    compared = [one for one in study.contenders(data) if all_titles[one.name] in found]
+    titles = [all_titles[one.name] for one in compared]
+    runs: dict[str, Path] = {one.name: study.folder_of(data, minutes, one, study.SEEDS[0]) for one in compared}
     print(make_table(found, defaults))
     real, labels = in_child(partial(real_pictures, next(iter(runs.values()))))
     best = study.chosen_settings(data, minutes)
     sampled = [partial(sample, run, labels, best[name]) for name, run in runs.items()]
     pictures = [real, *map(in_child, sampled)]
-    pairs(list(zip(["held-out", *titles.values()], pictures)), columns=SHOWN).savefig(folder / "samples.png")
+    pairs(list(zip(["held-out", *titles], pictures)), columns=SHOWN).savefig(folder / "samples.png")
     for name, images in zip(runs, pictures[1:]):
         Image.fromarray(image_grid(images, columns=SHOWN, scale=2)).save(folder / f"{name}.png")
 

@@ -137,7 +137,7 @@ def test_bad_fields_are_a_line(study: ModuleType, fields: dict[str, float]) -> N
 @pytest.mark.parametrize(
     ("command", "fields", "said"),
     [
-        ("compare", {"systems": ("window",), "together": 2}, "together, systems; it takes minutes, seeds, defaults"),
+        ("compare", {"systems": ("window",), "together": 2}, "together; it takes minutes, seeds, systems, defaults"),
         ("train", {"defaults": True}, "defaults; it takes minutes, seeds, systems, together"),
         ("search", {"minutes": 60.0}, "minutes; it takes together"),
         ("speed", {"seeds": (3,), "together": 2}, "seeds, together; it takes no option"),
@@ -150,6 +150,16 @@ def test_fields_of_another_part_are_refused(
     monkeypatch.setattr(study.os, "sched_getaffinity", lambda process: {0, 1})
     with pytest.raises(ValueError, match=f"^{command} does not take {said}$"):
         study.run(command, "fashion", **fields)
+
+
+def test_only_systems_that_are_named_are_compared(study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(study, "main", lambda args: called.extend(args) or 0)
+    monkeypatch.setattr(study, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(study, "RUNS", tmp_path / "runs")
+    study.run("compare", "fashion", minutes=60.0, seeds=(0, 4), systems=("sundae", "dctransformer"), defaults=True)
+    runs = [Path(arg).name for arg in called[1 : called.index("--samples")]]
+    assert runs == ["dctransformer_0", "sundae_0", "dctransformer_4", "sundae_4"]
 
 
 def test_misuse_of_the_bundling_script_is_a_line(
