@@ -99,6 +99,7 @@ def test_bad_stats(refused: Refused, tmp_path: Path) -> None:
     assert "--images is 'abc'; it must be a whole number; see stats --help" in refused("stats", "landscapes", "--images", "abc")
     assert "--size is 'a', 'b'; it must be 2 numbers; see" in refused("stats", "landscapes", "--size", "a", "b")
     assert "--num is 'abc'; it must be a whole number; see" in refused("sample", "x", "--num", "abc")
+    assert "--dtype is 'half'; it must be one of None, float32, bfloat16; see" in refused("sample", "x", "--dtype", "half")
     assert "--temperature cannot be 'hot'; see sample" in refused("sample", "x", "--temperature", "hot")
     assert "canyon4.jpg is a file; name the folder that it is in" in refused("stats", f"folder:{LANDSCAPE}")
     assert "there is no folder ~nosuchuser/x" in refused("stats", "folder:~nosuchuser/x")

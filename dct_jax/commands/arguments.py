@@ -58,7 +58,8 @@ def _short_reason(event: tyro._errors.ParseErrorEvent) -> str:
         case tyro._errors.UnrecognizedArgs(tokens=tokens):
             return f"Unrecognized options: {' '.join(tokens)}"
         case tyro._errors.InvalidChoice(argument=argument, value=value, choices=choices):
-            return f"{_flag(argument)} is {value!r}; it must be one of {', '.join(choices)}"
+            declared = sorted(choices, key=str(argument.lowered.metavar).find)  # those of a union come in random order
+            return f"{_flag(argument)} is {value!r}; it must be one of {', '.join(declared)}"
         case tyro._errors.BadValue(argument=argument):
             return f"{_flag(argument)} has too few values"
         case tyro._errors.InstantiationFailure(message=message, argument=argument):
