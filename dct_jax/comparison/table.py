@@ -40,10 +40,14 @@ def make_tables(rows: Sequence[Measures], is_mixed: bool) -> list[str]:
 
 
 def notes_of(rows: Sequence[Measures]) -> list[str]:
-    """Returns what should be known to read the tables: settings of samplers, and models that sample
-    were trained for so different times that they can hardly be compared."""
+    """Returns what should be known to read the tables: settings of samplers, what is said of their
+    samples, such as that they are too few, and models that sample were trained for so different
+    times that they can hardly be compared."""
     chosen = [f"{row.run} {_said(row.settings)}" for row in rows if row.settings]
-    return [f"note: settings of samplers: {'; '.join(chosen)}"] * bool(chosen) + _unequal_training(rows)
+    settings = [f"settings of samplers: {'; '.join(chosen)}"] if chosen else []
+    of_sets = [one["notes"] for row in rows for a_set in row.samples for one in a_set.metrics.values()]
+    of_samples = dict.fromkeys(note for notes in of_sets for note in notes)
+    return [f"note: {note}" for note in (*settings, *of_samples, *_unequal_training(rows))]
 
 
 def _said(settings: Mapping[str, Any]) -> str:
@@ -61,7 +65,7 @@ def _unequal_training(rows: Sequence[Measures]) -> list[str]:
     if not minutes or max(minutes.values()) <= _UNEQUAL * min(minutes.values()):
         return []
     said = ", ".join(f"{run} {one:.1f}" for run, one in minutes.items())
-    return [f"note: minutes of training, with the autoencoder's where they are known, differ: {said}"]
+    return [f"minutes of training, with the autoencoder's where they are known, differ: {said}"]
 
 
 def spread_of(sets: Sequence[SampleSet], network: str, measure: str) -> Spread | None:

@@ -32,7 +32,8 @@ from dct_jax.comparison.table import flatten, make_tables, notes_of
 def sample_set(seed: int, distance: float, floor: float = 1.5) -> SampleSet:
     measures = {"FD-AlexNet": {"value": distance, "matched": distance + 1, "floor": floor}}
     measures |= {"precision": {"value": distance / 10, "matched": 0.0, "floor": 0.75}}
-    return SampleSet(seed, {"alexnet": {"measures": measures, "fake": 20, "real": 99, "different": 99}}, distance / 20)
+    metrics = {"measures": measures, "fake": 20, "real": 99, "different": 99, "notes": []}
+    return SampleSet(seed, {"alexnet": metrics}, distance / 20)
 
 
 BITS = Bits("exact", Uncertain(100.0, 2.0), Uncertain(0.5, None))
@@ -178,6 +179,15 @@ def test_minutes_that_differ_much_are_told() -> None:
         "note: minutes of training, with the autoencoder's where they are known, differ: a 2.5, c 4.0",
     ]
     assert notes_of([BARE]) == []
+
+
+def test_notes_on_samples_are_told_once() -> None:
+    """Samples once seemed nearer than real pictures, as the floor was of 4 of 9 pictures."""
+    few = [sample_set(seed, 4.0) for seed in (1, 2)]
+    for one, notes in zip(few, (["too few", "of others"], ["too few"])):
+        one.metrics["alexnet"]["notes"] = notes
+    row = dataclasses.replace(FULL, samples=tuple(few), settings={})
+    assert notes_of([BARE, row, row]) == ["note: too few", "note: of others"]
 
 
 def test_a_csv_file_has_the_numbers() -> None:
