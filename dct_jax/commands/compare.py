@@ -2,6 +2,8 @@
 
 import csv
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +24,7 @@ from dct_jax.comparison.table import flatten, make_tables, notes_of
 from dct_jax.config import MOST_SEEDS
 from dct_jax.data.pixels import read_image
 from dct_jax.distributed.processes import NO_BACKEND, describe_lack_of_memory
+from dct_jax.orphans import when_orphaned
 from dct_jax.published import locate, results_folder
 from dct_jax.storage.files import replacing
 from dct_jax.tables import first_line
@@ -123,7 +126,7 @@ def in_child(function: Callable[[], T]) -> T:
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(function, theirs))
+    process = context.Process(target=_run_child, args=(function, theirs, os.getpid()))
     process.start()
     theirs.close()  # the child has its own, whose end is noticed
     try:
@@ -143,6 +146,13 @@ def in_child(function: Callable[[], T]) -> T:
     if error:
         raise error
     return result
+
+
+def _run_child(function: Callable[[], Any], pipe: Connection, parent: int) -> None:
+    """Answers the parent. When that is gone this process gets SIGTERM, after which a training still
+    writes a checkpoint."""
+    when_orphaned(parent, partial(os.kill, os.getpid(), signal.SIGTERM))
+    _answer(function, pipe)
 
 
 def _answer(function: Callable[[], Any], pipe: Connection) -> None:

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import threading
-import time
 from collections import Counter
 from collections.abc import Generator
 from functools import partial
@@ -18,6 +16,7 @@ from dct_jax.data.crops import held_out_pictures, seen_size
 from dct_jax.data.reader import Reader
 from dct_jax.data.skipped import Skip, Skipped, skip_of
 from dct_jax.data.sources import Source
+from dct_jax.orphans import when_orphaned
 
 TRIES = 100
 """So many pictures are tried for one place of a batch before the run ends."""
@@ -125,13 +124,7 @@ def _stay_until(parent: int, *_: int) -> None:
     it ended, so is the worker."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    when_orphaned(parent, partial(os._exit, 1))
 
 
 def read_held_out(source: Source, config: RunConfig, skipped: Skipped) -> Any:
