@@ -43,7 +43,8 @@ def measure_held_out(model: Trained, held: HeldOutPictures, batch_size: int) -> 
     if counts:
         low, high = np.quantile(counts.numbers, (0.05, 0.95))
         elements = Elements(counts.unit, float(counts.numbers.mean()), float(low), float(high))
-    return HeldOut(held.name, len(held.pictures), elements, _bits_of(model, held, report), report)
+    different = len(np.unique(held.pictures))
+    return HeldOut(held.name, len(held.pictures), different, elements, _bits_of(model, held, report), report)
 
 
 def count_elements(model: Trained, content: Any) -> Counts | None:

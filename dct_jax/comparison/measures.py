@@ -64,12 +64,14 @@ class HeldOut:
     Attributes:
         name: of their source.
         pictures: how many.
+        different: how many these are crops of; `pictures` if no two are of one.
         elements, bits: None if the system has none.
         report: what the system's `Stage.findings` reports, as `evaluate` writes it.
     """
 
     name: str
     pictures: int
+    different: int
     elements: Elements | None
     bits: Bits | None
     report: dict[str, Any]

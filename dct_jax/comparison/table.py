@@ -85,7 +85,7 @@ def flatten(row: Measures) -> dict[str, Any]:
     def add(name: str, value: Uncertain) -> None:
         flat.update({name: value.mean, f"{name}_error": value.error})
 
-    flat["held_out_pictures"] = row.held_out.pictures
+    flat |= {"held_out_pictures": row.held_out.pictures, "held_out_different": row.held_out.different}
     if elements := row.held_out.elements:
         flat |= {"elements_unit": elements.unit, "elements_mean": elements.mean}
         flat |= {"elements_5_percent": elements.low, "elements_95_percent": elements.high}
@@ -131,8 +131,8 @@ def _held_out(rows: Sequence[Measures], is_mixed: bool) -> Cells:
         of_elements = (f"{one.mean:.1f}", f"{one.low:.0f}", f"{one.high:.0f}", one.unit) if one else (NONE,) * 4
         of_bits = (_pm(bits.per_picture, 1), _pm(bits.per_pixel, 4), bits.kind) if bits else (NONE,) * 3
         cells.append((row.system, *of_elements, *of_bits, *((row.data,) if is_mixed else ())))
-    counts = " or ".join(map(str, dict.fromkeys(row.held_out.pictures for row in rows)))
-    title = f"held-out pictures ({counts}): the elements of a picture, and bits (mean +- standard error)"
+    counts = dict.fromkeys(say_pictures(row.held_out.pictures, row.held_out.different) for row in rows)
+    title = f"held-out: {' or '.join(counts)}; the elements of a picture, and bits (mean +- standard error)"
     return title, (*header, *(("data",) if is_mixed else ())), cells
 
 

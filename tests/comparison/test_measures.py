@@ -43,7 +43,7 @@ FULL = Measures(
     fingerprint="f" * 64,
     settings={"temperature": [0.5, 1.0], "steps": 3},  # a list, as in JSON
     data="fashion, 28 x 28",
-    held_out=HeldOut("fashion", 7, Elements("codes", 49.0, 40.0, 60.0), BITS, {}),
+    held_out=HeldOut("fashion", 7, 7, Elements("codes", 49.0, 40.0, 60.0), BITS, {}),
     distortion=Distortion(7, 25.125, {"VGG16": 0.0625}, {"FD-AlexNet": 1.0, "FD-AlexNet_floor": 2.0}),
     samples=(sample_set(3, 4.0), sample_set(5, 8.0)),
     recognition=Recognition(0.875, 0.75),
@@ -58,7 +58,7 @@ BARE = Measures(
     fingerprint="e" * 64,
     settings={},
     data="landscapes, 8 x 8",
-    held_out=HeldOut("landscapes", 7, None, None, {"held_out": {"squared_error": 1.0}}),
+    held_out=HeldOut("landscapes", 7, 2, None, None, {"held_out": {"squared_error": 1.0}}),
     distortion=None,
     samples=(),
     recognition=None,
@@ -162,9 +162,9 @@ def test_counts_that_differ_are_told() -> None:
     """The first run's once stood above all rows."""
     few = sample_set(3, 4.0)
     few.metrics["alexnet"].update(real=90, different=9)
-    rows = [FULL, dataclasses.replace(FULL, run="c", samples=(few,), held_out=dataclasses.replace(FULL.held_out, pictures=4))]
+    rows = [FULL, dataclasses.replace(FULL, run="c", samples=(few,), held_out=BARE.held_out)]
     text = "\n".join(make_tables(rows, True))
-    assert "held-out pictures (7 or 4): " in text
+    assert "held-out: 7 pictures or 7 crops of 2 pictures; the elements" in text
     assert "a: 20 samples against 99 training pictures; c: 20 samples against 90 crops of 9 training pictures, by" in text
 
 
