@@ -171,7 +171,10 @@ def _notes(network: FeatureNetwork, reals: Statistics, fake: int, floor: int) ->
     notes, real = [], reals.count
     if reals.different < real:
         said = say_pictures(real, reals.different)
-        notes.append(f"the {said} are compared with samples; a floor is of crops of some against crops of others")
+        notes.append(
+            f"the {said} are compared with samples; a floor is of crops of some against crops of others, so samples can be "
+            "below it, and it says little if the pictures are few"
+        )
     for name, title in network.distances.items():
         dimensions, fewest = network.dimensions[name], min(real, fake, floor)
         if fewest <= dimensions:
