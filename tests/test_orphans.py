@@ -1,12 +1,16 @@
 """Processes that are started for one task end with the process that waits for them."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from dct_jax.commands import compare
 
 PARENT = """
 import os, time
@@ -34,6 +38,15 @@ def wait_until(done: Callable[[], object], seconds: float) -> bool:
     while not (found := done()) and time.monotonic() < end:
         time.sleep(0.05)
     return bool(found)
+
+
+def test_an_answer_that_nobody_waits_for_is_no_error() -> None:
+    """A training that stopped in good order, but after its parent, ended with a traceback."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    ours.close()
+    called: list[str] = []
+    compare._run_child(partial(called.append, "called"), theirs, os.getppid())
+    assert called == ["called"]
 
 
 def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -150,9 +151,10 @@ def in_child(function: Callable[[], T]) -> T:
 
 def _run_child(function: Callable[[], Any], pipe: Connection, parent: int) -> None:
     """Answers the parent. When that is gone this process gets SIGTERM, after which a training still
-    writes a checkpoint."""
+    writes a checkpoint, and nobody is told."""
     when_orphaned(parent, partial(os.kill, os.getpid(), signal.SIGTERM))
-    _answer(function, pipe)
+    with suppress(BrokenPipeError):
+        _answer(function, pipe)
 
 
 def _answer(function: Callable[[], Any], pipe: Connection) -> None:
