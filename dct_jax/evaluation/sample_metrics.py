@@ -163,11 +163,11 @@ def compare_statistics(network: FeatureNetwork, real: Statistics, fake: Statisti
         neighbour_count=m,
         neighbour_floor=half,
         measures=tuple(measures),
-        notes=(*network.notes, *_notes(network, real, fake.count, n)),
+        notes=(*network.notes, *_notes(network, real, fake.count, n, min(len(kept_real), len(kept_fake)))),
     )
 
 
-def _notes(network: FeatureNetwork, reals: Statistics, fake: int, floor: int) -> list[str]:
+def _notes(network: FeatureNetwork, reals: Statistics, fake: int, floor: int, kept: int) -> list[str]:
     notes, real = [], reals.count
     if reals.different < real:
         said = say_pictures(real, reals.different)
@@ -182,7 +182,7 @@ def _notes(network: FeatureNetwork, reals: Statistics, fake: int, floor: int) ->
                 f"{title}: {fewest} pictures are fewer than its {dimensions} features need ({dimensions + 1}); such a distance"
                 " is too large, and can be compared only with others of the same counts"
             )
-    if floor < (most := min(fake, real // 2)):
+    if kept < (most := min(fake, real // 2)):
         notes.append(f"the floor is of {floor} pictures, as features of no more are kept; that of {most} is lower")
     return notes
 

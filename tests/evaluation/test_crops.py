@@ -68,6 +68,9 @@ def test_a_floor_is_of_other_pictures(network: FeatureNetwork) -> None:
     assert "against 240 crops of 20 pictures" in table(found)
     assert any("a floor is of crops of some against crops of others" in note for note in found.notes)
     assert "crops" not in table(wrong)
+    few = compare_statistics(network, with_owners, statistics(network, list(other[:100]), 1000))
+    assert few.floor_count == 96  # whole pictures; a note once said that features of no more were kept
+    assert not any("kept" in note for note in few.notes)
 
 
 def test_all_crops_of_a_picture_are_kept_or_none(network: FeatureNetwork) -> None:
