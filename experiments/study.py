@@ -222,18 +222,26 @@ def search_settings(data: Data, minutes: float, seed: int, compared: Sequence[Co
     ]
     for one in found:
         print(*one.values(), flush=True)
-    write_report(_settings_file(data, minutes), {"trials": found})
+    file = _settings_file(data, minutes)
+    others = [one for one in _read(file)["trials"] if one["system"] not in runs] if file.exists() else []
+    write_report(file, {"trials": others + found})
 
 
 def _settings_file(data: Data, minutes: float) -> Path:
     return RESULTS / f"settings_{data}_{minutes:g}_minutes.json"
 
 
-def chosen_settings(data: Data, minutes: float) -> dict[str, dict[str, float]]:
-    """Returns the best settings of each system's sampler."""
+def chosen_settings(data: Data, minutes: float, compared: Sequence[Contender]) -> dict[str, dict[str, float]]:
+    """Returns the best settings of each system's sampler.
+
+    Raises:
+        ValueError: if `settings` has not tried those of a system.
+    """
     best: dict[str, dict[str, float]] = {}
     for one in sorted(_read(_settings_file(data, minutes))["trials"], key=lambda one: one["FD-AlexNet"]):
         best.setdefault(one["system"], one["settings"])
+    if missing := [one.name for one in compared if one.name not in best]:
+        raise ValueError(f"{_settings_file(data, minutes)} has no trials of {', '.join(missing)}; study.py settings tries them")
     return best
 
 
@@ -273,7 +281,7 @@ def folder_of(data: Data, minutes: float, contender: Contender, seed: int) -> Pa
 def compare(data: Data, minutes: float, seeds: Sequence[int], compared: Sequence[Contender], defaults: bool) -> int:
     """Compares all runs in one table, with the best settings of their samplers, or the default
     ones. Returns the exit code of the command compare."""
-    best = {one.name: {} for one in compared} if defaults else chosen_settings(data, minutes)
+    best = {one.name: {} for one in compared} if defaults else chosen_settings(data, minutes, compared)
     settings = {str(folder_of(data, minutes, one, seed)): best[one.name] for seed in seeds for one in compared}
     file = RUNS / data / f"{minutes:g}_minutes" / "settings.json"
     write_report(file, settings)

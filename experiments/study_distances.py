@@ -132,7 +132,7 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
         data: the pictures, of 31 x 31 pixels or more.
         minutes: of training.
     """
-    best = study.chosen_settings(data, minutes)
+    best = study.chosen_settings(data, minutes, study.contenders(data))
     runs = {one.name: study.folder_of(data, minutes, one, study.SEEDS[0]) for one in study.contenders(data)}
     models: dict[str, Model] = {name: load_prior(str(run), "the study").with_settings(best[name]) for name, run in runs.items()}
     rows = measure_reconstructions(models, study.HELD_OUT[data])

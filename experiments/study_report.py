@@ -146,7 +146,7 @@ def report(data: Annotated[study.Data, tyro.conf.Positional], minutes: float = 1
     runs: dict[str, Path] = {one.name: study.folder_of(data, minutes, one, study.SEEDS[0]) for one in compared}
     print(make_table(found, defaults))
     real, labels = in_child(partial(real_pictures, next(iter(runs.values()))))
-    best = study.chosen_settings(data, minutes)
+    best = study.chosen_settings(data, minutes, compared)
     sampled = [partial(sample, run, labels, best[name]) for name, run in runs.items()]
     pictures = [real, *map(in_child, sampled)]
     pairs(list(zip(["held-out", *titles], pictures)), columns=SHOWN).savefig(folder / "samples.png")

@@ -162,6 +162,21 @@ def test_only_systems_that_are_named_are_compared(study: ModuleType, tmp_path: P
     assert runs == ["dctransformer_0", "sundae_0", "dctransformer_4", "sundae_4"]
 
 
+def test_settings_of_some_systems_keep_those_of_others(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comparison of all systems after `settings --systems window` ended with a KeyError."""
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    monkeypatch.setattr(study, "run_together", lambda functions, together: None)
+    monkeypatch.setattr(study, "_distance_of", lambda run, settings: 1.0)
+    dctransformer, window, *_ = study.contenders("fashion")
+    study.search_settings("fashion", 60.0, 0, [window], 1)
+    with pytest.raises(ValueError, match=r"has no trials of dctransformer; study\.py settings tries them"):
+        study.chosen_settings("fashion", 60.0, [dctransformer, window])
+    study.search_settings("fashion", 60.0, 0, [dctransformer], 1)
+    assert study.chosen_settings("fashion", 60.0, [dctransformer, window]) == {"dctransformer": {}, "window": {}}
+
+
 def test_misuse_of_the_bundling_script_is_a_line(
     study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,7 +226,7 @@ def test_a_cell_is_made_again(
         assert (study.RESULTS / "landscapes_0.01_minutes" / "samples.png").stat().st_size > 10_000
         assert "| elements of a picture | " in capsys.readouterr().out
         tables.append(json.loads((study.RESULTS / "landscapes_0.01_minutes" / "comparison.json").read_text()))
-        best = study.chosen_settings("landscapes", 0.01)["toy"]
+        best = study.chosen_settings("landscapes", 0.01, [contender])["toy"]
         assert tables[-1]["runs"][0]["settings"] == {name: [value] * 3 for name, value in best.items()}
         trials = json.loads((study.RESULTS / "settings_landscapes_0.01_minutes.json").read_text())["trials"]
         assert trials[0]["FD-AlexNet"] != trials[1]["FD-AlexNet"]
