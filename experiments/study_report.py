@@ -50,12 +50,16 @@ LINES = (
     Line("FD-AlexNet of the representation", "reconstruction_FD-AlexNet", 2),
     DISTANCE,
     Line("its floor, of real pictures", "samples_alexnet_FD-AlexNet_floor", 2),
-    Line("precision", "samples_alexnet_precision", 2),
-    Line("recall", "samples_alexnet_recall", 2),
+    Line("precision", "samples_alexnet_precision_matched", 2),
+    Line("that of real pictures", "samples_alexnet_precision_floor", 2),
+    Line("recall", "samples_alexnet_recall_matched", 2),
+    Line("that of real pictures", "samples_alexnet_recall_floor", 2),
     Line("samples recognised, %", "samples_recognised", 1, 100),
     Line("real pictures recognised, %", "held_out_recognised", 1, 100),
     Line("parameters, M", "parameters", 2, 1e-6),
     Line("parameters of the autoencoder, M", "autoencoder_parameters", 2, 1e-6),
+    Line("steps of training", "training_steps", 0),
+    Line("steps of the autoencoder", "autoencoder_training_steps", 0),
     Line("seconds of a sample alone", "seconds_alone", 2),
     Line("seconds of a sample among 64", "seconds_among_64", 3),
 )
@@ -86,7 +90,7 @@ def summarise(runs: Sequence[dict[str, str]], line: Line) -> str:
     if not numbers:
         return "-"
     found = Uncertain.over(numbers)
-    mean, error = f"{found.mean:.{line.digits}f}", f"{found.error or 0:.{line.digits}f}"
+    mean, error = f"{found.mean:,.{line.digits}f}", f"{found.error or 0:.{line.digits}f}"
     return f"{mean} ± {error}" if float(error) else mean
 
 
