@@ -41,7 +41,7 @@ class ModelConfig:
             class.
         dropout: probability of dropping a unit of a residual branch in training.
         dtype: the type of the activations. Parameters, softmax and loss of training are float32.
-            float64 needs JAX's 64-bit mode, and is not for training.
+            float64 needs JAX's 64-bit mode, and training refuses it.
         products: the type of the operands of matrix products; their sums are always float32. With
             activations in float32, "bfloat16" makes training faster on processors that have units
             for it (AMX, AVX512-BF16); others use float32.

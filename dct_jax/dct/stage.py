@@ -45,7 +45,13 @@ class DCTStage(Stage):
         return jax.eval_shape(self.network.init, jax.random.key(0), self._example)
 
     def init(self) -> TrainState:
-        """Makes fresh parameters."""
+        """Makes fresh parameters.
+
+        Raises:
+            ValueError: if the network is float64, whose backward passes are float32.
+        """
+        if self.config.model.dtype == "float64":
+            raise ValueError("model.dtype is float64, which is not for training; it must be float32 or bfloat16")
         return init_state(self.network, self.optimizer, self._example, self.config.seed)
 
     def step(self, state: TrainState, batch: Chunk[jax.Array]) -> tuple[TrainState, Metrics]:

@@ -56,8 +56,8 @@ class DQTransformer(nn.Module):
         config: the sizes.
         order: of the symbols.
         num_codes: K.
-        num_classes: C, or 0; without classes all labels are 0. The table of classes has a row more,
-            which nothing trains.
+        num_classes: C, or 0. The table of classes has C + 1 rows. With classes nothing trains the
+            last one; without, all labels are 0, and the only row is the token that all begin with.
     """
 
     config: StackConfig

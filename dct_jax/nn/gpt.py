@@ -1,5 +1,8 @@
 """Blocks of a pre-norm decoder (GPT-2: Radford et al., 2019), and a stack of them in which a token
-sees those before it.
+sees those before it. They serve the window transformer and the DQ-Transformer.
+
+GELU has its usual formula with tanh, as in GPT-2, which takes half of the time; the minGPT of both
+models' authors has torch's exact one.
 
 Axes: B batch, S new tokens, T keys, D width; heads of size D / H.
 """

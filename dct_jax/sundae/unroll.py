@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from dct_jax.codes.random_keys import fold_keys
+from dct_jax.nn.log_prob import log_prob
 from dct_jax.sundae.random_codes import corrupt, sample_cells
 
 LogitsOf = Callable[[Any, jax.Array, jax.Array], jax.Array]
@@ -64,8 +65,7 @@ def unrolled_loss(
     def one_step(params: Any, noisy: jax.Array, step: jax.Array) -> tuple[jax.Array, tuple[Unrolled, jax.Array]]:
         """Returns the step's share of the loss and of the report, and what the next step gets."""
         logits = logits_of(params, noisy, step)
-        log_p = jax.nn.log_softmax(logits)  # [B, h, w, K]
-        nats = -jnp.take_along_axis(log_p, codes[..., None], axis=-1)[..., 0]
+        nats = -log_prob(logits, codes)  # [B, h, w]
         is_hit = jnp.argmax(logits, axis=-1) == codes  # [B, h, w]
         found = Unrolled(*(x.mean(axis=(1, 2)) / steps for x in (nats, is_hit)))
         sampled = sample_cells(jax.lax.stop_gradient(logits), fold_keys(keys, step + 1), 1.0)

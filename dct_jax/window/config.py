@@ -29,9 +29,9 @@ class WindowModelConfig:
         window: w. A code depends directly on w - 1 rows above it, of 2 w columns, and on w codes to
             its left.
         dropout: probability of dropping a unit of an embedding or a residual branch in training.
-        products: the type of the operands of matrix products; their sums, and all activations, are
-            float32. "bfloat16" makes training faster on processors that have units for it; others
-            use float32.
+        products: the type of the operands of dense layers' products; attention's products, all sums
+            and all activations are float32. "bfloat16" makes training faster on processors that
+            have units for it; others use float32.
     """
 
     width: int = 128

@@ -18,7 +18,7 @@ tokens see, and which sees itself alone.
 A token also sees itself. For a row's start this says nothing of any code; for other tokens it is
 one of the w cells to the left. With SOS a token reads at most 1 + w + 2 w (w - 1) keys.
 
-Axes: h x n cells, N = h n; T = 1 + h (n + 1) tokens.
+Axes: h x n cells; T = 1 + h (n + 1) tokens.
 """
 
 from typing import Any
@@ -45,12 +45,6 @@ def is_seen(up: Any, left: Any, column: Any, window: int) -> Any:
         window: w.
     """
     return is_in_window(up, left + 1, window) & (column >= 1) | (up == 0) & (left == 0)
-
-
-def seen_cells(grid: tuple[int, int], window: int) -> np.ndarray:
-    """Returns which cells each cell sees, bool [N, N]; itself, for its own token, among them."""
-    row, column = np.divmod(np.arange(grid[0] * grid[1]), grid[1])  # [N] each
-    return is_in_window(row[:, None] - row, column[:, None] - column, window) | np.eye(len(row), dtype=bool)
 
 
 def seen_tokens(grid: tuple[int, int], window: int) -> np.ndarray:

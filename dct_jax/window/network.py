@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dct_jax.nn.attention import KeysValues, attend_step
+from dct_jax.nn.attention import Caches, KeysValues, attend_step
 from dct_jax.nn.embedding import NormalizedEmbed
 from dct_jax.nn.gpt import Block
 from dct_jax.nn.precision import precision_of
@@ -19,9 +19,10 @@ from dct_jax.window.attention import Form, attend_gathered, attend_masked, cheap
 from dct_jax.window.config import WindowModelConfig
 from dct_jax.window.places import Turns, turn, turns, waves
 
-Caches = tuple[KeysValues, ...]
-"""For each block, keys and values [B, H, D / H, w, m + 2 w - 1]: of the row of a step, which comes
-last, and of those above it, with room for w - 1 columns on the left and w on the right."""
+RowCaches = tuple[KeysValues, ...]
+"""For each block, keys and values by rows and columns, [B, H, D / H, w, m + 2 w - 1] in place of
+[B, H, K, T]: of the row of a step, which comes last, and of those above it, with room for w - 1
+columns on the left and w on the right."""
 
 
 class TurningBlock(Block):
@@ -42,8 +43,8 @@ class WindowTransformer(nn.Module):
     Attributes:
         config: the sizes.
         num_codes: K.
-        num_classes: C, or 0; without classes all labels are 0. The table of classes has a row more,
-            which nothing trains.
+        num_classes: C, or 0. The table of classes has C + 1 rows. With classes nothing trains the
+            last one; without, all labels are 0, and the only row is the token that all begin with.
         form: of attention (see `attention`); the cheaper one by default. They differ in rounding
             alone.
     """
@@ -105,8 +106,8 @@ class WindowTransformer(nn.Module):
         return tuple(found)
 
     def step(
-        self, code: jax.Array, place: jax.Array, by: Turns, at: tuple[jax.Array, jax.Array], start: Caches, caches: Caches
-    ) -> tuple[jax.Array, Caches]:
+        self, code: jax.Array, place: jax.Array, by: Turns, at: tuple[jax.Array, jax.Array], start: Caches, caches: RowCaches
+    ) -> tuple[jax.Array, RowCaches]:
         """Runs one token of each grid, without a backward pass.
 
         Args:

@@ -16,7 +16,7 @@ from dct_jax.codes.random_keys import choose
 from dct_jax.nn.attention import KeysValues
 from dct_jax.nn.few_rows import apply_to_few_rows
 from dct_jax.nn.temperature import SymbolPolicy
-from dct_jax.window.network import Caches, WindowTransformer
+from dct_jax.window.network import RowCaches, WindowTransformer
 from dct_jax.window.places import Turns, turns
 
 
@@ -77,7 +77,7 @@ def sample_codes(
     apply = apply_to_few_rows(network, variables)
     start = apply(labels, method="start")
 
-    def step(carry: tuple[Caches, jax.Array], token: _Token) -> tuple[tuple[Caches, jax.Array], jax.Array]:
+    def step(carry: tuple[RowCaches, jax.Array], token: _Token) -> tuple[tuple[RowCaches, jax.Array], jax.Array]:
         """Runs a token, and chooses the code that it predicts, int32 [B]."""
         caches, code = carry
         at = token.row, token.column
@@ -87,7 +87,7 @@ def sample_codes(
         code = jnp.where(token.known.mask, token.known.codes, sampled)
         return (caches, code), code
 
-    def sample_row(caches: Caches, row_tokens: _Token) -> tuple[Caches, jax.Array]:
+    def sample_row(caches: RowCaches, row_tokens: _Token) -> tuple[RowCaches, jax.Array]:
         """Samples a row, int32 [m, B], and makes room for the next."""
         row_start = jnp.full(batch, network.num_codes, jnp.int32)
         (caches, _), codes = jax.lax.scan(step, (caches, row_start), row_tokens)

@@ -16,6 +16,7 @@ from dct_jax.sundae.config import SundaeModelConfig
 from dct_jax.sundae.hourglass import Merge, Unmerge
 from dct_jax.sundae.layers import Gather, SelfAttention, Spread, from_patches, to_patches
 from dct_jax.sundae.network import SundaeNetwork
+from tests.nn.toys import operands_of
 
 TINY = SundaeModelConfig(width=8, heads=2, head_size=8, before=(1,), valley=1, after=(1,))
 K = 5
@@ -216,6 +217,15 @@ def test_units_drop_out_only_with_a_generator() -> None:
     assert np.array_equal(plain, run(SundaeNetwork(TINY, K), variables, codes, labels))
     dropping = jax.jit(partial(network.apply, rngs={"dropout": jax.random.key(0)}))
     assert not np.allclose(plain, dropping(variables, codes, labels))
+
+
+def test_products_have_bfloat16_operands() -> None:
+    """Forward and backward; there was no test of it."""
+    network = SundaeNetwork(dataclasses.replace(TINY, products="bfloat16"), K)
+    codes, labels = random_grid((2, 2)), jnp.zeros(2, int)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), codes, labels)
+    gradient = jax.grad(lambda variables: network.apply(variables, codes, labels).sum())
+    assert {x.dtype.name for pair in operands_of(gradient, shapes) for x in pair} == {"bfloat16"}
 
 
 @pytest.mark.parametrize("size", [(3, 4), (4, 7), (0, 2)])

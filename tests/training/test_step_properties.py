@@ -1,5 +1,6 @@
 """What a step must do, whatever its numbers are: clipping, Muon's matrices, dropout."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
@@ -76,6 +77,14 @@ def test_a_stage_tells_muon_which_of_its_matrices_lie_between_layers(monkeypatch
     for network, batch in asked:
         assert network == stage.network
         jax.tree.map(np.testing.assert_array_equal, batch, example)
+
+
+def test_float64_is_refused_where_training_begins() -> None:
+    """It once ended in a traceback, with JAX in 64 bits: the backward passes are float32."""
+    config = tiny_config()
+    stage = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float64")).build()
+    with pytest.raises(ValueError, match=r"model\.dtype is float64, which is not for training; it must be float32 or bfloat16"):
+        stage.init()
 
 
 def rows(number: int) -> Chunk:

@@ -4,7 +4,8 @@ cells."""
 import numpy as np
 import pytest
 
-from dct_jax.window.neighbours import seen_cells, seen_tokens
+from dct_jax.window.neighbours import seen_tokens
+from tests.window.toys import seen_cells
 
 
 def search(grid: tuple[int, int], window: int, number: int) -> set[int]:

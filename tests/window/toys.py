@@ -1,4 +1,5 @@
-"""Small networks with random parameters, and grids of random codes."""
+"""Small networks with random parameters, grids of random codes, and the window in coordinates of
+cells."""
 
 from functools import cache, partial
 from typing import Any
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax.window.config import WindowModelConfig
+from dct_jax.window.neighbours import is_in_window
 from dct_jax.window.network import WindowTransformer
 
 CODES, CLASSES = 7, 3
@@ -43,3 +45,9 @@ def _logits(network: WindowTransformer, variables: Any, codes: jax.Array, labels
 
 def random_codes(*shape: int, codes: int = CODES, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, codes, shape).astype(np.int32)
+
+
+def seen_cells(grid: tuple[int, int], window: int) -> np.ndarray:
+    """Which cells each of N cells sees, bool [N, N]; itself, for its own token, among them."""
+    row, column = np.divmod(np.arange(grid[0] * grid[1]), grid[1])  # [N] each
+    return is_in_window(row[:, None] - row, column[:, None] - column, window) | np.eye(len(row), dtype=bool)

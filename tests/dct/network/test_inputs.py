@@ -2,6 +2,7 @@
 every parameter."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,10 @@ import pytest
 
 from dct_jax.codec import SparseDCT
 from dct_jax.dct.chunks import Chunk, make_chunks
-from dct_jax.dct.network import DCTransformer
+from dct_jax.dct.network import DCTransformer, Triples
+from dct_jax.dct.network.transformer import Encoding, Logits
+from dct_jax.dct.sampling.prefill import _empty_caches
+from dct_jax.nn.blocks import Window
 from dct_jax.nn.masks import IMPOSSIBLE
 from tests.toys import TINY, TINY_CODEC, apply, random_list, random_params, tiny_model
 
@@ -58,6 +62,21 @@ def of_possible(logits: Any, other: Any) -> float:
     """How far two logits differ where both are possible."""
     both = (logits > IMPOSSIBLE) & (other > IMPOSSIBLE)
     return float(np.where(both, np.abs(logits - other), 0).max())
+
+
+@partial(jax.jit, static_argnums=0)
+def first_step(model: DCTransformer, params: Any, chunk: Chunk, encoding: Encoding) -> Logits:
+    """The logits of the window's first element alone, with caches, as in the sampler."""
+
+    def run(model: DCTransformer) -> Logits:
+        last, now = (Triples(*(x[:, i : i + 1] for x in (chunk.channels, chunk.positions, chunk.values))) for i in (0, 1))
+        of_channels, of_positions, of_values = (Window(one, 0) for one in _empty_caches(model, len(chunk.label)))
+        channel, stream, _ = model.predict_channel(last, encoding, of_channels)
+        position, stream, _ = model.predict_position(stream, now.channels, last, encoding, of_positions)
+        value, _ = model.predict_value(stream, now.channels, now.positions, encoding, of_values)
+        return Logits(channel, position, value)
+
+    return model.apply(params, method=run)
 
 
 @pytest.mark.parametrize("name", [name for name in Chunk._fields if name not in NOT_READ])
@@ -120,16 +139,30 @@ def test_every_parameter_and_every_row_that_is_looked_up_has_a_gradient(model: D
     assert (np.abs(kernel[:, :, has]).max(axis=(0, 3)) > 0).all()
 
 
-def test_an_image_of_part_of_the_canvas_sees_nothing_of_the_rest(model: DCTransformer, chunk: Chunk) -> None:
-    """Neither all at once nor step by step: what lies beyond its blocks changes nothing."""
-    params, image = random_params(model, chunk), np.asarray(chunk.dct_image).copy()
+def full_beyond_its_blocks(model: DCTransformer, chunk: Chunk) -> Chunk:
+    """With coefficients on the rest of the canvas of the second image, which has a part of it."""
     assert tuple(chunk.grid[1]) == (2, 3)
-    stride = model.config.encoder_stride
-    beyond = image.copy()
-    beyond[1, :, 2:, :] = 7
-    beyond[1, :, :, 3 + 3 % stride :] = 7  # a token of several blocks is read whole
-    logits, other = apply(model, params, chunk), apply(model, params, chunk._replace(dct_image=beyond))
+    image, stride = np.asarray(chunk.dct_image).copy(), model.config.encoder_stride
+    image[1, :, 2:, :] = 7
+    image[1, :, :, 3 + 3 % stride :] = 7  # a token of several blocks is read whole
+    return chunk._replace(dct_image=image)
+
+
+def test_an_image_of_part_of_the_canvas_sees_nothing_of_the_rest(model: DCTransformer, chunk: Chunk) -> None:
+    params = random_params(model, chunk)
+    logits, other = (apply(model, params, one) for one in (chunk, full_beyond_its_blocks(model, chunk)))
     for ours, theirs in zip(logits, other):
+        np.testing.assert_allclose(ours[1], theirs[1], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_step_sees_nothing_of_the_rest_of_the_canvas(model: DCTransformer, chunk: Chunk) -> None:
+    """Steps attend by another function than all elements at once."""
+    params = random_params(model, chunk)
+    both = chunk, full_beyond_its_blocks(model, chunk)
+    logits, other = (first_step(model, params, one, apply(model, params, one, method="encode")) for one in both)
+    for ours, theirs in zip(logits, other):
+        assert ours.shape[:2] == (2, 1)
         np.testing.assert_allclose(ours[1], theirs[1], atol=1e-5)
 
 
