@@ -65,6 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photo.resize((32, 32)).save(folder / "whole.jpg", progressive=True, quality=30)
     data = (folder / "whole.jpg").read_bytes()
     (folder / "cut.jpg").write_bytes(data[: len(data) * 2 // 3])
+    photo.save(folder / "whole64.jpg", progressive=True)
     for name, image in (("grey", photo.resize((32, 32)).convert("L")), ("large", photo), ("cut16", photo.resize((16, 16)))):
         image.save(folder / f"{name}.jpg", progressive=True)
         data = (folder / f"{name}.jpg").read_bytes()
@@ -218,5 +219,7 @@ def test_what_cannot_be_sampled_is_refused_in_a_line(run: Path, luma_first: Path
     assert "cannot be written" in refused("sample", run, "--out", small / "x")
     assert "has chroma subsampled 4:0:0; for this model it must be 4:2:0" in refused("continue", run, folder / "grey.jpg")
     assert "large.jpg: the size is 64 x 64 pixels; this model samples" in refused("continue", run, folder / "large.jpg")
+    whole = refused("continue", run, folder / "whole64.jpg")  # not decoded: its size alone is read
+    assert "samples images of up to 32 x 32; of a whole file, --keep or --keep-bands say what to keep" in whole
     assert "cut16.jpg: the size is 16 x 16 pixels; this model has seen" in refused("continue", run, folder / "cut16.jpg")
     assert "num is 0; it must be 1 or more" in refused("upsample", run, small, "--num", 0)

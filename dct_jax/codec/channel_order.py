@@ -32,6 +32,20 @@ def zigzag(block_size: int) -> np.ndarray:
 
 
 @cache
+def frequencies(block_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the vertical and the horizontal frequency of each zigzag index, int32 [B^2] each."""
+    vertical, horizontal = np.divmod(zigzag(block_size), np.int32(block_size))
+    vertical.flags.writeable = horizontal.flags.writeable = False  # they are made once and shared
+    return vertical, horizontal
+
+
+def octaves(block_size: int) -> np.ndarray:
+    """Returns the octave of each zigzag index's diagonal d, int32 [B^2]: the bit length of d, so 0
+    for d = 0, 1 for 1, 2 for 2..3, 3 for 4..7 and so on."""
+    return np.frexp(np.add(*frequencies(block_size)))[1]
+
+
+@cache
 def channel_order(block_size: int, order: ChannelOrder) -> np.ndarray:
     """Channels in the order in which a list runs through them.
 
@@ -55,8 +69,7 @@ def channel_order(block_size: int, order: ChannelOrder) -> np.ndarray:
         chroma = k[:, None] + area * np.array([CB, CR])  # [B^2, 2]
         return np.concatenate([k, chroma.reshape(-1)]).astype(np.int32)
     if order == "banded":
-        row, col = np.divmod(zigzag(block_size), block_size)
-        band = np.frexp(row + col)[1]  # [B^2]: the bit length of the diagonal, so 0 | 1 | 2..3 | 4..7 | ...
+        band = octaves(block_size)  # [B^2]
         bands = [component * area + k[band == b] for b in range(band.max() + 1) for component in (Y, CR, CB)]
         return np.concatenate(bands).astype(np.int32)
     raise ValueError(f"channel_order is {order!r}; it must be one of {', '.join(CHANNEL_ORDERS)}")

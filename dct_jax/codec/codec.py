@@ -39,7 +39,8 @@ class DCTCodec:
         channel_order: of the list: "banded" (the paper's), "interleaved" or "luma_first".
         tables: the divisors of Y, Cb and Cr (of Y alone for "4:0:0"), 3 B^2 numbers in raster
             order, in place of a quality's. Tables that are those of a quality become that quality,
-            so that equal codecs compare equal.
+            so that equal codecs compare equal. Where B is 1 or 2, qualities may share their tables;
+            these become the lowest such quality.
 
     Raises:
         ValueError: if a field is out of its range.
@@ -137,6 +138,8 @@ class DCTCodec:
             rgb_to_planes(np.ascontiguousarray(part), *self.component_steps[-1], *stacks)
             for plane, table, component in zip(planes, self.quantization_tables, coefficients):
                 forward(plane, table, component)
+                if self.quality is None:  # rounding between libjpeg's passes may go beyond by 1
+                    np.clip(component, -self._largest_value, self._largest_value, out=component)
             lists += self._gather(coefficients, size, len(part))
         return lists
 
@@ -204,8 +207,8 @@ class DCTCodec:
         for component, shape in zip(coefficients, expected):
             if not isinstance(component, np.ndarray) or component.dtype.kind not in "iu":
                 raise ValueError(f"a component's coefficients are {_describe(component)}; they must be integers {list(shape)}")
-        if [x.shape for x in coefficients] != expected:
-            raise ValueError(f"the coefficients have shapes {[x.shape for x in coefficients]}; {size} pixels need {expected}")
+        if (shapes := [np.shape(x) for x in coefficients]) != expected:
+            raise ValueError(f"the coefficients have shapes {shapes}; {size} pixels need {expected}")
         low, high = -(2**15), 2**15 - 1  # far out stays out of range
         whole = [np.ascontiguousarray(x if x.dtype == np.int16 else x.clip(low, high), np.int16) for x in coefficients]
         (sparse,) = self._gather(whole, size)
@@ -234,7 +237,7 @@ class DCTCodec:
         """
         vocabulary = self.vocabulary(size)
         shape = (*vocabulary.grid, vocabulary.num_channels)
-        if dense.shape != shape or not np.issubdtype(dense.dtype, np.integer):
+        if not isinstance(dense, np.ndarray) or dense.shape != shape or dense.dtype.kind not in "iu":
             raise ValueError(f"the DCT image is {_describe(dense)}; {size} pixels need integers {list(shape)}")
         flat = dense.reshape(-1, vocabulary.num_channels)[:, vocabulary.channels].T  # [C in list order, h * w]
         rank, positions = np.nonzero(flat)  # [L] each, sorted by rank, then position

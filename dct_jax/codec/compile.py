@@ -13,4 +13,8 @@ def compiled(function: _Function) -> _Function:
     next process. It runs without the interpreter's lock, so threads of a data pipeline work side by
     side. Indices are not checked: check before the call. The kept code is renewed when its own file
     changes, and no other: a compiled function may call those of its own file only."""
-    return cast(_Function, numba.njit(function, cache=True, nogil=True, error_model="numpy"))
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    try:
+        return cast(_Function, numba.njit(function, cache=True, **options))
+    except RuntimeError:  # Numba finds no folder that it may write to, so every process compiles anew
+        return cast(_Function, numba.njit(function, **options))

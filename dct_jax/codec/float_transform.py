@@ -92,8 +92,8 @@ def _store(x: np.ndarray, row: int, first: int, count: int, size: int, width: in
         for c in range(size):
             source = c * _LANES + done
             for i in range(beside):
-                sample = np.int32(np.floor(x[np.uint64(source + i)] + middle))
-                flat[np.uint64(start + i * size + c)] = min(max(sample, 0), 255)
+                sample = np.floor(x[np.uint64(source + i)] + middle)  # of a sampled list perhaps beyond 32 bits
+                flat[np.uint64(start + i * size + c)] = np.int32(min(max(sample, 0.0), 255.0))
         done += beside
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -99,17 +99,24 @@ def read_jpeg(
         return _list(content, channel_order, upright)
 
 
-def read_partial_jpeg(source: bytes | str | os.PathLike, channel_order: ChannelOrder = "banded") -> PartialJPEG:
+def read_partial_jpeg(
+    source: bytes | str | os.PathLike,
+    channel_order: ChannelOrder = "banded",
+    check_size: Callable[[tuple[int, int]], None] | None = None,
+) -> PartialJPEG:
     """Reads a JPEG file that may end anywhere after its first scan; a scan that is cut is left out.
 
     Args:
         source, channel_order: as for `read_jpeg`; the picture is turned upright.
+        check_size: raises ValueError if the (H, W) of the upright picture are not wanted. It is
+            called before the coefficients take memory, hundreds of times that of the file.
 
     Raises:
-        ValueError: as for `read_jpeg`, or if no scan arrived whole, or a component has none.
+        ValueError: as for `read_jpeg` and `check_size`, or if no scan arrived whole, or a component
+            has none.
     """
     with _open(source) as data:
-        content = _read_scans(data, may_end=True, strict=True)
+        content = _read_scans(data, may_end=True, strict=True, check_size=check_size)
         if not content.scans or any(bits[0] < 0 for bits in content.known):
             raise ValueError(
                 "this JPEG file ends before there is a whole scan of every component; a progressive file has them early, and "
@@ -195,7 +202,9 @@ def _read_file(path: Path) -> bytes:
         raise ValueError(f"{path}: the file cannot be read ({error.strerror})") from None
 
 
-def _read_scans(data: bytes, may_end: bool, strict: bool) -> _Content:
+def _read_scans(
+    data: bytes, may_end: bool, strict: bool, check_size: Callable[[tuple[int, int]], None] | None = None
+) -> _Content:
     """Reads the scans of a file: all of them, or if it `may_end` early those that come before."""
     tables: dict[int, np.ndarray] = {}
     header, scans = Header(data), 0
@@ -206,6 +215,8 @@ def _read_scans(data: bytes, may_end: bool, strict: bool) -> _Content:
         if not tables:
             header.check_colours()
             frame.check_subsampling()  # before anything is decoded
+            if check_size:
+                check_size(frame.size[::-1] if _is_on_its_side(header) else frame.size)
             coefficients, known = np.zeros(frame.offsets[-1] + 64, np.int16), [[-1] * 64 for _ in frame.components]
         before = (coefficients.copy(), [list(bits) for bits in known]) if may_end else None
         _check_progress(frame, scan, known)
@@ -239,9 +250,14 @@ def _missing_bits(content: _Content) -> np.ndarray:
     """Returns how many low bits of each channel are unknown, int32 [C], turned upright."""
     missing = np.empty((len(content.known), 64), np.int32)  # by raster index
     missing[:, zigzag(8)] = content.known
-    if content.header.upright in _TURNS and _TURNS[content.header.upright][0]:
+    if _is_on_its_side(content.header):
         missing = missing.reshape(-1, 8, 8).transpose(0, 2, 1).reshape(-1, 64)
     return missing[:, zigzag(8)].reshape(-1)
+
+
+def _is_on_its_side(header: Header) -> bool:
+    """Returns whether the upright picture has the file's rows as its columns."""
+    return header.upright in _TURNS and _TURNS[header.upright][0]
 
 
 def _next_scan(header: Header, may_end: bool) -> Scan | None:
@@ -266,7 +282,8 @@ def _check_progress(frame: Frame, scan: Scan, known: list[list[int]]) -> None:
     if frame.progressive:
         alone = len(scan.components) == 1
         need((scan.first == 0) == (scan.last == 0) and (scan.first == 0 or alone), "a scan has DC and AC, or AC of several")
-        need(scan.first <= scan.last <= 63 and scan.low <= 13, "a scan's band is not possible")
+        most = 13 if scan.first else 11  # a DC has 12 bits with its sign
+        need(scan.first <= scan.last <= 63 and scan.low <= most, "a scan's band is not possible")
         need(scan.high in (0, scan.low + 1), "a scan adds other than one bit")
     band, count = slice(scan.first, scan.last + 1), scan.last + 1 - scan.first
     for i in scan.components:

@@ -52,7 +52,9 @@ def quantization_tables(block_size: int, quality: int) -> np.ndarray:
 
 
 def largest_value(tables: np.ndarray) -> int:
-    """Returns the largest magnitude that a quantised coefficient of any 8-bit plane can have.
+    """Returns the largest magnitude that a quantised coefficient of any 8-bit plane can have, with
+    the tables of a quality. Where B = 8, libjpeg's transform may go beyond it by 1 with others, and
+    `DCTCodec.encode` limits what it gives.
 
     A coefficient is a sum of level-shifted samples in [-128, 127] weighted by a basis image, so its
     magnitude is largest when every sample is -128 where the weight has one sign and 127 where it

@@ -53,7 +53,7 @@ def load_npz(path: str | Path) -> SparseDCT:
             positions, values = (_read(archive, name, channels.shape, "i") for name in ARRAYS[1:])
             sparse = SparseDCT(channels, positions, values, (height, width), codec)
         codec.check(sparse)
-        return sparse
+        return dataclasses.replace(sparse, **{name: getattr(sparse, name).astype(np.int32) for name in ARRAYS})
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     # zipfile and NumPy raise nearly anything for a damaged file, even RuntimeError.

@@ -168,10 +168,16 @@ def _part_of_file(model: "TrainedModel", path: Path) -> "Given":
 
     if path.exists() and path.suffix.lower() not in JPEG_SUFFIXES:
         raise ValueError(f"{path}: say what to keep of it, with --keep or --keep-bands")
-    file = read_partial_jpeg(path, model.codec.channel_order)
+
+    def check_size(size: tuple[int, int]) -> None:
+        try:
+            model.check_size(size)
+        except ValueError as error:
+            raise ValueError(f"{error}; of a whole file, --keep or --keep-bands say what to keep") from None
+
+    file = read_partial_jpeg(path, model.codec.channel_order, check_size)
     if file.whole:
         raise ValueError(f"{path}: this JPEG file is whole; say what to keep of it, with --keep or --keep-bands")
-    model.check_size(file.sparse.size)
     own = file.sparse.codec
     prefix, useless = scans(file, own if model.config.takes(own) else model.codec)
     say(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dct_jax.codec import SparseDCT
-from dct_jax.codec.channel_order import zigzag
+from dct_jax.codec.channel_order import frequencies
 from dct_jax.dct.network import SymbolNats
 from dct_jax.evaluation.estimate import Estimate, ratio
 
@@ -68,7 +68,7 @@ def break_down(
 
     codec = lists[0].codec
     area = codec.block_size**2
-    bands = np.add(*np.divmod(zigzag(codec.block_size), codec.block_size))  # [B^2], of each zigzag index
+    bands = np.add(*frequencies(codec.block_size))  # [B^2], of each zigzag index
     by_symbol = np.array([[-x.sum(dtype=np.float64) for x in one] for one in nats]) / np.log(2)  # [N, 3]
     elements = [-np.sum([np.asarray(x, np.float64) for x in one], axis=0) for one in nats]  # [L + 1] each
     components = [np.append(sparse.channels // area, len(COMPONENTS)) for sparse in lists]

@@ -101,7 +101,7 @@ def make_chunks(
     for i, (sparse, index) in enumerate(zip(lists, indices)):
         grids[i] = sparse.grid
         _write(
-            _Triples(sparse.channels, sparse.positions, sparse.values),
+            _Triples(*(np.ascontiguousarray(x, np.int32) for x in (sparse.channels, sparse.positions, sparse.values))),
             _Place(index * chunk_size, overlap, sparse.grid[1], width, height * width, vocabulary.start, vocabulary.stop),
             _Row(dct_image[i], _Triples(channels[i], positions[i], values[i]), is_target[i]),
         )

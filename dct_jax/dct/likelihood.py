@@ -72,7 +72,8 @@ def element_log_prob(
         model, params: the network and its parameters.
         lists: valid lists whose images fit on the model's canvas.
         labels: int32 [N], the class of each; None stands for class 0.
-        batch_size: about how many chunks run at a time; the result does not depend on it.
+        batch_size: about how many chunks run at a time; the result does not depend on it, up to
+            rounding.
         devices: the chunks are spread over them; by default over one local device. If they belong
             to several processes, each of these must call this.
 

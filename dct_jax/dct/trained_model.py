@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from dct_jax.codec import DCTCodec, SparseDCT
+from dct_jax.config import MOST_SEEDS
 from dct_jax.data.pictures import Pictures
 from dct_jax.dct.config import DCTConfig, Dtype
 from dct_jax.dct.likelihood import list_log_prob
@@ -97,7 +98,8 @@ class TrainedModel(Trained):
 
         Args:
             num: how many lists.
-            seed: sample i of a seed does not depend on num, the batch size and `first`.
+            seed: sample i of a seed does not depend on num, the batch size and `first`, up to
+                rounding, which may rarely turn a choice.
             policy: temperature, top-k and top-p for each symbol; by default the model's.
             label: the class, or those of the samples by turns, for a class-conditional model; None
                 chooses a random one for each.
@@ -107,8 +109,8 @@ class TrainedModel(Trained):
             quality: one of the qualities that the model knows; None stands for the codec's.
 
         Raises:
-            ValueError: if num or the batch size is not positive, the model has no such class or
-                quality, or the size does not fit.
+            ValueError: if num or the batch size is not positive, a sample's number is 2^32 or more,
+                the model has no such class or quality, or the size does not fit.
         """
         labels: Any = label
         if label is not None:
@@ -170,7 +172,8 @@ class TrainedModel(Trained):
 
         Args:
             starts: `self.starts`, or prefixes from `dct_jax.dct.sampling.conditioning`.
-            seed: a sample depends on the seed, its start and the policy, and on no other sample.
+            seed: a sample depends on the seed, its start and the policy, and up to rounding on no
+                other sample.
             policy: how symbols are sampled; by default as the model's policy says.
             batch_size: how many lists grow at a time.
             limit: lists are cut off at so many triples.
@@ -179,9 +182,10 @@ class TrainedModel(Trained):
             After each chunk, all samples that got triples or ended, in whatever state.
 
         Raises:
-            ValueError: if the batch size or the limit is not positive, a start's list is not one of
-                this model's or longer than the limit, a label does not exist, or the policy has
-                guidance and a start no class or the model no hidden ones.
+            ValueError: if the batch size or the limit is not positive, a start's number has more
+                than 32 bits, its list is not one of this model's or longer than the limit, a label
+                does not exist, or the policy has guidance and a start no class or the model no
+                hidden ones.
         """
         policy = policy or self.policy
         check_integers(1, batch_size=batch_size)
@@ -193,6 +197,8 @@ class TrainedModel(Trained):
             if any(start.label == self.config.model.num_classes for start in starts):
                 raise ValueError(f"guidance is {policy.guidance} and the class is hidden; guidance needs a class: name one")
         for start in starts:
+            if not 0 <= start.number < MOST_SEEDS:
+                raise ValueError(f"a sample has the number {start.number}; numbers of samples are from 0 to 2^32 - 1")
             self.check_label(start.label)
             self.check_size(start.given.size)
             self.check_list(start.given, f"what sample {start.number} begins with")

@@ -12,7 +12,11 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _compile(function: Callable[..., Any], **options: Any) -> Any:
-    dispatcher = numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function)
+    options |= {"nogil": True, "error_model": "numpy"}
+    try:
+        dispatcher = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # Numba finds no folder that it may write to, so every process compiles anew
+        return numba.njit(**options)(function)
     # Numba renews machine code when the function's own file changes. These functions contain what
     # they call from the files beside theirs, offsets in memory among it: so all are renewed when
     # any of the files changes.

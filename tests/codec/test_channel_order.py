@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dct_jax.codec import BLOCK_SIZES
-from dct_jax.codec.channel_order import CHANNEL_ORDERS, channel_order, zigzag
+from dct_jax.codec.channel_order import CHANNEL_ORDERS, channel_order, frequencies, octaves, zigzag
 
 # ITU-T T.81, figure A.6: the k-th coefficient's place in the block, in raster order.
 JPEG_ZIGZAG = [
@@ -33,6 +33,16 @@ def test_zigzag_visits_every_place_by_steps_to_a_neighbour(size: int) -> None:
     assert sorted(order.tolist()) == list(range(size**2))
     row, col = np.divmod(order, size)
     assert np.all(np.maximum(np.abs(np.diff(row)), np.abs(np.diff(col))) == 1)
+
+
+def test_frequencies_and_octaves_of_4_x_4_blocks() -> None:
+    vertical, horizontal = frequencies(4)
+    assert vertical.tolist() == [0, 0, 1, 2, 1, 0, 0, 1, 2, 3, 3, 2, 1, 2, 3, 3]
+    assert horizontal.tolist() == [0, 1, 0, 0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 3, 2, 3]
+    assert octaves(4).tolist() == [0, 1, 1, *[2] * 7, *[3] * 6]
+    assert octaves(1).tolist() == [0]
+    with pytest.raises(ValueError, match="read-only"):
+        vertical[0] = 1
 
 
 @pytest.mark.parametrize("size", BLOCK_SIZES)

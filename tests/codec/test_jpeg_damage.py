@@ -157,6 +157,15 @@ def test_more_scans_than_anyone_writes_are_refused() -> None:
         SparseDCT.from_jpeg(tables + dc + b"".join(empty + finer) + b"\xff\xd9")
 
 
+@pytest.mark.parametrize(("low", "message"), [(11, "a coefficient is out of range"), (12, "a scan's band is not possible")])
+def test_a_dc_without_its_twelve_lowest_bits_is_refused_by_its_header(low: int, message: str) -> None:
+    """Every such scan was refused in the data, as damaged."""
+    place = PROGRESSIVE.index(b"\xff\xda") + 13
+    assert PROGRESSIVE[place] == 1  # the first scan lacks one bit
+    with pytest.raises(ValueError, match=message):
+        SparseDCT.from_jpeg(PROGRESSIVE[:place] + bytes([low]) + PROGRESSIVE[place + 1 :])
+
+
 def test_a_scan_that_comes_twice_is_refused() -> None:
     """Every scan walks over all blocks, whatever its length: a small file could ask for hours of
     work."""

@@ -115,6 +115,23 @@ def test_damage_before_the_end_is_no_truncation() -> None:
     assert faults
 
 
+@pytest.mark.parametrize(("orientation", "size"), [(1, (40, 64)), (6, (64, 40))])
+def test_a_size_that_is_not_wanted_is_refused_before_anything_is_decoded(
+    orientation: int, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forged file took some 600 times its memory before a model's size was looked at."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = progressive(random_image(np.random.default_rng(0), 40, 64), exif=exif.tobytes())
+    monkeypatch.setattr(jpeg, "_decode", lambda *_: pytest.fail("it was decoded"))
+
+    def refuse(size: tuple[int, int]) -> None:
+        raise ValueError(f"not {size}")
+
+    with pytest.raises(ValueError, match=rf"not \({size[0]}, {size[1]}\)"):
+        read_partial_jpeg(data, check_size=refuse)
+
+
 @pytest.mark.parametrize(("orientation", "transposed"), [(None, False), (3, False), (5, True), (6, True)])
 def test_missing_bits_are_turned_with_the_picture(orientation: int | None, transposed: bool) -> None:
     """On its side a picture has its first horizontal frequency where the file has the first

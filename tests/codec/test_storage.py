@@ -75,6 +75,16 @@ def test_forged_files_are_refused(saved: tuple[Path, SparseDCT], name: str, arra
         load_npz(saved[0])
 
 
+def test_a_file_of_integers_of_another_kind_is_one_of_int32(saved: tuple[Path, SparseDCT]) -> None:
+    """Numba refused big-endian integers with its own error when a model read the list."""
+    path, sparse = saved
+    replace(path, "channels", sparse.channels.astype(">i4"))
+    replace(path, "values", sparse.values.astype(np.int64))
+    again = load_npz(path)
+    assert again == sparse
+    assert {x.dtype for x in (again.channels, again.positions, again.values)} == {np.dtype(np.int32)}
+
+
 def test_a_header_that_claims_more_than_there_is_takes_no_memory(saved: tuple[Path, SparseDCT]) -> None:
     header = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little")
     claim = b"{'descr': '<i4', 'fortran_order': False, 'shape': (99999999999,), }"

@@ -102,12 +102,16 @@ def test_inverse_is_scipys_idct_rounded_and_clipped(size: int) -> None:
     assert np.abs(as_blocks(plane, size) - exact).max() <= 0.5 + rounding(size) / 2
 
 
-def test_the_inverse_of_absurd_coefficients_is_clipped_and_does_not_wrap_around() -> None:
-    table = np.full((8, 8), 255, np.int32)
+@pytest.mark.parametrize("size", BLOCK_SIZES)
+def test_the_inverse_of_absurd_coefficients_is_clipped_and_does_not_wrap_around(size: int) -> None:
+    """Where B is not 8, samples became integers of 32 bits before they were clipped."""
+    table = np.full((size, size), 65535, np.int32)
     for sign, level in ((1, 255), (-1, 0)):
-        coefficients = np.zeros((1, 1, 8, 8), np.int16)
+        coefficients = np.zeros((1, 1, size, size), np.int16)
         coefficients[..., 0, 0] = sign * 32767
         assert (restored(coefficients, table) == level).all()
+        coefficients[...] = sign * 32767  # in the corner all basis images are positive
+        assert restored(coefficients, table)[0, 0] == level
 
 
 def test_forward_rounds_half_away_from_zero() -> None:
@@ -168,15 +172,26 @@ def test_small_tables_take_every_nth_entry() -> None:
     assert quantization_tables(1, 50).tolist() == [[[16]], [[17]], [[17]]]
 
 
-@pytest.mark.parametrize("quality", [1, 50, 100])
-@pytest.mark.parametrize("size", BLOCK_SIZES)
-def test_no_plane_exceeds_the_largest_value_and_some_plane_reaches_it(size: int, quality: int) -> None:
-    """The worst plane for a coefficient has black where its basis image has one sign and white
-    where it has the other."""
-    tables = quantization_tables(size, quality)
+def worst_planes(size: int) -> np.ndarray:
+    """uint8 [2 * B^2 * B, B]: of each basis image and its opposite, black where it has one sign and
+    white where it has the other."""
     k = np.arange(size)
     basis = np.cos(np.pi * (2 * k[None] + 1) * k[:, None] / (2 * size))  # [B, B]
     images = np.einsum("ki,lj->klij", basis, basis).reshape(-1, size) > 0  # [B^2 * B, B]
-    worst = np.concatenate([np.where(images, 255, 0), np.where(images, 0, 255)]).astype(np.uint8)
+    return np.concatenate([np.where(images, 255, 0), np.where(images, 0, 255)]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("quality", [1, 50, 100])
+@pytest.mark.parametrize("size", BLOCK_SIZES)
+def test_no_plane_exceeds_the_largest_value_and_some_plane_reaches_it(size: int, quality: int) -> None:
+    tables, worst = quantization_tables(size, quality), worst_planes(size)
     found = max(int(np.abs(transformed(worst, table)).max()) for table in tables[:2])
     assert largest_value(tables) - 1 <= found <= largest_value(tables)
+
+
+def test_libjpegs_rounding_exceeds_the_largest_value_at_no_quality() -> None:
+    """With other tables it may, by 1."""
+    worst = worst_planes(8)
+    for quality in range(1, 101):
+        tables = quantization_tables(8, quality)
+        assert max(int(np.abs(transformed(worst, table)).max()) for table in tables[:2]) <= largest_value(tables), quality

@@ -37,6 +37,14 @@ def test_the_first_chunk_begins_with_start_tokens() -> None:
     assert (chunk.chunk_index, chunk.label, chunk.grid.tolist()) == (0, 7, [2, 2])
 
 
+@pytest.mark.parametrize("dtype", [">i4", np.int64])
+def test_lists_of_other_integers_make_the_same_chunks(dtype: object) -> None:
+    """Numba refused big-endian integers with its own error, and compiled anew for others."""
+    other = dataclasses.replace(FIVE, channels=FIVE.channels.astype(dtype), values=FIVE.values.astype(dtype))
+    for ours, theirs in zip(chunk_of_two(other, 1), chunk_of_two(FIVE, 1), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_chunk_in_the_middle_sees_what_is_before_it_and_nothing_else() -> None:
     chunk = chunk_of_two(FIVE, 1)
     assert chunk.channels.tolist() == [0, 0, 1, 2]

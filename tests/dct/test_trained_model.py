@@ -68,6 +68,8 @@ def test_bad_arguments_are_named(model: dct_jax.TrainedModel) -> None:
     with pytest.raises(ValueError, match="list 0: the size is 8 x 12 pixels; this model has seen images of 16 x 16 alone"):
         model.log_prob([small])
     assert list(model.sample_from([])) == []  # which once was an UnboundLocalError
+    with pytest.raises(ValueError, match=r"a sample has the number 4294967296; numbers of samples are from 0 to 2\^32 - 1"):
+        model.sample(2, first=2**32 - 1)  # which was an OverflowError of NumPy
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dct_jax.codec import Vocabulary
-from dct_jax.codec.channel_order import zigzag
+from dct_jax.codec.channel_order import frequencies, zigzag
 from dct_jax.codec.color import component_steps
 
 REACH = 8
@@ -60,7 +60,7 @@ def _around(vocabulary: Vocabulary, own: int) -> Iterator[tuple[int, int, int]]:
     """Yields a channel's neighbours, whether they are known or not: channel, row, column."""
     size, steps = vocabulary.block_size, component_steps(vocabulary.chroma_subsampling)
     component, index = divmod(own, size**2)
-    u, v = (int(x) for x in np.divmod(zigzag(size)[index], size))
+    u, v = (int(x[index]) for x in frequencies(size))
     down, right = steps[component]
     for frequency in (*range(min(size, REACH)), u, v):
         along_row, along_column = _channel(size, component, u, frequency), _channel(size, component, frequency, v)
@@ -79,12 +79,11 @@ def _channel(size: int, component: int, u: int, v: int) -> int:
 
 def low_channels(vocabulary: Vocabulary) -> np.ndarray:
     """Returns the channels whose frequencies are below REACH, int32 [E], by component."""
-    row, column = np.divmod(zigzag(vocabulary.block_size), vocabulary.block_size)  # [B^2] each
+    row, column = frequencies(vocabulary.block_size)  # [B^2] each
     is_low = np.resize((row < REACH) & (column < REACH), vocabulary.num_channels)  # [C]
     return np.flatnonzero(is_low).astype(np.int32)
 
 
 def diagonals(vocabulary: Vocabulary) -> np.ndarray:
     """Returns the sum of each channel's two frequencies, int32 [C]."""
-    row, column = np.divmod(zigzag(vocabulary.block_size), vocabulary.block_size)
-    return np.resize(row + column, vocabulary.num_channels)
+    return np.resize(np.add(*frequencies(vocabulary.block_size)), vocabulary.num_channels)

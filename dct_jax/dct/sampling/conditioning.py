@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from dct_jax.codec import DCTCodec, SparseDCT
-from dct_jax.codec.channel_order import zigzag
+from dct_jax.codec.channel_order import octaves
 from dct_jax.codec.jpeg import PartialJPEG
 from dct_jax.config import DataConfig
 from dct_jax.data.crops import fit
@@ -54,8 +54,7 @@ def bands(sparse: SparseDCT, keep: int) -> Prefix:
         ValueError: unless 1 <= keep <= the number of bands.
     """
     vocabulary, size = sparse.codec.vocabulary(sparse.size), sparse.codec.block_size
-    row, col = np.divmod(zigzag(size), size)
-    band = np.frexp(row + col)[1][vocabulary.channels % size**2]  # [C], in list order
+    band = octaves(size)[vocabulary.channels % size**2]  # [C], in list order
     number = int(band.max()) + 1
     if not 1 <= keep <= number:
         raise ValueError(f"keep_bands is {keep}; blocks of {size} x {size} have 1 to {number} bands")

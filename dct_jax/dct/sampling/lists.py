@@ -79,7 +79,8 @@ def sample_lists(
     Args:
         model, params: the network that they are sampled from.
         starts: what the samples begin with, in their order. The lists fit on the model's canvas.
-        seed: sample i of a seed is one list, whatever its batch.
+        seed: sample i of a seed is one list, whatever its batch, up to rounding, which may rarely
+            turn a choice.
         policy: how symbols are sampled.
         rows: B, the size of the batch.
         limit: lists are cut off when they have so many triples; None for no limit.

@@ -255,7 +255,7 @@ def test_a_model_without_an_overlap_compresses(lists: list[SparseDCT]) -> None:
     assert steps._step._cache_size() == before + 3
 
 
-def test_2000_damaged_files_are_refused(model: TrainedModel, lists: list[SparseDCT]) -> None:
+def test_the_first_check_finds_2000_damages(model: TrainedModel, lists: list[SparseDCT]) -> None:
     rng = np.random.default_rng(1)
     files = list(dict(compress_many(model, lists[-12:])).values())
     for i in range(2000):
@@ -291,6 +291,29 @@ def test_damage_that_the_first_check_misses_gives_no_wrong_list(
             assert "does not come out as it went in" in str(error)
             refused += 1
     assert refused >= len(places) - 1
+
+
+def test_damage_in_the_words_is_noticed_without_the_first_check(
+    model: TrainedModel, lists: list[SparseDCT], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random damage never got further than the check of the file, and what comes after it was not
+    tested."""
+    rng, files = np.random.default_rng(2), compress(model, lists[40:44])
+    monkeypatch.setattr("dct_jax.dct.compression.stream._damage_check", lambda _: files[0][9:11])
+    damaged = []
+    for data in files:
+        place = int(rng.integers(13, len(data) - 1))
+        damaged.append(files[0][9:11].join((data[:9], data[11:place] + rng.bytes(len(data) - place))))
+    for number, result in decompress_many(model, damaged):
+        assert isinstance(result, ValueError) and "does not come out as it went in" in str(result), number
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_files_may_be_any_bytes(model: TrainedModel, kind: type) -> None:
+    """A memoryview ended in a TypeError."""
+    assert decompress(model, [kind(data) for data in compress(model, [BLANK])]) == [BLANK]
+    with pytest.raises(ValueError, match=f"is of the type {kind.__name__}; it must be a list, also of one"):
+        decompress(model, kind(b"\xdc"))
 
 
 def test_bits_that_are_no_symbol_are_refused(model: TrainedModel) -> None:
