@@ -1,7 +1,7 @@
 """Runs, one call each: `train` makes one, `load` takes the model out of one."""
 
 import logging
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from dct_jax.storage.mirror import CHECKPOINTS, Mirror, is_url
 from dct_jax.systems import read_config
 from dct_jax.training import loop
 from dct_jax.training.checkpoints import Checkpoints
+from dct_jax.training.run_folder import lock_folder
 from dct_jax.training.stage import Trained
 
 log = logging.getLogger(__name__)
@@ -50,16 +51,18 @@ def train_at(config: RunConfig, run: str | Path, latest_whole: bool = False, sig
     """Trains in a folder, or at a URL: a folder on this disk is then copied there after each
     checkpoint. All processes of a run call this; see `training.loop.train` for the rest."""
     mirror = Mirror(str(run), f"training-{jax.process_index()}") if is_url(run) else None
-    if mirror:
-        in_turn(mirror.start)
-        if latest_whole and jax.process_index():  # this copy is not the one that process 0 trains in
-            Checkpoints(mirror.folder / CHECKPOINTS).set_damaged_aside()
-    folder = mirror.folder if mirror else Path(run)
-    config, given = config.complete(partial(_load_inner, folder / CHECKPOINTS))
-    outcome = loop.train(config, folder, None, mirror.push if mirror else None, latest_whole, signals, given)
-    if mirror and jax.process_index() == 0:
-        mirror.finish()
-    return outcome
+    with lock_folder(mirror.folder) if mirror else nullcontext():  # before the copy changes, until it is copied
+        if mirror:
+            in_turn(mirror.start)
+            if latest_whole and jax.process_index():  # this copy is not the one that process 0 trains in
+                Checkpoints(mirror.folder / CHECKPOINTS).set_damaged_aside()
+        folder = mirror.folder if mirror else Path(run)
+        config, given = config.complete(partial(_load_inner, folder / CHECKPOINTS))
+        push, is_locked = (mirror.push, True) if mirror else (None, False)
+        outcome = loop.train(config, folder, None, push, latest_whole, signals, given, is_locked)
+        if mirror and jax.process_index() == 0:
+            mirror.finish()
+        return outcome
 
 
 def load(run: str | Path, dtype: str | None = None) -> Trained:

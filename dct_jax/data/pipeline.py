@@ -3,8 +3,10 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from functools import partial
+from itertools import chain
+from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
 import grain.python as grain
@@ -112,18 +114,29 @@ def training_batches(
     if config.data.workers:
         flags.FLAGS.mark_as_parsed()  # Grain asks for flags of its own, which only programs of absl have parsed
         options = grain.MultiprocessingOptions(config.data.workers, per_worker_buffer_size=1)
-        batches = batches.mp_prefetch(options, partial(_stay_until, os.getpid()))
+        batches = _keep_signals_from_workers(batches.mp_prefetch(options, partial(_exit_after, os.getpid())))
     for batch, skips in batches:
         skipped.note(size, skips)
         yield batch
 
 
-def _stay_until(parent: int, *_: int) -> None:
-    """Runs first in a worker process. Ctrl-C and a scheduler's SIGTERM go to it, too, but the
-    training process takes some more batches before it stops; and when that process is gone, however
-    it ended, so is the worker."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _keep_signals_from_workers(batches: Iterable[_WorkerBatch]) -> Iterator[_WorkerBatch]:
+    """Iterates. Ctrl-C and a scheduler's SIGTERM go to worker processes, too, but the training
+    process takes some more batches before it stops. So it blocks both signals while it takes the
+    first batch: the threads that start workers then, and the workers, inherit that from their first
+    moment on. The training process gets the signals when the batch is there."""
+    resource_tracker.ensure_running()  # when it starts, which is once, it unblocks the signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        iterator = iter(batches)
+        return chain([next(iterator)], iterator)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _exit_after(parent: int, *_: int) -> None:
+    """Runs first in a worker process: when the training process is gone, however it ended, so is
+    the worker."""
     when_orphaned(parent, partial(os._exit, 1))
 
 

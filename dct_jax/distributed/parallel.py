@@ -4,6 +4,7 @@ Programs run under an axis named "data" over the devices of all processes. A pro
 its own, local devices have: the state once on each, and their share of the batch.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,14 @@ DATA_AXIS = "data"
 def all_devices() -> list[jax.Device]:
     """Returns the devices of all processes, process by process."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+
+
+def check_devices() -> None:
+    """Raises ValueError unless all processes have equally many devices, as pmap needs."""
+    counts = Counter(device.process_index for device in jax.devices())
+    numbers = [counts[i] for i in range(jax.process_count())]
+    if len(set(numbers)) > 1:
+        raise ValueError(f"the processes have {' and '.join(map(str, numbers))} devices; all must have equally many")
 
 
 def local_devices(devices: Sequence[jax.Device]) -> list[jax.Device]:

@@ -45,7 +45,7 @@ def join_processes() -> Iterator[None]:
     place = _place(setting)
     import jax  # not with the launcher, which starts processes and needs none of it
 
-    from dct_jax.distributed.parallel import meet
+    from dct_jax.distributed.parallel import check_devices, meet
 
     jax.config.update("jax_enable_preemption_service", False)  # it would keep SIGTERM to itself
     try:
@@ -56,6 +56,7 @@ def join_processes() -> Iterator[None]:
         reason = first_line(error)
         raise ValueError(f"{VARIABLE} is {setting!r}, but the processes did not find each other ({reason})") from None
     try:
+        check_devices()
         meet()  # Gloo lets the first one wait for 30 s only, and process 0 may soon copy a run
         yield
         meet()  # process 0 may end a tracker, or copy the run; JAX's shutdown has a limit of time

@@ -24,7 +24,10 @@ from dct_jax.tables import first_line
 log = logging.getLogger(__name__)
 
 PATIENCE = 120.0
-"""Seconds for which a copy is tried again."""
+"""Seconds for which what has failed is tried again."""
+
+SECONDS_BETWEEN_NOTES = 60.0
+"""How often it is noted which pictures are copied already."""
 
 CHECKPOINTS = "checkpoints"
 
@@ -74,7 +77,7 @@ class Mirror:
         Raises:
             ValueError: if the place cannot be reached.
         """
-        if _retry(self.url, self._is_ahead):
+        if _retry(self.url, lambda _: self._is_ahead()):
             _retry(self.url, self._push)
         else:
             self.pull()
@@ -119,22 +122,30 @@ class Mirror:
         paths = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
         return {path.relative_to(self.folder).as_posix() for path in paths}
 
-    def _pull(self) -> None:
+    def _pull(self, done: set[str]) -> None:
+        """Makes the copy equal, but for the files that are done; adds those that it copies."""
         there, here = self._files(), self._local_files()
-        for name in sorted(here - there, key=_removal_order):
+        same, outdated = self._compare(there & here)
+        for name in [*outdated, *sorted(here - there, key=_removal_order)]:
             (self.folder / name).unlink()
-        for name in sorted(there, key=_copy_order):
-            if not self._is_same(name, name in here):
-                with replacing(self.folder / name) as path:
-                    self._fs.get_file(f"{self._root}/{name}", str(path))
+        done -= outdated
+        for name in sorted(there - same - done, key=_copy_order):
+            with replacing(self.folder / name) as path:
+                self._fs.get_file(f"{self._root}/{name}", str(path))
+            done.add(name)
         self._agree()
 
-    def _push(self) -> None:
+    def _push(self, done: set[str]) -> None:
+        """Makes the place equal, but for the files that are done; adds those that it copies."""
         there, here = self._files(), self._local_files()
-        for name in sorted(here, key=_copy_order):
-            if not self._is_same(name, name in there):
-                self._fs.makedirs(f"{self._root}/{PurePosixPath(name).parent}", exist_ok=True)
-                self._fs.put_file(str(self.folder / name), f"{self._root}/{name}")
+        same, outdated = self._compare(there & here)
+        for name in outdated:
+            self._fs.rm_file(f"{self._root}/{name}")
+        done -= outdated
+        for name in sorted(here - same - done, key=_copy_order):
+            self._fs.makedirs(f"{self._root}/{PurePosixPath(name).parent}", exist_ok=True)
+            self._fs.put_file(str(self.folder / name), f"{self._root}/{name}")
+            done.add(name)
         for name in sorted(there - here, key=_removal_order):
             self._fs.rm_file(f"{self._root}/{name}")
         self._agree()
@@ -166,19 +177,19 @@ class Mirror:
         """Identifies the whole checkpoints among the files that are there."""
         return {_identity(name, self._fs.cat_file(f"{self._root}/{name}")) for name in _manifests(names)}
 
-    def _is_same(self, name: str, on_both: bool) -> bool:
-        """Returns whether a file is of a checkpoint whose manifests are equal on both sides."""
-        parts = PurePosixPath(name).parts
-        if not on_both or parts[0] != CHECKPOINTS or len(parts) < 3:
-            return False
-        manifest = f"{CHECKPOINTS}/{parts[1]}/{MANIFEST}"
-        ours, theirs = self.folder / manifest, f"{self._root}/{manifest}"
-        return ours.exists() and self._fs.exists(theirs) and ours.read_bytes() == self._fs.cat_file(theirs)
+    def _compare(self, both: set[str]) -> tuple[set[str], set[str]]:
+        """Returns, of the files on both sides, those of checkpoints whose manifests are equal, and
+        the manifests that differ."""
+        manifests = {name for name in both if _is_manifest(name)}
+        equal = {name for name in manifests if (self.folder / name).read_bytes() == self._fs.cat_file(f"{self._root}/{name}")}
+        folders = {PurePosixPath(name).parent for name in equal}
+        return {name for name in both if not folders.isdisjoint(PurePosixPath(name).parents)}, manifests - equal
 
 
 def fetch(url: str) -> Path:
     """Copies a file or a folder of pictures to this disk, but for files that it has in equal size
-    and from the same version of the file. The copy loses the files that are no longer there.
+    and from the same version of the file, also from a copy that was interrupted. The copy loses the
+    files that are no longer there.
 
     Raises:
         ValueError: if there is nothing, or it cannot be reached.
@@ -186,27 +197,38 @@ def fetch(url: str) -> Path:
     fs, root = _file_system(url)
     folder = _local_folder(url, "data")
 
-    def copy() -> list[str]:
+    def copy(done: set[str]) -> list[str]:
         fs.invalidate_cache()
         try:
             files = fs.find(root, detail=True)
         except FileNotFoundError:
             files = {}
-        names = {path: _name_below(path, root) for path in files}
-        if files:
-            _remove_others(folder, set(names.values()))
+        if not files:
+            return []
+        names = {path: name for path in files if _is_below(name := _name_below(path, root))}
+        _remove_others(folder, set(names.values()))
         known = _read_versions(folder)
-        versions = {names[path]: _version_of(info) for path, info in files.items()}
-        if files and known == {}:  # should the copy be interrupted, no version of its files is known
-            _write_versions(folder, {})
-        for path, info in files.items():
-            name, target = names[path], folder / names[path]
-            is_here = target.is_file() and target.stat().st_size == info["size"]
-            if _is_below(name) and not (is_here and (known is None or known.get(name) == versions[name])):
-                with replacing(target) as temporary:
+        here: dict[str, str] = {}
+        for path, name in names.items():
+            version, target = _version_of(files[path]), folder / name
+            is_here = target.is_file() and target.stat().st_size == files[path]["size"]
+            if is_here and (known is None or known.get(name) == version):
+                here[name] = version
+        if not known or here != known:  # of other files that are here, from an interrupted copy, no version is known
+            _write_versions(folder, here)
+        noted = time.monotonic()
+        try:
+            for path in (path for path, name in names.items() if name not in here):
+                with replacing(folder / names[path]) as temporary:
                     fs.get_file(path, str(temporary))
-        if files and versions != known:
-            _write_versions(folder, versions)
+                here[names[path]] = _version_of(files[path])
+                done.add(names[path])
+                if time.monotonic() - noted > SECONDS_BETWEEN_NOTES:
+                    _write_versions(folder, here)
+                    noted = time.monotonic()
+        finally:
+            if done:
+                _write_versions(folder, here)
         return list(files)
 
     files = _retry(url, copy)
@@ -261,18 +283,25 @@ def _remove_others(folder: Path, names: set[str]) -> None:
             os.rmdir(place)
 
 
-def _retry(url: str, do: Callable[[], Any]) -> Any:
+def _retry(url: str, do: Callable[[set[str]], Any]) -> Any:
     """Does it, again and again if it fails: services and networks may be gone for a minute.
 
+    Args:
+        url: where.
+        do: gets a set, to which it adds what it need not do again.
+
     Raises:
-        ValueError: if it has failed for `PATIENCE` seconds.
+        ValueError: if it has failed for `PATIENCE` seconds without getting on.
     """
-    end, wait = time.monotonic() + PATIENCE, 1.0
+    done: set[str] = set()
+    before, end, wait = -1, 0.0, 1.0
     while True:
         try:
-            return do()
+            return do(done)
         # Each service has errors of its own.
         except Exception as error:
+            if len(done) > before:  # it fails for the first time, or has got on since it failed
+                before, end, wait = len(done), time.monotonic() + PATIENCE, 1.0
             if time.monotonic() + wait > end:
                 raise ValueError(f"{url} cannot be reached ({first_line(error)})") from None
             if wait == 1.0:
@@ -297,12 +326,14 @@ def _local_folder(url: str, copy: str) -> Path:
 
 def _manifests(names: set[str]) -> dict[str, int]:
     """Returns the manifests of whole checkpoints among these files, with their steps."""
-    parts = {name: PurePosixPath(name).parts for name in names}
-    return {
-        name: int(p[1])
-        for name, p in parts.items()
-        if len(p) == 3 and p[0] == CHECKPOINTS and p[1].isdecimal() and p[2] == MANIFEST
-    }
+    steps = {name: PurePosixPath(name).parts[1] for name in names if _is_manifest(name)}
+    return {name: int(step) for name, step in steps.items() if step.isdecimal()}
+
+
+def _is_manifest(name: str) -> bool:
+    """Returns whether a file is a checkpoint's manifest, also that of one that was set aside."""
+    parts = PurePosixPath(name).parts
+    return len(parts) == 3 and parts[0] == CHECKPOINTS and parts[2] == MANIFEST
 
 
 def _identity(name: str, manifest: bytes) -> str:

@@ -247,10 +247,11 @@ class Checkpoints:
             return {}
         try:
             pending = self._text(step, "pending")
-            if not isinstance(pending, dict):
-                raise ValueError("it must be a dictionary")
+            for total, count in pending.get("sums", {}).values():
+                if not (math.isfinite(total) and math.isfinite(count)):
+                    raise ValueError("its sums and counts must be finite")
             return pending
-        except ValueError as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"{self.path(step)}: this checkpoint has no readable pending numbers ({error})") from None
 
     def restore(self, step: int, like: TrainState) -> TrainState:
@@ -272,7 +273,7 @@ class Checkpoints:
             if (score := self._score(step)) not in numbers:
                 raise ValueError(f"it has no {score}")
             return numbers, numbers[score]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"{self.path(step) / 'metrics' / 'metrics'} cannot be read ({error})") from None
 
     def _score(self, step: int) -> str:

@@ -73,6 +73,7 @@ def train(
     latest_whole: bool = False,
     signals: list[str] | None = None,
     given: Mapping[str, Any] = MappingProxyType({}),
+    is_locked: bool = False,
 ) -> Outcome:
     """Trains to the end, or until SIGTERM or SIGINT; goes on from the latest checkpoint, if any.
 
@@ -89,6 +90,7 @@ def train(
         signals: the list of `signals.stop_signals`, if the caller has it open already.
         given: collections of variables that a run begins with, in place of fresh ones; see
             `RunConfig.complete`.
+        is_locked: whether the caller holds the folder's lock, `run_folder.lock_folder`.
 
     Raises:
         ValueError: if the folder holds a run of another configuration or of other pictures, is in
@@ -105,7 +107,7 @@ def train(
     stage = config.build()
     data = _open_data(stage)  # before anything is written, as is the next line
     measured = config.calibrate(data.training) if Checkpoints(folder / CHECKPOINTS).latest() is None else None
-    lock = nullcontext() if jax.process_index() else lock_folder(folder)
+    lock = nullcontext() if is_locked or jax.process_index() else lock_folder(folder)
     with nullcontext(signals) if signals is not None else stop_signals() as signals, lock:
         return _train(stage, folder, data, devices, on_save, latest_whole, signals, given, measured)
 

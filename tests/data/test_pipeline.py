@@ -99,22 +99,27 @@ def test_half_of_the_pictures_are_mirrored(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_signals_to_a_worker_do_not_stop_it_and_it_goes_when_its_parent_is_gone(tmp_path: Path) -> None:
     """Ctrl-C goes to the whole group of processes; the run then needs some more batches to stop
-    with a checkpoint."""
+    with a checkpoint. A worker that still imported packages once ended with a traceback."""
     folder_of(tmp_path, 5)
     program = tmp_path / "program.py"
     program.write_text(
-        "import multiprocessing, os, signal, sys\n"
+        "import multiprocessing, os, signal, sys, threading, time\n"
         "from dct_jax.data.pipeline import training_batches\n"
         "from dct_jax.data.skipped import Skipped\n"
         "from dct_jax.data.sources import open_source\n"
         "from tests.data.test_pipeline import with_data\n"
         "from tests.toys import tiny_config\n"
+        "def kill():\n"
+        "    while not (workers := multiprocessing.active_children()): time.sleep(0.01)\n"
+        "    for _ in range(100):\n"
+        "        for number in (signal.SIGINT, signal.SIGTERM): os.kill(workers[0].pid, number)\n"
+        "        time.sleep(0.05)\n"
         "if __name__ == '__main__':\n"
+        "    threading.Thread(target=kill, daemon=True).start()\n"
         f"    source = open_source('folder:{tmp_path}')\n"
         "    batches = training_batches(source, with_data(tiny_config(), workers=1), Skipped(5, 0.0))\n"
         "    next(batches)\n"
         "    worker = multiprocessing.active_children()[0].pid\n"
-        "    os.kill(worker, signal.SIGINT), os.kill(worker, signal.SIGTERM)\n"
         "    for _ in range(20): next(batches)\n"
         "    print(worker, flush=True)\n"
         "    os._exit(3)\n"

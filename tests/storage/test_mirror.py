@@ -14,9 +14,12 @@ from PIL import Image
 import dct_jax
 from dct_jax.commands import main
 from dct_jax.data.sources import open_source
+from dct_jax.experiment import load_experiment
 from dct_jax.published import read_records_of
+from dct_jax.run import train_at
 from dct_jax.storage import mirror
 from dct_jax.storage.mirror import Mirror, fetch, is_url
+from dct_jax.training.run_folder import lock_folder
 from tests.conftest import Refused
 
 fsspec = pytest.importorskip("fsspec")
@@ -113,6 +116,16 @@ def test_the_same_command_copies_what_could_not_be_copied(
     assert "checkpoints/20/manifest.json" in there(place)
 
 
+def test_a_second_run_leaves_the_copy_of_the_first_one_alone(place: Any) -> None:
+    """It once made the copy equal to what is there before it was refused."""
+    folder = Mirror(URL, "training-0").folder
+    with lock_folder(folder):
+        (folder / "metrics.jsonl").write_text("")
+        with pytest.raises(ValueError, match="is in training"):
+            train_at(load_experiment("debug"), URL)
+        assert (folder / "metrics.jsonl").exists()
+
+
 def write_checkpoint(folder: Path, step: int, content: str = "") -> None:
     """A folder like that of a checkpoint, whose manifest tells it from others of its step."""
     (folder / "checkpoints" / str(step)).mkdir(parents=True)
@@ -164,6 +177,31 @@ def test_a_push_may_be_killed_anywhere(place: Any, ours: Mirror, monkeypatch: py
         ours.push()
     ours.start()
     assert max(steps(there(place))) == 100 and steps(there(place)) == steps(ours._local_files())
+
+
+@pytest.mark.parametrize("copy", ["push", "pull"])
+def test_files_never_stand_beside_an_outdated_manifest(place: Any, monkeypatch: pytest.MonkeyPatch, copy: str) -> None:
+    """Step 300 is trained anew, and its copy stops in the middle: what was half old and half new
+    once replaced the whole checkpoint."""
+    ours = Mirror(URL, "training")
+    write_checkpoint(ours.folder, 300)
+    ours.finish()
+    for path in ("checkpoints/300/a", "checkpoints/300/manifest.json"):
+        (ours.folder / path).write_text("new") if copy == "push" else place.pipe_file(f"/bucket/run/{path}", b"new")
+    name = "put_file" if copy == "push" else "get_file"
+
+    def interrupted(self: Any, *paths: str, original: Any = getattr(type(place), name), **kwargs: Any) -> None:
+        if paths[0].endswith("/manifest.json"):
+            raise KeyboardInterrupt
+        original(self, *paths, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(place), name, interrupted)
+        getattr(ours, copy)()
+    assert steps(there(place) if copy == "push" else ours._local_files()) == []
+    ours.start()
+    assert steps(there(place)) == steps(ours._local_files()) == [300]
+    assert (ours.folder / "checkpoints/300/a").read_text() == "new"
 
 
 def test_a_run_that_could_not_be_copied_at_all_goes_on(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,3 +352,46 @@ def test_a_copy_is_tried_again(place: Any, monkeypatch: pytest.MonkeyPatch, capl
     assert (fetch("memory://bucket/pictures") / "a.png").exists()
     said = "memory://bucket/pictures cannot be reached (division by zero); it is tried again for 60 seconds"
     assert [record.getMessage() for record in caplog.records] == [said]
+
+
+def test_a_copy_that_gets_on_is_tried_again_and_goes_on_where_it_was(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first failure once ended a copy that had taken more than two minutes until then, and the
+    next copy began with the first file."""
+    place.pipe({f"/bucket/pictures/{i}.png": b"a" for i in range(4)})
+    get, now, copied = type(place).get_file, [0.0], []
+
+    def slow(self: Any, path: str, target: str, **kwargs: Any) -> None:
+        now[0] += 100
+        if now[0] in (200, 400, 700):
+            raise KeyboardInterrupt if now[0] == 700 else OSError("the network is gone")
+        get(self, path, target, **kwargs)
+        copied.append(Path(path).name)
+
+    monkeypatch.setattr(type(place), "get_file", slow)
+    monkeypatch.setattr(mirror, "PATIENCE", 60.0)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    fetch("memory://bucket/pictures")
+    place.pipe({f"/bucket/pictures/{name}": b"b" for name in ("4.png", "5.png")})
+    with pytest.raises(KeyboardInterrupt):
+        fetch("memory://bucket/pictures")
+    fetch("memory://bucket/pictures")
+    assert copied == [f"{i}.png" for i in range(6)]
+
+
+def test_a_push_that_is_tried_again_copies_no_file_twice(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It once began a checkpoint anew, which large ones never survived."""
+    ours, put, copied = Mirror(URL, "training"), type(place).put_file, []
+
+    def flaky(self: Any, path: str, target: str, **kwargs: Any) -> None:
+        copied.append(Path(path).name)
+        if copied.count("manifest.json") == 1:
+            raise OSError("the network is gone")
+        put(self, path, target, **kwargs)
+
+    write_checkpoint(ours.folder, 1)
+    monkeypatch.setattr(type(place), "put_file", flaky)
+    monkeypatch.setattr(mirror, "PATIENCE", 60.0)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    ours.finish()
+    assert copied == ["a", "manifest.json", "manifest.json"]

@@ -123,7 +123,7 @@ def test_no_damage_to_any_file_loads_something_wrong(run: Path, model: Any, dama
 def test_a_message_names_the_file_and_the_checkpoint_that_can_be_taken(run: Path, model: Any) -> None:
     file = next((run / "checkpoints/3/params").rglob("d/*"))
     file.write_bytes(file.read_bytes()[:100])
-    (run / "checkpoints/1/metrics/metrics").write_text("")
+    (run / "checkpoints/1/metrics/metrics").write_text(f'{{"bits_per_pixel": 1{"0" * 400}}}')
     whole = f"{run}/checkpoints/2"
     with pytest.raises(ValueError, match=rf"metrics cannot be read .*: this checkpoint is damaged; {whole} is whole"):
         dct_jax.load(run)
@@ -242,21 +242,26 @@ def test_rotation_keeps_what_it_cannot_judge(run: Path, model: Any) -> None:
         ("classes", '["a"]', r"does not fit its configuration \(it names 1 classes; its model has 2"),
         ("sizes", f"[[16, 1{'0' * 400}, 1]]", "has no readable sizes"),
         ("sizes", "[[16, 16]]", "has no readable sizes"),
+        ("pending", "3", "has no readable pending numbers"),
+        ("pending", '{"sums": 3}', "has no readable pending numbers"),
+        ("pending", '{"sums": {"a": 3}}', "has no readable pending numbers"),
+        ("pending", f'{{"sums": {{"a": [1{"0" * 400}, 1]}}}}', "has no readable pending numbers"),
     ],
 )
 def test_texts_that_do_not_fit_are_refused(tmp_path: Path, model: Any, item: str, text: str, message: str) -> None:
     """A checkpoint may come from others, with checksums that are right."""
     config = dataclasses.replace(model.config, model=dataclasses.replace(model.config.model, num_classes=2))
     texts = {"config": json.dumps(config.to_dict()), "classes": '["a", "b"]', "sizes": "[[16, 16, 1]]"}
+    texts["pending"] = '{"sums": {"a": [3.0, 1.0]}}'
     checkpoints = Checkpoints(tmp_path)
 
     def read() -> tuple[Any, ...]:
-        return checkpoints.config(1, type(config).from_dict), checkpoints.sizes(1)
+        return checkpoints.config(1, type(config).from_dict), checkpoints.sizes(1), checkpoints.pending(1)
 
     for name, content in texts.items():
         (tmp_path / "1" / name).mkdir(parents=True)
         (tmp_path / "1" / name / "metadata").write_text(content)
-    assert read() == (config, ((16, 16, 1),))
+    assert read() == (config, ((16, 16, 1),), {"sums": {"a": [3.0, 1.0]}})
     (tmp_path / "1" / item / "metadata").write_text(text)
     with pytest.raises(ValueError, match=f"1: this checkpoint {message}"):
         read()
