@@ -1,19 +1,23 @@
 """How the command compare names runs, what its processes answer, and what kept parts depend on."""
 
+import copy
 import logging
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from jax.errors import JaxRuntimeError
 
 from dct_jax.commands import compare, measuring
+from dct_jax.data.sources import open_source
 from dct_jax.distributed.processes import NO_BACKEND
 from dct_jax.evaluation.features import lpips_package
 from dct_jax.kernels.choice import SWITCH
-from tests.codes.toys import prior_config, random_autoencoder, save_run, vqvae_config
+from tests.codes.toys import prior_config, random_autoencoder, save_run, vqvae_config, write_pictures
 from tests.conftest import Refused
 
 
@@ -85,13 +89,49 @@ class Keys(dict[str, dict[str, Any]]):
 
     def find(self, part: str, key: dict[str, Any], *_: object) -> Any:
         self[part] = key
-        return SimpleNamespace(report={"held_out": defaultdict(float)}, pictures=1)
+        return SimpleNamespace(report={"held_out": defaultdict(float), "notes": []}, pictures=1)
 
 
 @pytest.fixture(scope="module")
 def autoencoder(tmp_path_factory: pytest.TempPathFactory) -> measuring._Run:
     folder = tmp_path_factory.mktemp("autoencoder")
     return measuring._Run(measuring.Evaluate(save_run(folder, random_autoencoder(vqvae_config()))))
+
+
+def test_runs_of_other_seeds_and_crops_are_told(
+    autoencoder: measuring._Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Their floors and held-out crops differ, and nothing said so."""
+    monkeypatch.setattr(compare, "in_child", lambda function: function())
+    monkeypatch.setattr(measuring, "_Run", lambda run: run)
+    runs: Any = [copy.copy(autoencoder), copy.copy(autoencoder)]
+    runs[1].config = replace(autoencoder.config, seed=7)
+    found = [run.describe() for run in runs]
+    command = compare.Compare(("runs/a", "runs/b"))
+    (note,) = compare._notes_on_crops(command, found, runs)
+    assert note == "note: the seed of a run also chooses its crops (a 0, b 7): compare runs of one seed, or means over seeds"
+    assert compare._notes_on_crops(command, [found[0]] * 2, runs) == []
+    assert compare._notes_on_crops(replace(command, mixed=True), found, runs) == []
+    source = open_source(write_pictures(tmp_path, 3))  # they are seen whole
+    for run in runs:
+        run.held_out_source, run.config = source, replace(run.config, data=replace(run.config.data, crop=(1.0, 1.0)))
+    assert compare._notes_on_crops(command, found, runs) == []
+
+
+def test_samples_that_are_shown_have_the_classes_of_the_pictures_above() -> None:
+    """Columns once were of other classes where one had no held-out picture."""
+    pictures, asked, made = [np.zeros((1, 1, 3), np.uint8)] * 2, [], {}
+
+    def sample(num: int, seed: int, labels: list[int], batch_size: int) -> Any:
+        asked.append(labels)
+        return [(i, pictures[0]) for i in range(num)]
+
+    kept: Any = SimpleNamespace(find_strip=lambda part, key, make: made.update({part: make()}))
+    found: Any = SimpleNamespace(training_key={}, sampler_key={}, divided_key={}, has_codes_alone=False)
+    found.prior, found.options = SimpleNamespace(sample_pictures=sample), measuring.Evaluate("run")
+    found.shown = pictures, [0, 2]
+    measuring._Run.show(found, kept, (0,))
+    assert asked == [[0, 2]] and len(made["samples"]) == 10 and made["held_out"] == pictures
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +19,16 @@ from PIL import Image
 from dct_jax import commands
 from dct_jax.codec import DCTCodec, SparseDCT
 from dct_jax.commands import main
-from dct_jax.commands.compress import _read_list
+from dct_jax.commands.compress import _find_label, _read_list
+from dct_jax.config import TrainingConfig
 from dct_jax.data.pixels import read_image
 from dct_jax.data.sources import LANDSCAPES
 from dct_jax.dct import compression
 from dct_jax.dct.coders import available_coders
 from dct_jax.dct.config import DCTConfig, ModelConfig
+from dct_jax.dct.trained_model import TrainedModel
 from tests.conftest import Refused
+from tests.toys import tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,15 @@ def table_bytes(said: str) -> dict[str, int]:
     lines = [re.split(r"  +", line) for line in said.splitlines()]
     header = next(i for i, line in enumerate(lines) if line[0] == "lossless coding of these")
     return {line[0]: int(line[1].replace(",", "")) for line in lines[header + 1 :] if len(line) == 5}
+
+
+@pytest.mark.parametrize(("dropout", "expected"), [(0.1, 3), (0.0, 0)])
+def test_a_class_that_nobody_names_is_hidden(dropout: float, expected: int) -> None:
+    """It once was class 0, whatever the picture, and the help did not say so."""
+    config, training = tiny_config(), TrainingConfig(label_dropout=dropout)
+    model = TrainedModel(replace(config, training=training, model=replace(config.model, num_classes=3)), {}, ())
+    assert _find_label(model, "") == expected and _find_label(model, "2") == 2
+    model.check_label(expected)  # as `decompress` does
 
 
 @pytest.mark.slow
@@ -190,7 +203,7 @@ def test_a_model_of_many_qualities_takes_files_of_these(
     for quality in (34, 35, 60, 90, 91):
         Image.open(photo).save(tmp_path / f"{quality}.jpg", quality=quality)
     config = DCTConfig(codec=DCTCodec(quality=50), model=ModelConfig(qualities=(35, 90)))
-    monkeypatch.setattr(commands.compress, "load_dct", lambda *args: SimpleNamespace(config=config, codec=config.codec))
+    monkeypatch.setattr(commands.compress, "load_dct", lambda *args: TrainedModel(config, {}, ()))
     monkeypatch.setattr(compression, "compress_many", lambda model, lists, labels: ((i, b"") for i, _ in enumerate(lists)))
     assert main(["compress", "run", str(tmp_path), "--no-coders"]) == 2
     assert sorted(path.name for path in tmp_path.glob("*.dct")) == ["35.dct", "60.dct", "90.dct"]

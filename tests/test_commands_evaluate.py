@@ -5,13 +5,15 @@ import json
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dct_jax.commands import main
-from dct_jax.commands.evaluate import Evaluate, compared_sources, named_pictures
+from dct_jax.commands.evaluate import Evaluate, compared_sources, measured_pictures, named_pictures
 from dct_jax.config import DataConfig
 from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.pipeline import read_held_out
@@ -22,6 +24,7 @@ from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.evaluation.blockiness import blockiness
 from dct_jax.evaluation.nearest import nearest
 from dct_jax.run import load
+from tests.codes.toys import prior_config, write_pictures
 from tests.conftest import Refused
 
 
@@ -133,10 +136,22 @@ def test_samples_of_a_run(
     assert "samples holds other files, such as 000004.png" in refused("evaluate", debug_run, *arguments)
 
 
+@pytest.mark.parametrize(("names", "is_told"), [(("a", "b"), False), (("a", "c"), True), (("0", "1"), False), ((), False)])
+def test_other_classes_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, names: tuple[str, ...], is_told: bool
+) -> None:
+    """Pictures of cats once were measured as dogs if there were as many classes."""
+    source = write_pictures(tmp_path, 4)
+    model: Any = SimpleNamespace(config=prior_config("window", source, classes=2), classes=names)
+    measured_pictures(model, Evaluate("run", data=source, num=2))
+    assert ("the class b counts as the model's class c" in caplog.text) == bool(caplog.text) == is_told
+
+
 @pytest.mark.usefixtures("loaded_once")
 def test_bad_input(debug_run: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no run here" in refused("evaluate", tmp_path)
     assert "RUN is missing; see evaluate --help" in refused("evaluate")
+    assert "samples is 3; it must be 0, or 4 or more" in refused("evaluate", debug_run, "--samples", 3)
     assert "FAKE is missing" in refused("distance", tmp_path)
     assert "batch_size is 0" in refused("distance", tmp_path, tmp_path, "--batch-size", 0)
     assert "samples is -1" in refused("evaluate", debug_run, "--samples", -1)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dct_jax.codes.config import CodePriorConfig
-from dct_jax.tables import align
+from dct_jax.tables import align, say_pictures
 from dct_jax.training.stage import Findings, HeldOutPictures, words
 
 UNIFORM = "equally likely codes"
@@ -40,8 +40,8 @@ def code_findings(
         (f"{UNIFORM} (log2 K = {np.log2(config.num_codes):.2f} bits)", *(f"{x:.{DIGITS}f}" for x in uniform.values())),
     ]
     lines = [
-        f"{len(held.pictures)} images of {held.name}: {height} x {width} pixels, {config.extent} of "
-        f"K = {config.num_codes} ({whose})",
+        f"{say_pictures(len(held.pictures), len(set(held.pictures)))} of {held.name}: {height} x {width} pixels, "
+        f"{config.extent} of K = {config.num_codes} ({whose})",
         "",
         align(table),
     ]

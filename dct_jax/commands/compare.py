@@ -16,8 +16,8 @@ import tyro
 
 from dct_jax.commands.arguments import check_least, parse, save_figure, say, set_up_logging, write_report
 from dct_jax.commands.code_sampling import PriorSettings
-from dct_jax.commands.evaluate import Evaluate
-from dct_jax.commands.measuring import PICTURES, VIEW, Description, Strips, describe_runs, measure_run
+from dct_jax.commands.evaluate import FEWEST_SAMPLES, Evaluate
+from dct_jax.commands.measuring import PICTURES, VIEW, Description, Strips, describe_runs, measure_run, see_other_crops
 from dct_jax.commands.settings_file import read_settings
 from dct_jax.comparison.measures import Measures, to_plain, with_known_training
 from dct_jax.comparison.plots import quality_time, rate_distortion, stack_strips
@@ -96,6 +96,7 @@ def compare(args: Sequence[str]) -> int:
         _check_same_pictures(command, descriptions)
     num = command.num or descriptions[0].held_out_crops
     options = [replace(one, num=num) for one in options]
+    notes = _notes_on_crops(command, descriptions, options)
     rows: list[Measures] = []
     strips: list[Strips] = []
     failures: list[str] = []
@@ -110,7 +111,7 @@ def compare(args: Sequence[str]) -> int:
         except (ValueError, FloatingPointError, OSError) as error:
             failures.append(f"{run}: {error}")
     if rows:
-        _report(with_known_training(rows), strips, command)
+        _report(with_known_training(rows), strips, command, notes)
     if failures:
         raise ValueError("; ".join(failures) + ("; the tables have the other runs" if rows else ""))
     return 0
@@ -174,7 +175,7 @@ def _answer(function: Callable[[], Any], pipe: Connection) -> None:
 def _check(command: Compare) -> None:
     if not command.runs:
         raise ValueError("RUN is missing; see compare --help")
-    check_least(command, batch_size=1, samples=1, references=8, num=1)
+    check_least(command, batch_size=1, samples=FEWEST_SAMPLES, references=8, num=1)
     if not command.seeds or len(set(command.seeds)) < len(command.seeds) or not all(0 <= x < MOST_SEEDS for x in command.seeds):
         said = " ".join(map(str, command.seeds))
         raise ValueError(f"seeds are {said or 'none'}; there must be one or more, all different, from 0 to 2^32 - 1")
@@ -223,6 +224,15 @@ def _check_same_pictures(command: Compare, descriptions: Sequence[Description]) 
                 raise ValueError(f"{what}; their pictures must be the same ({others})")
 
 
+def _notes_on_crops(command: Compare, descriptions: Sequence[Description], options: Sequence[Evaluate]) -> list[str]:
+    """Tells if runs of the same pictures see other crops of them, as their seeds differ."""
+    has_one_seed = len({one.seed for one in descriptions}) == 1
+    if command.mixed or has_one_seed or not in_child(partial(see_other_crops, options)):
+        return []
+    seeds = ", ".join(f"{name} {one.seed}" for name, one in zip(_names(command.runs), descriptions))
+    return [f"note: the seed of a run also chooses its crops ({seeds}): compare runs of one seed, or means over seeds"]
+
+
 def _names(runs: Sequence[str]) -> list[str]:
     """Names runs as `evaluate` does, or as the command does where several would have one name."""
     names = [results_folder(run).resolve().name for run in runs]
@@ -230,9 +240,9 @@ def _names(runs: Sequence[str]) -> list[str]:
     return [run if len(runs_of[name]) > 1 else name for run, name in zip(runs, names)]
 
 
-def _report(rows: Sequence[Measures], strips: Sequence[Strips], command: Compare) -> None:
-    """Prints the tables and writes the files."""
-    say(*"\n\n".join(["", *make_tables(rows, command.mixed), *notes_of(rows), ""]).splitlines())
+def _report(rows: Sequence[Measures], strips: Sequence[Strips], command: Compare, notes: Sequence[str]) -> None:
+    """Prints the tables and notes, and writes the files."""
+    say(*"\n\n".join(["", *make_tables(rows, command.mixed), *notes_of(rows), *notes, ""]).splitlines())
     write_report(command.out / "comparison.json", {"runs": [to_plain(row) for row in rows]})
     flat = [flatten(row) for row in rows]
     with replacing(command.out / "comparison.csv") as path, path.open("w", newline="") as file:

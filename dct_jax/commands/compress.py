@@ -34,7 +34,8 @@ class Compress:
         run: folder of the run whose best checkpoint is used; `decompress` needs this run, too.
         image: a JPEG file of any size, with the quantisation tables and the chroma subsampling that
             the model was trained with; or a folder, whose tree is searched for JPEG files.
-        label: the class by name or number, for a class-conditional model.
+        label: the class by name or number, for a class-conditional model. By default the class is
+            hidden if the model was trained so, and it is the first one otherwise.
         strict: refuse files with bytes after their last block, which do not come back.
         verify: decompress each file before it is written. One that does not come back is left out.
         coders: whether to run the other coders that are installed, which takes a moment for each
@@ -77,7 +78,7 @@ def compress(args: Sequence[str]) -> int:
         return _compress_folder(command)
     jpeg = read_limited(command.image)
     model = load_dct(command.run, "compress")
-    label = model.label(command.label) if command.label else 0
+    label = _find_label(model, command.label)
     try:
         sparse = _read_list(model, jpeg, command.strict)
         ((_, data),) = _compress_many(model, [sparse], label, command.verify)
@@ -125,7 +126,7 @@ def _compress_folder(command: Compress) -> int:
             folder.leave_out(file, "the name does not end in .jpg or .jpeg")
     folder.check()
     model = load_dct(command.run, "compress")
-    label = model.label(command.label) if command.label else 0
+    label = _find_label(model, command.label)
     table = _size_table(model, command)
 
     def read(jpeg: bytes) -> SparseDCT:
@@ -149,6 +150,13 @@ def _decompress_folder(command: Decompress) -> int:
     model = load_dct(command.run, "decompress")
     results = compression.decompress_many(model, folder.contents(bytes))
     return folder.report(folder.write(results, SparseDCT.to_jpeg))
+
+
+def _find_label(model: "TrainedModel", name: str) -> int:
+    """Returns the label of a class; without a name that of the hidden class, or else the first."""
+    if name:
+        return model.label(name)
+    return model.config.model.num_classes if model.hides else 0
 
 
 def _read_list(model: "TrainedModel", jpeg: bytes, strict: bool) -> SparseDCT:

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 OF_SAMPLES = ("seed", "references", "features", "weights")
 """Fields of `Evaluate` that are for samples alone."""
+FEWEST_SAMPLES = 4
+"""Precision and recall need so many."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def evaluate(args: Sequence[str]) -> int:
     check_least(command, batch_size=1, samples=0, references=8, num=1)
     if command.split and not command.data:
         raise ValueError(f"split is {command.split!r}, but data names no pictures, as in: --data tar:FILE --split NAME")
+    if 0 < command.samples < FEWEST_SAMPLES:
+        raise ValueError(f"samples is {command.samples}; it must be 0, or {FEWEST_SAMPLES} or more")
     settings = named_settings(command.settings)
     of_samples = [name for name in OF_SAMPLES if getattr(command, name) != getattr(Evaluate, name)]
     if (unused := [*settings, *of_samples]) and not command.samples:
@@ -150,6 +154,13 @@ def divides_named(data: "DataConfig", command: Evaluate) -> bool:
     return bool(command.data and command.samples and data.source.startswith("codes:"))
 
 
+def _other_class(theirs: Sequence[str], ours: Sequence[str]) -> tuple[str, str] | None:
+    """Returns the first two names of a class that differ. Numbers are no names: idx files have no
+    others, whatever a model calls their classes."""
+    differing = (pair for pair in zip(theirs, ours) if pair[0] != pair[1])
+    return next((pair for pair in differing if not any(name.isdigit() for name in pair)), None)
+
+
 def measured_pictures(model: "Trained", command: Evaluate) -> "HeldOutPictures":
     """The pictures to measure."""
     from dct_jax.data.crops import held_out_pictures
@@ -171,6 +182,8 @@ def measured_pictures(model: "Trained", command: Evaluate) -> "HeldOutPictures":
     classes = config.reader().num_classes
     if classes and len(source.classes) not in (0, classes):
         raise ValueError(f"{source.name} has {len(source.classes)} classes; the model has {classes}")
+    if classes and (other := _other_class(source.classes, model.classes)):
+        log.warning("%s: the class %s counts as the model's class %s; the classes should be the same", source.name, *other)
     skipped = Skipped(len(source), data.max_skipped)
     content = read_held_out(source, with_fields(config, {"held_out_crops": num}), skipped)
     if skipped:

@@ -1,5 +1,6 @@
 """What the command compare does in processes of their own: it looks at runs and measures them."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -43,23 +44,39 @@ class Description:
         data: the fields PICTURES and VIEW of its room `data`.
         held_out_crops: how many pictures it is evaluated on by default.
         divides: whether it is measured on those pictures of --data alone that it held out.
+        seed: of the run.
     """
 
     data: dict[str, Any]
     held_out_crops: int
     divides: bool
+    seed: int
 
 
 def describe_runs(options: Sequence[Evaluate]) -> list[Description]:
     """Looks at runs, and tries what can fail before the long work: models, weights of feature
-    networks, and pictures. Raises ValueError as `evaluate`."""
-    return [_Run(one).describe() for one in options]
+    networks, and pictures. Raises ValueError, which names the run, as `evaluate`."""
+    return [_describe(one) for one in options]
+
+
+def _describe(options: Evaluate) -> Description:
+    run = _Run(options)
+    try:
+        return run.describe()
+    except ValueError as error:
+        raise ValueError(f"{options.run}: {error}") from None
+
+
+def see_other_crops(options: Sequence[Evaluate]) -> bool:
+    """Tells whether runs of the same pictures see other crops of them."""
+    return len({_Run(one).hash_crops() for one in options}) > 1
 
 
 @dataclass(frozen=True)
 class Strips:
-    """Files of pictures side by side: held-out ones, and samples of the first seed, one of each
-    class if there are classes. None of what the run does not have."""
+    """Files of pictures side by side: held-out ones, one of each class if there are classes, and
+    samples of the first seed, whose classes are those of the held-out ones by turns. None of what
+    the run does not have."""
 
     held_out: Path | None
     samples: Path | None
@@ -115,25 +132,31 @@ class _Run:
             check_counts(len(self.training_pictures), self.options.samples)
             _ = self.networks
         _ = self.held_out_source
-        return Description(self.data, self.config.data.held_out_crops, self.divides)
+        return Description(self.data, self.config.data.held_out_crops, self.divides, self.config.seed)
+
+    def hash_crops(self) -> str:
+        """Hashes some held-out pictures as the run sees them, none where it has codes alone."""
+        from dct_jax.data.pictures import SeenPictures
+
+        found, some = hashlib.sha256(), SeenPictures(self.held_out_source, self.config, SHOWN, repeat=True)
+        for i in range(0 if self.has_codes_alone else len(some)):
+            found.update(some[i].tobytes())
+        return found.hexdigest()
 
     def show(self, kept: Kept, seeds: Sequence[int]) -> Strips:
         """Returns pictures to look at; see `Strips`."""
         if self.prior is None or not seeds:
             return Strips(None, None)
-        prior, classes, key = self.prior, self.config.reader().num_classes, self.training_key | {"shown": SHOWN}
+        prior, pictures = self.prior, {"data": [self.options.data, self.options.split], "num": self.options.num}
+        key = self.training_key | pictures | {"shown": SHOWN} | self.divided_key
         sampler_key = key | self.sampler_key | {"seed_of_samples": seeds[0]}
 
         def sample() -> list[np.ndarray]:
-            sampled = dict(prior.sample_pictures(SHOWN, seeds[0], range(max(classes, 1)), self.options.batch_size))
+            sampled = dict(prior.sample_pictures(SHOWN, seeds[0], self.shown[1], self.options.batch_size))
             return [sampled[i] for i in range(SHOWN)]
 
         samples = kept.find_strip("samples", sampler_key, sample)
-        if self.has_codes_alone:
-            return Strips(None, samples)
-        pictures = [self.options.data, self.options.split]
-        held_out_key = key | {"data": pictures, "num": self.options.num} | self.divided_key
-        return Strips(kept.find_strip("held_out", held_out_key, lambda: self.held_out_pictures.look(SHOWN)[0]), samples)
+        return Strips(None if self.has_codes_alone else kept.find_strip("held_out", key, lambda: self.shown[0]), samples)
 
     def measure(self, kept: Kept, name: str, seeds: Sequence[int]) -> Measures:
         """Measures all parts; see `measure_run`."""
@@ -180,12 +203,18 @@ class _Run:
         from dct_jax.comparison.representation import measure_prior_distortion, read_distortion
         from dct_jax.evaluation.features.lpips_package import has_lpips
         from dct_jax.vq.autoencoder import TrainedAutoencoder
+        from dct_jax.vq.findings import Comparison
 
+        prior, options = self.prior, self.options
         if isinstance(self.model, TrainedAutoencoder):
-            return read_distortion(held_out.report["held_out"], held_out.pictures)
-        if self.prior is None or self.has_codes_alone or self.config.data.fit == "whole":
+            report = held_out.report
+            return read_distortion(Comparison(report["held_out"], report["notes"]), held_out.pictures)
+        if prior is None or self.has_codes_alone or self.config.data.fit == "whole":
             return None
-        measure = partial(measure_prior_distortion, self.prior, self.held_out_pictures, self.options.batch_size)
+
+        def measure() -> Distortion:
+            return measure_prior_distortion(prior, self.held_out_pictures, self.held_out.content, options.batch_size)
+
         return kept.find("representation", pictures | {"lpips": has_lpips()}, Distortion, measure)
 
     def _measure_samples(
@@ -265,6 +294,13 @@ class _Run:
 
         num = self.options.num or self.config.data.held_out_crops
         return SeenPictures(self.held_out_source, self.config, num, repeat=True)
+
+    @cached_property
+    def shown(self) -> tuple[list[np.ndarray], list[int]]:
+        """Held-out pictures to look at, and their classes, which samples beside them have."""
+        if self.has_codes_alone:
+            return [], list(range(max(self.config.reader().num_classes, 1)))
+        return self.held_out_pictures.look(SHOWN)
 
     @cached_property
     def training_pictures(self) -> "SeenPictures":

@@ -89,12 +89,12 @@ def _bits_of(model: Trained, held: HeldOutPictures, report: dict[str, Any]) -> B
     match model:
         case TrainedModel():
             picture, pixel = (report["bits"][name] for name in ("bits_per_image", "bits_per_pixel"))
-            return Bits("exact", *(Uncertain(one["mean"], _number(one["standard_error"])) for one in (picture, pixel)))
+            return Bits(*(Uncertain(one["mean"], _number(one["standard_error"])) for one in (picture, pixel)))
         case TrainedWindow() | TrainedDQTransformer():
             numbers, bits = report["held_out"], _bits_of_pictures(model, held)
             errors = (Uncertain.of(ratio(x, 1.0, held.pictures)).error for x in (bits, bits / _pixels(model)))
             means = (numbers[name] for name in ("bits_per_picture", "bits_per_pixel"))
-            return Bits("exact", *(Uncertain(mean, error) for mean, error in zip(means, errors)))
+            return Bits(*(Uncertain(mean, error) for mean, error in zip(means, errors)))
     return None
 
 

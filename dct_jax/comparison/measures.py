@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -50,9 +50,8 @@ class Elements:
 
 @dataclass(frozen=True)
 class Bits:
-    """The bits of held-out pictures. A "bound" is of a system that computes no exact likelihood."""
+    """The exact bits of held-out pictures."""
 
-    kind: Literal["exact", "bound"]
     per_picture: Uncertain
     per_pixel: Uncertain
 
@@ -87,12 +86,14 @@ class Distortion:
         lpips: the mean of LPIPS over pictures, by the name of its network; empty without weights.
         distances: "FD-AlexNet" of reconstructions, and what else `compare_features` returns; empty
             without weights.
+        notes: what should be known to read these numbers, and which ones are left out.
     """
 
     pictures: int
     psnr: float
     lpips: dict[str, float]
     distances: dict[str, float]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -230,8 +231,6 @@ def _read(kind: Any, values: Any, name: str) -> Any:
         return tuple(_read(of[0], value, name) for value in values)
     if get_origin(kind) is dict and isinstance(values, dict):
         return {field: _read(of[1], value, field) for field, value in values.items()}
-    if get_origin(kind) is Literal and values in of:
-        return values
     if isinstance(kind, type) and isinstance(values, (int, float) if kind is float else kind) and not isinstance(values, bool):
         return values
     raise ValueError(f"{name} is {str(values)[:40]!r}; it must be {getattr(kind, '__name__', kind)}")

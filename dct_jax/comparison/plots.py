@@ -1,5 +1,6 @@
 """Figures of runs side by side: what a representation costs and loses, and what samples take."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from matplotlib.ticker import LogLocator
 
 from dct_jax.comparison.measures import Measures
 from dct_jax.comparison.table import spread_of
+from dct_jax.tables import printable
 
 _COLORS = ("#2b6cb0", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e", "#a6761d", "#666666")
 """One a system."""
@@ -28,10 +30,10 @@ class _Point(NamedTuple):
 
 def rate_distortion(rows: Sequence[Measures]) -> Figure | None:
     """Plots PSNR against bits a pixel, for runs with bits, and against elements a picture; a point
-    a run. None if no run has a point."""
+    a run. What loses nothing has an infinite PSNR, and no point. None if no run has a point."""
     of_bits, of_elements = [], []
     for number, row in enumerate(rows):
-        if not row.distortion:
+        if not row.distortion or not math.isfinite(row.distortion.psnr):
             continue
         if bits := row.held_out.bits:
             of_bits.append(_Point(number, bits.per_pixel.mean, row.distortion.psnr, bits.per_pixel.error))
@@ -79,8 +81,9 @@ def quality_time(rows: Sequence[Measures]) -> Figure | None:
             for floor in found:
                 axis.axhline(floor, color="0.5", linestyle="--", linewidth=1)
             place = axis.get_yaxis_transform()
-            said = "real pictures" if len(floors) == 1 else f"real pictures: {data}"
-            axis.text(0.99, max(found), said, transform=place, ha="right", va="bottom", fontsize=8, color="0.4")
+            said = "real pictures" if len(floors) == 1 else f"real pictures: {printable(data)}"
+            text = axis.text(0.99, max(found), said, transform=place, ha="right", va="bottom", fontsize=8, color="0.4")
+            text.set_parse_math(False)  # data may be a path: a dollar is a dollar
         axis.set_xlabel(f"seconds a sample, {rows[0].cost.together} at once")
         axis.set_ylabel(f"{name} (matched), lower is nearer")
         axis.set_ylim(bottom=0)
@@ -100,15 +103,19 @@ def styles_of(rows: Sequence[Measures]) -> list[dict[str, Any]]:
 
 
 def stack_strips(rows: Sequence[tuple[str, np.ndarray]]) -> Figure:
-    """Plots strips of pictures, uint8 [H, W, 3], one above the other, with their names."""
-    widest = max(strip.shape[1] for _, strip in rows)
-    heights = [strip.shape[0] / strip.shape[1] for _, strip in rows]
+    """Plots strips of pictures, uint8 [H, W, 3], one above the other, with their names. All are of
+    one height, so that pictures are of one size, and begin at the left, so that they make columns
+    where a strip has fewer pictures."""
+    rows = [(printable(name), strip) for name, strip in rows]
+    widest = max(strip.shape[1] / strip.shape[0] for _, strip in rows)  # in heights of a strip
     margin = 0.3 + 0.085 * max(len(name) for name, _ in rows)  # inches
-    figure = Figure(figsize=(margin + 8, 8 * sum(heights) + 0.1), dpi=max(80, widest / 8))
-    axes = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    dots = widest * max(strip.shape[0] for _, strip in rows)
+    figure = Figure(figsize=(margin + 8, 8 * len(rows) / widest + 0.1), dpi=max(80, dots / 8))
+    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     figure.subplots_adjust(left=margin / (margin + 8), right=1, bottom=0, top=1, hspace=0)
     for axis, (name, strip) in zip(axes, rows):
         axis.imshow(strip, interpolation="nearest")
+        axis.set_xlim(-0.5, widest * strip.shape[0] - 0.5)
         axis.set_axis_off()
         text = axis.text(-0.01, 0.5, name, transform=axis.transAxes, ha="right", va="center", fontsize=9)
         text.set_parse_math(False)
@@ -136,7 +143,7 @@ def _explain(figure: Figure, rows: Sequence[Measures], shown: set[int]) -> None:
     """Writes a legend below the panels. Names are of folders: a dollar is a dollar."""
     numbers, styles = sorted(shown), styles_of(rows)
     handles = [Line2D([], [], linestyle="", **styles[i]) for i in numbers]
-    names = [f"{rows[i].run} ({rows[i].system})" for i in numbers]
+    names = [printable(f"{rows[i].run} ({rows[i].system})") for i in numbers]
     legend = figure.legend(
         handles, names, loc="outside lower center", ncols=2 if len(names) > 1 else 1, fontsize=9, frameon=False
     )

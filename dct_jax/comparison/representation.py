@@ -3,45 +3,52 @@
 Axes: N pictures, H x W pixels.
 """
 
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from dct_jax.comparison.measures import Distortion
 from dct_jax.data.pictures import Pictures
+from dct_jax.dct.trained_model import TrainedModel
 from dct_jax.evaluation.crops import owners_of
 from dct_jax.evaluation.features.lpips_package import FILES
 from dct_jax.evaluation.prior import Prior
-from dct_jax.vq.findings import compare_pictures
+from dct_jax.vq.findings import Comparison, compare_pictures
 
 _FRECHET = "FD-AlexNet"
 
 
-def measure_prior_distortion(model: Prior, pictures: Pictures, batch_size: int) -> Distortion:
+def measure_prior_distortion(model: Prior, pictures: Pictures, content: Any, batch_size: int) -> Distortion:
     """Measures what a prior's own codec or autoencoder leaves of pictures, with the functions of
     the command reconstruct.
 
     Args:
-        model: whose `reconstruct` is measured.
+        model: whose `reconstruct` is measured; or the lists of a DCTransformer, whose qualities may
+            be several, as its bits are of these lists.
         pictures: held-out ones of one size, at least one.
+        content: what the reader's `held_out` made of these pictures.
         batch_size: pictures at a time; the numbers do not depend on it.
     """
     originals = [pictures[i] for i in range(len(pictures))]
-    copies = np.stack([model.reconstruct(one) for one in originals])
+    if isinstance(model, TrainedModel):
+        copies = np.stack([one.codec.decode(one) for one in content.lists])
+    else:
+        copies = np.stack([model.reconstruct(one) for one in originals])
     # What is said of codes is not asked for here; a grid of one code stands in for them.
     codes = np.zeros((len(originals), 1, 1), np.int32)
     owners = owners_of(pictures).tolist()
-    return read_distortion(compare_pictures(np.stack(originals), copies, codes, 1, batch_size, owners).numbers, len(originals))
+    return read_distortion(compare_pictures(np.stack(originals), copies, codes, 1, batch_size, owners), len(originals))
 
 
-def read_distortion(numbers: Mapping[str, float], pictures: int) -> Distortion:
-    """Picks the distortion out of the numbers of `compare_pictures`, which findings of autoencoders
+def read_distortion(found: Comparison, pictures: int) -> Distortion:
+    """Picks the distortion out of what `compare_pictures` returns, which findings of autoencoders
     have, too.
 
     Args:
-        numbers: by name.
+        found: the numbers and the notes.
         pictures: of how many pictures.
     """
+    numbers = found.numbers
     lpips = {name: numbers[f"LPIPS-{name}"] for name in FILES.values() if f"LPIPS-{name}" in numbers}
     distances = {name: number for name, number in numbers.items() if name.startswith(_FRECHET)}
-    return Distortion(pictures, numbers["psnr"], lpips, distances)
+    return Distortion(pictures, numbers["psnr"], lpips, distances, tuple(found.notes))

@@ -40,14 +40,16 @@ def make_tables(rows: Sequence[Measures], is_mixed: bool) -> list[str]:
 
 
 def notes_of(rows: Sequence[Measures]) -> list[str]:
-    """Returns what should be known to read the tables: settings of samplers, what is said of their
-    samples, such as that they are too few, and models that sample were trained for so different
-    times that they can hardly be compared."""
+    """Returns what should be known to read the tables: settings of samplers; what is said of their
+    samples and of representations, such as that they are too few; and that models that sample were
+    trained for so different times that they can hardly be compared, or for unknown ones."""
     chosen = [f"{row.run} {_said(row.settings)}" for row in rows if row.settings]
     settings = [f"settings of samplers: {'; '.join(chosen)}"] if chosen else []
     of_sets = [one["notes"] for row in rows for a_set in row.samples for one in a_set.metrics.values()]
     of_samples = dict.fromkeys(note for notes in of_sets for note in notes)
-    return [f"note: {note}" for note in (*settings, *of_samples, *_unequal_training(rows))]
+    of_copies = dict.fromkeys(note for row in rows if row.distortion for note in row.distortion.notes if note not in of_samples)
+    said = (*settings, *of_samples, *(f"the representation: {note}" for note in of_copies), *_notes_on_training(rows))
+    return [f"note: {note}" for note in said]
 
 
 def _said(settings: Mapping[str, Any]) -> str:
@@ -56,16 +58,22 @@ def _said(settings: Mapping[str, Any]) -> str:
     return ", ".join(" ".join(part) for part in parts)
 
 
-def _unequal_training(rows: Sequence[Measures]) -> list[str]:
+def _notes_on_training(rows: Sequence[Measures]) -> list[str]:
+    sampling = {row.run: row for row in rows if row.training and row.cost.seconds_alone is not None}
+    unknown = [run for run, row in sampling.items() if row.inner and not row.inner_training]
+    notes = []
+    if unknown and len(sampling) > 1:
+        whose = f"the autoencoder of {', '.join(unknown)}"
+        notes.append(f"the minutes of {whose} are not known, and not compared: take --own-data, or name its run, too")
     minutes = {
-        row.run: row.training.minutes + (row.inner_training.minutes if row.inner_training else 0)
-        for row in rows
-        if row.training and row.cost.seconds_alone is not None
+        run: row.training.minutes + (row.inner_training.minutes if row.inner_training else 0)
+        for run, row in sampling.items()
+        if row.training and run not in unknown
     }
-    if not minutes or max(minutes.values()) <= _UNEQUAL * min(minutes.values()):
-        return []
-    said = ", ".join(f"{run} {one:.1f}" for run, one in minutes.items())
-    return [f"minutes of training, with the autoencoder's where they are known, differ: {said}"]
+    if minutes and max(minutes.values()) > _UNEQUAL * min(minutes.values()):
+        said = ", ".join(f"{run} {one:.1f}" for run, one in minutes.items())
+        notes.append(f"minutes of training, with the autoencoder's, differ: {said}")
+    return notes
 
 
 def spread_of(sets: Sequence[SampleSet], network: str, measure: str) -> Spread | None:
@@ -90,7 +98,6 @@ def flatten(row: Measures) -> dict[str, Any]:
         flat |= {"elements_unit": elements.unit, "elements_mean": elements.mean}
         flat |= {"elements_5_percent": elements.low, "elements_95_percent": elements.high}
     if bits := row.held_out.bits:
-        flat["bits_kind"] = bits.kind
         add("bits_per_picture", bits.per_picture)
         add("bits_per_pixel", bits.per_pixel)
     if distortion := row.distortion:
@@ -124,15 +131,15 @@ Cells = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
 
 def _held_out(rows: Sequence[Measures], is_mixed: bool) -> Cells:
-    header = ("system", "elements", "5 %", "95 %", "of", "bits a picture", "bits a pixel", "which are")
+    header = ("system", "elements", "5 %", "95 %", "unit", "bits a picture", "bits a pixel")
     cells: list[tuple[str, ...]] = []
     for row in rows:
         one, bits = row.held_out.elements, row.held_out.bits
         of_elements = (f"{one.mean:.1f}", f"{one.low:.0f}", f"{one.high:.0f}", one.unit) if one else (NONE,) * 4
-        of_bits = (_pm(bits.per_picture, 1), _pm(bits.per_pixel, 4), bits.kind) if bits else (NONE,) * 3
+        of_bits = (_pm(bits.per_picture, 1), _pm(bits.per_pixel, 4)) if bits else (NONE,) * 2
         cells.append((row.system, *of_elements, *of_bits, *((row.data,) if is_mixed else ())))
     counts = dict.fromkeys(say_pictures(row.held_out.pictures, row.held_out.different) for row in rows)
-    title = f"held-out: {' or '.join(counts)}; the elements of a picture, and bits (mean +- standard error)"
+    title = f"held-out: {' or '.join(counts)}; the elements of a picture, and its exact bits (mean +- standard error)"
     return title, (*header, *(("data",) if is_mixed else ())), cells
 
 
@@ -158,7 +165,7 @@ def _samples_by(network: str) -> Callable[[Sequence[Measures], bool], Cells]:
         measures = _networks(rows)[network]
         cells: list[tuple[str, ...]] = []
         for row in rows:
-            cells.append(tuple(cell for one in measures for cell in _spread(spread_of(row.samples, network, one), one)))
+            cells.append(tuple(cell for one in measures for cell in _spread(spread_of(row.samples, network, one))))
         sets = {row.run: row.samples for row in rows if row.samples and network in row.samples[0].metrics}
         counts = {run: _said_counts(one[0].metrics[network]) for run, one in sets.items()}
         alike = len(set(counts.values())) == 1
@@ -167,7 +174,7 @@ def _samples_by(network: str) -> Callable[[Sequence[Measures], bool], Cells]:
         title = (
             f"{of}, by {network} features, seeds {seeds} (mean +- standard error of the seeds){_HOW_TO_READ}\n{_OF_NEIGHBOURS}"
         )
-        return title, tuple(x for one in measures for x in (one, *_beside(one))), cells
+        return title, tuple(x for one in measures for x in (one, "matched", "floor")), cells
 
     return make
 
@@ -201,7 +208,7 @@ def _cost(rows: Sequence[Measures], _: bool) -> Cells:
             )
         )
     together = rows[0].cost.together
-    header = ("parameters", "autoencoder's", "s a sample, alone", f"among {together}", "elements/s", "MiB at most")
+    header = ("parameters", "autoencoder's", "s a sample, alone", f"s, among {together}", "elements/s", "MiB at most")
     return "cost: seconds and memory are of a process that loads the model and samples, and does nothing else", header, cells
 
 
@@ -228,18 +235,10 @@ def _recognised(row: Measures) -> Uncertain | None:
     return Uncertain.over(shares) if shares else None
 
 
-def _beside(measure: str) -> tuple[str, ...]:
-    """Names the columns beside a measure. Counts matter less for precision and recall."""
-    return ("floor",) if measure in ("precision", "recall") else ("matched", "floor")
-
-
-def _spread(spread: Spread | None, measure: str) -> tuple[str, ...]:
-    beside = _beside(measure)
+def _spread(spread: Spread | None) -> tuple[str, str, str]:
     if spread is None:
-        return (NONE,) * (1 + len(beside))
-    numbers = {"matched": spread.matched.mean, "floor": spread.floor}
-    digits = 3 if "matched" in beside else 4
-    return _pm(spread.value, digits), *(f"{numbers[name]:.{digits}f}" for name in beside)
+        return NONE, NONE, NONE
+    return _pm(spread.value, 3), f"{spread.matched.mean:.3f}", f"{spread.floor:.3f}"
 
 
 def _pm(value: Uncertain, digits: int, scale: float = 1, unit: str = "") -> str:

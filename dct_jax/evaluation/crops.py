@@ -39,3 +39,14 @@ def count_whole(owners: np.ndarray, most: int) -> int:
     last = np.flatnonzero(np.append(owners[1:] != owners[:-1], True)) + 1  # numbers of rows that end with a picture
     fitting = last[last <= most]
     return int(fitting[-1]) if len(fitting) else most
+
+
+def is_divided(owners: np.ndarray, place: int) -> bool:
+    """Tells whether crops of one picture stand on both sides of a place, as they do where the
+    first picture alone has too many.
+
+    Args:
+        owners: int [N], with crops of a picture beside each other.
+        place: how many of them are on the first side.
+    """
+    return 0 < place < len(owners) and bool(owners[place - 1] == owners[place])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dct_jax.data.pictures import Pictures
-from dct_jax.evaluation.crops import count_whole, gather
+from dct_jax.evaluation.crops import count_whole, gather, is_divided
 from dct_jax.evaluation.distances import Moments, frechet_distance, precision_recall
 from dct_jax.evaluation.features.network import FeatureNetwork
 from dct_jax.evaluation.reference import Statistics, statistics
@@ -92,10 +92,10 @@ def compare(
     samples, because means and covariances of finite sets differ. So there is a floor: n =
     min(fakes, half of the reals, `keep`) reals against the remaining ones, and n fakes against the
     remaining reals, too. Crops of one picture are not on both sides of a floor, so n becomes a
-    little smaller where there are such crops. Only if that would leave less than k + 1, n is k + 1
-    and one picture is on both sides. Precision and recall depend on counts as well; they are of
-    equal numbers of both, at most `keep`. (Kynkaanniemi et al. take features of VGG-16, not the
-    network's.)
+    little smaller where there are such crops. Only if that would leave less than k + 1, or if one
+    picture has more crops than n, one picture is on both sides, and a note says so. Precision and
+    recall depend on counts as well; they are of equal numbers of both, at most `keep`.
+    (Kynkaanniemi et al. take features of VGG-16, not the network's.)
 
     Args:
         network: the features.
@@ -144,6 +144,7 @@ def compare_statistics(network: FeatureNetwork, real: Statistics, fake: Statisti
         measures.append(Measure(title, value, frechet_distance(fakes, rest), frechet_distance(part, rest)))
     m = min(len(kept_real), len(kept_fake))
     half = max(count_whole(real.owners[real_order], min(m, len(kept_real) // 2)), least)
+    divided = any(is_divided(real.owners[real_order], place) for place in (n, half))
     reference, others = kept_real[real_order[:half]], kept_real[real_order[half : 2 * half]]
     shares = [
         precision_recall(kept_real[mixed[:m]], kept_fake[fake_order[:m]], k),
@@ -163,11 +164,11 @@ def compare_statistics(network: FeatureNetwork, real: Statistics, fake: Statisti
         neighbour_count=m,
         neighbour_floor=half,
         measures=tuple(measures),
-        notes=(*network.notes, *_notes(network, real, fake.count, n, min(len(kept_real), len(kept_fake)))),
+        notes=(*network.notes, *_notes(network, real, fake.count, n, min(len(kept_real), len(kept_fake)), divided)),
     )
 
 
-def _notes(network: FeatureNetwork, reals: Statistics, fake: int, floor: int, kept: int) -> list[str]:
+def _notes(network: FeatureNetwork, reals: Statistics, fake: int, floor: int, kept: int, divided: bool) -> list[str]:
     notes, real = [], reals.count
     if reals.different < real:
         said = say_pictures(real, reals.different)
@@ -175,6 +176,8 @@ def _notes(network: FeatureNetwork, reals: Statistics, fake: int, floor: int, ke
             f"the {said} are compared with samples; a floor is of crops of some against crops of others, so samples can be "
             "below it, and it says little if the pictures are few"
         )
+    if divided:
+        notes.append("crops of one picture are on both sides of a floor, so that one is too low")
     for name, title in network.distances.items():
         dimensions, fewest = network.dimensions[name], min(real, fake, floor)
         if fewest <= dimensions:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from dct_jax.config import RunConfig, meaning
 from dct_jax.distributed.parallel import replicate
-from dct_jax.tables import align
+from dct_jax.tables import align, say_pictures
 
 Sizes = Sequence[tuple[int, int, int]]
 """Which sizes pictures have, and how often: (H, W, count), in pixels."""
@@ -198,7 +198,8 @@ class Stage(Protocol):
         devices = jax.local_devices()[:1]
         numbers = self.evaluate(replicate(model.variables, devices), held.content, devices)
         rows = [("held-out pictures", ""), *((words(name), f"{number:.4g}") for name, number in numbers.items())]
-        return Findings([f"{len(held.pictures)} images of {held.name}", "", align(rows)], {"held_out": numbers}, {})
+        said = say_pictures(len(held.pictures), len(set(held.pictures)))
+        return Findings([f"{said} of {held.name}", "", align(rows)], {"held_out": numbers}, {})
 
     def conclusion(self, evaluation: dict[str, float], held_out: Any) -> list[str]:
         """What a run says at its end of the best checkpoint's held-out numbers, a line each."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dct_jax import plots
-from dct_jax.evaluation.crops import count_whole, gather
+from dct_jax.evaluation.crops import count_whole, gather, is_divided
 from dct_jax.evaluation.distances import Moments, frechet_distance
 from dct_jax.evaluation.features import FeatureNetwork, feature_network
 from dct_jax.evaluation.features.lpips_package import FILES, has_lpips
@@ -83,20 +83,9 @@ def compare_pictures(
         notes.append(f"LPIPS is left out; it needs {SMALLEST['vgg16']} x {SMALLEST['vgg16']} pixels or more")
     if len(pictures) < FEWEST:
         return Comparison(numbers, [*notes, f"FD-AlexNet is left out; it needs {FEWEST} pictures or more"])
-    network = feature_network("alexnet")
     crops_of = np.arange(len(pictures)) if owners is None else np.asarray(owners)
-    found, half = compare_features(network, pictures, copies, batch_size, crops_of)
-    numbers, dimensions = numbers | found, network.dimensions["pool"]
-    notes.append(
-        "FD-AlexNet is of all reconstructions and all originals, and 0 if they are equal; floor: of"
-        f" {half} originals and the other ones; matched: of the reconstructions of these {half} and the other originals"
-    )
-    if half <= dimensions:
-        notes.append(
-            f"{half} pictures are fewer than FD-AlexNet's {dimensions} features need ({dimensions + 1}); matched and floor are"
-            " too large, and can be compared only with others of the same counts"
-        )
-    return Comparison(numbers, notes + list(network.notes))
+    found = compare_features(feature_network("alexnet"), pictures, copies, batch_size, crops_of)
+    return Comparison(numbers | found.numbers, notes + found.notes)
 
 
 def measure_lpips(lpips: Lpips, pictures: np.ndarray, copies: np.ndarray, batch_size: int) -> np.ndarray:
@@ -111,15 +100,15 @@ def measure_lpips(lpips: Lpips, pictures: np.ndarray, copies: np.ndarray, batch_
 
 def compare_features(
     network: FeatureNetwork, pictures: np.ndarray, copies: np.ndarray, batch_size: int, owners: np.ndarray
-) -> tuple[dict[str, float], int]:
+) -> Comparison:
     """Computes Frechet distances of reconstructions, with a floor.
 
     The distance of a set of samples is of pictures that have nothing to do with each other, and so
     is never 0. Reconstructions belong to their originals: the distance of both sets is 0 if nothing
     is lost, and the floor of samples is no bound of it. So a random half of the pictures, with all
-    crops of each, is compared with the other half twice: its originals, for the floor, and its
-    reconstructions. What these are above the floor is what samples of a perfect prior of the codes
-    would be above theirs.
+    crops of each unless the first one has more than half, is compared with the other half twice:
+    its originals, for the floor, and its reconstructions. What these are above the floor is what
+    samples of a perfect prior of the codes would be above theirs.
 
     Args:
         network: the features.
@@ -130,21 +119,34 @@ def compare_features(
     Returns:
         For each of the network's distances NAME: "NAME", of all copies and all pictures;
         "NAME_matched", of half of the copies (KEEP at most) and the other pictures; and
-        "NAME_floor", of the pictures of that half and the other pictures. And how many the half is.
+        "NAME_floor", of the pictures of that half and the other pictures. The notes say how many
+        the half is, if these are too few, and if crops of one picture are on both sides.
     """
     originals = statistics(network, pictures, KEEP, batch_size, title="originals", owners=owners)
     reconstructions = statistics(network, copies, KEEP, batch_size, title="reconstructions", owners=owners)
     # Which vectors are kept depends on owners alone, so both sets keep those of the same pictures.
     order = gather(np.random.default_rng(0).permutation(len(originals.owners)), originals.owners)
-    half = order[: max(2, count_whole(originals.owners[order], min(len(pictures) // 2, len(order))))]
-    numbers = {}
+    owners = originals.owners[order]
+    count = max(2, count_whole(owners, min(len(pictures) // 2, len(order))))
+    half, numbers, notes = order[:count], dict[str, float](), list[str]()
     for name, title in network.distances.items():
         part, own = (Moments.of(one.kept[name][half]) for one in (originals, reconstructions))
         rest = originals.moments[name] - part
         numbers[title] = frechet_distance(reconstructions.moments[name], originals.moments[name])
         numbers[f"{title}_matched"] = frechet_distance(own, rest)
         numbers[f"{title}_floor"] = frechet_distance(part, rest)
-    return numbers, len(half)
+        notes.append(
+            f"{title} is of all reconstructions and all originals, and 0 if they are equal; floor: of {count} originals and"
+            f" the other ones; matched: of the reconstructions of these {count} and the other originals"
+        )
+        if count <= (dimensions := network.dimensions[name]):
+            notes.append(
+                f"{count} pictures are fewer than {title}'s {dimensions} features need ({dimensions + 1}); matched and floor"
+                " are too large, and can be compared only with others of the same counts"
+            )
+    if is_divided(owners, count):
+        notes.append(f"crops of one picture are among these {count} and among the others; matched and floor are too low")
+    return Comparison(numbers, notes + list(network.notes))
 
 
 def autoencoder_findings(model: TrainedAutoencoder, held: HeldOutPictures, batch_size: int) -> Findings:

@@ -27,16 +27,17 @@ from dct_jax.comparison.measures import (
     with_known_training,
 )
 from dct_jax.comparison.table import flatten, make_tables, notes_of
+from tests.test_tables import ODD
 
 
 def sample_set(seed: int, distance: float, floor: float = 1.5) -> SampleSet:
     measures = {"FD-AlexNet": {"value": distance, "matched": distance + 1, "floor": floor}}
-    measures |= {"precision": {"value": distance / 10, "matched": 0.0, "floor": 0.75}}
+    measures |= {"precision": {"value": distance / 10, "matched": distance / 40, "floor": 0.75}}
     metrics = {"measures": measures, "fake": 20, "real": 99, "different": 99, "notes": []}
     return SampleSet(seed, {"alexnet": metrics}, distance / 20)
 
 
-BITS = Bits("exact", Uncertain(100.0, 2.0), Uncertain(0.5, None))
+BITS = Bits(Uncertain(100.0, 2.0), Uncertain(0.5, None))
 FULL = Measures(
     run="a",
     system="window transformer",
@@ -44,7 +45,7 @@ FULL = Measures(
     settings={"temperature": [0.5, 1.0], "steps": 3},  # a list, as in JSON
     data="fashion, 28 x 28",
     held_out=HeldOut("fashion", 7, 7, Elements("codes", 49.0, 40.0, 60.0), BITS, {}),
-    distortion=Distortion(7, 25.125, {"VGG16": 0.0625}, {"FD-AlexNet": 1.0, "FD-AlexNet_floor": 2.0}),
+    distortion=Distortion(7, 25.125, {"VGG16": 0.0625}, {"FD-AlexNet": 1.0, "FD-AlexNet_floor": 2.0}, ("few",)),
     samples=(sample_set(3, 4.0), sample_set(5, 8.0)),
     recognition=Recognition(0.875, 0.75),
     cost=Cost(1_234_567, 2_000, 0.5, 0.125, 64, 98.0, 3 * 2**20, None),
@@ -80,7 +81,8 @@ def test_measures_survive_json(measures: Measures) -> None:
         (("cost", "parameters"), "5", "parameters is '5'; it must be int"),
         (("cost", "parameters"), True, "parameters is 'True'; it must be int"),
         (("cost", "seconds_alone"), [], "seconds_alone is"),
-        (("held_out", "bits", "kind"), "likely", "kind is 'likely'"),
+        (("held_out", "bits"), {"kind": "exact"}, "bits must have per_picture, per_pixel"),
+        (("distortion", "notes"), "few", "notes is 'few'"),
         (("samples",), {}, "samples is"),
         (("distortion", "lpips"), {"VGG16": None}, "VGG16 is 'None'; it must be float"),
         (("training",), {"steps": 3}, "training must have steps, minutes, pictures"),
@@ -137,6 +139,7 @@ def test_an_autoencoder_s_training_is_taken_from_its_row() -> None:
 
 
 def test_tables_fit_into_a_terminal_and_say_all() -> None:
+    """Precision once stood beside a floor of other counts, without what is matched to it."""
     rows = [dataclasses.replace(FULL, run="dq_transformer_fashion", inner_training=Training(7, 0.25, 8)), BARE]
     text = "\n".join(make_tables(rows, False))
     lines = text.splitlines()
@@ -144,14 +147,15 @@ def test_tables_fit_into_a_terminal_and_say_all() -> None:
     ours, theirs = ([one.split("  ") for one in lines if one.startswith(name)] for name in ("dq_t", "b "))
     cells = [[cell.strip() for cell in one if cell.strip()] for one in (*ours, *theirs)]
     assert cells[0] == [
-        "dq_transformer_fashion", "window transformer", "49.0", "40", "60", "codes", "100.0 +- 2.0", "0.5000", "exact",
+        "dq_transformer_fashion", "window transformer", "49.0", "40", "60", "codes", "100.0 +- 2.0", "0.5000",
     ]  # fmt: skip
     assert cells[1] == ["dq_transformer_fashion", "25.12", "0.0625", "1.000", "2.000"]
-    assert cells[2] == ["dq_transformer_fashion", "6.000 +- 2.000", "7.000", "1.500", "0.6000 +- 0.2000", "0.7500"]
+    numbers = ["6.000 +- 2.000", "7.000", "1.500", "0.600 +- 0.200", "0.150", "0.750"]
+    assert cells[2] == ["dq_transformer_fashion", *numbers]
     assert cells[3] == ["dq_transformer_fashion", "30.0 +- 10.0 %", "87.5%", "75.0%"]
     assert cells[4] == ["dq_transformer_fashion", "1,234,567", "2,000", "0.5", "0.125", "98", "3"]
     assert cells[5] == ["dq_transformer_fashion", "300", "2.5", "9,600", "7", "0.2", "8"]
-    assert cells[6] == ["b", "linear", *"-" * 7]
+    assert cells[6] == ["b", "linear", *"-" * 6]
     assert cells[10] == ["b", "5", "-", "-", "-", "-", "7"]
     assert "20 samples against 99 training pictures, by alexnet features, seeds 3, 5" in text
     assert "fashion, 28 x 28" not in text and "fashion, 28 x 28" in make_tables(rows, True)[0]
@@ -169,25 +173,32 @@ def test_counts_that_differ_are_told() -> None:
 
 
 def test_minutes_that_differ_much_are_told() -> None:
-    """A reader once took a model of two minutes for one of sixteen."""
-    other = dataclasses.replace(FULL, run="c", training=Training(9, 3.0, 9))
+    """A reader once took a model of two minutes for one of sixteen. An autoencoder whose minutes
+    are not known once counted as none."""
+    one = dataclasses.replace(FULL, inner=None, distortion=None)
+    other = dataclasses.replace(one, run="c", training=Training(9, 3.0, 9))
     settings = "note: settings of samplers: a temperature 0.5 1.0, steps 3; c temperature 0.5 1.0, steps 3"
-    assert notes_of([BARE, FULL, other]) == [settings]
-    longer = dataclasses.replace(other, inner_training=Training(1, 1.0, 1))
-    assert notes_of([BARE, FULL, longer]) == [
+    assert notes_of([BARE, one, other]) == [settings]
+    longer = dataclasses.replace(other, inner="e", inner_training=Training(1, 1.0, 1))
+    assert notes_of([BARE, one, longer]) == [
         settings,
-        "note: minutes of training, with the autoencoder's where they are known, differ: a 2.5, c 4.0",
+        "note: minutes of training, with the autoencoder's, differ: a 2.5, c 4.0",
     ]
-    assert notes_of([BARE]) == []
+    unknown = dataclasses.replace(other, inner="e", training=Training(9, 0.1, 9))
+    said = "note: the minutes of the autoencoder of c are not known, and not compared: take --own-data, or name its run, too"
+    assert notes_of([BARE, one, unknown]) == [settings, said]
+    assert notes_of([BARE]) == [] and len(notes_of([BARE, unknown])) == 1
 
 
-def test_notes_on_samples_are_told_once() -> None:
-    """Samples once seemed nearer than real pictures, as the floor was of 4 of 9 pictures."""
+def test_notes_on_pictures_are_told_once() -> None:
+    """Samples once seemed nearer than real pictures, as the floor was of 4 of 9 pictures. That of
+    reconstructions was of 50 in place of 257, and nothing said so."""
     few = [sample_set(seed, 4.0) for seed in (1, 2)]
     for one, notes in zip(few, (["too few", "of others"], ["too few"])):
         one.metrics["alexnet"]["notes"] = notes
-    row = dataclasses.replace(FULL, samples=tuple(few), settings={})
-    assert notes_of([BARE, row, row]) == ["note: too few", "note: of others"]
+    distortion = Distortion(7, 25.0, {}, {}, ("of others", "50 pictures"))
+    row = dataclasses.replace(FULL, samples=tuple(few), settings={}, distortion=distortion, inner=None)
+    assert notes_of([BARE, row, row]) == ["note: too few", "note: of others", "note: the representation: 50 pictures"]
 
 
 def test_a_csv_file_has_the_numbers() -> None:
@@ -207,14 +218,16 @@ def test_a_csv_file_has_the_numbers() -> None:
         "autoencoder_parameters": 2000, "seconds_alone": 0.5, "seconds_among_64": 0.125, "elements_per_second": 98,
     }  # fmt: skip
     assert {name: float(read[name]) for name in expected} == pytest.approx(expected)
-    assert read["bits_per_pixel_error"] == read["device_memory"] == "" and read["bits_kind"] == "exact"
+    assert read["bits_per_pixel_error"] == read["device_memory"] == ""
     assert read["settings"] == "temperature 0.5 1.0, steps 3"
 
 
 def test_figures_have_a_point_a_run() -> None:
-    """Floors of one data set and several seeds had a label each, which lay upon each other."""
+    """Floors of one data set and several seeds had a label each, which lay upon each other. A run
+    that loses nothing was in the legend without a point, and its figure empty."""
     other = dataclasses.replace(FULL, run="$b$", samples=(sample_set(3, 2.0, 1.75), sample_set(5, 3.0, 1.75)))
-    rows = [BARE, FULL, other]
+    exact = dataclasses.replace(FULL, run="exact", distortion=Distortion(7, float("inf"), {}, {}, ()), samples=())
+    rows = [BARE, FULL, other, exact]
     figure = plots.rate_distortion(rows)
     assert figure is not None
     bits, elements = figure.axes
@@ -232,4 +245,26 @@ def test_figures_have_a_point_a_run() -> None:
     assert colors[0][0] == colors[1][0] and colors[0][1] != colors[1][1]  # two runs of one system
     styles = plots.styles_of([FULL, BARE] * 8)
     assert len({tuple(one.values()) for one in styles}) == 16 and len({one["color"] for one in styles}) == 2
-    assert plots.rate_distortion([BARE]) is plots.quality_time([BARE]) is None
+    assert plots.rate_distortion([BARE, exact]) is plots.quality_time([BARE]) is None
+
+
+def test_any_names_of_runs_and_data_can_be_written() -> None:
+    """A path with two dollars, or with bytes that are no UTF-8, once ended a comparison after all
+    measuring."""
+    rows = [dataclasses.replace(FULL, run=f"{i}{2 * ODD}", data=f"folder:{i}{2 * ODD}") for i in range(2)]
+    strips = [(row.run, np.zeros((4, 8, 3), np.uint8)) for row in rows]
+    for figure in (plots.rate_distortion(rows), plots.quality_time(rows), plots.stack_strips(strips)):
+        assert figure is not None
+        figure.savefig(io.BytesIO(), dpi=20)
+
+
+def test_pictures_of_all_strips_have_one_size() -> None:
+    """Two held-out pictures once were as wide as ten samples."""
+    strips = [("two", np.zeros((8, 17, 3), np.uint8)), ("ten, twice as large", np.zeros((16, 178, 3), np.uint8))]
+    figure = plots.stack_strips(strips)
+    figure.draw_without_rendering()
+    two, ten = (
+        axis.transData.transform([(0, 0), (strip.shape[0], strip.shape[0])]) for axis, (_, strip) in zip(figure.axes, strips)
+    )
+    np.testing.assert_allclose(two[1] - two[0], ten[1] - ten[0], rtol=1e-6)
+    assert two[0, 0] == pytest.approx(ten[0, 0], abs=5) and figure.get_figheight() < 2

@@ -7,7 +7,7 @@ import pytest
 
 from dct_jax.data.pictures import SeenPictures
 from dct_jax.data.sources import open_source
-from dct_jax.evaluation.crops import count_whole, gather, owners_of
+from dct_jax.evaluation.crops import count_whole, gather, is_divided, owners_of
 from dct_jax.evaluation.features import FeatureNetwork
 from dct_jax.evaluation.reference import statistics
 from dct_jax.evaluation.sample_metrics import compare_statistics, table
@@ -81,10 +81,22 @@ def test_all_crops_of_a_picture_are_kept_or_none(network: FeatureNetwork) -> Non
 
 def test_the_half_of_a_floor_of_reconstructions_has_whole_pictures(network: FeatureNetwork) -> None:
     pictures = crops(0)
-    right, half = compare_features(network, pictures, pictures, 50, OWNERS)
+    right, (note,) = compare_features(network, pictures, pictures, 50, OWNERS)
     wrong, _ = compare_features(network, pictures, pictures, 50, np.arange(len(pictures)))
-    assert half == 120 and right["FD_floor"] > 5 * wrong["FD_floor"]
+    assert "floor: of 120 originals" in note and right["FD_floor"] > 5 * wrong["FD_floor"]
     assert right["FD_floor"] == pytest.approx(right["FD_matched"])
+
+
+def test_crops_of_one_picture_on_both_sides_are_told(network: FeatureNetwork) -> None:
+    """A floor of crops of one held-out picture was told as if it were of several pictures."""
+    pictures, owners = crops(0)[:20], np.zeros(20, int)
+    assert [is_divided(np.array([1, 1, 2]), place) for place in range(4)] == [False, True, False, False]
+    found = compare_features(network, pictures, pictures, 50, owners)
+    assert found.notes[-1].startswith("crops of one picture are among these 10 and among the others")
+    real, fake = (statistics(network, list(pictures), 1000, owners=one) for one in (owners, np.arange(20)))
+    said = "crops of one picture are on both sides of a floor, so that one is too low"
+    assert said in compare_statistics(network, real, fake).notes
+    assert said not in compare_statistics(network, fake, fake).notes
 
 
 def test_a_cache_tells_other_owners_apart(network: FeatureNetwork, tmp_path: Path) -> None:
