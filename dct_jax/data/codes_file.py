@@ -10,12 +10,15 @@ While a file is written, both names end in .partial, and a line of keys is writt
 so the lines tell where to go on.
 """
 
+import codecs
 import fcntl
+import io
 import itertools
 import json
 import logging
 import math
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -33,8 +36,9 @@ FORMAT = "dct_jax codes 1"
 HEADER_BYTES = 4096
 LARGEST = 2**40
 """Codes of a file; more than anybody has."""
-LARGEST_CLASSES = 2**24
-"""Bytes of the line of the classes' names, as in a checkpoint."""
+LARGEST_LINE = 2**24
+"""Bytes of a line of text; the longest one has the classes' names, as many bytes as in a
+checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +109,20 @@ def read_text_codes(path: Path) -> np.ndarray:
     Raises:
         ValueError: if it cannot be read, or its lines have other things, or other counts of codes.
     """
-    data = read_limited(path)
+    codes, length = array("q"), 0
+    text = io.BytesIO(read_limited(path).removeprefix(codecs.BOM_UTF8))
     try:
-        rows = [np.array(line.split(), np.int64) for line in data.decode("utf-8-sig").splitlines()]
+        for number, line in enumerate(_lines(text), 1):
+            row = [int(code) for code in line.split()]
+            length = length or len(row)
+            if not row or len(row) != length:
+                raise ValueError(f"line {number} has {len(row)} codes; all must have as many, and at least one")
+            codes.extend(row)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{path}: this is no text of codes ({error})") from None
-    lengths = {len(row) for row in rows}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"{path}: its lines have {sorted(lengths)[:5]} codes; all must have as many")
-    return np.stack(rows)
+    if not codes:
+        raise ValueError(f"{path}: this text is empty; it must have a line of codes for each picture")
+    return np.frombuffer(codes, np.int64).reshape(-1, length)
 
 
 def read_codes(path: Path) -> CodesFile:
@@ -125,19 +134,20 @@ def read_codes(path: Path) -> CodesFile:
     try:
         with path.open("rb") as file:
             header = _header(file.read(HEADER_BYTES))
-        keys, numbers = [], []
-        with Path(f"{path}.keys").open("rb") as file:
-            classes, lines = _split_keys(file)
-            for line in lines:
-                values = json.loads(line.decode())
-                keys.append(str(values["key"]))
-                numbers.append(int(values["label"]))
-        labels = np.array(numbers, np.int32)
         expected = HEADER_BYTES + header.dtype.itemsize * math.prod(header.shape)
         if path.stat().st_size != expected:
             raise ValueError(f"it has {path.stat().st_size} bytes and must have {expected}")
-        if len(keys) != header.shape[0]:
-            raise ValueError(f"{path.name}.keys has {len(keys)} lines and must have {header.shape[0]}")
+        keys, numbers, number = [], array("i"), header.shape[0]
+        with Path(f"{path}.keys").open("rb") as file:
+            classes, lines = _split_keys(file)
+            for line in itertools.islice(lines, number + 1):
+                values = json.loads(line.decode())
+                keys.append(str(values["key"]))
+                numbers.append(int(values["label"]))
+        if len(keys) != number:
+            found = len(keys) if len(keys) < number else f"more than {number}"
+            raise ValueError(f"{path.name}.keys has {found} lines and must have {number}")
+        labels = np.array(numbers, np.int32)
         codes = header.map_codes(path)
     except OSError as error:
         raise ValueError(f"{error.filename}: this file cannot be read ({error.strerror})") from None
@@ -146,12 +156,20 @@ def read_codes(path: Path) -> CodesFile:
     return CodesFile(header, codes, keys, labels, classes)
 
 
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Reads the lines of a text one by one. Raises ValueError if one is too long."""
+    while line := file.readline(LARGEST_LINE + 1):
+        if len(line) > LARGEST_LINE:
+            raise ValueError(f"a line has more than {LARGEST_LINE >> 20} MiB, which is too much")
+        yield line
+
+
 def _classes_line(classes: Sequence[str]) -> str:
     """Writes the line of the classes' names; "" without any. Raises ValueError if they are too
     long."""
     line = json.dumps({"classes": list(classes)}) + "\n" if classes else ""
-    if len(line) > LARGEST_CLASSES:
-        raise ValueError(f"the names of the source's {len(classes)} classes have more than {LARGEST_CLASSES} bytes in all")
+    if len(line) > LARGEST_LINE:
+        raise ValueError(f"the names of the source's {len(classes)} classes have more than {LARGEST_LINE} bytes in all")
     return line
 
 
@@ -159,11 +177,11 @@ def _split_keys(file: BinaryIO) -> tuple[tuple[str, ...], Iterator[bytes]]:
     """Reads the names of the classes in FILE.keys. The whole lines of JSON of the pictures, which
     follow, are read one by one as they are asked for. Raises ValueError if the names cannot be
     read."""
-    lines = (line for line in file if line.endswith(b"\n"))
+    lines = (line for line in _lines(file) if line.endswith(b"\n"))
     first = next(lines, b"")
     if not first.startswith(b'{"classes"'):
         return (), itertools.chain([first] if first else [], lines)
-    classes = json.loads(first.decode())["classes"] if len(first) <= LARGEST_CLASSES else None
+    classes = json.loads(first.decode())["classes"]
     if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise ValueError("the first line of its keys has no list of the classes' names")
     return tuple(classes), lines

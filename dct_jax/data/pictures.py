@@ -59,7 +59,9 @@ class SeenPictures:
 
     @property
     def owners(self) -> list[int]:
-        """The place in the source of the picture that each one is a crop of."""
+        """The place in the source of the picture that each one is a crop of. Where that cannot be
+        used, it stays this place, though the crop is of another picture: `find` tells only when
+        pictures are read, and owners are asked for before."""
         return self._pictures
 
     def __len__(self) -> int:
@@ -78,17 +80,17 @@ class SeenPictures:
 
     def look(self, num: int) -> tuple[list[np.ndarray], list[int]]:
         """Returns at most so many pictures to look at, uint8 [H, W, 3] each, and their classes: the
-        first picture of each class; or pictures at even distances and [0] without classes."""
+        first picture of each of the first classes that there are; or pictures at even distances and
+        [0] without classes."""
         if not (classes := self._reader.num_classes):
             return [self[i] for i in range(0, self._num, max(1, self._num // num))][:num], [0]
         found: dict[int, int] = {}  # the place of the first picture of a class
         for i in range(self._num):
             label = self._reader.label(self._see(i))
-            if label < num:
-                found.setdefault(label, i)
-            if len(found) == min(classes, num):
+            found.setdefault(label, i)
+            if all(one in found for one in range(min(classes, num))):
                 break
-        labels = sorted(found)
+        labels = sorted(found)[:num]
         return [self[found[label]] for label in labels], labels
 
     def _see(self, index: int) -> Any:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +68,7 @@ def prepare_tfds(dataset: str, data_dir: Path | None = None) -> Path:
     builder = open_builder(dataset, file_format="array_record", **options)
     try:
         builder.download_and_prepare()
-    except (ValueError, AssertionError, ImportError, NotImplementedError) as error:
+    except Exception as error:  # it raises errors of its own and of whatever it calls
         raise ValueError(f"{dataset} cannot be prepared: {one_line(error)}") from None
     return Path(builder.data_path)
 
@@ -182,26 +183,38 @@ def _why_no_image(data: bytes, key: str) -> str:
 
 
 def _write(records: Iterator[bytes], template: Any) -> tuple[list[int], int]:
-    """Writes one split; returns the numbers of records in its files, and all their bytes."""
+    """Writes one split; returns the numbers of records in its files, and all their bytes. Raises
+    ValueError if the disk is full."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     lengths: list[int] = []
     total, size = 0, SHARD_BYTES
     writer: Any = None
     for record in records:
-        if size + len(record) > SHARD_BYTES:
-            if writer:
-                writer.close()
-            writer = ArrayRecordWriter(str(template.data_dir / f"{len(lengths)}"), WRITER_OPTIONS)
-            lengths.append(0)
-            size = 0
-        writer.write(record)
+        with _refused_in_a_line():
+            if size + len(record) > SHARD_BYTES:
+                if writer:
+                    writer.close()
+                writer = ArrayRecordWriter(str(template.data_dir / f"{len(lengths)}"), WRITER_OPTIONS)
+                lengths.append(0)
+                size = 0
+            writer.write(record)
         lengths[-1] += 1
         size += len(record)
         total += len(record)
     if writer:
-        writer.close()
+        with _refused_in_a_line():
+            writer.close()
     # Their names tell how many there are.
     for shard in range(len(lengths)):
         (template.data_dir / f"{shard}").rename(template.sharded_filepath(shard_index=shard, num_shards=len(lengths)))
     return lengths, total
+
+
+@contextmanager
+def _refused_in_a_line() -> Iterator[None]:
+    """Turns array_record's error, as on a full disk, into ValueError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ValueError(f"the data set cannot be written: {one_line(error)}") from None

@@ -143,3 +143,36 @@ def test_the_keys_are_not_kept_in_memory(tmp_path: Path) -> None:
 def test_a_text_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "codes.txt").write_text("1 2\n3 4\n", encoding="utf-8-sig")
     assert read_text_codes(tmp_path / "codes.txt").tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("line", [b"\n", b"1\n"])
+def test_a_text_of_short_lines_takes_little_memory(line: bytes, tmp_path: Path) -> None:
+    """It once took an array for each line, 170 bytes of memory for one of the file."""
+    (tmp_path / "codes.txt").write_bytes(line * 20_000)
+    tracemalloc.start()
+    try:
+        if line.strip():
+            assert read_text_codes(tmp_path / "codes.txt").shape == (20_000, 1)
+        else:
+            with pytest.raises(ValueError, match="line 1 has 0 codes; all must have as many, and at least one"):
+                read_text_codes(tmp_path / "codes.txt")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * 20_000
+
+
+def test_lines_have_an_end(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line was once read whole, however long, and more lines of keys than there are pictures."""
+    go_on(part)
+    keys = Path(f"{part}.keys")
+    lines = keys.read_text()
+    keys.write_text(lines + lines[: lines.index("\n") + 1] + "no JSON\n")
+    with pytest.raises(ValueError, match=r"a.codes.keys has more than 3 lines and must have 3"):
+        read_codes(part)
+    keys.write_text(lines)
+    monkeypatch.setattr("dct_jax.data.codes_file.LARGEST_LINE", 20)
+    (part.parent / "codes.txt").write_text("1 2 3 4 5 6 7 8 9 10\n")
+    for read, path in ((read_codes, part), (read_text_codes, part.parent / "codes.txt")):
+        with pytest.raises(ValueError, match="a line has more than"):
+            read(path)

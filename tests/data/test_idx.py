@@ -234,6 +234,7 @@ BAD = {
     ),
     "a name twice": (replaced("classes.txt", b"cat\nowl\ncat\n"), "classes.txt: it must have the name of a class on each line"),
     "an empty name": (replaced("classes.txt", b"cat\n\nowl\nyak\n"), "classes.txt: it must have the name of a class on each"),
+    "names without end": (replaced("classes.txt", bytes(2**20 + 1)), "classes.txt: this file has more than 1 MiB, which is"),
     "names in Latin-1": (replaced("classes.txt", b"chat\nch\xe8vre\nyak"), "classes.txt: this is no text in UTF-8; it must"),
     "no idx files": (
         lambda folder: (folder / IMAGES).rename(folder / "pictures"),

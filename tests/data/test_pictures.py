@@ -42,3 +42,12 @@ def test_without_classes_pictures_at_even_distances_are_shown() -> None:
     assert labels == [0]
     np.testing.assert_array_equal(pictures, [seen[i] for i in (0, 2, 4, 6)])
     assert len(seen.look(20)[0]) == 9
+
+
+def test_classes_that_no_picture_has_are_passed_over() -> None:
+    """Pictures of high classes alone gave nothing to look at."""
+    config = load_experiment("fashion")
+    seen = SeenPictures(open_sources(config.data)[1], config, 3)
+    labels = sorted(seen.labels(3))
+    assert labels[0] > 1
+    assert seen.look(2)[1] == labels[:2]

@@ -7,6 +7,7 @@ import shlex
 import sys
 import tarfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import tensorflow_datasets as tfds
@@ -227,3 +228,27 @@ def test_what_is_prepared_is_not_prepared_again(tmp_path: Path) -> None:
     (folder / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
     with pytest.raises(ValueError, match=f"^tfds:pets: it is prepared as tfrecord, .* --dataset_version_dir={folder} "):
         prepare.prepare_tfds("pets", tmp_path)
+
+
+@pytest.mark.parametrize("method", ["write", "close"])
+def test_a_full_disk_is_said_in_a_line(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """array_record raises RuntimeError, which ended in a traceback."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("write() failed: No space left on device;\nwriting 0")
+
+    monkeypatch.setattr("array_record.python.array_record_module.ArrayRecordWriter", Mock(**{f"return_value.{method}": fail}))
+    path = write(tmp_path / "pets", {"a.jpg": picture(1)})
+    with pytest.raises(ValueError, match=r"^the data set cannot be written: write\(\) failed: No space left on device; wr"):
+        prepare.prepare_source(f"folder:{path}", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_tfds_cannot_prepare_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its errors of downloads are of kinds of its own, which ended in tracebacks."""
+    monkeypatch.setitem(sys.modules, "tensorflow", Mock())
+    builder = Mock(**{"download_and_prepare.side_effect": Exception("two\nlines")})
+    monkeypatch.setattr(prepare, "open_builder", lambda *_, **__: builder)
+    monkeypatch.setattr(prepare, "is_prepared", lambda _: False)
+    with pytest.raises(ValueError, match=r"^mnist cannot be prepared: two lines$"):
+        prepare.prepare_tfds("mnist", tmp_path)

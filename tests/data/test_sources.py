@@ -6,6 +6,7 @@ import pickle
 import re
 import tarfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from PIL import Image
 from dct_jax.config import DataConfig
 from dct_jax.data.pixels import decode_image
 from dct_jax.data.sources import LANDSCAPES, NO_LABEL, hold_out, open_source, open_sources
+from dct_jax.data.sources import record as records
+from dct_jax.data.sources import tar as tar_files
+from dct_jax.storage.files import read_limited
 
 
 def write(path: Path, level: int = 0, size: tuple[int, int] = (4, 6)) -> Path:
@@ -158,6 +162,8 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
         ("tfds:x", "train+test", "test"),
         ("tfds:x", "train[:90%]", "train[:90%]"),
         ("tfds:x", "train[:50%] + test[:50%]", "test"),
+        ("tfds:x", "all", "test"),
+        ("tfds:x", "", "all"),
         ("folder:x", "", "test"),
         ("folder:x", "test", "test/"),
         ("folder:x", "all", "all/test"),
@@ -165,7 +171,8 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_held_out_pictures_of_the_training_split_are_refused(source: str, split: str, held_out: str) -> None:
-    """ "" is "train" for TFDS, and everything for other sources."""
+    """ "" is "train" for TFDS, and everything for other sources. TFDS's "all", which is every
+    split, was once taken for a split of its own."""
     with pytest.raises(ValueError, match=rf"data.held_out_split is '{re.escape(held_out)}' and .* would be trained on"):
         open_sources(DataConfig(source=source, split=split, held_out_split=held_out))
 
@@ -177,6 +184,21 @@ def test_a_source_can_be_sent_to_another_process(tmp_path: Path) -> None:
     other = pickle.loads(pickle.dumps(part))
     assert [other[i] for i in range(2)] == [part[i] for i in range(2)]
     assert (other.name, other.classes, len(other)) == (part.name, part.classes, 2)
+
+
+@pytest.mark.parametrize("name", ["folder:pictures", "csv:list.csv", "tar:a.tar"])
+def test_a_file_too_large_for_a_picture_is_not_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of 1 TB, which may be a hole, once took all memory."""
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(bytes(2**20 + 1))
+    (tmp_path / "list.csv").write_text("image_path\npictures/a.png\n")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(tmp_path / "pictures" / "a.png", "a.png")
+    monkeypatch.setattr(records, "read_limited", partial(read_limited, largest=2**20))
+    monkeypatch.setattr(tar_files, "LARGEST_FILE", 2**20)
+    source = open_source(name.replace(":", f":{tmp_path}/"))
+    with pytest.raises(ValueError, match=f"^{tmp_path}/.*a.png: this file has more than 1 MiB, which is too much$"):
+        source[0]
 
 
 def test_both_parts_of_a_split_know_all_classes(tmp_path: Path) -> None:

@@ -206,3 +206,23 @@ def test_features_are_those_of_tfds_alone(folder: Path, tmp_path: Path, monkeypa
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ValueError, match=r"a feature 'harm.Image', which is none of TFDS's own"):
         open_source(f"tfds:{file.parent}")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("dataset_info.json", "", "Failed to load JSON"),
+        ("dataset_info.json", '{"name": "pets", "bogus": 1}', "has no field named"),
+        ("dataset_info.json", '{"name": "pets", "version": "1.0.0", "fileFormat": "array_record"}', "the splits are none"),
+        ("features.json", "[" * 100_000, "maximum recursion depth"),
+        ("features.json", json.dumps(tfds.features.Image().to_json()), "the features are none that have names"),
+    ],
+    ids=["empty", "unknown field", "no splits", "too deep", "a bare image"],
+)
+def test_a_damaged_folder_is_refused_in_a_line(folder: Path, tmp_path: Path, file: str, text: str, message: str) -> None:
+    """TFDS raises errors of many kinds, which once ended in tracebacks."""
+    copy = shutil.copytree(folder, tmp_path / "data")
+    (copy / file).write_text(text)
+    with pytest.raises(ValueError, match=f"^tfds:{copy}.*: .*{message}") as error:
+        open_source(f"tfds:{copy}")
+    assert "\n" not in str(error.value)

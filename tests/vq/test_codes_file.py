@@ -11,7 +11,7 @@ from dct_jax.commands import codes as commands
 from dct_jax.commands import main
 from dct_jax.config import DataConfig
 from dct_jax.data.central_crops import Crop
-from dct_jax.data.codes_file import HEADER_BYTES, LARGEST_CLASSES, CodesHeader, CodesWriter, read_codes, writing
+from dct_jax.data.codes_file import HEADER_BYTES, LARGEST_LINE, CodesHeader, CodesWriter, read_codes, writing
 from dct_jax.data.crops import central_crop
 from dct_jax.data.pixels import read_image
 from dct_jax.data.skipped import Skipped
@@ -227,7 +227,7 @@ def test_bad_input(run: Path, pictures: Path, debug_run: Path, tmp_path: Path, r
             assert f"{name}: its grids of 4 x 4 codes are pictures of 256 pixels; there must be at most 255" in line
     data = (tmp_path / "b.codes").read_bytes()
     keys = (tmp_path / "b.codes.keys").read_text()
-    for first in ('{"classes": "ab"}', '{"classes": [1]}', '{"classes"}', '{"classes": ["' + "x" * LARGEST_CLASSES + '"]}'):
+    for first in ('{"classes": "ab"}', '{"classes": [1]}', '{"classes"}', '{"classes": ["' + "x" * LARGEST_LINE + '"]}'):
         (tmp_path / "b.codes.keys").write_text("\n".join([first, *keys.splitlines()[1:], ""]))
         assert "is no file of codes that can be used" in refused(
             "detokenize", run, tmp_path / "b.codes", "--out", tmp_path / "a"
@@ -268,7 +268,7 @@ def test_the_names_of_classes_are_kept_and_older_files_have_none(tmp_path: Path)
         assert (found.keys, found.labels.tolist(), found.codes.tolist()) == (["key"], [1], [[[1, 1], [1, 1]]])
     assert open_source(f"codes:{tmp_path}/none.codes").classes == ()
     with pytest.raises(ValueError, match="names of the source's 1 classes have more than"):
-        write(tmp_path / "long.codes", ("x" * LARGEST_CLASSES,))
+        write(tmp_path / "long.codes", ("x" * LARGEST_LINE,))
     assert not list(tmp_path.glob("long*"))
 
 

@@ -113,13 +113,13 @@ def open_sources(data: DataConfig) -> tuple[Source, Source]:
 
 
 def _overlap(source: str, split: str, held_out: str) -> bool:
-    """Returns whether two splits have the same pictures: "" is "train" for TFDS, and all that
-    another source has; one of two folders may lie in the other one. What two slices of one of
-    TFDS's splits share is found only if they are equal."""
+    """Returns whether two splits have the same pictures: "" is "train" for TFDS, whose "all" is
+    every split, and all that another source has; one of two folders may lie in the other one. What
+    two slices of one of TFDS's splits share is found only if they are equal."""
     if source.startswith("tfds:"):
         ours, theirs = ({part.strip() for part in text.split("+")} for text in (split or "train", held_out))
         shared = {part.partition("[")[0] for part in ours} & {part.partition("[")[0] for part in theirs}
-        return bool(ours & theirs or shared & (ours | theirs))  # a name alone is the whole split
+        return "all" in ours | theirs or bool(ours & theirs or shared & (ours | theirs))  # a name alone is the whole split
     ours_at, theirs_at = PurePosixPath(split), PurePosixPath(held_out)
     return ours_at.is_relative_to(theirs_at) or theirs_at.is_relative_to(ours_at)
 

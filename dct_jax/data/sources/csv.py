@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from dct_jax.data.sources.record import NO_LABEL, Record
+from dct_jax.data.sources.record import NO_LABEL, Record, read_record
 
 PATH, LABEL = "image_path", "label"
 LARGEST_FILE = 2**28
@@ -62,9 +62,5 @@ class CsvSource:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Record:
-        """Raises ValueError if the file cannot be read."""
-        path = self.paths[index]
-        try:
-            return Record(path.read_bytes(), self._labels[index], str(path))
-        except OSError as error:
-            raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
+        """Raises ValueError if the file cannot be read or is too large."""
+        return read_record(self.paths[index], self._labels[index])

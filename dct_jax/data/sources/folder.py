@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dct_jax.data.formats import FORMATS, SUFFIXES
-from dct_jax.data.sources.record import NO_LABEL, Record
+from dct_jax.data.sources.record import NO_LABEL, Record, read_record
 
 
 class FolderSource:
@@ -52,13 +52,8 @@ class FolderSource:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Record:
-        """Raises ValueError if the file cannot be read."""
-        path = str(self.paths[index])
-        try:
-            with open(path, "rb") as file:
-                return Record(file.read(), self._labels[index], path)
-        except OSError as error:
-            raise ValueError(f"{path}: this file cannot be read ({error.strerror})") from None
+        """Raises ValueError if the file cannot be read or is too large."""
+        return read_record(self.paths[index], self._labels[index])
 
 
 def _files(root: Path) -> Iterator[Path]:

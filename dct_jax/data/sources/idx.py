@@ -13,6 +13,8 @@ from dct_jax.storage.files import read_limited
 
 CLASSES_FILE = "classes.txt"
 """The names of the classes, one on a line, in the order of the labels; it may be missing."""
+LARGEST_CLASSES = 2**20
+"""Bytes of that file; labels are bytes, so there are at most 256 names."""
 
 FASHION_MNIST = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -149,7 +151,7 @@ def _classes(file: Path, labels: dict[_Part, np.ndarray]) -> tuple[str, ...]:
 
 def _names(file: Path) -> tuple[str, ...]:
     try:
-        lines = read_limited(file).decode("utf-8-sig").splitlines()
+        lines = read_limited(file, LARGEST_CLASSES).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{file}: this is no text in UTF-8; it must have the name of a class on each line") from None
     names = tuple(line.strip() for line in lines)

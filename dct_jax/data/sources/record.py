@@ -1,8 +1,11 @@
 """What a source of pictures is: records by index."""
 
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+
+from dct_jax.storage.files import read_limited
 
 NO_LABEL = -1
 """The label of a record without a class."""
@@ -23,6 +26,11 @@ class Record(NamedTuple):
     label: int
     key: str
     codes: np.ndarray | None = None
+
+
+def read_record(path: Path, label: int) -> Record:
+    """Reads the record of an image file. Raises ValueError if it cannot be read or is too large."""
+    return Record(read_limited(path), label, str(path))
 
 
 class Source(Protocol):

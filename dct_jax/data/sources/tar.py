@@ -17,9 +17,16 @@ import numpy as np
 
 from dct_jax.data.formats import FORMATS, SUFFIXES
 from dct_jax.data.sources.record import NO_LABEL, Record
+from dct_jax.storage.files import LARGEST_FILE
 
 # How a file of each kind starts, and what unpacks it.
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\x00": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
+
+LARGEST_HEADER = 2**20
+"""Bytes of what stands before a member's header, such as its name if that is long."""
+_BEFORE_HEADERS = frozenset(
+    {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
+)
 
 
 class TarSource:
@@ -73,12 +80,14 @@ class TarSource:
         return len(self._offsets)
 
     def __getitem__(self, index: int) -> Record:
-        """Raises ValueError if the file cannot be read."""
+        """Raises ValueError if the file cannot be read or is too large."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name}: there is no record {index} of {len(self)}")
         offset, size, label = int(self._offsets[index]), int(self._sizes[index]), int(self._labels[index])
         member = self._names[self._ends[index] : self._ends[index + 1]].decode(errors="surrogateescape")
         key = f"{self.path}/{member}"
+        if size > LARGEST_FILE:
+            raise ValueError(f"{key}: this file has more than {LARGEST_FILE >> 20} MiB, which is too much")
         try:
             image = os.pread(self._descriptor(), size, offset)  # unlike seek and read, safe from several threads
         except OSError as error:
@@ -103,10 +112,20 @@ class TarSource:
 
 
 class _Header(tarfile.TarInfo):
-    """Refuses an extended header of digits alone: until Python 3.12.6, tarfile looks for the end of
-    the number from each of them on, which takes minutes for a megabyte."""
+    """Refuses headers that are made to do harm, or that tarfile cannot make sense of."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        """Raises tarfile's errors alone."""
+        if self.type in _BEFORE_HEADERS and not 0 <= self.size <= LARGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes at byte {self.offset}; at most {LARGEST_HEADER} are read")
+        try:
+            return super()._proc_member(tar)  # type: ignore[misc]
+        except ValueError as error:
+            raise tarfile.ReadError(f"a header without sense at byte {self.offset}: {error}") from None
 
     def _proc_pax(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        """Refuses an extended header of digits alone: until Python 3.12.6, tarfile looks for the
+        end of the number from each of them on, which takes minutes for a megabyte."""
         at = tar.fileobj.tell()
         if re.search(rb"\d{256}", tar.fileobj.read(self.size)):
             raise tarfile.ReadError(f"a header without sense before byte {tar.offset}")

@@ -38,15 +38,16 @@ class TFDSSource:
         tfds = import_tfds()
         builder = open_builder(dataset)
         features = builder.info.features
+        named = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
         # Why it fails is asked only then: tfds.testing.mock_data needs nothing of what is checked.
         try:
             source = builder.as_data_source(split, file_format="array_record")
-        except (ValueError, AssertionError, NotImplementedError) as error:
+        except Exception as error:  # TFDS raises nearly anything for a damaged folder
             raise _why_not(self.name, dataset, split, builder, error) from None
-        if "image" not in features or not isinstance(features["image"], tfds.features.Image):
-            known = ", ".join(sorted(features))
+        if not isinstance(named.get("image"), tfds.features.Image):
+            known = ", ".join(sorted(named)) or "none that have names"
             raise ValueError(f"{self.name}: there is no feature 'image' of type Image; the features are {known}")
-        label = features["label"] if "label" in features else None
+        label = named.get("label")
         self.classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()
         self._labelled = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
         # The raw records: TFDS itself would decode all features, even masks and second images.
@@ -111,7 +112,7 @@ def open_builder(dataset: str, **options: Any) -> Any:
     """Returns TFDS's builder of a data set, named as in `TFDSSource`; `tfds.builder` gets options.
 
     Raises:
-        ValueError: if there is no such data set, configuration or version.
+        ValueError: if there is no such data set, configuration or version, or if it is damaged.
     """
     tfds = import_tfds()
     try:
@@ -125,7 +126,7 @@ def open_builder(dataset: str, **options: Any) -> Any:
         near = difflib.get_close_matches(dataset.split("/")[0].split(":")[0], known, n=3)
         hint = _did_you_mean(near) or "tfds.list_builders() lists those that there are"
         raise ValueError(f"tfds:{dataset}: TFDS knows no such data set, and none of that name is prepared; {hint}") from None
-    except (ValueError, AssertionError, ImportError) as error:
+    except Exception as error:  # TFDS raises nearly anything for a damaged folder
         raise ValueError(f"tfds:{dataset}: {one_line(error)}") from None
     below = sorted(str(path.parent) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{INFO}"))
     hint = _did_you_mean(below) or "name that of a prepared data set"
@@ -154,7 +155,7 @@ def _why_not(name: str, dataset: str, split: str, builder: Any, error: Exception
         return ValueError(f"{name}: it is not prepared in {builder.data_path}; prepare it with `{command}`")
     if reason := wrong_format(builder):
         return ValueError(f"{name}: {reason}")
-    splits = ", ".join(f"{name} ({info.num_examples} records)" for name, info in builder.info.splits.items())
+    splits = ", ".join(f"{name} ({info.num_examples} records)" for name, info in builder.info.splits.items()) or "none"
     reason = one_line(error).rstrip(".")
     return ValueError(f"{name}: TFDS finds no records of the split {split!r} (data.split): {reason}; the splits are {splits}")
 
@@ -164,5 +165,5 @@ def _did_you_mean(names: list[str]) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """Returns a message in one line; TFDS's go over many."""
-    return textwrap.shorten(str(error), 600)
+    """Returns a message in one line; TFDS's go over many, and some errors have none."""
+    return textwrap.shorten(str(error) or repr(error), 600)
