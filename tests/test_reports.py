@@ -18,6 +18,6 @@ def test_a_report_has_no_number_that_json_lacks(tmp_path: Path) -> None:
 
 def test_an_infinite_measure_is_kept(tmp_path: Path) -> None:
     """The PSNR of pictures that lose nothing is infinite; a report says null, which is no PSNR."""
-    measured = Distortion(3, math.inf, {}, {})
+    measured = Distortion(3, math.inf, {}, {}, ())
     for again in (True, False):  # as it is measured, and as the file has it
         assert Kept(tmp_path, {}, again).find("distortion", {}, Distortion, lambda: measured) == measured

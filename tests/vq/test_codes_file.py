@@ -210,9 +210,9 @@ def test_bad_input(run: Path, pictures: Path, debug_run: Path, tmp_path: Path, r
     for words, message in (
         ("1 2 3 40\n", "the codes go from 1 to 40; this model has 0 to 31"),
         ("1 2 3\n", "its lines have 3 codes, which is not 1 x 1: give --grid ROWS COLUMNS"),
-        ("1 2 3 4\n1\n", "its lines have [1, 4] codes; all must have as many"),
+        ("1 2 3 4\n1\n", "line 2 has 1 codes; all must have as many"),
         ("1 b\n", "this is no text of codes"),
-        ("", "its lines have [] codes"),
+        ("", "this text is empty; it must have a line of codes for each picture"),
     ):
         text.write_text(words)
         assert message in refused("detokenize", run, text, "--out", tmp_path / "a")
