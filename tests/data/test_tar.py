@@ -263,9 +263,9 @@ def test_a_header_that_claims_too_much_is_not_read(kind: bytes, size: int, tmp_p
         open_source(f"tar:{tmp_path}/a.tar")
 
 
-@pytest.mark.parametrize("body", [b"20 hdrcharset=\xff\xff\xff\xff\xff\n", b"22 GNU.sparse.map=1,x\n"])
-def test_a_header_without_sense_names_its_file(body: bytes, tmp_path: Path) -> None:
+def test_a_header_without_sense_names_its_file(tmp_path: Path) -> None:
     """What was said was Python's own: 'invalid literal for int()'."""
+    body = b"22 GNU.sparse.map=1,x\n"
     header = tarfile.TarInfo("a")
     header.type, header.size = tarfile.XHDTYPE, len(body)
     member = tarfile.TarInfo("a.png").tobuf(tarfile.USTAR_FORMAT)
