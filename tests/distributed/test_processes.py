@@ -218,10 +218,9 @@ def test_all_meet_before_jax_is_shut_down(monkeypatch: pytest.MonkeyPatch) -> No
     assert order == ["meet", "train", "meet", "shutdown"]
 
 
-def test_processes_with_unequal_numbers_of_devices_do_not_train(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """They once ended with "AssertionError", which pmap raises."""
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`join_processes` joins none, and ends with SystemExit where it would end the process."""
 
     def end(code: int) -> None:
         raise SystemExit(code)
@@ -229,6 +228,13 @@ def test_processes_with_unequal_numbers_of_devices_do_not_train(
     monkeypatch.setenv(VARIABLE, "auto")
     monkeypatch.setattr(os, "_exit", end)
     monkeypatch.setattr(jax.distributed, "initialize", lambda **_: None)
+
+
+@pytest.mark.usefixtures("alone")
+def test_processes_with_unequal_numbers_of_devices_do_not_train(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They once ended with "AssertionError", which pmap raises."""
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(process_index=i) for i in (0, 0, 1)])
     with pytest.raises(SystemExit), join_processes():
@@ -248,17 +254,9 @@ def test_a_late_process_is_waited_for(tmp_path: Path) -> None:
     assert run.wait() == [0, 0], run.said()
 
 
-def test_too_little_memory_is_not_the_death_of_another_process(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("alone")
+def test_too_little_memory_is_not_the_death_of_another_process(capsys: pytest.CaptureFixture[str]) -> None:
     """It once was told as that."""
-
-    def end(code: int) -> None:
-        raise SystemExit(code)
-
-    monkeypatch.setenv(VARIABLE, "auto")
-    monkeypatch.setattr(os, "_exit", end)
-    monkeypatch.setattr(jax.distributed, "initialize", lambda **_: None)
     with pytest.raises(SystemExit), join_processes():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand more")
     said = capsys.readouterr().err
